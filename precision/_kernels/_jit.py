@@ -1,0 +1,53 @@
+"""The one jit policy of the house, and the typed wrapper that mypy sees.
+
+Lazy ``njit(cache=True, nogil=True, error_model="numpy")``: never fastmath, never parallel.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import numba
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_FOLDER = Path(__file__).parent
+
+
+def _room_stamp() -> tuple[float, int]:
+    """Newest change and total size of this folder's sources.
+
+    Numba stamps a cached function with its own file alone, but our kernels inline functions of
+    other files: a cache entry is good only while the whole room is unchanged.
+    """
+    stats = [path.stat() for path in _FOLDER.rglob("*.py")]
+    return max(s.st_mtime for s in stats), sum(s.st_size for s in stats)
+
+
+_STAMP = _room_stamp()
+_warned = False
+
+
+def jit(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile ``function`` at its first call, without the GIL, cached on disk where that can be."""
+    global _warned
+    options = {"nogil": True, "error_model": "numpy"}
+    compiled = numba.njit(**options)(function)
+    try:
+        compiled.enable_caching()
+    except RuntimeError as error:  # Numba: "no locator available"
+        if not _warned:
+            _warned = True
+            warnings.warn(
+                f"precision: no folder for compiled code can be written ({error}); "
+                "every process compiles anew. Set NUMBA_CACHE_DIR to a writable folder.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+    compiled._cache._cache_file._source_stamp = _STAMP
+    return compiled  # type: ignore[no-any-return]

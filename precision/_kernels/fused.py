@@ -1,0 +1,406 @@
+"""Fused sums over panels of columns: three ways to the same bits, each for the units that it fits.
+
+- *narrow*: float32 sums that stay in one binade, added to with rounding toward zero, so that one
+  fused multiply-add cuts a product and adds it. Positive and negative products have a sum each.
+- *integer*: the aligned products as int32, cut by the conversion: wider alignments, same lanes.
+- *wide*: as narrow in float64: any finite operands, up to 30 fraction bits, any register.
+
+Each kernel takes a range of *items*: an item is a tile of rows times a panel of columns of one pair of
+matrices. It walks K in chunks; within a chunk every row's register passes through the unit's steps.
+What holds NaN or Inf was packed as zeros and is computed by `general`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from precision._kernels._jit import jit
+from precision._kernels.operands import Operand, pack_right
+from precision._kernels.params import Ends, FormatParams, ModeParams
+from precision._kernels.rounding import bits32, bits64, core64, float32_of, float64_of
+from precision._kernels.vector import (
+    add_cut_products,
+    add_exact_product,
+    add_scaled_products,
+    chain_products,
+    fused_multiply_add,
+    keep_apart,
+    largest_exponents,
+    set_rounding,
+)
+
+U32, I32, U64, I64, F32, F64 = np.uint32, np.int32, np.uint64, np.int64, np.float32, np.float64
+_rounded64, _value64 = core64.rounded, core64.value
+
+NARROW_LANES = 64
+WIDE_LANES = 32
+
+
+class Unit(NamedTuple):
+    """What a kernel knows of a unit."""
+
+    products: int
+    fraction_bits: int
+    min_exponent: int
+    register_mask: int  #: bits of a float32 that a truncating register keeps; 0: round by the fields below
+    register_min_exponent: int
+    register: FormatParams
+    mode: ModeParams
+    ends: Ends
+
+
+class Left(NamedTuple):
+    """The left operand as `pack_left` lays it out."""
+
+    values: Any
+    exponents: Any
+
+
+class Grid(NamedTuple):
+    """Sizes, and how the work is cut."""
+
+    rows: int
+    columns: int
+    depth: int  #: K of a chunk
+    chunks: int
+    length: int  #: K
+    tile: int  #: rows of a tile
+    left_matrix: Any  #: for each pair, its left and right matrix
+    right_matrix: Any
+
+
+class Epilogue(NamedTuple):
+    """What happens to partial sums. Scales are float32 [matrix][group of K][row or column]."""
+
+    promote: int  #: chunks between promotions, 0: none
+    kind: int  #: 0: plain addition, 1: fma(partial, fl(sa*sb), total), 2: fma(fl(partial*sa), sb, total)
+    left_scale: Any
+    left_group: int  #: chunks of a group
+    right_scale: Any
+    right_group: int
+
+
+class Scratch(NamedTuple):
+    """Memory of one thread, aligned to 64 bytes."""
+
+    values: Any
+    exponents: Any
+    largest: Any
+    sums: Any
+    scale: Any
+    whole: Any
+    registers: Any
+    totals: Any
+
+
+@jit
+def _start(start: Any, pair: int, r0: int, rows: int, c0: int, lanes: int, promote: int, scratch: Scratch) -> None:
+    """Registers and totals at zero, or where ``start`` [pair][row][column] is not empty, one of them there."""
+    registers, totals = scratch.registers, scratch.totals
+    registers[: rows * lanes] = 0
+    totals[: rows * lanes] = 0
+    if start.size:
+        wide = min(lanes, start.shape[2] - c0)
+        for i in range(rows):
+            for j in range(wide):
+                if promote:
+                    totals[i * lanes + j] = start[pair, r0 + i, c0 + j]
+                else:
+                    registers[i * lanes + j] = start[pair, r0 + i, c0 + j]
+
+
+@jit
+def _promote(
+    epilogue: Epilogue, grid: Grid, pair: int, chunk: int, r0: int, rows: int, c0: int, lanes: int, scratch: Scratch
+) -> None:
+    """Add the registers to the totals, scaled, and clear them."""
+    registers, totals = scratch.registers, scratch.totals
+    if epilogue.kind == 0:
+        for n in range(rows * lanes):
+            totals[n] = F32(totals[n] + registers[n])
+    else:
+        left_matrix, right_matrix = grid.left_matrix[pair], grid.right_matrix[pair]
+        left_group, right_group = chunk // epilogue.left_group, chunk // epilogue.right_group
+        wide = min(lanes, grid.columns - c0)
+        for i in range(rows):
+            sa = epilogue.left_scale[left_matrix, left_group, r0 + i]
+            for j in range(wide):
+                sb = epilogue.right_scale[right_matrix, right_group, c0 + j]
+                partial, total = registers[i * lanes + j], totals[i * lanes + j]
+                if epilogue.kind == 1:
+                    total = fused_multiply_add(partial, F32(sa * sb), total)
+                else:
+                    total = fused_multiply_add(F32(partial * sa), sb, total)
+                totals[i * lanes + j] = total
+    registers[: rows * lanes] = 0
+
+
+@jit
+def _finish(out: Any, pair: int, r0: int, rows: int, c0: int, lanes: int, promote: int, scratch: Scratch) -> None:
+    registers, totals = scratch.registers, scratch.totals
+    wide = min(lanes, out.shape[2] - c0)
+    for i in range(rows):
+        for j in range(wide):
+            out[pair, r0 + i, c0 + j] = totals[i * lanes + j] if promote else registers[i * lanes + j]
+
+
+@jit
+def _largest(product: Any, none: Any, reference: Any, register: Any, unit: Unit, floor: Any) -> Any:
+    """The exponent at which a lane's terms align: products', unless all are zero, and the register's."""
+    exponent = I32(I32(product) + I32(reference)) if I32(product) > I32(none) else I32(floor)
+    field = I32(I32(U32(bits32(register) >> U32(23)) & U32(255)) - I32(127))
+    field = field if field > I32(unit.register_min_exponent) else I32(unit.register_min_exponent)
+    field = field if register != F32(0) else I32(floor)
+    exponent = exponent if exponent > field else field
+    return exponent if exponent > I32(floor) else I32(floor)
+
+
+@jit
+def _advance_narrow(
+    left: Left, base: int, rows: int, depth: int, reference: int, unit: Unit, lanes: int, scratch: Scratch
+) -> None:
+    """Pass each row's registers through the steps of one chunk, in rounding toward zero.
+
+    A lane's sum is (2**23 + n) * quantum with n below 2**23: quantum is its last place. The floor is
+    harmless: it lies below every product's exponent, so a register under it is a multiple of
+    its quantum and is not cut.
+    """
+    keep_apart()
+    set_rounding(I32(0))
+    sums, registers, largest = scratch.sums, scratch.registers, scratch.largest
+    floor = max(unit.min_exponent, -60)
+    power = I32(127 + 23 - unit.fraction_bits)
+    mask = U32(unit.register_mask)
+    zero = F32(0)
+    for i in range(rows):
+        for k in range(0, depth, unit.products):
+            a0 = base + i * depth + k
+            largest_exponents(unit.products, left.exponents, a0, scratch.exponents, k * NARROW_LANES, largest)
+            for j in range(lanes):
+                register = registers[i * lanes + j]
+                exponent = _largest(largest[j], -128, reference, register, unit, floor)
+                first = float32_of(U32(U32(exponent + power) << U32(23)))
+                sums[j] = F32(first + (register if register > zero else zero))
+                sums[NARROW_LANES + j] = F32(first + (F32(-register) if register < zero else zero))
+            add_cut_products(unit.products, left.values, a0, scratch.values, 2 * k * NARROW_LANES, sums)
+            for j in range(lanes):
+                total = F32(sums[j] - sums[NARROW_LANES + j])
+                registers[i * lanes + j] = float32_of(U32(bits32(total) & mask))
+    set_rounding(I32(1))
+
+
+@jit
+def _advance_integer(
+    left: Left, base: int, rows: int, depth: int, reference: int, unit: Unit, lanes: int, scratch: Scratch
+) -> None:
+    """The same with the aligned terms as int32.
+
+    A term is below 2**(fraction_bits + 2), so ``part`` of them and the register stay below 2**31.
+    Parts are joined as high * 256 + low, with |high| up to 2**24, in one float32 rounding toward zero.
+    """
+    keep_apart()
+    set_rounding(I32(0))
+    sums, registers, largest, scale, whole = (
+        scratch.sums,
+        scratch.registers,
+        scratch.largest,
+        scratch.scale,
+        scratch.whole,
+    )
+    floor = max(unit.min_exponent, -101)
+    mask = U32(unit.register_mask)
+    part = min(unit.products, 1 << max(0, 28 - unit.fraction_bits))
+    up, down = I32(127 + unit.fraction_bits), I32(127 - unit.fraction_bits)
+    for i in range(rows):
+        for k in range(0, depth, unit.products):
+            a0 = base + i * depth + k
+            largest_exponents(unit.products, left.exponents, a0, scratch.exponents, k * NARROW_LANES, largest)
+            for j in range(lanes):
+                register = registers[i * lanes + j]
+                exponent = _largest(largest[j], -128, reference, register, unit, floor)
+                factor = float32_of(U32(U32(up - exponent) << U32(23)))
+                scale[j] = factor
+                sums[j] = float32_of(U32(U32(exponent + down) << U32(23)))
+                whole[j] = I32(F32(register * factor))
+            for n in range(part, unit.products, part):
+                whole[n // part * NARROW_LANES : (n // part + 1) * NARROW_LANES] = 0
+            for n in range(0, unit.products, part):
+                add_scaled_products(
+                    min(part, unit.products - n),
+                    left.values,
+                    a0 + n,
+                    scratch.values,
+                    (k + n) * NARROW_LANES,
+                    scale,
+                    whole,
+                    n // part * NARROW_LANES,
+                )
+            if unit.products <= 2 * part:
+                second = NARROW_LANES if unit.products > part else 2 * NARROW_LANES
+                for j in range(lanes):
+                    x, y = whole[j], whole[second + j]
+                    low = I32(I32(x & I32(255)) + I32(y & I32(255)))
+                    high = I32(I32(I32(x >> I32(8)) + I32(y >> I32(8))) + I32(low >> I32(8)))
+                    total = add_exact_product(F32(high), F32(256), F32(I32(low & I32(255))))
+                    total = F32(total * sums[j])
+                    registers[i * lanes + j] = float32_of(U32(bits32(total) & mask))
+            else:
+                for j in range(lanes):
+                    high, low = I32(0), I32(0)
+                    for n in range(0, unit.products, part):
+                        x = whole[n // part * NARROW_LANES + j]
+                        low = I32(low + I32(x & I32(255)))
+                        high = I32(high + I32(x >> I32(8)))
+                    high = I32(high + I32(low >> I32(8)))
+                    total = add_exact_product(F32(high), F32(256), F32(I32(low & I32(255))))
+                    total = F32(total * sums[j])
+                    registers[i * lanes + j] = float32_of(U32(bits32(total) & mask))
+    set_rounding(I32(1))
+
+
+@jit
+def _advance_wide(
+    left: Left, base: int, rows: int, depth: int, reference: int, unit: Unit, lanes: int, scratch: Scratch
+) -> None:
+    """The narrow way with float64 sums: (2**52 + n) * quantum. Products of float32 values are exact."""
+    keep_apart()
+    set_rounding(I32(0))
+    sums, registers, largest = scratch.sums, scratch.registers, scratch.largest
+    floor = unit.min_exponent
+    power = I64(1023 + 52 - unit.fraction_bits)
+    mask = U32(unit.register_mask)
+    for i in range(rows):
+        for k in range(0, depth, unit.products):
+            a0 = base + i * depth + k
+            largest_exponents(unit.products, left.exponents, a0, scratch.exponents, k * WIDE_LANES, largest)
+            for j in range(lanes):
+                register = F64(registers[i * lanes + j])
+                exponent = _largest(largest[j], -32768, reference, registers[i * lanes + j], unit, floor)
+                first = float64_of(U64(U64(I64(exponent) + power) << U64(52)))
+                sums[j] = first + (register if register > 0.0 else 0.0)
+                sums[WIDE_LANES + j] = first + (-register if register < 0.0 else 0.0)
+            add_cut_products(unit.products, left.values, a0, scratch.values, 2 * k * WIDE_LANES, sums)
+            if mask:
+                for j in range(lanes):
+                    total = sums[j] - sums[WIDE_LANES + j]
+                    bits = U32(bits32(F32(total)) & mask)
+                    sign = U32(U32(bits32(F32(total))) & U32(0x80000000))
+                    bits = U32(sign | U32(0x7F800000)) if abs(total) >= 2.0**128 else bits
+                    bits = bits if U32(bits & U32(0x7FFFFFFF)) != U32(0) else U32(0)
+                    registers[i * lanes + j] = float32_of(bits)
+            else:
+                for j in range(lanes):
+                    total = sums[j] - sums[WIDE_LANES + j]
+                    sign, magnitude, kept, binade, code = _rounded64(bits64(total), unit.register, unit.mode)
+                    result = float64_of(
+                        _value64(sign, magnitude, kept, binade, code, unit.register, unit.ends)
+                    )
+                    registers[i * lanes + j] = F32(result) if result != 0.0 else F32(0)
+    set_rounding(I32(1))
+
+
+@jit
+def sum_narrow(
+    first: int, last: int, left: Left, right: Operand, reference: int, unit: Unit, grid: Grid,
+    epilogue: Epilogue, start: Any, scratch: Scratch, special: Any, out: Any,
+) -> None:  # fmt: skip
+    """Items ``first`` to ``last``: (fraction_bits + 2) + log2(products + 1) up to 23, products exact in float32."""
+    tiles, panels = -(-grid.rows // grid.tile), -(-grid.columns // NARROW_LANES)
+    for item in range(first, last):
+        r0, c0 = item % tiles * grid.tile, item // tiles % panels * NARROW_LANES
+        pair = item // (tiles * panels)
+        rows = min(grid.tile, grid.rows - r0)
+        _start(start, pair, r0, rows, c0, NARROW_LANES, epilogue.promote, scratch)
+        for chunk in range(grid.chunks):
+            pack_right(
+                right, grid.right_matrix[pair], chunk, grid.depth, c0, NARROW_LANES, 2,
+                scratch.values, scratch.exponents, special,
+            )  # fmt: skip
+            base = ((grid.left_matrix[pair] * grid.chunks + chunk) * grid.rows + r0) * grid.depth
+            _advance_narrow(left, base, rows, grid.depth, reference, unit, NARROW_LANES, scratch)
+            if epilogue.promote and ((chunk + 1) % epilogue.promote == 0 or chunk + 1 == grid.chunks):
+                _promote(epilogue, grid, pair, chunk, r0, rows, c0, NARROW_LANES, scratch)
+        _finish(out, pair, r0, rows, c0, NARROW_LANES, epilogue.promote, scratch)
+
+
+@jit
+def sum_integer(
+    first: int, last: int, left: Left, right: Operand, reference: int, unit: Unit, grid: Grid,
+    epilogue: Epilogue, start: Any, scratch: Scratch, special: Any, out: Any,
+) -> None:  # fmt: skip
+    """Items ``first`` to ``last``: up to 25 fraction bits and products * 2**(fraction_bits + 2) up to 2**32."""
+    tiles, panels = -(-grid.rows // grid.tile), -(-grid.columns // NARROW_LANES)
+    for item in range(first, last):
+        r0, c0 = item % tiles * grid.tile, item // tiles % panels * NARROW_LANES
+        pair = item // (tiles * panels)
+        rows = min(grid.tile, grid.rows - r0)
+        _start(start, pair, r0, rows, c0, NARROW_LANES, epilogue.promote, scratch)
+        for chunk in range(grid.chunks):
+            pack_right(
+                right, grid.right_matrix[pair], chunk, grid.depth, c0, NARROW_LANES, 1,
+                scratch.values, scratch.exponents, special,
+            )  # fmt: skip
+            base = ((grid.left_matrix[pair] * grid.chunks + chunk) * grid.rows + r0) * grid.depth
+            _advance_integer(left, base, rows, grid.depth, reference, unit, NARROW_LANES, scratch)
+            if epilogue.promote and ((chunk + 1) % epilogue.promote == 0 or chunk + 1 == grid.chunks):
+                _promote(epilogue, grid, pair, chunk, r0, rows, c0, NARROW_LANES, scratch)
+        _finish(out, pair, r0, rows, c0, NARROW_LANES, epilogue.promote, scratch)
+
+
+@jit
+def sum_wide(
+    first: int, last: int, left: Left, right: Operand, reference: int, unit: Unit, grid: Grid,
+    epilogue: Epilogue, start: Any, scratch: Scratch, special: Any, out: Any, lanes: int,
+) -> None:  # fmt: skip
+    """Items ``first`` to ``last``: any finite operands. ``lanes`` is `WIDE_LANES`, unknown to the compiler.
+
+    (Loops of 32 known rounds would be unrolled into scalar code.)
+    """
+    tiles, panels = -(-grid.rows // grid.tile), -(-grid.columns // lanes)
+    for item in range(first, last):
+        r0, c0 = item % tiles * grid.tile, item // tiles % panels * lanes
+        pair = item // (tiles * panels)
+        rows = min(grid.tile, grid.rows - r0)
+        _start(start, pair, r0, rows, c0, lanes, epilogue.promote, scratch)
+        for chunk in range(grid.chunks):
+            pack_right(
+                right, grid.right_matrix[pair], chunk, grid.depth, c0, lanes, 2,
+                scratch.values, scratch.exponents, special,
+            )  # fmt: skip
+            base = ((grid.left_matrix[pair] * grid.chunks + chunk) * grid.rows + r0) * grid.depth
+            _advance_wide(left, base, rows, grid.depth, reference, unit, lanes, scratch)
+            if epilogue.promote and ((chunk + 1) % epilogue.promote == 0 or chunk + 1 == grid.chunks):
+                _promote(epilogue, grid, pair, chunk, r0, rows, c0, lanes, scratch)
+        _finish(out, pair, r0, rows, c0, lanes, epilogue.promote, scratch)
+
+
+@jit
+def sum_chain(
+    first: int, last: int, left: Left, right: Operand, reference: int, unit: Unit, grid: Grid,
+    epilogue: Epilogue, start: Any, scratch: Scratch, special: Any, out: Any,
+) -> None:  # fmt: skip
+    """Items ``first`` to ``last`` of one float32 fused multiply-add a product, in the order of K."""
+    tiles, panels = -(-grid.rows // grid.tile), -(-grid.columns // NARROW_LANES)
+    for item in range(first, last):
+        r0, c0 = item % tiles * grid.tile, item // tiles % panels * NARROW_LANES
+        pair = item // (tiles * panels)
+        rows = min(grid.tile, grid.rows - r0)
+        _start(start, pair, r0, rows, c0, NARROW_LANES, epilogue.promote, scratch)
+        for chunk in range(grid.chunks):
+            pack_right(
+                right, grid.right_matrix[pair], chunk, grid.depth, c0, NARROW_LANES, 1,
+                scratch.values, scratch.exponents, special,
+            )  # fmt: skip
+            base = ((grid.left_matrix[pair] * grid.chunks + chunk) * grid.rows + r0) * grid.depth
+            # No padding: adding a product of zeros would turn a sum of -0 into +0.
+            count = min(grid.depth, grid.length - chunk * grid.depth)
+            for i in range(rows):
+                chain_products(
+                    count, left.values, base + i * grid.depth, scratch.values, 0,
+                    scratch.registers, i * NARROW_LANES,
+                )  # fmt: skip
+            if epilogue.promote and ((chunk + 1) % epilogue.promote == 0 or chunk + 1 == grid.chunks):
+                _promote(epilogue, grid, pair, chunk, r0, rows, c0, NARROW_LANES, scratch)
+        _finish(out, pair, r0, rows, c0, NARROW_LANES, epilogue.promote, scratch)

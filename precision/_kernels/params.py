@@ -1,0 +1,76 @@
+"""What kernels know of formats, rounding modes and special results: tuples of integers. No compiler here."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class FormatParams(NamedTuple):
+    """A format as its magnitude codes: ``code = (binade << fraction_bits) + significand - hidden``.
+
+    An integer format is one whose every value is subnormal; only ``negate_*`` differ.
+    """
+
+    fraction_bits: int
+    min_exponent: int  #: exponent of the lowest binade; the quantum is 2**(min_exponent - fraction_bits)
+    hidden: int  #: 0 with subnormals, else 2**fraction_bits
+    max_code: int  #: largest finite magnitude code
+    max_negative: int  #: the same for negative values; 0 or -1 (not even a zero) for unsigned formats
+    mask: int  #: all bits of a code
+    magnitude_mask: int  #: all bits of a code but the sign
+    negate_flip: int  #: negative code = ((magnitude ^ negate_flip) + negate_base) & mask
+    negate_base: int
+    negative_zero: int  #: 1 if a negative zero has its own code
+    inf_code: int  #: -1 if there is none
+    nan_code: int  #: -1 if there is none
+
+
+class ModeParams(NamedTuple):
+    """A rounding mode as the addend that carries into the kept places.
+
+    addend = ((mask >> shift_of_the_sign) + (odd & use_odd | one)) & mask, where mask covers the
+    discarded bits and odd is the parity of the code without them.
+    """
+
+    shift_positive: int
+    shift_negative: int
+    use_odd: int
+    one: int
+
+
+_ALL, _HALF, _NOTHING = 0, 1, 63
+TIES_TO_EVEN = ModeParams(_HALF, _HALF, 1, 0)
+TIES_TO_AWAY = ModeParams(_HALF, _HALF, 0, 1)
+TOWARD_ZERO = ModeParams(_NOTHING, _NOTHING, 0, 0)
+TOWARD_POSITIVE = ModeParams(_ALL, _NOTHING, 0, 0)
+TOWARD_NEGATIVE = ModeParams(_NOTHING, _ALL, 0, 0)
+TO_ODD = ModeParams(_ALL, _ALL, 1, 0)  # an odd code turns the addend over to zero
+
+
+class StochasticParams(NamedTuple):
+    """Random bits and Philox key of a stochastic rounding."""
+
+    bits: int
+    key_low: int
+    key_high: int
+
+
+class NearestParams(NamedTuple):
+    """A format for the short way of float32 to the nearest value, ties to even."""
+
+    shift: int  #: fraction bits cut off a normal value
+    threshold: int  #: float32 bits of the lowest normal value
+    magic: int  #: float32 bits of the power of two whose last place is the format's quantum
+    offset: int  #: from a float32's bits, shifted, to the code
+    max_positive: int  #: float32 bits of the largest value
+    max_negative: int  #: the same, without sign, for negative values
+
+
+class Ends(NamedTuple):
+    """What overflow and NaN become: codes when encoding, bit patterns of the result when rounding."""
+
+    over_positive: int
+    over_negative: int
+    nan_positive: int
+    nan_negative: int
+    zero_is_nan: int  #: 1 where a zero cannot be represented and does not saturate

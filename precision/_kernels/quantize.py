@@ -1,0 +1,372 @@
+"""Loops of `quantize` and `dequantize`: amax of each group, scales, elements.
+
+A *piece* is a flat array of rows of ``width`` elements, each row cut into groups of ``group`` (the last
+one may be shorter). It is walked in tiles that stay in cache from one stage to the next: all amax, all
+scales, then the elements. These are divided into a scratch tile that the loops of `codec` encode, or,
+where the common case allows it, divided and encoded in one loop.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from precision._kernels._jit import jit
+from precision._kernels.codec import encode32, encode64
+from precision._kernels.params import Ends, FormatParams, ModeParams, NearestParams, StochasticParams
+from precision._kernels.rounding import (
+    U32,
+    U64,
+    bits32,
+    bits64,
+    core32,
+    core64,
+    decode_value,
+    float32_of,
+    left,
+    philox,
+    right,
+)
+
+SMALLEST, LARGEST = np.finfo(np.float32).smallest_subnormal, np.finfo(np.float32).max
+
+_random32, _code32 = core32.rounded_random, core32.code
+_random64, _code64 = core64.rounded_random, core64.code
+_rounded64 = core64.rounded
+
+
+class ScaleParams(NamedTuple):
+    """How a group's amax becomes its scale. The floats have the source's type.
+
+    A power of two takes its exponent from ``float64_bits(amax) + addend``, less ``max_exponent``: the
+    rules differ only in what they add below the exponent field.
+    """
+
+    plain: int  #: 1 for AMAX in FP32 from float32: the quotient is the scale
+    power_of_two: int
+    addend: int
+    max_exponent: int  #: of the largest element
+    low: int  #: exponents of the scale format's smallest value and of its largest power of two
+    high: int
+    maximum: Any  #: largest element
+    min_amax: Any
+    tensor_scale: Any  #: 1 without one
+    smallest_code: int  #: of the smallest positive scale
+    zero_code: int  #: the scale of a group of zeros
+
+
+class ScaleFormat(NamedTuple):
+    """Everything that rounding to the scale's format needs."""
+
+    fmt: FormatParams
+    mode: ModeParams
+    ends: Ends
+
+
+class Piece(NamedTuple):
+    """One piece and its scratch. ``x_bits`` and ``q_bits`` view ``x`` and ``q``, ``amax`` views ``amax_bits``.
+
+    ``amax``, ``scales`` (codes) and ``divisors`` have one entry for each group of the piece.
+    """
+
+    x: Any
+    x_bits: Any
+    magnitude: Any  #: mask of all bits but the sign
+    amax: Any
+    amax_bits: Any
+    scales: Any
+    divisors: Any
+    q: Any
+    q_bits: Any
+
+
+class Shape(NamedTuple):
+    """How a piece is cut: rows, groups, and the tile of ``tile_rows`` rows by ``tile_width`` elements."""
+
+    width: int
+    group: int
+    tile_rows: int
+    tile_width: (
+        int  #: ``width``, or with one row a tile a multiple of ``group``, or any if there is one group
+    )
+    divisors_given: int
+
+
+class Position(NamedTuple):
+    """Where a piece lies in the array as given: element (r, k) has the flat index that `_index` says."""
+
+    row: int
+    column: int
+    width: int
+    inner: int
+
+
+@jit
+def largest_magnitudes(
+    x: Any, rows: int, start: int, width: int, group: int, magnitude: Any, out: Any, to: int
+) -> None:
+    """Bits of the largest magnitude of each group; NaN counts as the largest."""
+    for r in range(rows):
+        for low in range(0, width, group):
+            first = U64(start + r * width + low)
+            largest = magnitude ^ magnitude
+            for i in range(U64(min(group, width - low))):
+                value = x[first + i] & magnitude
+                largest = max(largest, value)
+            out[to] = largest
+            to += 1
+
+
+@jit
+def _plain_scales(amax: Any, first: int, stop: int, how: ScaleParams, codes: Any, divisors: Any) -> None:
+    for i in range(U64(first), U64(stop)):
+        largest = max(amax[i], how.min_amax) if amax[i] == amax[i] else amax[i]
+        scale = min(max(np.float32(largest / how.maximum), SMALLEST), LARGEST)
+        scale = np.float32(1) if largest == 0 else scale
+        scale = scale if largest < np.float32(np.inf) else np.float32(np.nan)
+        codes[i] = bits32(scale)
+        divisors[i] = scale
+
+
+@jit
+def make_scales(
+    amax: Any, first: int, stop: int, how: ScaleParams, target: ScaleFormat, codes: Any, divisors: Any
+) -> None:
+    """Codes of scales, and what elements are divided by: fl32(scale * tensor scale).
+
+    A scale that would be zero is the smallest positive one; NaN or Inf in a group makes it NaN.
+    """
+    if how.plain:
+        _plain_scales(amax, first, stop, how, codes, divisors)
+        return
+    for i in range(first, stop):
+        largest = how.min_amax if amax[i] < how.min_amax else amax[i]
+        if how.power_of_two:
+            bits = U64(bits64(np.float64(largest / how.tensor_scale)) + U64(how.addend))
+            exponent = np.int64(right(bits, U64(52))) - np.int64(1023 + how.max_exponent)
+            exponent = min(max(exponent, np.int64(how.low)), np.int64(how.high))
+            wanted = U64(U64(exponent + np.int64(1023)) << U64(52))
+        else:
+            wanted = bits64(np.float64(largest / how.maximum / how.tensor_scale))
+        sign, size, _, _, rounded = _rounded64(wanted, target.fmt, target.mode)
+        code = U32(_code64(sign, size, rounded, target.fmt, target.ends))
+        code = max(code, U32(how.smallest_code))
+        if largest == 0:
+            code = U32(how.zero_code)
+        if not largest < np.inf:
+            code = U32(target.fmt.nan_code)
+        divisor = np.float32(decode_value(code, target.fmt) * np.float32(how.tensor_scale))
+        codes[i] = code
+        divisors[i] = SMALLEST if divisor == 0 else divisor
+
+
+@jit
+def _settle(
+    piece: Piece, shape: Shape, r: int, column: int, how: ScaleParams, target: ScaleFormat
+) -> tuple[int, int, int, int]:
+    """Scales of the tile at row ``r`` and ``column``: its rows and width, first element and first group."""
+    rows = min(shape.tile_rows, piece.x.size // shape.width - r)
+    width = min(shape.tile_width, shape.width - column)
+    groups = (shape.width + shape.group - 1) // shape.group
+    start, first = r * shape.width + column, r * groups + column // shape.group
+    if not shape.divisors_given:
+        largest_magnitudes(
+            piece.x_bits, rows, start, width, shape.group, piece.magnitude, piece.amax_bits, first
+        )
+        stop = first + rows * ((width + shape.group - 1) // shape.group)
+        make_scales(piece.amax, first, stop, how, target, piece.scales, piece.divisors)
+    return rows, width, start, first
+
+
+@jit
+def _divide_group(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any) -> None:
+    for i in range(count):
+        q[to + i] = x[start + i] / divisor
+
+
+@jit
+def _fill(
+    piece: Piece, shape: Shape, r: int, column: int, how: ScaleParams, target: ScaleFormat
+) -> tuple[int, int]:
+    """The quotients of a tile: its first element and their number."""
+    rows, width, start, first = _settle(piece, shape, r, column, how, target)
+    to = 0
+    for _ in range(rows):
+        for low in range(0, width, shape.group):
+            count = min(shape.group, width - low)
+            _divide_group(piece.x, U64(start + to), U64(count), piece.divisors[first], piece.q, U64(to))
+            to += count
+            first += 1
+    return start, to
+
+
+# ---- nearest, saturating: division and rounding in one loop -----------------------------------------
+
+
+@jit
+def _nearest_group(
+    x: Any, start: Any, count: Any, divisor: Any, codes: Any, near: NearestParams, fmt: FormatParams
+) -> None:
+    """`codec.encode_nearest32` of quotients that are no NaN, where overflow stops at the largest value."""
+    shift, magic = U32(near.shift), U32(near.magic)
+    half = right(U32(left(U32(1), shift) - U32(1)), U32(1))
+    ahead = U32(half - left(U32(near.offset), shift))
+    tie, flip, base = U32(near.shift > 0), U32(fmt.negate_flip), U32(fmt.negate_base)
+    for i in range(count):
+        bits = bits32(x[start + i] / divisor)
+        sign = U32(U32(0) - right(bits, U32(31)))
+        magnitude = min(U32(bits & U32(0x7FFFFFFF)), U32(near.max_positive))
+        odd = U32(right(magnitude, shift) & tie)
+        normal = right(U32(U32(magnitude + ahead) + odd), shift)
+        small = U32(bits32(float32_of(magnitude) + float32_of(magic)) - magic)
+        code = normal if magnitude >= U32(near.threshold) else small
+        codes[start + i] = U32(U32(U32(code ^ U32(sign & flip)) + U32(sign & base)) & U32(fmt.mask))
+
+
+@jit
+def _fill_group(codes: Any, start: Any, count: Any, code: int) -> None:
+    for i in range(count):
+        codes[start + i] = code
+
+
+@jit
+def quantize_nearest32(
+    piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
+    codes: Any, near: NearestParams, fmt: FormatParams, ends: Ends,
+) -> None:  # fmt: skip
+    """Codes of a piece of float32: nearest, ties to even, saturating, signed, both signs alike."""
+    for r in range(0, piece.x.size // shape.width, shape.tile_rows):
+        for column in range(0, shape.width, shape.tile_width):
+            rows, width, start, first = _settle(piece, shape, r, column, how, target)
+            for _ in range(rows):
+                for low in range(0, width, shape.group):
+                    count, divisor = min(shape.group, width - low), piece.divisors[first]
+                    if divisor == divisor:
+                        _nearest_group(piece.x, U64(start), U64(count), divisor, codes, near, fmt)
+                    else:
+                        _fill_group(codes, U64(start), U64(count), ends.nan_positive)
+                    start += count
+                    first += 1
+
+
+# ---- any rounding: one function for each loop of `codec`, as Numba caches none that takes functions ---
+
+
+@jit
+def quantize32(
+    piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
+    codes: Any, mode: ModeParams, fmt: FormatParams, ends: Ends,
+) -> None:  # fmt: skip
+    """Codes of a piece of float32."""
+    for r in range(0, piece.x.size // shape.width, shape.tile_rows):
+        for column in range(0, shape.width, shape.tile_width):
+            start, count = _fill(piece, shape, r, column, how, target)
+            encode32(piece.q_bits[:count], codes[start : start + count], fmt, mode, ends)
+
+
+@jit
+def quantize64(
+    piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
+    codes: Any, mode: ModeParams, fmt: FormatParams, ends: Ends,
+) -> None:  # fmt: skip
+    """Codes of a piece of float64."""
+    for r in range(0, piece.x.size // shape.width, shape.tile_rows):
+        for column in range(0, shape.width, shape.tile_width):
+            start, count = _fill(piece, shape, r, column, how, target)
+            encode64(piece.q_bits[:count], codes[start : start + count], fmt, mode, ends)
+
+
+@jit
+def _index(element: int, width: int, where: Position) -> Any:
+    """Flat index, in the array as given, of the first of a run of elements along the axis."""
+    row, column = where.row + element // width, where.column + element % width
+    outer, rest = row // where.inner, row % where.inner
+    return U64((outer * where.width + column) * where.inner + rest)
+
+
+@jit
+def quantize_random32(
+    piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
+    codes: Any, mode: StochasticParams, fmt: FormatParams, ends: Ends, where: Position,
+) -> None:  # fmt: skip
+    """Codes of a piece of float32, each by its own random word."""
+    for r in range(0, piece.x.size // shape.width, shape.tile_rows):
+        for column in range(0, shape.width, shape.tile_width):
+            start, count = _fill(piece, shape, r, column, how, target)
+            run = min(count, shape.width)
+            for begin in range(0, count, run):
+                index, step = _index(start + begin, shape.width, where), U64(where.inner)
+                low, high = U64(begin), U64(start + begin)
+                for i in range(U64(run)):
+                    at = U64(index + U64(i * step))
+                    word = right(philox(U32(at), U32(right(at, U64(32))), mode), U32(32 - mode.bits))
+                    sign, magnitude, _, _, code = _random32(piece.q_bits[low + i], fmt, mode, word)
+                    codes[high + i] = _code32(sign, magnitude, code, fmt, ends)
+
+
+@jit
+def quantize_random64(
+    piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
+    codes: Any, mode: StochasticParams, fmt: FormatParams, ends: Ends, where: Position,
+) -> None:  # fmt: skip
+    """Codes of a piece of float64, each by its own random word."""
+    for r in range(0, piece.x.size // shape.width, shape.tile_rows):
+        for column in range(0, shape.width, shape.tile_width):
+            start, count = _fill(piece, shape, r, column, how, target)
+            run = min(count, shape.width)
+            for begin in range(0, count, run):
+                index, step = _index(start + begin, shape.width, where), U64(where.inner)
+                low, high = U64(begin), U64(start + begin)
+                for i in range(U64(run)):
+                    at = U64(index + U64(i * step))
+                    word = right(philox(U32(at), U32(right(at, U64(32))), mode), U32(32 - mode.bits))
+                    sign, magnitude, _, _, code = _random64(piece.q_bits[low + i], fmt, mode, word)
+                    codes[high + i] = _code64(sign, magnitude, code, fmt, ends)
+
+
+@jit
+def dequantize(
+    codes: Any,
+    start: int,
+    stop: int,
+    width: int,
+    group: int,
+    divisors: Any,
+    row_of: Any,
+    fmt: FormatParams,
+    one: Any,
+    out: Any,
+) -> None:
+    """Values of the rows ``start`` to ``stop``: ``out[r, k]`` is one product of code and scale in the type of ``one``.
+
+    ``divisors`` is two-dimensional; row r takes its row ``row_of[r]``.
+    """
+    for r in range(start, stop):
+        scale_row = row_of[r]
+        j = 0
+        for low in range(0, width, group):
+            first, scale = U64(r * width + low), divisors[scale_row, j] * one
+            j += 1
+            for i in range(U64(min(group, width - low))):
+                out[first + i] = decode_value(U32(codes[first + i]), fmt) * scale
+
+
+@jit
+def dequantize_each(
+    codes: Any,
+    start: int,
+    stop: int,
+    width: int,
+    group: int,
+    divisors: Any,
+    row_of: Any,
+    fmt: FormatParams,
+    one: Any,
+    out: Any,
+) -> None:
+    """`dequantize` for groups of one element, which its inner loop would not vectorize."""
+    for r in range(start, stop):
+        first, scale_row = U64(r * width), U64(row_of[r])
+        for k in range(U64(width)):
+            out[first + k] = decode_value(U32(codes[first + k]), fmt) * (divisors[scale_row, k] * one)
