@@ -1,0 +1,102 @@
+"""The correctly rounded sum of exact products: float64 BLAS where no rounding can happen, else wide integers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precision import _sums
+from precision._kernels._threads import parallel
+from precision._sums import Stack
+from precision.formats import IntFormat
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Factors:
+    """An operand's scales, float64 [matrix][group of K][row or column], and K under one."""
+
+    values: Array
+    group: int
+
+
+def _exact_bits(left: Stack, right: Stack) -> int:
+    """Bits from the last place of any product to the top of a sum of K of them."""
+    bits = math.ceil(math.log2(max(1, left.codes.shape[2]))) + 1
+    for stack in (left, right):
+        lowest, highest = _sums.exponents(stack)
+        fraction = stack.fmt.fraction_bits
+        bits += highest + 1 + (fraction if isinstance(stack.fmt, IntFormat) else fraction - lowest)
+    return bits
+
+
+def _scaled(stack: Stack, factors: Factors, matrix: int, axis: int) -> Array:
+    """One matrix times its scales, in float64, where that is exact; K is ``axis``."""
+    codes = Stack(stack.codes[matrix][None], stack.fmt)
+    values = _sums.values(codes)[0].astype(np.float64)
+    groups, length = factors.values.shape[1], values.shape[axis]
+    scales = factors.values[matrix]
+    if groups > 1:
+        scales = np.repeat(scales, factors.group, axis=0)[:length]
+    scaled: Array = values * (scales.T if axis == 1 else scales)
+    return scaled
+
+
+def _sum(left: Array, right: Array, start: Array | None, odd: bool, out: Array) -> None:
+    """left @ right + start into ``out``, rounded once; all are float64 matrices."""
+    from precision._kernels import exact
+
+    rows, columns = np.ascontiguousarray(left), np.ascontiguousarray(right.T)
+    initial = np.empty((0, 0)) if start is None else start.astype(np.float64)
+
+    def work(first: int, last: int) -> None:
+        digits = np.zeros(exact.DIGITS, np.int64)
+        exact.sum_exact(first, last, rows, columns, initial, odd, digits, out)
+
+    parallel(work, out.shape[0], max(1, 2**14 // max(1, out.shape[1] * rows.shape[1])))
+
+
+def _scale(sums: Array, row: Array, column: Array, odd: bool) -> None:
+    """``sums[i, j] *= row[i] * column[j]``, rounded once; sums are exact, factors have 24 bits each."""
+    from precision._kernels import exact
+
+    grain = max(1, 2**16 // max(1, sums.shape[1]))
+    parallel(lambda i, j: exact.scale_exact(i, j, sums, row, column, odd), sums.shape[0], grain)
+
+
+def exact_sums(
+    left: Stack,
+    right: Stack,
+    pairs: tuple[Array, Array],
+    factors: tuple[Factors, Factors],
+    start: Array | None,
+    odd: bool,
+) -> Array:
+    """Every exact sum as float64 (results, rows, columns): to nearest even, or to odd for a second rounding.
+
+    Operands times their scales must fit float64 (53 bits).
+    """
+    out = np.empty((len(pairs[0]), left.codes.shape[1], right.codes.shape[2]))
+    if not out.size:
+        return out
+    constant = all(f.values.shape[1] == 1 for f in factors)
+    by_blas = constant and start is None and left.codes.shape[2] and not _sums.has_specials(left, right)
+    if by_blas and _exact_bits(left, right) <= 53:
+        a, b = (_sums.values(stack).astype(np.float64) for stack in (left, right))
+        plain = all((f.values == 1).all() for f in factors)
+        for n, (i, j) in enumerate(zip(*pairs, strict=True)):
+            np.matmul(a[i], b[j], out=out[n])
+            if not plain:
+                _scale(out[n], factors[0].values[i, 0], factors[1].values[j, 0], odd)
+        out += 0.0  # the zero of an exact sum is +0
+        return out
+    for n, (i, j) in enumerate(zip(*pairs, strict=True)):
+        a = _scaled(left, factors[0], i, 1)
+        b = _scaled(right, factors[1], j, 0)
+        _sum(a, b, None if start is None else start[n], odd, out[n])
+    return out

@@ -1,0 +1,368 @@
+"""Runs the loops of `_kernels.quantize`: arrays of any shape as rows, rows in pieces, pieces on threads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from precision._kernels._threads import parallel
+from precision._kernels.params import StochasticParams
+from precision.codec import MODES, code_ends, format_params, nearest_params
+from precision.formats import FP32, FloatFormat, Format, format_of
+from precision.quantized import QuantizedTensor, QuantSpec, scale_shape
+from precision.rounding import Overflow, Rounding, Stochastic
+from precision.scaling import ScaleRule, checked_axis
+
+if TYPE_CHECKING:
+    from precision._kernels.quantize import ScaleFormat, ScaleParams
+
+Array = npt.NDArray[Any]
+
+PIECE = 1 << 19  # elements that one call of a loop works on
+TILE = 1 << 14  # elements between the stages: source, quotients and codes stay in second-level cache
+
+
+class Span(NamedTuple):
+    """The rows and columns of one piece."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+class Rows:
+    """An array as rows along ``axis``: (outer, inner, width) without a copy, whatever its strides."""
+
+    def __init__(self, array: Array, axis: int) -> None:
+        outer, inner = math.prod(array.shape[:axis]), math.prod(array.shape[axis + 1 :])
+        self.width, self.inner, self.count = array.shape[axis], inner, outer * inner
+        # One sheet where the rows are the array's own; else one for each index before the axis.
+        self.sheet = self.count if inner == 1 else inner
+        if inner == 1:
+            self.sheets = array.reshape(1, outer, self.width)
+        else:
+            self.sheets = array.reshape(outer, self.width, inner).transpose(0, 2, 1)
+
+    def take(self, span: Span, dtype: np.dtype[Any]) -> Array:
+        """The elements of a piece, contiguous and flat; a view where they already are."""
+        first, last = span.top // self.sheet, (span.bottom - 1) // self.sheet
+        columns = slice(span.left, span.right)
+        if first == last:
+            rows = slice(span.top - first * self.sheet, span.bottom - first * self.sheet)
+            return np.ascontiguousarray(self.sheets[first, rows, columns], dtype).reshape(-1)
+        taken = np.empty((span.bottom - span.top, span.right - span.left), dtype)
+        for index in range(first, last + 1):
+            start, stop = max(span.top, index * self.sheet), min(span.bottom, (index + 1) * self.sheet)
+            rows = slice(start - index * self.sheet, stop - index * self.sheet)
+            taken[start - span.top : stop - span.top] = self.sheets[index, rows, columns]
+        return taken.reshape(-1)
+
+
+def quantized(x: npt.ArrayLike, spec: QuantSpec, axis: int, out: QuantizedTensor | None) -> QuantizedTensor:
+    """What `QuantSpec.quantize` returns."""
+    source = _source(x)
+    block = spec.granularity.block(source.shape, axis)
+    # One scale for everything: the order of the elements is of no account, so they stay where they are.
+    whole = all(step >= size for step, size in zip(block, source.shape, strict=True))
+    along = source.ndim - 1 if whole else checked_axis(axis, source.ndim)
+    codes, scale = _targets(source, spec, block, along, out)
+    tensor_scale = np.float32(1) if spec.tensor_scale else None
+    if source.size:
+        code_rows, keep_codes = _as_rows(codes, along, spec.fmt.code_dtype, source)
+        scale_rows, keep_scales = _as_rows(scale, along, spec.scale_format.code_dtype, source)
+        others = [i for i in range(source.ndim) if i != along]
+        leading = tuple(source.shape[i] for i in others), tuple(block[i] for i in others)
+        tensor_scale = _Run(Rows(source, along), spec, block[along], leading, code_rows, scale_rows).run()
+        keep_codes()
+        keep_scales()
+    return QuantizedTensor(
+        codes, scale, fmt=spec.fmt, tensor_scale=tensor_scale, block=block, scale_format=spec.scale_format
+    )
+
+
+def dequantized(tensor: QuantizedTensor, dtype: np.dtype[Any]) -> Array:
+    """What `QuantizedTensor.dequantize` returns."""
+    # In the order of the codes in memory, which is that of the result as well.
+    order = tuple(np.argsort([-abs(step) for step in tensor.codes.strides], kind="stable").tolist())
+    codes = np.ascontiguousarray(tensor.codes.transpose(order)).view(tensor.fmt.code_dtype)
+    result = np.empty(codes.shape, dtype)
+    back = result.transpose(np.argsort(order))
+    if not codes.size:
+        return back
+    block = [tensor.block[axis] for axis in order]
+    row_of = _block_rows(codes.shape[:-1], tuple(block[:-1]))
+    multipliers = tensor.multipliers().transpose(order)
+    multipliers = np.ascontiguousarray(multipliers).reshape(-1, multipliers.shape[-1])
+
+    from precision._kernels import quantize as kernels
+
+    width, group = codes.shape[-1], min(block[-1], codes.shape[-1])
+    flat, target, fmt, one = codes.reshape(-1), result.reshape(-1), format_params(tensor.fmt), dtype.type(1)
+
+    def work(start: int, stop: int) -> None:
+        loop = kernels.dequantize_each if group == 1 else kernels.dequantize
+        loop(flat, start, stop, width, group, multipliers, row_of, fmt, one, target)
+
+    parallel(work, len(row_of), max(1, PIECE // width))
+    return back
+
+
+class _Run:
+    """One call of `quantize`: rows, the spec, and the arrays of (rows, width) codes and scales to fill."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        spec: QuantSpec,
+        group: int,
+        leading: tuple[tuple[int, ...], tuple[int, ...]],
+        codes: Array,
+        scales: Array,
+    ) -> None:
+        from precision._kernels import quantize as kernels
+
+        self.kernels, self.rows, self.spec = kernels, rows, spec
+        self.codes, self.scales = codes, scales
+        self.group = min(group, rows.width)
+        self.groups = -(-rows.width // self.group)
+        self.leading = leading
+        wide = rows.sheets.dtype == np.float64
+        self.dtype = np.dtype(np.float64 if wide else np.float32)
+        self.word = np.dtype(np.uint64 if wide else np.uint32)
+        self.magnitude = self.word.type((1 << (8 * self.word.itemsize - 1)) - 1)
+        self.encode = self._element_loop()
+        ends = code_ends(spec.scale_format, Overflow.SATURATE)
+        nearest = MODES[Rounding.TIES_TO_EVEN]
+        self.target: ScaleFormat = kernels.ScaleFormat(format_params(spec.scale_format), nearest, ends)
+
+    def run(self) -> np.float32 | None:
+        """Fill codes and scales; the tensor scale is returned."""
+        single = all(step == 1 for step in self.leading[1])
+        if single and not self.spec.tensor_scale and (self.groups > 1 or self.rows.width <= PIECE):
+            how = self._how(None)
+            self._each(lambda span: self._quantize(span, how, None))
+            return None
+        amax = self._amax()
+        tensor_scale = self._tensor_scale(amax) if self.spec.tensor_scale else None
+        how = self._how(tensor_scale)
+        divisors = self._scales(amax, how)
+        row_of = _block_rows(*self.leading)
+        self._each(lambda span: self._quantize(span, how, divisors[row_of[span.top : span.bottom]]))
+        return tensor_scale
+
+    # ---- pieces ---------------------------------------------------------------------------------
+    def _spans(self) -> Iterator[Span]:
+        """Whole rows, or parts of one row: whole groups, or parts of its only one."""
+        width = self.rows.width
+        if width <= PIECE:
+            step = PIECE // width
+            for top in range(0, self.rows.count, step):
+                yield Span(top, min(top + step, self.rows.count), 0, width)
+            return
+        step = PIECE if self.groups == 1 else max(1, PIECE // self.group) * self.group
+        for row in range(self.rows.count):
+            for left in range(0, width, step):
+                yield Span(row, row + 1, left, min(left + step, width))
+
+    def _each(self, work: Any) -> None:
+        spans = list(self._spans())
+
+        def loop(start: int, stop: int) -> None:
+            for span in spans[start:stop]:
+                work(span)
+
+        parallel(loop, len(spans), 1)
+
+    def _groups(self, span: Span) -> slice:
+        return slice(span.left // self.group, -(-span.right // self.group))
+
+    def _quantize(self, span: Span, how: ScaleParams, divisors: Array | None) -> None:
+        """Codes of a piece; its scales as well, unless the ``divisors`` of its rows are given."""
+        x = self.rows.take(span, self.dtype)
+        height, width = span.bottom - span.top, span.right - span.left
+        groups = self._groups(span)
+        count = height * (groups.stop - groups.start)
+        tile_rows = max(1, TILE // width)
+        tile_width = width
+        if width > TILE and self.groups > 1:
+            tile_width = max(1, TILE // self.group) * self.group
+        elif width > TILE and divisors is not None:
+            tile_width = TILE
+        amax = np.empty(count if divisors is None else 0, self.dtype)
+        q = np.empty(min(tile_rows * tile_width, x.size), self.dtype)
+        scales = self.scales[span.top : span.bottom, groups] if divisors is None else self.scales[:0, :0]
+        piece = self.kernels.Piece(
+            x,
+            x.view(self.word),
+            self.magnitude,
+            amax,
+            amax.view(self.word),
+            scales.reshape(-1),
+            np.empty(count, np.float32) if divisors is None else divisors[:, groups].reshape(-1),
+            q,
+            q.view(self.word),
+        )
+        shape = self.kernels.Shape(width, self.group, tile_rows, tile_width, int(divisors is not None))
+        codes = self.codes[span.top : span.bottom, span.left : span.right].reshape(-1)
+        where = self.kernels.Position(span.top, span.left, self.rows.width, self.rows.inner)
+        self.encode(piece, shape, how, self.target, codes, where)
+
+    def _element_loop(self) -> Any:
+        """The loop for the spec's rounding and the source's type."""
+        fmt, rounding, bits = self.spec.fmt, self.spec.rounding, 8 * self.dtype.itemsize
+        ends = code_ends(fmt, self.spec.overflow)
+        ends = ends._replace(nan_negative=ends.nan_positive)  # the NaN is the scale's: it has no sign
+        params, near = format_params(fmt), nearest_params(fmt)
+        if isinstance(rounding, Stochastic):
+            random = StochasticParams(rounding.bits, rounding.seed & 0xFFFFFFFF, rounding.seed >> 32)
+            loop = getattr(self.kernels, f"quantize_random{bits}")
+            return lambda *a: loop(*a[:5], random, params, ends, a[5])
+        # Both signs alike: a sign bit with its zero, or symmetric two's complement.
+        alike = params.max_code == params.max_negative and (params.negative_zero or params.negate_flip)
+        short = rounding is Rounding.TIES_TO_EVEN and self.spec.overflow is Overflow.SATURATE and alike
+        if short and bits == 32 and near is not None:
+            return lambda *a: self.kernels.quantize_nearest32(*a[:5], near, params, ends)
+        loop = getattr(self.kernels, f"quantize{bits}")
+        return lambda *a: loop(*a[:5], MODES[rounding], params, ends)
+
+    # ---- scales ---------------------------------------------------------------------------------
+    def _how(self, tensor_scale: np.float32 | None) -> ScaleParams:
+        spec, kind = self.spec, self.dtype.type
+        smallest = 1 if spec.scale_format.has_zero else 0
+        amax_rule = spec.scale_rule is ScaleRule.AMAX
+        plain = amax_rule and spec.scale_format == FP32 and kind is np.float32 and tensor_scale is None
+        return self.kernels.ScaleParams(
+            plain=int(plain),
+            power_of_two=int(not amax_rule),
+            addend=_addend(spec.scale_rule, spec.fmt),
+            max_exponent=spec.fmt.max_exponent,
+            low=math.frexp(spec.scale_format.smallest)[1] - 1,
+            high=spec.scale_format.max_exponent,
+            maximum=kind(spec.fmt.max),
+            min_amax=kind(spec.min_amax or 0),
+            tensor_scale=kind(1 if tensor_scale is None else tensor_scale),
+            smallest_code=smallest,
+            zero_code=int(np.float32(1).view(np.uint32)) if spec.scale_format == FP32 else smallest,
+        )
+
+    def _amax(self) -> Array:
+        """Largest magnitudes, of the scales' shape (rows, groups)."""
+        count, width = self.rows.count, self.rows.width
+        # A row of one long group is searched in parts.
+        step = PIECE if self.groups == 1 and width > PIECE else self.group
+        amax = np.empty((count, -(-width // step)), self.word)
+
+        def work(span: Span) -> None:
+            x = self.rows.take(span, self.dtype).view(self.word)
+            part = amax[span.top : span.bottom, span.left // step : -(-span.right // step)].reshape(-1)
+            height, length = span.bottom - span.top, span.right - span.left
+            self.kernels.largest_magnitudes(x, height, 0, length, step, self.magnitude, part, 0)
+
+        self._each(work)
+        if step != self.group:
+            amax = amax.max(axis=1, keepdims=True)
+        shape, block = self.leading
+        stack = amax.reshape(*shape, self.groups)
+        for axis, size in enumerate(block):
+            if size > 1:
+                stack = np.maximum.reduceat(stack, np.arange(0, shape[axis], size), axis=axis)
+        return np.ascontiguousarray(stack).reshape(-1, self.groups).view(self.dtype)
+
+    def _tensor_scale(self, amax: Array) -> np.float32:
+        kind = self.dtype.type
+        largest = amax[np.isfinite(amax)].max(initial=kind(self.spec.min_amax or 0))
+        if largest == 0:
+            return np.float32(1)
+        scale = np.float32(largest / kind(self.spec.fmt.max * self.spec.scale_format.max))
+        return np.clip(scale, np.float32(FP32.smallest), np.float32(FP32.max))
+
+    def _scales(self, amax: Array, how: ScaleParams) -> Array:
+        """Fill the scales; the elements' divisors are returned, of the same shape."""
+        divisors = np.empty(amax.shape, np.float32)
+        flat = amax.reshape(-1), self.scales.reshape(-1), divisors.reshape(-1)
+
+        def work(start: int, stop: int) -> None:
+            self.kernels.make_scales(flat[0], start, stop, how, self.target, flat[1], flat[2])
+
+        parallel(work, amax.size, TILE)
+        return divisors
+
+
+def _addend(rule: ScaleRule, fmt: Format) -> int:
+    """What a rule adds to amax's float64 bits before their exponent is read."""
+    ones = (1 << 52) - 1
+    if rule is ScaleRule.CEIL:
+        return ones  # carries unless the fraction is zero
+    if rule is ScaleRule.RCEIL:
+        return ones - (int(np.float64(fmt.max).view(np.uint64)) & ones)  # carries above max's fraction
+    if rule is ScaleRule.EVEN:
+        places = fmt.fraction_bits if isinstance(fmt, FloatFormat) else fmt.bits - fmt.signed - 1
+        return 1 << (51 - places)
+    return 0
+
+
+def _block_rows(shape: tuple[int, ...], block: tuple[int, ...]) -> Array:
+    """The row of the scales for each row of elements, rows being the indices into ``shape`` in C order."""
+    row_of = np.zeros(1, np.int64)
+    for size, step, count in zip(shape, block, scale_shape(shape, block), strict=True):
+        row_of = (row_of[:, None] * count + np.arange(size) // step).reshape(-1)
+    return row_of
+
+
+def _source(x: npt.ArrayLike) -> Array:
+    source = np.asarray(x)
+    native = source.dtype.newbyteorder("=")
+    try:
+        known = isinstance(format_of(native), FloatFormat)
+    except (TypeError, ValueError):
+        known = False
+    if not known:
+        raise TypeError(
+            f"x must be of a floating-point type (float16, bfloat16, …, float64), got {source.dtype}"
+        )
+    if source.ndim == 0:
+        raise ValueError("x must have at least one axis, got a scalar")
+    return source.astype(native, copy=False)
+
+
+def _targets(
+    source: Array, spec: QuantSpec, block: tuple[int, ...], along: int, out: object
+) -> tuple[Array, Array]:
+    """Codes and scales to fill: new ones, contiguous along the axis, or those of ``out`` if they fit."""
+    if out is None:
+        shapes = source.shape, scale_shape(source.shape, block)
+        codes, scale = (
+            np.moveaxis(np.empty((*shape[:along], *shape[along + 1 :], shape[along]), fmt.dtype), -1, along)
+            for shape, fmt in zip(shapes, (spec.fmt, spec.scale_format), strict=True)
+        )
+        return codes, scale
+    if not isinstance(out, QuantizedTensor):
+        raise TypeError(f"out must be a QuantizedTensor, got {type(out).__name__}")
+    wanted = (source.shape, spec.fmt, block, spec.scale_format)
+    got = (out.shape, out.fmt, out.block, out.scale_format)
+    for name, ours, theirs in zip(("shape", "fmt", "block", "scale_format"), wanted, got, strict=True):
+        if ours != theirs:
+            raise ValueError(f"out must have {name} {ours}, got {theirs}")
+    if not (out.codes.flags.writeable and out.scale.flags.writeable):
+        raise ValueError("out must be writable, got read-only codes or scales")
+    return out.codes, out.scale
+
+
+def _as_rows(
+    array: Array, along: int, code_dtype: np.dtype[Any], source: Array
+) -> tuple[Array, Callable[[], None]]:
+    """``array`` as rows of codes along an axis to fill, and what to call when they are filled."""
+    moved = np.moveaxis(array, along, -1)
+    direct = moved.flags.c_contiguous and not np.may_share_memory(array, source)
+    rows = moved if direct else np.empty(moved.shape, array.dtype)
+
+    def keep() -> None:
+        if not direct:
+            moved[...] = rows
+
+    return rows.view(code_dtype).reshape(-1, moved.shape[-1]), keep

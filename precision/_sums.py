@@ -1,0 +1,362 @@
+"""Which kernel sums a product, and running it: what lies between `matmul`'s checks and the compiled loops."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precision._kernels._threads import get_num_threads, parallel
+from precision.accumulators import FusedSum
+from precision.codec import code_ends, decode, format_params, value_ends
+from precision.formats import BF16, FP32, TF32, FloatFormat, Format
+from precision.rounding import Overflow, Rounding
+
+Array = npt.NDArray[Any]
+
+CANONICAL_NAN = np.uint32(0x7FFFFFFF).view(np.float32)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Matrices of codes (unsigned integers, or float32 as uint32), of shape (count, rows, columns)."""
+
+    codes: Array
+    fmt: Format
+
+    @property
+    def orientation(self) -> tuple[Array, bool]:
+        """The codes with their last axis contiguous, read-only, and whether that swapped rows and columns."""
+        codes, transposed = self.codes, False
+        if not codes.flags.c_contiguous:
+            transposed = codes.swapaxes(1, 2).flags.c_contiguous
+            codes = codes.swapaxes(1, 2) if transposed else np.ascontiguousarray(codes)
+        codes = codes.view()
+        codes.flags.writeable = False  # one type for the compiler, whatever the caller's array was
+        return codes, transposed
+
+
+@dataclass(frozen=True)
+class GroupScales:
+    """Scales that enter at promotion, float32 [matrix][group of K][row or column], and K under one."""
+
+    left: Array
+    left_group: int
+    right: Array
+    right_group: int
+    partial_first: bool  #: fma(fl(partial*sa), sb, total) instead of fma(partial, fl(sa*sb), total)
+
+
+@dataclass(frozen=True)
+class Product:
+    """A checked product: stacks of matrices, and for each result the left and right matrix it is of."""
+
+    left: Stack
+    right: Stack
+    left_matrix: Array
+    right_matrix: Array
+    promotion: int | None
+    scales: GroupScales | None
+    start: Array | None  #: (results, rows, columns), float32
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return len(self.left_matrix), self.left.codes.shape[1], self.right.codes.shape[2]
+
+    @property
+    def length(self) -> int:
+        return int(self.left.codes.shape[2])
+
+
+@functools.lru_cache(maxsize=64)
+def _table(fmt: Format) -> Array:
+    """The float32 value of every code, or nothing where a code's own bits are a float32's."""
+    if fmt in (BF16, FP32, TF32):
+        table = np.empty(0, np.float32)
+    else:
+        table = decode(np.arange(1 << fmt.bits, dtype=fmt.code_dtype), fmt)
+    table.flags.writeable = False
+    return table
+
+
+def _min_exponent(fmt: Format) -> int:
+    """The exponent of subnormals; an integer's value has its own, far above float32's smallest."""
+    return fmt.min_exponent if isinstance(fmt, FloatFormat) else -126
+
+
+def as_operand(stack: Stack, reference: int = 0) -> Any:
+    from precision._kernels.operands import Operand
+
+    fmt = stack.fmt
+    codes, transposed = stack.orientation
+    return Operand(
+        codes=codes,
+        transposed=int(transposed),
+        table=_table(fmt),
+        shift=16 if fmt == BF16 else 0,
+        mask=0xFFFFE000 if fmt == TF32 else 0xFFFFFFFF,
+        min_exponent=_min_exponent(fmt),
+        reference=reference,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def as_unit(unit: FusedSum) -> Any:
+    from precision._kernels import params
+    from precision._kernels.fused import Unit
+
+    register = unit.register
+    # A truncating register with float32's exponents is a float32 without its last bits.
+    like_float32 = register.exponent_bits == 8 and register.bias == 127
+    truncating = unit.register_rounding is Rounding.TOWARD_ZERO and like_float32
+    mask = (0xFFFFFFFF << (23 - register.fraction_bits)) & 0xFFFFFFFF if truncating else 0
+    return Unit(
+        products=unit.products,
+        fraction_bits=unit.fraction_bits,
+        min_exponent=unit.min_exponent,
+        register_mask=mask,
+        register_min_exponent=register.min_exponent,
+        register=format_params(register),
+        mode=getattr(params, unit.register_rounding.name),
+        ends=value_ends(register, code_ends(register, Overflow.NON_SATURATING), 8),
+    )
+
+
+def values(stack: Stack) -> Array:
+    """The float32 value of every element."""
+    if stack.fmt in (FP32, TF32):
+        bits = stack.codes & np.uint32(0xFFFFE000) if stack.fmt == TF32 else stack.codes
+        return np.ascontiguousarray(bits).view(np.float32)
+    return decode(stack.codes, stack.fmt)
+
+
+def has_specials(*stacks: Stack) -> bool:
+    """Whether any element is NaN or Inf."""
+    return any(not np.isfinite(values(stack)).all() for stack in stacks)
+
+
+def exponents(stack: Stack) -> tuple[int, int]:
+    """Smallest and largest exponent: the format's where they lie close, else those of the elements."""
+    fmt = stack.fmt
+    if isinstance(fmt, FloatFormat) and fmt.max_exponent - fmt.min_exponent <= 62:
+        return fmt.min_exponent, fmt.max_exponent
+    from precision._kernels.operands import exponent_range
+
+    operand = as_operand(stack)
+    count, lines, length = operand.codes.shape
+    found: list[tuple[int, int, bool]] = []
+    grain = max(1, 2**18 // max(1, length))
+    parallel(lambda start, stop: found.append(exponent_range(operand, start, stop)), count * lines, grain)
+    lowest, highest = min(f[0] for f in found), max(f[1] for f in found)
+    return (int(lowest), int(highest)) if lowest <= highest else (0, 0)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A kernel over panels: its name, the lanes of a panel, the K that suits a chunk, halves and types."""
+
+    kernel: str
+    lanes: int
+    depth: int
+    halves: int
+    real: type[np.floating[Any]] = np.float32
+    exponent: type[np.signedinteger[Any]] = np.int8
+
+
+NARROW = _Way("sum_narrow", 64, 32, 2)
+INTEGER = _Way("sum_integer", 64, 64, 1)
+WIDE = _Way("sum_wide", 32, 32, 2, np.float64, np.int16)
+CHAIN = _Way("sum_chain", 64, 64, 1)
+
+
+def choose(product: Product, unit: FusedSum) -> tuple[_Way | None, int, int]:
+    """The fastest kernel that is exact for this product, and the exponents to which the operands' are relative.
+
+    None: only the general kernel is. The conditions are those that the kernels' comments prove.
+    """
+    width, terms = unit.fraction_bits + 2, unit.products
+    if unit.alignment_rounding is not Rounding.TOWARD_ZERO:
+        return None, 0, 0
+    significands = sum(stack.fmt.fraction_bits + 1 for stack in (product.left, product.right))
+    if as_unit(unit).register_mask and significands <= 24:
+        narrow = width + math.ceil(math.log2(terms + 1)) <= 23
+        integer = unit.fraction_bits <= 25 and terms << width <= 2**32
+        if narrow or integer:
+            (low_a, high_a), (low_b, high_b) = exponents(product.left), exponents(product.right)
+            near = max(high_a - low_a, high_b - low_b) <= 62
+            for way, suits, reach in ((NARROW, narrow, 60), (INTEGER, integer, 100)):
+                inside = -reach <= low_a + low_b and high_a + high_b <= reach
+                if suits and near and inside and _starts_within(product, -reach, 100):
+                    return way, high_a, high_b
+    if width + math.ceil(math.log2(terms + 1)) <= 52 and unit.min_exponent >= -300:
+        return WIDE, 0, 0
+    return None, 0, 0
+
+
+def _starts_within(product: Product, lowest: int, highest: int) -> bool:
+    """Whether every register starts at zero or with an exponent in this range."""
+    if product.promotion or product.start is None:
+        return True
+    size = np.abs(product.start)
+    with np.errstate(invalid="ignore"):
+        inside = (size == 0) | ((size >= 2.0**lowest) & (size < 2.0 ** (highest + 1)))
+    return bool(inside.all())
+
+
+def _aligned(size: int, dtype: npt.DTypeLike) -> Array:
+    """An empty array that starts at a multiple of 64 bytes."""
+    kind = np.dtype(dtype)
+    raw = np.empty(size * kind.itemsize + 64, np.uint8)
+    offset = -raw.ctypes.data % 64
+    return raw[offset : offset + size * kind.itemsize].view(kind)
+
+
+def _epilogue(scales: GroupScales | None, promote: int, step: int) -> Any:
+    from precision._kernels.fused import Epilogue
+
+    if scales is None:
+        none = np.empty((0, 0, 0), np.float32)
+        return Epilogue(promote, 0, none, 1, none, 1)
+    kind = 2 if scales.partial_first else 1
+    # A group is a multiple of the promotion interval, unless it spans all of K.
+    groups = [max(1, group // step) for group in (scales.left_group, scales.right_group)]
+    return Epilogue(promote, kind, scales.left, groups[0], scales.right, groups[1])
+
+
+def _chunk_depth(step: int, promotion: int | None, length: int, target: int) -> int:
+    """The K of a chunk: the most steps up to ``target`` of which a promotion interval is a multiple."""
+    steps = max(1, min(target // step, -(-length // step)))
+    while promotion and promotion % (steps * step):
+        steps -= 1
+    return steps * step
+
+
+def _tile_rows(product: Product, lanes: int) -> int:
+    """Rows of a tile: up to 1024, fewer where there would not be work for every thread."""
+    results, rows, columns = product.shape
+    tile = min(rows, 1024)
+    others = results * -(-columns // lanes)
+    while tile > 64 and others * -(-rows // tile) < 4 * get_num_threads():
+        tile = -(-tile // 2)
+    return tile
+
+
+def run_panels(
+    product: Product, way: _Way, unit: Any, step: int, references: tuple[int, int], out: Array
+) -> tuple[Array, Array]:
+    """Sum every output by ``way``; returns which left rows and right columns hold NaN or Inf."""
+    from precision._kernels import fused
+    from precision._kernels.operands import pack_left
+
+    results, rows, columns = product.shape
+    length = product.length
+    depth = _chunk_depth(step, product.promotion, length, way.depth)
+    chunks = -(-length // depth)
+    left = as_operand(product.left, references[0])
+    right = as_operand(product.right, references[1])
+    count = len(product.left.codes)
+    values = _aligned(count * chunks * rows * depth, np.float32)
+    exponents = _aligned(values.size, way.exponent)
+    left_special = np.zeros(count * rows, np.bool_)
+    right_special = np.zeros((len(product.right.codes), columns), np.bool_)
+    parallel(
+        lambda start, stop: pack_left(left, start, stop, depth, values, exponents, left_special),
+        count * rows,
+        max(1, 2**17 // max(1, length)),
+    )
+    tile = _tile_rows(product, way.lanes)
+    grid = fused.Grid(
+        rows, columns, depth, chunks, length, tile, product.left_matrix, product.right_matrix
+    )
+    epilogue = _epilogue(product.scales, product.promotion // depth if product.promotion else 0, depth)
+    start_values = np.empty((0, 0, 0), np.float32) if product.start is None else product.start
+    kernel: Callable[..., None] = getattr(fused, way.kernel)
+    extra = (way.lanes,) if way is WIDE else ()
+    parts = max(2, -(-step // 8))
+
+    def work(first: int, last: int) -> None:
+        scratch = fused.Scratch(
+            values=_aligned(depth * way.halves * way.lanes, way.real),
+            exponents=_aligned(depth * way.lanes, way.exponent),
+            largest=_aligned(way.lanes, way.exponent),
+            sums=_aligned(2 * way.lanes, way.real),
+            scale=_aligned(way.lanes, np.float32),
+            whole=_aligned((parts + 1) * way.lanes, np.int32),
+            registers=_aligned(tile * way.lanes, np.float32),
+            totals=_aligned(tile * way.lanes, np.float32),
+        )
+        scratch.whole[:] = 0
+        kernel(
+            first, last, fused.Left(values, exponents), right, sum(references), unit, grid,
+            epilogue, start_values, scratch, right_special, out, *extra,
+        )  # fmt: skip
+
+    items = results * -(-rows // tile) * -(-columns // way.lanes)
+    parallel(work, items, max(1, items // (16 * get_num_threads())))
+    return left_special.reshape(count, rows), right_special
+
+
+def run_general(
+    product: Product,
+    unit: FusedSum | None,
+    out: Array,
+    left_special: Array | None = None,
+    right_special: Array | None = None,
+) -> None:
+    """Sum by the general kernel: everything, or only the outputs of rows and columns marked as special."""
+    from precision._kernels import general, params
+
+    left, right = as_operand(product.left), as_operand(product.right)
+    chain = unit is None
+    model = as_unit(unit or FusedSum((FP32,), 1, fraction_bits=1))
+    alignment = getattr(params, unit.alignment_rounding.name) if unit else params.TOWARD_ZERO
+    epilogue = _epilogue(product.scales, 0, 1)
+    results, rows, columns = product.shape
+    every_row, every_column = np.arange(rows), np.arange(columns)
+    for n in range(results):
+        i, j = int(product.left_matrix[n]), int(product.right_matrix[n])
+        start = np.empty((0, 0), np.float32) if product.start is None else product.start[n]
+        target = out[n]
+        if left_special is None or right_special is None:
+            parts = [(every_row, every_column)]
+        else:
+            some_rows, some_columns = left_special[i].nonzero()[0], right_special[j].nonzero()[0]
+            parts = [(some_rows, every_column), (every_row, some_columns)]
+        for some_rows, some_columns in parts:
+            if not (some_rows.size and some_columns.size):
+                continue
+
+            def work(first: int, last: int, rows: Array = some_rows, columns: Array = some_columns) -> None:
+                general.sum_general(
+                    first, last, rows, columns, left, right, i, j, product.length, model, alignment,
+                    chain, product.promotion or 0, epilogue, start, target,
+                )  # fmt: skip
+
+            parallel(work, some_rows.size, max(1, 2**16 // max(1, product.length * some_columns.size)))
+
+
+def fused_sum(product: Product, unit: FusedSum, out: Array) -> None:
+    """Every output of the product by a `FusedSum`, into float32 ``out``."""
+    way, left_reference, right_reference = choose(product, unit)
+    if way is None:
+        run_general(product, unit, out)
+        return
+    special = run_panels(product, way, as_unit(unit), unit.products, (left_reference, right_reference), out)
+    if product.start is not None and not product.promotion:
+        # A register that starts at NaN or Inf is the general kernel's as well.
+        odd = ~np.isfinite(product.start)
+        if odd.any():
+            np.logical_or.at(special[0], product.left_matrix, odd.any(axis=2))
+    run_general(product, unit, out, *special)
+
+
+def chain_sum(product: Product, out: Array) -> None:
+    """Every output by float32 fused multiply-adds in the order of K, into ``out``."""
+    unit = as_unit(FusedSum((FP32,), 1, fraction_bits=1))
+    special = run_panels(product, CHAIN, unit, 1, (0, 0), out)
+    run_general(product, None, out, *special)

@@ -1,0 +1,254 @@
+"""How a matrix unit sums its products. A GPU is a named accumulator, no more.
+
+`FusedSum` is the model of NVIDIA's tensor cores (MMA-Sim, arXiv 2511.10909; Khattak and Mikaitis,
+arXiv 2512.07004), with the parameters measured on an H100; `FmaChain` and `Exact` are the two ends
+of the scale that it lies on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from precision import _text
+from precision.formats import BF16, E4M3, E5M2, E8M13, FP16, FP32, TF32, FloatFormat, IntFormat
+from precision.rounding import Rounding
+
+
+def _check_int(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be from {low} to {high}, got {value}")
+
+
+def _check_promotion(promotion: object, products: int) -> None:
+    if promotion is None:
+        return
+    _check_int("promotion", promotion, 1, 2**31 - 1)
+    if isinstance(promotion, int) and promotion % products:
+        raise ValueError(f"promotion must be a multiple of the unit's {products} products, got {promotion}")
+
+
+@dataclass(frozen=True)
+class FusedSum:
+    """A unit that aligns a few exact products and its register at their largest exponent and adds once.
+
+    One step multiplies ``products`` pairs exactly, without normalising (a subnormal operand has its
+    format's smallest exponent), takes the largest exponent of the non-zero products and the
+    register, but at least ``min_exponent``, rounds each term to a multiple of
+    ``2**(largest - fraction_bits)``, adds the rounded terms exactly, and rounds the sum once into
+    the register. Overflow gives Inf only then. A zero sum is +0; NaN, Inf times 0 and Inf minus Inf
+    give NaN with all bits set but the sign. K that is not a multiple of ``products`` is padded with
+    zeros.
+
+    Parameters
+    ----------
+    operands : tuple of FloatFormat
+        The formats that either operand may have.
+    products : int
+        Products summed in one step, 1 to 1024.
+    fraction_bits : int
+        Fraction bits kept below the largest exponent, 1 to 30.
+    register : FloatFormat
+        The accumulator's format, signed, with Inf and NaN.
+    alignment_rounding, register_rounding : Rounding
+        Of the aligned terms, and of the sum into the register.
+    min_exponent : int
+        Floor of the largest exponent, -300 to 0.
+    promotion : int, optional
+        Every so many of K, a multiple of ``products``, the register is added to a float32 total (one
+        addition, to nearest even) and starts again at zero.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is of the wrong type or outside its range.
+
+    Notes
+    -----
+    The model, and the parameters of the named Hopper units, reproduce an H100 bit for bit.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> print(pr.HOPPER_FP8.promoted(128))
+    HOPPER_FP8.promoted(128)
+    >>> pr.HOPPER_FP8.with_width(25).register == pr.FP32
+    True
+    >>> print(pr.FusedSum((pr.FP16,), products=8, fraction_bits=24))
+    FusedSum((fp16,), 8, fraction_bits=24)
+    """
+
+    operands: tuple[FloatFormat, ...]
+    products: int
+    fraction_bits: int = field(kw_only=True)
+    register: FloatFormat = field(default=FP32, kw_only=True)
+    alignment_rounding: Rounding = field(default=Rounding.TOWARD_ZERO, kw_only=True)
+    register_rounding: Rounding = field(default=Rounding.TOWARD_ZERO, kw_only=True)
+    min_exponent: int = field(default=-133, kw_only=True)
+    promotion: int | None = field(default=None, kw_only=True)
+
+    TEXT_METHODS: ClassVar[tuple[str, ...]] = ("promoted", "with_width")
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.operands, tuple) or not self.operands:
+            raise TypeError(f"operands must be a tuple of formats, got {self.operands!r}")
+        for operand in self.operands:
+            if isinstance(operand, IntFormat) or not isinstance(operand, FloatFormat):
+                raise TypeError(f"operands must be FloatFormats, got {operand!r}")
+            if operand.fraction_bits > 23:
+                raise ValueError(f"operands must be formats of float32 values, got {operand}")
+        _check_int("products", self.products, 1, 1024)
+        _check_int("fraction_bits", self.fraction_bits, 1, 30)
+        _check_int("min_exponent", self.min_exponent, -300, 0)
+        register = self.register
+        if not isinstance(register, FloatFormat):
+            raise TypeError(f"register must be a FloatFormat, got {register!r}")
+        if not (register.signed and register.has_inf and register.has_nan) or register.fraction_bits > 23:
+            raise ValueError(
+                f"register must be a signed format of float32 values with Inf and NaN, got {register}"
+            )
+        for name in ("alignment_rounding", "register_rounding"):
+            if not isinstance(getattr(self, name), Rounding):
+                raise TypeError(f"{name} must be a Rounding, got {getattr(self, name)!r}")
+        _check_promotion(self.promotion, self.products)
+
+    def promoted(self, every: int | None) -> FusedSum:
+        """The same unit, its register added to a float32 total every ``every`` of K (None: never)."""
+        return dataclasses.replace(self, promotion=every)
+
+    def with_width(self, bits: int) -> FusedSum:
+        """The same unit with ``bits`` fraction bits in the alignment, and ``min(bits, 23)`` in the register.
+
+        A register with fewer exponent bits than float32 (FP16) stays as it is.
+        """
+        _check_int("bits", bits, 1, 30)
+        register = self.register
+        if register.exponent_bits == 8:
+            register = dataclasses.replace(register, fraction_bits=min(bits, 23))
+        return dataclasses.replace(self, fraction_bits=bits, register=register)
+
+    def __str__(self) -> str:
+        for name, unit in NAMED.items():
+            if not isinstance(unit, FusedSum):
+                continue
+            for base, width in ((unit, ""), (unit.with_width(self.fraction_bits), "with_width")):
+                if base.promoted(self.promotion) == self:
+                    text = name + (f".with_width({self.fraction_bits})" if width else "")
+                    return text + (f".promoted({self.promotion})" if self.promotion else "")
+        return _text.describe(self)
+
+
+@dataclass(frozen=True)
+class FmaChain:
+    """One float32 fused multiply-add a product, in the order of K; any operands of float32 values.
+
+    With ``promotion`` the chain restarts at zero every so many of K and is added to a float32 total.
+    NaN results have all bits set but the sign, as on NVIDIA's GPUs.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> print(pr.FP32_FMA, pr.FP32_FMA.promoted(128))
+    FP32_FMA FP32_FMA.promoted(128)
+    """
+
+    promotion: int | None = field(default=None, kw_only=True)
+
+    TEXT_METHODS: ClassVar[tuple[str, ...]] = ("promoted",)
+
+    def __post_init__(self) -> None:
+        _check_promotion(self.promotion, 1)
+
+    def promoted(self, every: int | None) -> FmaChain:
+        """The same chain, restarted and added to a float32 total every ``every`` of K (None: never)."""
+        return dataclasses.replace(self, promotion=every)
+
+    def __str__(self) -> str:
+        return "FP32_FMA" + (f".promoted({self.promotion})" if self.promotion else "")
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The exact sum of the exact products, scales included, rounded once to the result's type.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> print(pr.EXACT)
+    EXACT
+    """
+
+    TEXT_METHODS: ClassVar[tuple[str, ...]] = ()
+
+    def __str__(self) -> str:
+        return "EXACT"
+
+
+Accumulator = FusedSum | FmaChain | Exact
+
+#: Hopper's wgmma on FP8 operands, FP32 accumulator (measured on an H100).
+HOPPER_FP8 = FusedSum((E4M3, E5M2), 32, fraction_bits=13, register=E8M13)
+#: The same with an FP16 accumulator: one rounding to nearest even of the exact sum.
+HOPPER_FP8_ACC16 = FusedSum(
+    (E4M3, E5M2),
+    32,
+    fraction_bits=13,
+    register=FP16,
+    register_rounding=Rounding.TIES_TO_EVEN,
+    min_exponent=-21,
+)
+#: Hopper's wgmma and mma.sync on FP16 operands, FP32 accumulator.
+HOPPER_FP16 = FusedSum((FP16,), 16, fraction_bits=25)
+#: The same on BF16 operands.
+HOPPER_BF16 = FusedSum((BF16,), 16, fraction_bits=25)
+#: FP16 operands, FP16 accumulator.
+HOPPER_FP16_ACC16 = FusedSum(
+    (FP16,),
+    16,
+    fraction_bits=25,
+    register=FP16,
+    register_rounding=Rounding.TIES_TO_EVEN,
+    min_exponent=-21,
+)
+#: TF32 operands, given as float32 whose low 13 bits the unit ignores.
+HOPPER_TF32 = FusedSum((TF32,), 8, fraction_bits=25)
+#: Plain float32: one fused multiply-add a product, in order.
+FP32_FMA = FmaChain()
+#: The correctly rounded sum of the exact products.
+EXACT = Exact()
+
+NAMED: dict[str, Accumulator] = {
+    "HOPPER_FP8": HOPPER_FP8,
+    "HOPPER_FP8_ACC16": HOPPER_FP8_ACC16,
+    "HOPPER_FP16": HOPPER_FP16,
+    "HOPPER_BF16": HOPPER_BF16,
+    "HOPPER_FP16_ACC16": HOPPER_FP16_ACC16,
+    "HOPPER_TF32": HOPPER_TF32,
+    "FP32_FMA": FP32_FMA,
+    "EXACT": EXACT,
+}
+
+
+def parse(text: str) -> Accumulator:
+    """The accumulator that prints as ``text``: a name, a form of one, or a ``FusedSum(...)``.
+
+    Raises
+    ------
+    ValueError
+        If ``text`` names none; the message lists near names.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> pr.parse_accumulator("HOPPER_FP8.with_width(10)") == pr.HOPPER_FP8.with_width(10)
+    True
+    """
+    modes = {mode.name: mode for mode in Rounding}
+    vocabulary: dict[str, object] = {**NAMED, "FusedSum": FusedSum, "FmaChain": FmaChain, **modes}
+    result = _text.evaluate(text, vocabulary, "accumulator")
+    if not isinstance(result, (FusedSum, FmaChain, Exact)):
+        raise ValueError(f"accumulator {text!r}: names a {type(result).__name__}, not an accumulator")
+    return result

@@ -1,0 +1,371 @@
+"""Matrix products as a chosen accumulator sums them: arguments are checked once, then a kernel is picked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precision import _sums
+from precision._exact import Factors, exact_sums
+from precision._sums import GroupScales, Product, Stack
+from precision.accumulators import HOPPER_FP8, Accumulator, Exact, FmaChain, FusedSum
+from precision.codec import decode, encode, round_to
+from precision.formats import BF16, FP32, TF32, FloatFormat, Format, format_of
+from precision.quantized import QuantizedTensor
+from precision.rounding import Overflow
+
+Array = npt.NDArray[Any]
+Operand = npt.ArrayLike | QuantizedTensor
+
+
+@dataclass(frozen=True)
+class _Scales:
+    """An operand's scales as matrices (count, rows or columns, groups of K), and how they lie.
+
+    ``kind`` is "none", "tensor" (one number), "vector" (one for each row or column), "group" (changing
+    along K too) or "block" (a group of several rows or columns).
+    """
+
+    kind: str
+    values: Array
+    group: int
+    lines: int
+    tensor_scale: np.float32 | None
+
+    def expanded(self, count: int) -> Array:
+        """Float32 scales [matrix][group][row or column], one line for each row or column."""
+        repeated = np.repeat(self.values, self.lines, axis=1)[:, :count] if self.lines > 1 else self.values
+        groups = np.broadcast_to(repeated, (repeated.shape[0], count, repeated.shape[2]))
+        return np.ascontiguousarray(groups.swapaxes(1, 2))
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """One operand: codes of shape (..., rows, columns), their format, and scales if it has any."""
+
+    name: str
+    codes: Array
+    fmt: Format
+    quantized: QuantizedTensor | None
+
+
+def _checked_operand(name: str, x: Operand, accumulator: Accumulator) -> _Checked:
+    if isinstance(x, QuantizedTensor):
+        codes, fmt, quantized = x.codes, x.fmt, x
+    else:
+        codes, quantized = np.asarray(x), None
+        try:
+            fmt = format_of(codes.dtype)
+        except ValueError:
+            fmt = None
+        if not isinstance(fmt, FloatFormat) or fmt.fraction_bits > 23:
+            raise TypeError(
+                f"{name} must be a QuantizedTensor or an array of float16, float32 or an ml_dtypes float, "
+                f"got an array of {codes.dtype}"
+            )
+        if fmt == FP32 and isinstance(accumulator, FusedSum) and TF32 in accumulator.operands:
+            fmt = FP32 if FP32 in accumulator.operands else TF32
+    if isinstance(accumulator, FusedSum) and fmt not in accumulator.operands:
+        taken = ", ".join(str(operand) for operand in accumulator.operands)
+        given = f"{codes.dtype} ({fmt})"
+        raise TypeError(f"{name} must hold {taken}, which is what {accumulator} takes, got {given}")
+    if codes.ndim == 0:
+        raise ValueError(f"{name} must have at least one axis, got a scalar")
+    return _Checked(name, codes, fmt, quantized)
+
+
+def _checked_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    kind = np.dtype(dtype)
+    known = ("float16", "bfloat16", "float32", "float64")
+    if kind.name not in known:
+        raise TypeError(f"dtype must be one of {', '.join(known)}, got {kind}")
+    return kind
+
+
+def _unsigned(codes: Array) -> Array:
+    return codes.view(f"u{codes.dtype.itemsize}")
+
+
+class _Shapes:
+    """np.matmul's rules: vectors become matrices, other axes broadcast."""
+
+    def __init__(self, a: _Checked, b: _Checked) -> None:
+        self.left_vector, self.right_vector = a.codes.ndim == 1, b.codes.ndim == 1
+        left = a.codes[None, :] if self.left_vector else a.codes
+        right = b.codes[:, None] if self.right_vector else b.codes
+        if left.shape[-1] != right.shape[-2]:
+            raise ValueError(
+                f"a and b must agree in K: a has shape {a.codes.shape}, b has shape {b.codes.shape}, "
+                f"so K is {left.shape[-1]} and {right.shape[-2]}"
+            )
+        batches = left.shape[:-2], right.shape[:-2]
+        try:
+            self.batch = np.broadcast_shapes(*batches)
+        except ValueError:
+            raise ValueError(
+                f"the batch axes of a and b must broadcast: a has shape {a.codes.shape}, b has shape {b.codes.shape}"
+            ) from None
+        self.rows, self.length, self.columns = left.shape[-2], left.shape[-1], right.shape[-1]
+        self.left, self.right = (_stacked(_unsigned(x)) for x in (left, right))
+        self.left_matrix, self.right_matrix = (
+            np.broadcast_to(np.arange(len(x)).reshape(batch), self.batch).ravel().astype(np.int64)
+            for x, batch in zip((self.left, self.right), batches, strict=True)
+        )
+        squeezed = (() if self.left_vector else (self.rows,)) + (() if self.right_vector else (self.columns,))
+        self.result = (*self.batch, *squeezed)
+
+    @property
+    def results(self) -> tuple[int, int, int]:
+        return len(self.left_matrix), self.rows, self.columns
+
+
+def _stacked(codes: Array) -> Array:
+    """(..., rows, columns) as (matrices, rows, columns), without a copy where rows or columns are contiguous."""
+    if codes.ndim == 2:
+        return codes[None]
+    if not codes.flags.c_contiguous and codes.swapaxes(-1, -2).flags.c_contiguous:
+        swapped = codes.swapaxes(-1, -2)
+        return swapped.reshape(-1, *swapped.shape[-2:]).swapaxes(1, 2)
+    return np.ascontiguousarray(codes).reshape(-1, *codes.shape[-2:])
+
+
+def _read_scales(operand: _Checked, axis: int, merged: bool = False) -> _Scales:
+    """The scales of an operand whose K is ``axis`` (-1 for the left one, -2 for the right one).
+
+    A tensor scale stays apart, or is ``merged`` as dequantizing does.
+    """
+    q = operand.quantized
+    if q is None:
+        return _Scales("none", np.ones((1, 1, 1), np.float32), 0, 1, None)
+    scale = q.multipliers() if merged else decode(q.scale, q.scale_format)
+    tensor_scale = None if merged else q.tensor_scale
+    codes, block = q.codes, list(q.block)
+    if codes.ndim == 1:
+        where = 0 if axis == -1 else 1
+        scale, codes = np.expand_dims(scale, where), np.expand_dims(codes, where)
+        block.insert(where, 1)
+    length, along = codes.shape[axis], block[axis]
+    other = -1 if axis == -2 else -2
+    lines = block[other]
+    batch = codes.shape[:-2]
+    whole = np.broadcast_to(
+        _repeat_batch(scale, block, batch), (*batch, *scale.shape[-2:])
+    ).reshape(-1, *scale.shape[-2:])
+    values = whole.swapaxes(1, 2) if axis == -2 else whole
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    if along is not None and along != length:
+        kind = "block" if lines is None or lines > 1 else "group"
+        return _Scales(kind, values, along, lines or max(1, codes.shape[other]), tensor_scale)
+    if scale.size == 1:
+        return _Scales("tensor", values[:1], length, max(1, codes.shape[other]), tensor_scale)
+    return _Scales("vector", values, length, lines or max(1, codes.shape[other]), tensor_scale)
+
+
+def _repeat_batch(scale: Array, block: list[Any], batch: tuple[int, ...]) -> Array:
+    """Scales with one entry for each matrix, where a block spans several."""
+    for axis, size in enumerate(batch):
+        if block[axis] is not None and block[axis] > 1:
+            scale = np.repeat(scale, block[axis], axis=axis).take(range(size), axis=axis)
+    return scale
+
+
+@dataclass(frozen=True)
+class _Epilogue:
+    """What becomes of scales: group scales enter at promotion, the rest multiplies the sums in order."""
+
+    groups: GroupScales | None
+    factors: tuple[Array, ...]  #: each broadcast to (results, rows, columns)
+
+    def apply(self, out: Array) -> None:
+        for factor in self.factors:
+            np.multiply(out, factor, out=out)
+
+
+def _plan_scales(left: _Scales, right: _Scales, accumulator: Accumulator, shapes: _Shapes) -> _Epilogue:
+    """FACTS 0.2's orders for its pairs of scales; fma(partial, fl(sa*sb), total) for any other pair."""
+    kinds = [left.kind, right.kind]
+    if kinds == ["none", "none"]:
+        return _Epilogue(None, ())
+    # An unscaled operand has scales of one, as its partner's are.
+    for side, partner in ((0, 1), (1, 0)):
+        if kinds[side] == "none":
+            kinds[side] = "block" if kinds[partner] in ("group", "block") else kinds[partner]
+    tensor = [s.tensor_scale for s in (left, right) if s.tensor_scale is not None]
+    last: tuple[Array, ...] = (np.prod(np.array(tensor, np.float32), dtype=np.float32),) if tensor else ()
+    promotion = getattr(accumulator, "promotion", None)
+    along_k = [s for s, kind in zip((left, right), kinds, strict=True) if kind in ("group", "block") and s.group]
+    if along_k:
+        for scales in along_k:
+            if promotion is None:
+                raise ValueError(
+                    f"accumulator must be promoted where scales change along K: groups are {scales.group} "
+                    f"of K, {accumulator} is never promoted; use .promoted({scales.group})"
+                )
+            if scales.group % promotion and promotion < shapes.length:
+                raise ValueError(
+                    f"accumulator must be promoted at a divisor of the groups of {scales.group} of K, "
+                    f"got {accumulator}"
+                )
+            if scales.group < promotion and scales.group < shapes.length:
+                raise ValueError(
+                    f"accumulator must be promoted within a group of {scales.group} of K, got {accumulator}"
+                )
+    sa = left.expanded(shapes.rows)
+    sb = right.expanded(shapes.columns)
+    if along_k or (promotion and kinds[0] != kinds[1]):
+        partial_first = kinds == ["group", "group"]
+        spans = [s.group or max(1, shapes.length) for s in (left, right)]
+        spans = [max(span, promotion) if span >= shapes.length else span for span in spans]
+        return _Epilogue(GroupScales(sa, spans[0], sb, spans[1], partial_first), last)
+    row = sa[shapes.left_matrix, 0][:, :, None]
+    column = sb[shapes.right_matrix, 0][:, None, :]
+    if kinds == ["vector", "vector"]:
+        return _Epilogue(None, (column, row, *last))
+    return _Epilogue(None, (row * column, *last))
+
+
+def _checked_start(c: npt.ArrayLike | None, accumulator: Accumulator, shapes: _Shapes) -> Array | None:
+    if c is None:
+        return None
+    start = np.asarray(c)
+    allowed = ("float16", "bfloat16", "float32")
+    if start.dtype.name not in allowed:
+        raise TypeError(f"c must be an array of {', '.join(allowed)}, got {start.dtype}")
+    try:
+        start = np.broadcast_to(start, shapes.result)
+    except ValueError:
+        raise ValueError(
+            f"c must broadcast to the result's shape {shapes.result}, got shape {start.shape}"
+        ) from None
+    start = np.ascontiguousarray(start.reshape(shapes.results), dtype=np.float32)
+    if isinstance(accumulator, FusedSum) and accumulator.promotion is None:
+        register = accumulator.register
+        if register.exponent_bits < 8:
+            held = round_to(start, register, overflow=Overflow.NON_SATURATING)
+            if not ((held == start) | np.isnan(start)).all():
+                raise ValueError(f"c must hold values of the register's format {register}")
+    return start
+
+
+def _delivered(out: Array, dtype: np.dtype[Any], shapes: _Shapes) -> Array:
+    """Float32 results with one NaN, in the type asked for."""
+    invalid = np.isnan(out)
+    if invalid.any():
+        out[invalid] = _sums.CANONICAL_NAN
+    return out.reshape(shapes.result).astype(dtype, copy=False)
+
+
+def _exact_product(
+    left: _Checked, right: _Checked, shapes: _Shapes, start: Array | None, kind: np.dtype[Any]
+) -> Array:
+    factors = []
+    for operand, axis, count in ((left, -1, shapes.rows), (right, -2, shapes.columns)):
+        scales = _read_scales(operand, axis, merged=True)
+        values = scales.expanded(count).astype(np.float64)
+        if len(values) == 1:
+            stack = shapes.left if axis == -1 else shapes.right
+            values = np.broadcast_to(values, (len(stack), *values.shape[1:]))
+        factors.append(Factors(values, scales.group))
+    sums = exact_sums(
+        Stack(shapes.left, left.fmt),
+        Stack(shapes.right, right.fmt),
+        (shapes.left_matrix, shapes.right_matrix),
+        (factors[0], factors[1]),
+        start,
+        odd=kind != np.float64,
+    ).reshape(shapes.result)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        if kind.name == "bfloat16":
+            return encode(sums, BF16, overflow=Overflow.NON_SATURATING)
+        return sums.astype(kind, copy=False)
+
+
+def matmul(
+    a: Operand,
+    b: Operand,
+    *,
+    accumulator: Accumulator = HOPPER_FP8,
+    c: npt.ArrayLike | None = None,
+    dtype: npt.DTypeLike = np.float32,
+) -> Array:
+    """The matrix product ``a @ b`` as ``accumulator`` sums it, bit for bit.
+
+    Parameters
+    ----------
+    a, b : array or QuantizedTensor
+        Of shapes ``(..., M, K)`` and ``(..., K, N)`` by `numpy.matmul`'s rules: vectors and broadcast
+        batch axes too. Arrays are float16, float32 (for units that take TF32, whose low 13 bits they
+        ignore) or of an ml_dtypes float.
+    accumulator : FusedSum, FmaChain or Exact
+        How products are summed.
+    c : array, optional
+        Starts the sum: the register, or with promotion the float32 total. It broadcasts to the
+        result's shape. Tensor-wise and row-wise scales, which multiply the finished sum, multiply it too.
+    dtype : data type
+        float16, bfloat16, float32 or float64; the float32 result is rounded to it once, to nearest
+        even. `EXACT` rounds the exact sum to it.
+
+    Returns
+    -------
+    ndarray
+        Of `numpy.matmul`'s shape.
+
+    Raises
+    ------
+    TypeError
+        If an operand, ``c`` or ``dtype`` is of a type that the accumulator does not take.
+    ValueError
+        If shapes do not fit, or scales change along K within the interval of promotion.
+
+    Notes
+    -----
+    Scales enter as on an H100 (measured): tensor-wise ``total * (sa * sb)``; row-wise
+    ``(total * sb) * sa``; groups along K at each promotion, ``fma(partial, sa * sb, total)`` for 1 x n
+    by n x n and ``fma(partial * sa, sb, total)`` for 1 x n by 1 x n. Any other pair of scales is
+    ``fma(partial, sa * sb, total)``. Every product and sum is one float32 operation. A second, tensor-wise
+    scale of each operand multiplies the total last.
+
+    Examples
+    --------
+    >>> import numpy as np, precision as pr
+    >>> a = pr.encode(np.array([[448.0, 1.0, -448.0]]), pr.E4M3)
+    >>> b = pr.encode(np.array([[448.0], [1.0], [448.0]]), pr.E4M3)
+    >>> float(pr.matmul(a, b, accumulator=pr.HOPPER_FP8)[0, 0]), float(pr.matmul(a, b, accumulator=pr.EXACT)[0, 0])
+    (0.0, 1.0)
+    """
+    if not isinstance(accumulator, (FusedSum, FmaChain, Exact)):
+        raise TypeError(f"accumulator must be a FusedSum, FmaChain or Exact, got {accumulator!r}")
+    kind = _checked_dtype(dtype)
+    left = _checked_operand("a", a, accumulator)
+    right = _checked_operand("b", b, accumulator)
+    shapes = _Shapes(left, right)
+    start = _checked_start(c, accumulator, shapes)
+    if isinstance(accumulator, Exact):
+        return _exact_product(left, right, shapes, start, kind)
+    scales = _read_scales(left, -1), _read_scales(right, -2)
+    epilogue = _plan_scales(*scales, accumulator, shapes)
+    out: Array = np.empty(shapes.results, np.float32)
+    if not out.size:
+        return out.reshape(shapes.result).astype(kind, copy=False)
+    if shapes.length == 0:
+        out[...] = 0 if start is None else start
+    else:
+        product = Product(
+            Stack(shapes.left, left.fmt),
+            Stack(shapes.right, right.fmt),
+            shapes.left_matrix,
+            shapes.right_matrix,
+            accumulator.promotion,
+            epilogue.groups,
+            start,
+        )
+        if isinstance(accumulator, FusedSum):
+            _sums.fused_sum(product, accumulator, out)
+        else:
+            _sums.chain_sum(product, out)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        epilogue.apply(out)
+        return _delivered(out, kind, shapes)

@@ -1,0 +1,205 @@
+"""Which elements share a scale, and how their largest magnitude becomes one.
+
+A *granularity* answers one question, `block`: how many elements lie under one scale along each axis.
+A new one is a new small class with that method. A *scale rule* turns a group's amax into its scale.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from precision._text import describe
+
+
+class Granularity(Protocol):
+    """What `QuantSpec` asks of a granularity; it must also print as text that `QuantSpec.parse` reads."""
+
+    def block(self, shape: Sequence[int], axis: int = -1) -> tuple[int, ...]:
+        """Elements under one scale along each axis of an array of ``shape``, quantized along ``axis``."""
+        ...
+
+
+def checked_axis(axis: object, ndim: int) -> int:
+    """``axis`` as 0..ndim-1, or an error that names it."""
+    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+        raise TypeError(f"axis must be an int, got {axis!r}")
+    index = axis.__index__()
+    if not -ndim <= index < ndim:
+        axes = f"lie in {-ndim}..{ndim - 1} for {ndim} axes" if ndim else "name an axis, and there is none"
+        raise ValueError(f"axis must {axes}, got {index}")
+    return index % ndim
+
+
+def _check_size(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+class _Printed:
+    def __str__(self) -> str:
+        return describe(self)
+
+
+@dataclass(frozen=True)
+class PerTensor(_Printed):
+    """One scale for the whole array.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> pr.PerTensor().block((4, 256))
+    (4, 256)
+    """
+
+    __str__ = _Printed.__str__
+
+    def block(self, shape: Sequence[int], axis: int = -1) -> tuple[int, ...]:
+        """Elements under one scale along each axis: all of them."""
+        checked_axis(axis, len(shape))
+        return tuple(max(1, size) for size in shape)
+
+
+@dataclass(frozen=True)
+class PerVector(_Printed):
+    """One scale for each vector along the axis: row-wise for a left operand (M, K) and ``axis=-1``.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> pr.PerVector().block((4, 256)), pr.PerVector().block((256, 8), axis=0)
+    ((1, 256), (256, 1))
+    """
+
+    __str__ = _Printed.__str__
+
+    def block(self, shape: Sequence[int], axis: int = -1) -> tuple[int, ...]:
+        """Elements under one scale along each axis: all of ``axis``, one of the others."""
+        along = checked_axis(axis, len(shape))
+        return tuple(max(1, size) if i == along else 1 for i, size in enumerate(shape))
+
+
+@dataclass(frozen=True)
+class PerGroup(_Printed):
+    """One scale for each ``n`` neighbours along the axis; the last group of a vector may be shorter.
+
+    Parameters
+    ----------
+    n : int
+        Elements in a group, at least 1. An axis shorter than ``n`` is one short group.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``n`` is not an integer, or is below 1.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> pr.PerGroup(128).block((4, 300))
+    (1, 128)
+    """
+
+    n: int
+
+    __str__ = _Printed.__str__
+
+    def __post_init__(self) -> None:
+        _check_size("n", self.n)
+
+    def block(self, shape: Sequence[int], axis: int = -1) -> tuple[int, ...]:
+        """Elements under one scale along each axis: ``n`` of ``axis``, one of the others."""
+        along = checked_axis(axis, len(shape))
+        return tuple(self.n if i == along else 1 for i in range(len(shape)))
+
+
+@dataclass(frozen=True)
+class PerBlock(_Printed):
+    """One scale for each rectangle of the last two axes; rectangles at the edges may be smaller.
+
+    Parameters
+    ----------
+    n, m : int
+        ``m`` elements along the axis by ``n`` along the other one of the last two, each at least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one of them is not an integer, or is below 1.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> pr.PerBlock(1, 128).block((64, 256)), pr.PerBlock(1, 128).block((256, 64), axis=-2)
+    ((1, 128), (128, 1))
+    """
+
+    n: int
+    m: int
+
+    __str__ = _Printed.__str__
+
+    def __post_init__(self) -> None:
+        _check_size("n", self.n)
+        _check_size("m", self.m)
+
+    def block(self, shape: Sequence[int], axis: int = -1) -> tuple[int, ...]:
+        """Elements under one scale along each axis.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two axes, or ``axis`` is none of the last two.
+        """
+        ndim = len(shape)
+        along = checked_axis(axis, ndim)
+        if ndim < 2:
+            raise ValueError(f"{self} needs an array of at least 2 axes, got shape {tuple(shape)}")
+        if along < ndim - 2:
+            raise ValueError(f"axis must be one of the last two for {self}, got {axis} of {tuple(shape)}")
+        last_two = (self.n, self.m) if along == ndim - 1 else (self.m, self.n)
+        return (1,) * (ndim - 2) + last_two
+
+
+class ScaleRule(enum.Enum):
+    """How a group's amax (largest magnitude) becomes its scale.
+
+    ``emax`` is the exponent of the element format's largest value, ``max``. The powers of two are taken
+    from amax's bits, never from a floating-point logarithm, and are exact down to the smallest
+    subnormal; the exponent is then clamped to the scale format's.
+
+    ======= ======================================================================================
+    member  scale
+    ======= ======================================================================================
+    AMAX    amax / max: one IEEE division, then one rounding (ties to even) to the scale's format
+    FLOOR   2**(floor(log2 amax) - emax): OCP MX v1.0, section 6.3; clips what exceeds 2**emax most
+    CEIL    2**(ceil(log2 amax) - emax): torchao's
+    RCEIL   2**ceil(log2(amax / max)), of the exact quotient: the least power of two that clips nothing
+    EVEN    FLOOR of amax rounded to the elements' number of significand bits, half up: torchao's
+    ======= ======================================================================================
+
+    Examples
+    --------
+    >>> import numpy as np, precision as pr
+    >>> x = np.array([7.0], np.float32)
+    >>> for rule in pr.ScaleRule:
+    ...     print(rule, pr.quantize(x, pr.QuantSpec(pr.E2M1, pr.PerTensor(), scale_rule=rule)).scale)
+    AMAX [1.1666666]
+    FLOOR [1.]
+    CEIL [2.]
+    RCEIL [2.]
+    EVEN [2.]
+    """
+
+    AMAX = "amax"
+    FLOOR = "floor"
+    CEIL = "ceil"
+    RCEIL = "rceil"
+    EVEN = "even"
+
+    def __str__(self) -> str:
+        return self.name
