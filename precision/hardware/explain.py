@@ -1,0 +1,162 @@
+"""Other models of a library GEMM, tried where the expected one differs: split K, promotion, another unit."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from precision import accumulators
+from precision.accumulators import FusedSum
+from precision.gemm import matmul
+from precision.hardware import vectors
+from precision.hardware.gemms import BLOCK, Gemm
+from precision.hardware.instructions import Array, bits
+
+Model = Callable[[Gemm], Array]
+
+
+class Explanation(NamedTuple):
+    """The model that fits best, and on how many outputs it still differs."""
+
+    model: str
+    mismatches: int
+
+
+def explain(gemm: Gemm, expected: Array, *, sample: int = 32, seconds: float = 20.0) -> Explanation:
+    """Search for a model that gives ``expected``, first on a few outputs that the expected model misses.
+
+    Parameters
+    ----------
+    expected : ndarray
+        Bit patterns ``(M, N)`` of the library's result.
+    sample : int
+        At most so many rows and columns take part in the search; what it finds is then counted on all of
+        ``expected``.
+    seconds : float
+        The search ends after so long.
+    """
+    start = time.perf_counter()
+    wrong = vectors.emulate(gemm.case("all", expected)) != expected
+    rows = np.flatnonzero(wrong.any(axis=1))[:sample]
+    columns = np.flatnonzero(wrong[rows].any(axis=0))
+    if gemm.square_blocks:
+        columns = columns[0] // BLOCK * BLOCK + np.arange(BLOCK)
+        columns = columns[columns < len(gemm.b)]
+    else:
+        columns = columns[:sample]
+    few, target = gemm.select(rows, columns), expected[np.ix_(rows, columns)]
+    best = Explanation("none of the models tried", int(np.count_nonzero(wrong)))
+    least = int(np.count_nonzero(wrong[np.ix_(rows, columns)]))
+    for name, model in models(gemm):
+        missed = int(np.count_nonzero(model(few) != target))
+        if missed < least:
+            least, best = missed, Explanation(name, int(np.count_nonzero(model(gemm) != expected)))
+        if best.mismatches == 0 or time.perf_counter() - start > seconds:
+            break
+    return best
+
+
+def models(gemm: Gemm) -> Iterator[tuple[str, Model]]:
+    """Models by name, the likeliest first."""
+    own = accumulators.HOPPER_FP8.promoted(None if gemm.fast else vectors.PROMOTION)
+    # Scales that change along K need a promotion within their groups, and rule other units out.
+    for every in (32, 64) if gemm.blockwise else (None, 32, 64, 128, 256, 512, 1024):
+        unit = accumulators.HOPPER_FP8.promoted(every)
+        yield (f"promotion every {every}" if every else "no promotion"), functools.partial(_whole, unit=unit)
+    if not gemm.blockwise:
+        yield "mma.sync on the FP16 unit", _on_fp16_unit
+    k = gemm.a.shape[1]
+    # cuBLASLt splits at whole tiles; scales of square blocks are padded to four, so those at four tiles.
+    for parts in range(2, min(-(-k // BLOCK), 32) + 1):
+        for tile in (BLOCK, 4 * BLOCK, 2 * BLOCK) if gemm.blockwise else (BLOCK, 64, 4 * BLOCK, 2 * BLOCK):
+            if parts > -(-k // tile):
+                continue
+            for how, owners in _divisions(-(-k // tile), parts):
+                partials = _Partials(np.repeat(owners, tile)[:k], own)
+                for order in ("in order", "backwards", "pairwise"):
+                    name = f"K split in {parts} parts of tiles of {tile}, {how}, added {order}"
+                    yield name, functools.partial(_split, partials=partials, order=order)
+
+
+def _divisions(tiles: int, parts: int) -> Iterator[tuple[str, Array]]:
+    """Which part owns each tile along K."""
+    number = np.arange(tiles)
+    equal = number // -(-tiles // parts)
+    balanced = number * parts // tiles
+    first_longer = np.repeat(np.arange(parts), [tiles // parts + (p < tiles % parts) for p in range(parts)])
+    yield "the last part shorter", equal
+    if not np.array_equal(first_longer, equal):
+        yield "the first parts longer", first_longer
+    if not np.array_equal(balanced, equal) and not np.array_equal(balanced, first_longer):
+        yield "balanced", balanced
+    yield "dealt in turn", number % parts
+
+
+def _finish(gemm: Gemm, total: Array) -> Array:
+    """Scales of the tensor or of rows, then the output type; scales of blocks are in the total already."""
+    sa, sb = gemm.scales
+    with np.errstate(over="ignore"):
+        if gemm.scaling == "tensor":
+            total = total * np.float32(sa * sb)
+        elif gemm.scaling == "row":
+            total = (total * sb) * sa[:, None]
+        return bits(total.astype(vectors.OUTPUT_DTYPES[gemm.output]))
+
+
+def _total(gemm: Gemm, along_k: Array, unit: FusedSum) -> Array:
+    """The float32 sum of a part of K, before the scales of the tensor or of rows."""
+    a, b = np.ascontiguousarray(gemm.a[:, along_k]), np.ascontiguousarray(gemm.b[:, along_k])
+    if not gemm.blockwise:
+        return np.asarray(matmul(a, b.T, accumulator=unit))
+    groups = np.unique(along_k // BLOCK)
+    scales = (gemm.scales[0][:, groups], gemm.scales[1][:, groups])
+    part = Gemm(a, b, scaling=gemm.scaling, scales=scales, fast=False, output="f32").case("part", np.empty(0))
+    return vectors.emulate(part, unit).view(np.float32)
+
+
+def _whole(gemm: Gemm, unit: FusedSum) -> Array:
+    return _finish(gemm, _total(gemm, np.arange(gemm.a.shape[1]), unit))
+
+
+class _Partials:
+    """The sums of the parts of K, kept for the orders in which they may be added."""
+
+    def __init__(self, owner: Array, unit: FusedSum) -> None:
+        self.owner, self.unit = owner, unit
+        self._gemm: Gemm | None = None
+        self._sums: list[Array] = []
+
+    def __call__(self, gemm: Gemm) -> list[Array]:
+        if gemm is not self._gemm:
+            parts = (np.flatnonzero(self.owner == part) for part in np.unique(self.owner))
+            self._gemm, self._sums = gemm, [_total(gemm, part, self.unit) for part in parts]
+        return list(self._sums)
+
+
+def _split(gemm: Gemm, partials: _Partials, order: str) -> Array:
+    sums = partials(gemm)
+    if order == "backwards":
+        sums.reverse()
+    while len(sums) > 1:
+        if order == "pairwise":
+            pairs = zip(sums[::2], sums[1::2], strict=False)
+            rest = sums[len(sums) // 2 * 2 :]
+            sums = [left + right for left, right in pairs] + rest
+        else:
+            sums = [sums[0] + sums[1], *sums[2:]]
+    return _finish(gemm, sums[0])
+
+
+def _on_fp16_unit(gemm: Gemm) -> Array:
+    """`mma.sync` on FP8: of every 32 first those with k mod 4 below 2, then the others; c is added last."""
+    k = gemm.a.shape[1]
+    padding = ((0, 0), (0, -k % 32))
+    step = np.arange(32)
+    turned = np.concatenate((step[step % 4 < 2], step[step % 4 >= 2]))
+    index = (np.arange(0, k + padding[1][1], 32)[:, None] + turned).ravel()
+    a, b = (np.pad(x.astype(np.float16), padding)[:, index] for x in (gemm.a, gemm.b))
+    return _finish(gemm, np.asarray(matmul(a, b.T, accumulator=accumulators.HOPPER_FP16.promoted(32))))
