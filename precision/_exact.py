@@ -1,4 +1,4 @@
-"""The correctly rounded sum of exact products: float64 BLAS where no rounding can happen, else wide integers."""
+"""Correctly rounded sums of exact products: float64 BLAS where nothing can round, else wide integers."""
 
 from __future__ import annotations
 

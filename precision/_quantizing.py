@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-PIECE = 1 << 19  # elements that one call of a loop works on
+PIECE = 1 << 20  # elements that one call of a loop works on, at most; less for small arrays
 TILE = 1 << 14  # elements between the stages: source, quotients and codes stay in second-level cache
 
 
@@ -54,22 +54,35 @@ class Rows:
         columns = slice(span.left, span.right)
         if first == last:
             rows = slice(span.top - first * self.sheet, span.bottom - first * self.sheet)
-            return np.ascontiguousarray(self.sheets[first, rows, columns], dtype).reshape(-1)
+            return _contiguous(self.sheets[first, rows, columns], dtype).reshape(-1)
         taken = np.empty((span.bottom - span.top, span.right - span.left), dtype)
         for index in range(first, last + 1):
             start, stop = max(span.top, index * self.sheet), min(span.bottom, (index + 1) * self.sheet)
             rows = slice(start - index * self.sheet, stop - index * self.sheet)
-            taken[start - span.top : stop - span.top] = self.sheets[index, rows, columns]
+            taken[start - span.top : stop - span.top] = _contiguous(self.sheets[index, rows, columns], dtype)
         return taken.reshape(-1)
+
+
+def _contiguous(part: Array, dtype: np.dtype[Any]) -> Array:
+    """A two-dimensional array as a contiguous one of ``dtype``; a view where it already is."""
+    if min(part.shape) > 8 and part.strides[0] < part.strides[1]:
+        # NumPy would walk a column at a time, which the cache does not hold.
+        from precision._kernels.quantize import gather
+
+        word = np.dtype(f"u{part.itemsize}")
+        straight = np.empty(part.shape, part.dtype)
+        gather(part.view(word), straight.view(word).reshape(-1))
+        part = straight
+    return np.ascontiguousarray(part, dtype)
 
 
 def quantized(x: npt.ArrayLike, spec: QuantSpec, axis: int, out: QuantizedTensor | None) -> QuantizedTensor:
     """What `QuantSpec.quantize` returns."""
     source = _source(x)
     block = spec.granularity.block(source.shape, axis)
-    # One scale for everything: the order of the elements is of no account, so they stay where they are.
-    whole = all(step >= size for step, size in zip(block, source.shape, strict=True))
-    along = source.ndim - 1 if whole else checked_axis(axis, source.ndim)
+    # Rows run along the axis of the groups; of a block's axes along the one that memory runs along.
+    spread = [i for i, step in enumerate(block) if step > 1] or [checked_axis(axis, source.ndim)]
+    along = min(spread, key=lambda i: abs(source.strides[i]))
     codes, scale = _targets(source, spec, block, along, out)
     tensor_scale = np.float32(1) if spec.tensor_scale else None
     if source.size:
@@ -108,7 +121,7 @@ def dequantized(tensor: QuantizedTensor, dtype: np.dtype[Any]) -> Array:
         loop = kernels.dequantize_each if group == 1 else kernels.dequantize
         loop(flat, start, stop, width, group, multipliers, row_of, fmt, one, target)
 
-    parallel(work, len(row_of), max(1, PIECE // width))
+    parallel(work, len(row_of), max(1, (PIECE >> 2) // width))
     return back
 
 
@@ -131,6 +144,7 @@ class _Run:
         self.group = min(group, rows.width)
         self.groups = -(-rows.width // self.group)
         self.leading = leading
+        self.piece = min(PIECE, max(PIECE >> 4, rows.count * rows.width >> 4))
         wide = rows.sheets.dtype == np.float64
         self.dtype = np.dtype(np.float64 if wide else np.float32)
         self.word = np.dtype(np.uint64 if wide else np.uint32)
@@ -143,7 +157,7 @@ class _Run:
     def run(self) -> np.float32 | None:
         """Fill codes and scales; the tensor scale is returned."""
         single = all(step == 1 for step in self.leading[1])
-        if single and not self.spec.tensor_scale and (self.groups > 1 or self.rows.width <= PIECE):
+        if single and not self.spec.tensor_scale and (self.groups > 1 or self.rows.width <= self.piece):
             how = self._how(None)
             self._each(lambda span: self._quantize(span, how, None))
             return None
@@ -159,12 +173,12 @@ class _Run:
     def _spans(self) -> Iterator[Span]:
         """Whole rows, or parts of one row: whole groups, or parts of its only one."""
         width = self.rows.width
-        if width <= PIECE:
-            step = PIECE // width
+        if width <= self.piece:
+            step = self.piece // width
             for top in range(0, self.rows.count, step):
                 yield Span(top, min(top + step, self.rows.count), 0, width)
             return
-        step = PIECE if self.groups == 1 else max(1, PIECE // self.group) * self.group
+        step = self.piece if self.groups == 1 else max(1, self.piece // self.group) * self.group
         for row in range(self.rows.count):
             for left in range(0, width, step):
                 yield Span(row, row + 1, left, min(left + step, width))
@@ -233,12 +247,9 @@ class _Run:
     # ---- scales ---------------------------------------------------------------------------------
     def _how(self, tensor_scale: np.float32 | None) -> ScaleParams:
         spec, kind = self.spec, self.dtype.type
-        smallest = 1 if spec.scale_format.has_zero else 0
-        amax_rule = spec.scale_rule is ScaleRule.AMAX
-        plain = amax_rule and spec.scale_format == FP32 and kind is np.float32 and tensor_scale is None
         return self.kernels.ScaleParams(
-            plain=int(plain),
-            power_of_two=int(not amax_rule),
+            plain=int(spec.scale_format == FP32),
+            power_of_two=int(spec.scale_rule is not ScaleRule.AMAX),
             addend=_addend(spec.scale_rule, spec.fmt),
             max_exponent=spec.fmt.max_exponent,
             low=math.frexp(spec.scale_format.smallest)[1] - 1,
@@ -246,15 +257,15 @@ class _Run:
             maximum=kind(spec.fmt.max),
             min_amax=kind(spec.min_amax or 0),
             tensor_scale=kind(1 if tensor_scale is None else tensor_scale),
-            smallest_code=smallest,
-            zero_code=int(np.float32(1).view(np.uint32)) if spec.scale_format == FP32 else smallest,
+            zero_scale=kind(1 if spec.scale_format == FP32 else spec.scale_format.smallest),
+            smallest_code=1 if spec.scale_format.has_zero else 0,
         )
 
     def _amax(self) -> Array:
         """Largest magnitudes, of the scales' shape (rows, groups)."""
         count, width = self.rows.count, self.rows.width
         # A row of one long group is searched in parts.
-        step = PIECE if self.groups == 1 and width > PIECE else self.group
+        step = self.piece if self.groups == 1 and width > self.piece else self.group
         amax = np.empty((count, -(-width // step)), self.word)
 
         def work(span: Span) -> None:

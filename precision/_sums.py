@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,25 +156,48 @@ def exponents(stack: Stack) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class _Way:
-    """A kernel over panels: its name, the lanes of a panel, the K that suits a chunk, halves and types."""
+class Way:
+    """A kernel over panels: its scratch's class, the K that suits a chunk, lanes, halves and types."""
 
-    kernel: str
-    lanes: int
+    name: str
     depth: int
     halves: int
+    lanes: int = 64
     real: type[np.floating[Any]] = np.float32
     exponent: type[np.signedinteger[Any]] = np.int8
 
 
-NARROW = _Way("sum_narrow", 64, 32, 2)
-INTEGER = _Way("sum_integer", 64, 64, 1)
-WIDE = _Way("sum_wide", 32, 32, 2, np.float64, np.int16)
-CHAIN = _Way("sum_chain", 64, 64, 1)
+NARROW = Way("Narrow", 32, 2)
+INTEGER = Way("Integer", 64, 1)
+WIDE = Way("Wide", 32, 2, 32, np.float64, np.int16)
+CHAIN = Way("Chain", 64, 1)
 
 
-def choose(product: Product, unit: FusedSum) -> tuple[_Way | None, int, int]:
-    """The fastest kernel that is exact for this product, and the exponents to which the operands' are relative.
+def _scratch(way: Way, depth: int, tile: int, products: int) -> Any:
+    """Memory of one thread."""
+    from precision._kernels import fused
+
+    lanes = way.lanes
+    common = {
+        "values": _aligned(depth * way.halves * lanes, way.real),
+        "exponents": _aligned(depth * lanes, way.exponent),
+        "registers": _aligned(tile * lanes, np.float32),
+        "totals": _aligned(tile * lanes, np.float32),
+    }
+    if way is CHAIN:
+        return fused.Chain(**common)
+    common["largest"] = _aligned(lanes, way.exponent)
+    if way is INTEGER:
+        whole = _aligned((max(2, -(-products // 8)) + 1) * lanes, np.int32)
+        whole[:] = 0
+        scales = _aligned(2 * lanes, np.float32)
+        return fused.Integer(**common, scale=scales[:lanes], unscale=scales[lanes:], whole=whole)
+    sums = _aligned(2 * lanes, way.real)
+    return fused.Narrow(**common, sums=sums) if way is NARROW else fused.Wide(**common, sums=sums)
+
+
+def choose(product: Product, unit: FusedSum) -> tuple[Way | None, int, int]:
+    """The fastest kernel that is exact for this product, and what operands' exponents are relative to.
 
     None: only the general kernel is. The conditions are those that the kernels' comments prove.
     """
@@ -247,7 +269,7 @@ def _tile_rows(product: Product, lanes: int) -> int:
 
 
 def run_panels(
-    product: Product, way: _Way, unit: Any, step: int, references: tuple[int, int], out: Array
+    product: Product, way: Way, unit: Any, step: int, references: tuple[int, int], out: Array
 ) -> tuple[Array, Array]:
     """Sum every output by ``way``; returns which left rows and right columns hold NaN or Inf."""
     from precision._kernels import fused
@@ -270,30 +292,15 @@ def run_panels(
         max(1, 2**17 // max(1, length)),
     )
     tile = _tile_rows(product, way.lanes)
-    grid = fused.Grid(
-        rows, columns, depth, chunks, length, tile, product.left_matrix, product.right_matrix
-    )
+    grid = fused.Grid(rows, columns, depth, chunks, length, tile, product.left_matrix, product.right_matrix)
     epilogue = _epilogue(product.scales, product.promotion // depth if product.promotion else 0, depth)
     start_values = np.empty((0, 0, 0), np.float32) if product.start is None else product.start
-    kernel: Callable[..., None] = getattr(fused, way.kernel)
-    extra = (way.lanes,) if way is WIDE else ()
-    parts = max(2, -(-step // 8))
 
     def work(first: int, last: int) -> None:
-        scratch = fused.Scratch(
-            values=_aligned(depth * way.halves * way.lanes, way.real),
-            exponents=_aligned(depth * way.lanes, way.exponent),
-            largest=_aligned(way.lanes, way.exponent),
-            sums=_aligned(2 * way.lanes, way.real),
-            scale=_aligned(way.lanes, np.float32),
-            whole=_aligned((parts + 1) * way.lanes, np.int32),
-            registers=_aligned(tile * way.lanes, np.float32),
-            totals=_aligned(tile * way.lanes, np.float32),
-        )
-        scratch.whole[:] = 0
-        kernel(
+        scratch = _scratch(way, depth, tile, step)
+        fused.sum_panels(
             first, last, fused.Left(values, exponents), right, sum(references), unit, grid,
-            epilogue, start_values, scratch, right_special, out, *extra,
+            epilogue, start_values, scratch, right_special, out, way.lanes, way.halves,
         )  # fmt: skip
 
     items = results * -(-rows // tile) * -(-columns // way.lanes)
@@ -331,13 +338,12 @@ def run_general(
             if not (some_rows.size and some_columns.size):
                 continue
 
-            def work(first: int, last: int, rows: Array = some_rows, columns: Array = some_columns) -> None:
-                general.sum_general(
-                    first, last, rows, columns, left, right, i, j, product.length, model, alignment,
-                    chain, product.promotion or 0, epilogue, start, target,
-                )  # fmt: skip
-
-            parallel(work, some_rows.size, max(1, 2**16 // max(1, product.length * some_columns.size)))
+            part = functools.partial(
+                general.sum_general, rows=some_rows, columns=some_columns, left=left, right=right, i=i, j=j,
+                length=product.length, unit=model, alignment=alignment, chain=chain,
+                promote=product.promotion or 0, epilogue=epilogue, start=start, out=target,
+            )  # fmt: skip
+            parallel(part, some_rows.size, max(1, 2**16 // max(1, product.length * some_columns.size)))
 
 
 def fused_sum(product: Product, unit: FusedSum, out: Array) -> None:
@@ -360,3 +366,21 @@ def chain_sum(product: Product, out: Array) -> None:
     unit = as_unit(FusedSum((FP32,), 1, fraction_bits=1))
     special = run_panels(product, CHAIN, unit, 1, (0, 0), out)
     run_general(product, None, out, *special)
+
+
+def trace_sum(product: Product, unit: FusedSum | None) -> tuple[Array, Array]:
+    """Register and float32 total after every step of a product of one row and one column."""
+    from precision._kernels import general, params
+
+    model = as_unit(unit or FusedSum((FP32,), 1, fraction_bits=1))
+    alignment = getattr(params, unit.alignment_rounding.name) if unit else params.TOWARD_ZERO
+    step = unit.products if unit else 1
+    every = product.promotion or product.length
+    steps = sum(-(-min(every, product.length - k) // step) for k in range(0, product.length, every))
+    registers, totals = np.empty(steps, np.float32), np.empty(steps, np.float32)
+    initial = np.float32(0) if product.start is None else product.start[0, 0, 0]
+    general.dot(
+        0, 0, as_operand(product.left), as_operand(product.right), 0, 0, product.length, model, alignment,
+        unit is None, product.promotion or 0, _epilogue(product.scales, 0, 1), initial, registers, totals,
+    )  # fmt: skip
+    return registers, totals

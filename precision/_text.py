@@ -40,7 +40,7 @@ def describe(instance: object, positional: int = 2) -> str:
 
 
 def evaluate(text: str, names: Mapping[str, object], what: str) -> object:
-    """What ``text`` says in the vocabulary ``names``; methods are those that the objects list in ``TEXT_METHODS``.
+    """What ``text`` says in the vocabulary ``names``, with the methods that objects list in ``TEXT_METHODS``.
 
     Raises
     ------

@@ -110,6 +110,8 @@ class FusedSum:
             raise ValueError(
                 f"register must be a signed format of float32 values with Inf and NaN, got {register}"
             )
+        if register.min_exponent < -126:
+            raise ValueError(f"register must have exponents of -126 and above, got {register}")
         for name in ("alignment_rounding", "register_rounding"):
             if not isinstance(getattr(self, name), Rounding):
                 raise TypeError(f"{name} must be a Rounding, got {getattr(self, name)!r}")
@@ -131,13 +133,13 @@ class FusedSum:
         return dataclasses.replace(self, fraction_bits=bits, register=register)
 
     def __str__(self) -> str:
+        plain = self.promoted(None)
+        promoted = "" if self.promotion is None else f".promoted({self.promotion})"
         for name, unit in NAMED.items():
-            if not isinstance(unit, FusedSum):
-                continue
-            for base, width in ((unit, ""), (unit.with_width(self.fraction_bits), "with_width")):
-                if base.promoted(self.promotion) == self:
-                    text = name + (f".with_width({self.fraction_bits})" if width else "")
-                    return text + (f".promoted({self.promotion})" if self.promotion else "")
+            if plain == unit:
+                return name + promoted
+            if isinstance(unit, FusedSum) and plain == unit.with_width(self.fraction_bits):
+                return f"{name}.with_width({self.fraction_bits}){promoted}"
         return _text.describe(self)
 
 

@@ -2,255 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from precision import _sums
+from precision._arguments import (
+    Array,
+    Checked,
+    Operand,
+    Shapes,
+    checked_dtype,
+    checked_operand,
+    checked_start,
+    plan_scales,
+    read_scales,
+)
 from precision._exact import Factors, exact_sums
-from precision._sums import GroupScales, Product, Stack
+from precision._sums import Product, Stack
 from precision.accumulators import HOPPER_FP8, Accumulator, Exact, FmaChain, FusedSum
-from precision.codec import decode, encode, round_to
-from precision.formats import BF16, FP32, TF32, FloatFormat, Format, format_of
-from precision.quantized import QuantizedTensor
+from precision.codec import encode
+from precision.formats import BF16
 from precision.rounding import Overflow
 
-Array = npt.NDArray[Any]
-Operand = npt.ArrayLike | QuantizedTensor
 
-
-@dataclass(frozen=True)
-class _Scales:
-    """An operand's scales as matrices (count, rows or columns, groups of K), and how they lie.
-
-    ``kind`` is "none", "tensor" (one number), "vector" (one for each row or column), "group" (changing
-    along K too) or "block" (a group of several rows or columns).
-    """
-
-    kind: str
-    values: Array
-    group: int
-    lines: int
-    tensor_scale: np.float32 | None
-
-    def expanded(self, count: int) -> Array:
-        """Float32 scales [matrix][group][row or column], one line for each row or column."""
-        repeated = np.repeat(self.values, self.lines, axis=1)[:, :count] if self.lines > 1 else self.values
-        groups = np.broadcast_to(repeated, (repeated.shape[0], count, repeated.shape[2]))
-        return np.ascontiguousarray(groups.swapaxes(1, 2))
-
-
-@dataclass(frozen=True)
-class _Checked:
-    """One operand: codes of shape (..., rows, columns), their format, and scales if it has any."""
-
-    name: str
-    codes: Array
-    fmt: Format
-    quantized: QuantizedTensor | None
-
-
-def _checked_operand(name: str, x: Operand, accumulator: Accumulator) -> _Checked:
-    if isinstance(x, QuantizedTensor):
-        codes, fmt, quantized = x.codes, x.fmt, x
-    else:
-        codes, quantized = np.asarray(x), None
-        try:
-            fmt = format_of(codes.dtype)
-        except ValueError:
-            fmt = None
-        if not isinstance(fmt, FloatFormat) or fmt.fraction_bits > 23:
-            raise TypeError(
-                f"{name} must be a QuantizedTensor or an array of float16, float32 or an ml_dtypes float, "
-                f"got an array of {codes.dtype}"
-            )
-        if fmt == FP32 and isinstance(accumulator, FusedSum) and TF32 in accumulator.operands:
-            fmt = FP32 if FP32 in accumulator.operands else TF32
-    if isinstance(accumulator, FusedSum) and fmt not in accumulator.operands:
-        taken = ", ".join(str(operand) for operand in accumulator.operands)
-        given = f"{codes.dtype} ({fmt})"
-        raise TypeError(f"{name} must hold {taken}, which is what {accumulator} takes, got {given}")
-    if codes.ndim == 0:
-        raise ValueError(f"{name} must have at least one axis, got a scalar")
-    return _Checked(name, codes, fmt, quantized)
-
-
-def _checked_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
-    kind = np.dtype(dtype)
-    known = ("float16", "bfloat16", "float32", "float64")
-    if kind.name not in known:
-        raise TypeError(f"dtype must be one of {', '.join(known)}, got {kind}")
-    return kind
-
-
-def _unsigned(codes: Array) -> Array:
-    return codes.view(f"u{codes.dtype.itemsize}")
-
-
-class _Shapes:
-    """np.matmul's rules: vectors become matrices, other axes broadcast."""
-
-    def __init__(self, a: _Checked, b: _Checked) -> None:
-        self.left_vector, self.right_vector = a.codes.ndim == 1, b.codes.ndim == 1
-        left = a.codes[None, :] if self.left_vector else a.codes
-        right = b.codes[:, None] if self.right_vector else b.codes
-        if left.shape[-1] != right.shape[-2]:
-            raise ValueError(
-                f"a and b must agree in K: a has shape {a.codes.shape}, b has shape {b.codes.shape}, "
-                f"so K is {left.shape[-1]} and {right.shape[-2]}"
-            )
-        batches = left.shape[:-2], right.shape[:-2]
-        try:
-            self.batch = np.broadcast_shapes(*batches)
-        except ValueError:
-            raise ValueError(
-                f"the batch axes of a and b must broadcast: a has shape {a.codes.shape}, b has shape {b.codes.shape}"
-            ) from None
-        self.rows, self.length, self.columns = left.shape[-2], left.shape[-1], right.shape[-1]
-        self.left, self.right = (_stacked(_unsigned(x)) for x in (left, right))
-        self.left_matrix, self.right_matrix = (
-            np.broadcast_to(np.arange(len(x)).reshape(batch), self.batch).ravel().astype(np.int64)
-            for x, batch in zip((self.left, self.right), batches, strict=True)
-        )
-        squeezed = (() if self.left_vector else (self.rows,)) + (() if self.right_vector else (self.columns,))
-        self.result = (*self.batch, *squeezed)
-
-    @property
-    def results(self) -> tuple[int, int, int]:
-        return len(self.left_matrix), self.rows, self.columns
-
-
-def _stacked(codes: Array) -> Array:
-    """(..., rows, columns) as (matrices, rows, columns), without a copy where rows or columns are contiguous."""
-    if codes.ndim == 2:
-        return codes[None]
-    if not codes.flags.c_contiguous and codes.swapaxes(-1, -2).flags.c_contiguous:
-        swapped = codes.swapaxes(-1, -2)
-        return swapped.reshape(-1, *swapped.shape[-2:]).swapaxes(1, 2)
-    return np.ascontiguousarray(codes).reshape(-1, *codes.shape[-2:])
-
-
-def _read_scales(operand: _Checked, axis: int, merged: bool = False) -> _Scales:
-    """The scales of an operand whose K is ``axis`` (-1 for the left one, -2 for the right one).
-
-    A tensor scale stays apart, or is ``merged`` as dequantizing does.
-    """
-    q = operand.quantized
-    if q is None:
-        return _Scales("none", np.ones((1, 1, 1), np.float32), 0, 1, None)
-    scale = q.multipliers() if merged else decode(q.scale, q.scale_format)
-    tensor_scale = None if merged else q.tensor_scale
-    codes, block = q.codes, list(q.block)
-    if codes.ndim == 1:
-        where = 0 if axis == -1 else 1
-        scale, codes = np.expand_dims(scale, where), np.expand_dims(codes, where)
-        block.insert(where, 1)
-    length, along = codes.shape[axis], block[axis]
-    other = -1 if axis == -2 else -2
-    lines = block[other]
-    batch = codes.shape[:-2]
-    whole = np.broadcast_to(
-        _repeat_batch(scale, block, batch), (*batch, *scale.shape[-2:])
-    ).reshape(-1, *scale.shape[-2:])
-    values = whole.swapaxes(1, 2) if axis == -2 else whole
-    values = np.ascontiguousarray(values, dtype=np.float32)
-    if along is not None and along != length:
-        kind = "block" if lines is None or lines > 1 else "group"
-        return _Scales(kind, values, along, lines or max(1, codes.shape[other]), tensor_scale)
-    if scale.size == 1:
-        return _Scales("tensor", values[:1], length, max(1, codes.shape[other]), tensor_scale)
-    return _Scales("vector", values, length, lines or max(1, codes.shape[other]), tensor_scale)
-
-
-def _repeat_batch(scale: Array, block: list[Any], batch: tuple[int, ...]) -> Array:
-    """Scales with one entry for each matrix, where a block spans several."""
-    for axis, size in enumerate(batch):
-        if block[axis] is not None and block[axis] > 1:
-            scale = np.repeat(scale, block[axis], axis=axis).take(range(size), axis=axis)
-    return scale
-
-
-@dataclass(frozen=True)
-class _Epilogue:
-    """What becomes of scales: group scales enter at promotion, the rest multiplies the sums in order."""
-
-    groups: GroupScales | None
-    factors: tuple[Array, ...]  #: each broadcast to (results, rows, columns)
-
-    def apply(self, out: Array) -> None:
-        for factor in self.factors:
-            np.multiply(out, factor, out=out)
-
-
-def _plan_scales(left: _Scales, right: _Scales, accumulator: Accumulator, shapes: _Shapes) -> _Epilogue:
-    """FACTS 0.2's orders for its pairs of scales; fma(partial, fl(sa*sb), total) for any other pair."""
-    kinds = [left.kind, right.kind]
-    if kinds == ["none", "none"]:
-        return _Epilogue(None, ())
-    # An unscaled operand has scales of one, as its partner's are.
-    for side, partner in ((0, 1), (1, 0)):
-        if kinds[side] == "none":
-            kinds[side] = "block" if kinds[partner] in ("group", "block") else kinds[partner]
-    tensor = [s.tensor_scale for s in (left, right) if s.tensor_scale is not None]
-    last: tuple[Array, ...] = (np.prod(np.array(tensor, np.float32), dtype=np.float32),) if tensor else ()
-    promotion = getattr(accumulator, "promotion", None)
-    along_k = [s for s, kind in zip((left, right), kinds, strict=True) if kind in ("group", "block") and s.group]
-    if along_k:
-        for scales in along_k:
-            if promotion is None:
-                raise ValueError(
-                    f"accumulator must be promoted where scales change along K: groups are {scales.group} "
-                    f"of K, {accumulator} is never promoted; use .promoted({scales.group})"
-                )
-            if scales.group % promotion and promotion < shapes.length:
-                raise ValueError(
-                    f"accumulator must be promoted at a divisor of the groups of {scales.group} of K, "
-                    f"got {accumulator}"
-                )
-            if scales.group < promotion and scales.group < shapes.length:
-                raise ValueError(
-                    f"accumulator must be promoted within a group of {scales.group} of K, got {accumulator}"
-                )
-    sa = left.expanded(shapes.rows)
-    sb = right.expanded(shapes.columns)
-    if along_k or (promotion and kinds[0] != kinds[1]):
-        partial_first = kinds == ["group", "group"]
-        spans = [s.group or max(1, shapes.length) for s in (left, right)]
-        spans = [max(span, promotion) if span >= shapes.length else span for span in spans]
-        return _Epilogue(GroupScales(sa, spans[0], sb, spans[1], partial_first), last)
-    row = sa[shapes.left_matrix, 0][:, :, None]
-    column = sb[shapes.right_matrix, 0][:, None, :]
-    if kinds == ["vector", "vector"]:
-        return _Epilogue(None, (column, row, *last))
-    return _Epilogue(None, (row * column, *last))
-
-
-def _checked_start(c: npt.ArrayLike | None, accumulator: Accumulator, shapes: _Shapes) -> Array | None:
-    if c is None:
-        return None
-    start = np.asarray(c)
-    allowed = ("float16", "bfloat16", "float32")
-    if start.dtype.name not in allowed:
-        raise TypeError(f"c must be an array of {', '.join(allowed)}, got {start.dtype}")
-    try:
-        start = np.broadcast_to(start, shapes.result)
-    except ValueError:
-        raise ValueError(
-            f"c must broadcast to the result's shape {shapes.result}, got shape {start.shape}"
-        ) from None
-    start = np.ascontiguousarray(start.reshape(shapes.results), dtype=np.float32)
-    if isinstance(accumulator, FusedSum) and accumulator.promotion is None:
-        register = accumulator.register
-        if register.exponent_bits < 8:
-            held = round_to(start, register, overflow=Overflow.NON_SATURATING)
-            if not ((held == start) | np.isnan(start)).all():
-                raise ValueError(f"c must hold values of the register's format {register}")
-    return start
-
-
-def _delivered(out: Array, dtype: np.dtype[Any], shapes: _Shapes) -> Array:
+def _delivered(out: Array, dtype: np.dtype[Any], shapes: Shapes) -> Array:
     """Float32 results with one NaN, in the type asked for."""
     invalid = np.isnan(out)
     if invalid.any():
@@ -259,11 +36,11 @@ def _delivered(out: Array, dtype: np.dtype[Any], shapes: _Shapes) -> Array:
 
 
 def _exact_product(
-    left: _Checked, right: _Checked, shapes: _Shapes, start: Array | None, kind: np.dtype[Any]
+    left: Checked, right: Checked, shapes: Shapes, start: Array | None, kind: np.dtype[Any]
 ) -> Array:
     factors = []
     for operand, axis, count in ((left, -1, shapes.rows), (right, -2, shapes.columns)):
-        scales = _read_scales(operand, axis, merged=True)
+        scales = read_scales(operand, axis, merged=True)
         values = scales.expanded(count).astype(np.float64)
         if len(values) == 1:
             stack = shapes.left if axis == -1 else shapes.right
@@ -333,20 +110,20 @@ def matmul(
     >>> import numpy as np, precision as pr
     >>> a = pr.encode(np.array([[448.0, 1.0, -448.0]]), pr.E4M3)
     >>> b = pr.encode(np.array([[448.0], [1.0], [448.0]]), pr.E4M3)
-    >>> float(pr.matmul(a, b, accumulator=pr.HOPPER_FP8)[0, 0]), float(pr.matmul(a, b, accumulator=pr.EXACT)[0, 0])
-    (0.0, 1.0)
+    >>> [float(pr.matmul(a, b, accumulator=unit)[0, 0]) for unit in (pr.HOPPER_FP8, pr.EXACT)]
+    [0.0, 1.0]
     """
     if not isinstance(accumulator, (FusedSum, FmaChain, Exact)):
         raise TypeError(f"accumulator must be a FusedSum, FmaChain or Exact, got {accumulator!r}")
-    kind = _checked_dtype(dtype)
-    left = _checked_operand("a", a, accumulator)
-    right = _checked_operand("b", b, accumulator)
-    shapes = _Shapes(left, right)
-    start = _checked_start(c, accumulator, shapes)
+    kind = checked_dtype(dtype)
+    left = checked_operand("a", a, accumulator)
+    right = checked_operand("b", b, accumulator)
+    shapes = Shapes(left, right)
+    start = checked_start(c, accumulator, shapes)
     if isinstance(accumulator, Exact):
         return _exact_product(left, right, shapes, start, kind)
-    scales = _read_scales(left, -1), _read_scales(right, -2)
-    epilogue = _plan_scales(*scales, accumulator, shapes)
+    scales = read_scales(left, -1), read_scales(right, -2)
+    epilogue = plan_scales(*scales, accumulator, shapes)
     out: Array = np.empty(shapes.results, np.float32)
     if not out.size:
         return out.reshape(shapes.result).astype(kind, copy=False)
@@ -369,3 +146,92 @@ def matmul(
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         epilogue.apply(out)
         return _delivered(out, kind, shapes)
+
+
+class Trace(NamedTuple):
+    """One dot product, step by step.
+
+    Attributes
+    ----------
+    k : ndarray of int64
+        Elements of K summed after each step.
+    register : ndarray of float32
+        The register after each step (before a promotion clears it).
+    total : ndarray of float32
+        The float32 total after each step; zeros without promotion.
+    """
+
+    k: Array
+    register: Array
+    total: Array
+
+
+def trace(
+    a_row: Operand,
+    b_column: Operand,
+    *,
+    accumulator: Accumulator = HOPPER_FP8,
+    c: float | np.floating[Any] | None = None,
+) -> Trace:
+    """The register after every step of one dot product.
+
+    Parameters
+    ----------
+    a_row, b_column : array or QuantizedTensor
+        Vectors of K elements, of the types that `matmul` takes. Scales that do not change along K do
+        not show: they multiply the finished sum.
+    accumulator : FusedSum or FmaChain
+        How products are summed; a step is one fused sum, or one fused multiply-add.
+    c : float, optional
+        Starts the register, or with promotion the total.
+
+    Returns
+    -------
+    Trace
+        ``k``, ``register`` and ``total``, one entry a step.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `matmul` does, and if the accumulator has no register or an operand is no vector.
+
+    Examples
+    --------
+    >>> import numpy as np, precision as pr
+    >>> ones = np.ones(96, pr.E4M3.dtype)
+    >>> steps = pr.trace(ones, ones, accumulator=pr.HOPPER_FP8)
+    >>> steps.k.tolist(), steps.register.tolist()
+    ([32, 64, 96], [32.0, 64.0, 96.0])
+    """
+    if not isinstance(accumulator, (FusedSum, FmaChain)):
+        raise TypeError(
+            f"accumulator must be a FusedSum or FmaChain, which have a register, got {accumulator!r}"
+        )
+    left = checked_operand("a_row", a_row, accumulator)
+    right = checked_operand("b_column", b_column, accumulator)
+    for operand in (left, right):
+        if operand.codes.ndim != 1:
+            raise ValueError(f"{operand.name} must be a vector, got shape {operand.codes.shape}")
+    shapes = Shapes(left, right)
+    start = checked_start(None if c is None else np.float32(c), accumulator, shapes)
+    epilogue = plan_scales(read_scales(left, -1), read_scales(right, -2), accumulator, shapes)
+    product = Product(
+        Stack(shapes.left, left.fmt),
+        Stack(shapes.right, right.fmt),
+        shapes.left_matrix,
+        shapes.right_matrix,
+        accumulator.promotion,
+        epilogue.groups,
+        start,
+    )
+    unit = accumulator if isinstance(accumulator, FusedSum) else None
+    step = unit.products if unit else 1
+    length = shapes.length
+    if not length:
+        empty = np.empty(0, np.float32)
+        return Trace(np.empty(0, np.int64), empty, empty.copy())
+    registers, totals = _sums.trace_sum(product, unit)
+    every = accumulator.promotion or length
+    ends = [min(end, first + every, length) for first in range(0, length, every)
+            for end in range(first + step, min(first + every, length) + step, step)]  # fmt: skip
+    return Trace(np.array(ends, np.int64), registers, totals)

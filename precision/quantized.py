@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 Result_co = TypeVar("Result_co", covariant=True)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class QuantizedTensor:
     """Codes with their scales: ``value = code * scale``, or ``code * fl32(scale * tensor_scale)``.
 
@@ -83,6 +83,13 @@ class QuantizedTensor:
         settle(self, "block", _checked_block(self.block, self.shape, scale.shape))
         if self.tensor_scale is not None:
             settle(self, "tensor_scale", _checked_tensor_scale(self.tensor_scale))
+
+    def __repr__(self) -> str:
+        second = "" if self.tensor_scale is None else f", tensor_scale={self.tensor_scale}"
+        return (
+            f"QuantizedTensor(shape={self.shape}, fmt={self.fmt}, block={self.block}, "
+            f"scale_format={self.scale_format}{second})"
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -357,7 +364,7 @@ def quantize(x: npt.ArrayLike, spec: Spec[Result_co], axis: int = -1, out: Any =
     Returns
     -------
     QuantizedTensor
-        Of ``x``'s shape. Its codes lie contiguous along ``axis``.
+        Of ``x``'s shape. Groups lie contiguous in memory; the codes of larger blocks lie as ``x`` does.
 
     Raises
     ------
@@ -437,7 +444,7 @@ def _checked_scale(scale: object, fmt: object) -> tuple[Array, FloatFormat]:
         values = decode(array, fmt)
         if (values < 0).any():
             raise ValueError(f"scale must not be negative, got {values[values < 0].flat[0]}")
-    return array.view(fmt.dtype), fmt
+    return array if array.dtype == fmt.dtype else array.view(fmt.dtype), fmt
 
 
 def _inferred_block(shape: tuple[int, ...], scales: tuple[int, ...]) -> tuple[int, ...]:

@@ -7,9 +7,10 @@ A new one is a new small class with that method. A *scale rule* turns a group's 
 from __future__ import annotations
 
 import enum
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, SupportsIndex
 
 from precision._text import describe
 
@@ -24,9 +25,9 @@ class Granularity(Protocol):
 
 def checked_axis(axis: object, ndim: int) -> int:
     """``axis`` as 0..ndim-1, or an error that names it."""
-    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+    if isinstance(axis, bool) or not isinstance(axis, SupportsIndex):
         raise TypeError(f"axis must be an int, got {axis!r}")
-    index = axis.__index__()
+    index = operator.index(axis)
     if not -ndim <= index < ndim:
         axes = f"lie in {-ndim}..{ndim - 1} for {ndim} axes" if ndim else "name an axis, and there is none"
         raise ValueError(f"axis must {axes}, got {index}")

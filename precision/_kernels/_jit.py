@@ -8,9 +8,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numba
+import numba.extending
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,7 +36,7 @@ _warned = False
 def jit(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` at its first call, without the GIL, cached on disk where that can be."""
     global _warned
-    options = {"nogil": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     compiled = numba.njit(**options)(function)
     try:
         compiled.enable_caching()
@@ -48,6 +49,16 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
                 RuntimeWarning,
                 stacklevel=2,
             )
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+        return numba.njit(**options)(function)
     compiled._cache._cache_file._source_stamp = _STAMP
-    return compiled  # type: ignore[no-any-return]
+    return compiled
+
+
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """Numba's ``intrinsic``: a function that writes its own LLVM code, for any types that it takes."""
+    return numba.extending.intrinsic(function)
+
+
+def overload(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Numba's ``overload``: what compiled code calls in place of ``function``, chosen by argument types."""
+    return numba.extending.overload(function, jit_options={"nogil": True, "error_model": "numpy"})

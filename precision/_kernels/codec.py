@@ -9,7 +9,6 @@ import numpy as np
 from precision._kernels._jit import jit
 from precision._kernels.params import Ends, FormatParams, ModeParams, NearestParams, StochasticParams
 from precision._kernels.rounding import (
-    I32,
     U32,
     bits32,
     core32,
@@ -22,7 +21,6 @@ from precision._kernels.rounding import (
 )
 
 _rounded32, _random32, _code32, _value32 = core32.rounded, core32.rounded_random, core32.code, core32.value
-_pick32, _finish32 = core32.pick, core32.finish
 _rounded64, _random64, _code64, _value64 = core64.rounded, core64.rounded_random, core64.code, core64.value
 
 # One loop for each source size, result and kind of rounding: module-level functions, since Numba caches
@@ -106,39 +104,46 @@ def round_random64(
 
 
 @jit
-def encode_nearest32(x: Any, out: Any, near: NearestParams, fmt: FormatParams, ends: Ends) -> None:
-    """`encode32`, ties to even, the short way."""
-    shift, magic = U32(near.shift), U32(near.magic)
-    half = right(U32(left(U32(1), shift) - U32(1)), U32(1))
-    tie = U32(near.shift > 0)
+def encode_nearest32(x: Any, out: Any, near: NearestParams, cap: int, nan: int, places: int) -> None:
+    """`encode32`, ties to even, the short way for formats whose codes differ in the sign bit alone.
+
+    The addition of a power of two, whose last place is the quantum of the number's binade, rounds to the
+    nearest and leaves the significand as an integer in the low bits. ``cap`` (float32 bits) stands for every
+    larger magnitude, ``nan`` is a magnitude code, and the sign moves down by ``places``.
+    """
+    shift, lowest = U32(near.shift), U32(near.threshold)
+    up = left(shift, U32(23))
+    offset = U32(right(lowest, shift) + up)
+    top = right(U32(0x80000000), U32(places))
     for i in range(x.size):
-        sign = U32(U32(0) - right(x[i], U32(31)))
         magnitude = U32(x[i] & U32(0x7FFFFFFF))
-        odd = U32(right(magnitude, shift) & tie)
-        normal = I32(right(U32(U32(magnitude + half) + odd), shift)) - I32(near.offset)
-        small = I32(U32(bits32(float32_of(magnitude) + float32_of(magic)) - magic))
-        code = I32(normal) if magnitude >= U32(near.threshold) else small
-        out[i] = _code32(sign, magnitude, code, fmt, ends)
+        capped = magnitude if magnitude < U32(cap) else U32(cap)
+        binade = U32((capped if capped > lowest else lowest) & U32(0x7F800000))
+        total = bits32(np.float32(float32_of(capped) + float32_of(U32(binade + up))))
+        code = U32(U32(total - binade) + U32(right(binade, shift) - offset))
+        code = U32(nan) if magnitude > U32(0x7F800000) else code
+        out[i] = U32(code | U32(right(x[i], U32(places)) & top))
 
 
 @jit
-def round_nearest32(x: Any, out: Any, near: NearestParams, fmt: FormatParams, ends: Ends) -> None:
-    """`round32`, ties to even, the short way: integers for normal values, an addition for subnormal ones."""
+def round_nearest32(x: Any, out: Any, near: NearestParams, over: int, nan: int) -> None:
+    """`round32`, ties to even, the short way: integers for normal values, an addition for subnormal ones.
+
+    ``over`` and ``nan`` are float32 bits without sign.
+    """
     shift, magic = U32(near.shift), float32_of(U32(near.magic))
     below = U32(left(U32(1), shift) - U32(1))
     half = right(below, U32(1))
     tie = U32(below & U32(1))
     for i in range(x.size):
-        sign = U32(U32(0) - right(x[i], U32(31)))
         magnitude = U32(x[i] & U32(0x7FFFFFFF))
         odd = U32(right(magnitude, shift) & tie)
         normal = U32(U32(U32(magnitude + half) + odd) & U32(~below))
         small = bits32(np.float32(np.float32(float32_of(magnitude) + magic) - magic))
         result = normal if magnitude >= U32(near.threshold) else small
-        over = result > _pick32(near.max_positive, near.max_negative, sign)
-        some = sign if U32(result | U32(fmt.negative_zero)) != U32(0) else U32(0)
-        result = U32(result | U32(some & U32(0x80000000)))
-        out[i] = _finish32(result, over, sign, magnitude, ends)
+        result = U32(over) if result > U32(near.max_positive) else result
+        result = U32(nan) if magnitude > U32(0x7F800000) else result
+        out[i] = U32(result | U32(x[i] & U32(0x80000000)))
 
 
 @jit

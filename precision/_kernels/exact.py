@@ -23,7 +23,7 @@ def _add(digits: Any, x: Any) -> None:
     bits = bits64(x)
     field = I64((bits >> U64(52)) & U64(0x7FF))
     size = U64(bits & U64((1 << 52) - 1)) | (U64(1 << 52) if field else U64(0))
-    place = max(field, 1) - 1075 + _BASE
+    place = (field if field > 0 else I64(1)) - 1075 + _BASE
     digit, shift = place >> 5, U64(place & 31)
     low = I64((size << shift) & U64(0xFFFFFFFF))
     middle = I64((size >> (U64(32) - shift)) & U64(0xFFFFFFFF))
@@ -69,7 +69,8 @@ def _round(digits: Any, odd: bool) -> Any:
     digits[:] = 0
     # value = window * 2**place; float64 keeps 53 bits, fewer below 2**-1022.
     place = 32 * (top - 1) - _BASE - zeros
-    drop = max(11, -1074 - place)
+    drop: Any = -1074 - place
+    drop = drop if drop > 11 else 11
     if drop > 63:
         size, rest, half = U64(0), U64(1), U64(2)
     else:
@@ -93,8 +94,10 @@ def _round(digits: Any, odd: bool) -> Any:
 
 
 @jit
-def sum_exact(first: int, last: int, left: Any, right: Any, start: Any, odd: bool, digits: Any, out: Any) -> None:
-    """Rows ``first`` to ``last`` of left @ right.T (+ start) into ``out``; float64 factors of up to 53 bits."""
+def sum_exact(
+    first: int, last: int, left: Any, right: Any, start: Any, odd: bool, digits: Any, out: Any
+) -> None:
+    """Rows ``first`` to ``last`` of left @ right.T (+ start) into ``out``; all are float64."""
     digits[:] = 0
     for i in range(first, last):
         for j in range(right.shape[0]):
@@ -123,7 +126,7 @@ def sum_exact(first: int, last: int, left: Any, right: Any, start: Any, odd: boo
 
 @jit
 def scale_exact(first: int, last: int, sums: Any, row: Any, column: Any, odd: bool) -> None:
-    """``sums[i, j] *= row[i] * column[j]`` rounded once (or to odd), where ``row[i] * column[j]`` is exact."""
+    """``sums[i, j] *= row[i] * column[j]``, rounded once or to odd; the factors' product is exact."""
     for i in range(first, last):
         for j in range(sums.shape[1]):
             factor = row[i] * column[j]

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from precision._kernels._jit import jit
+from precision._kernels._jit import jit, overload
 from precision._kernels.operands import Operand, pack_right
 from precision._kernels.params import Ends, FormatParams, ModeParams
 from precision._kernels.rounding import bits32, bits64, core64, float32_of, float64_of
@@ -82,22 +82,59 @@ class Epilogue(NamedTuple):
     right_group: int
 
 
-class Scratch(NamedTuple):
-    """Memory of one thread, aligned to 64 bytes."""
+class Narrow(NamedTuple):
+    """Memory of one thread for the narrow way. Arrays are flat and aligned to 64 bytes.
+
+    ``values`` and ``exponents`` are a chunk of the right operand as `pack_right` lays it out,
+    ``registers`` and ``totals`` float32 [row of the tile][lane], ``largest`` exponents [lane].
+    """
 
     values: Any
     exponents: Any
+    registers: Any
+    totals: Any
+    largest: Any
+    sums: Any  #: float32 [2][lane], of positive products and of negative ones
+
+
+class Integer(NamedTuple):
+    """The same for the integer way."""
+
+    values: Any
+    exponents: Any
+    registers: Any
+    totals: Any
+    largest: Any
+    scale: Any  #: float32 [lane], from a product to its aligned term
+    unscale: Any  #: and back
+    whole: Any  #: int32 [part of the products][lane], and one part of zeros
+
+
+class Wide(NamedTuple):
+    """The same for the wide way, with float64 values and sums."""
+
+    values: Any
+    exponents: Any
+    registers: Any
+    totals: Any
     largest: Any
     sums: Any
-    scale: Any
-    whole: Any
+
+
+class Chain(NamedTuple):
+    """The same for float32 fused multiply-adds."""
+
+    values: Any
+    exponents: Any
     registers: Any
     totals: Any
 
 
 @jit
-def _start(start: Any, pair: int, r0: int, rows: int, c0: int, lanes: int, promote: int, scratch: Scratch) -> None:
-    """Registers and totals at zero, or where ``start`` [pair][row][column] is not empty, one of them there."""
+def _start(
+    start: Any, pair: int, r0: int, rows: int, c0: int, lanes: int, promote: int, scratch: Any
+) -> None:
+    """Registers and totals at zero, or one of them at ``start`` [pair][row][column] if that is not empty."""
     registers, totals = scratch.registers, scratch.totals
     registers[: rows * lanes] = 0
     totals[: rows * lanes] = 0
@@ -113,7 +150,15 @@ def _start(start: Any, pair: int, r0: int, rows: int, c0: int, lanes: int, promo
 
 @jit
 def _promote(
-    epilogue: Epilogue, grid: Grid, pair: int, chunk: int, r0: int, rows: int, c0: int, lanes: int, scratch: Scratch
+    epilogue: Epilogue,
+    grid: Grid,
+    pair: int,
+    chunk: int,
+    r0: int,
+    rows: int,
+    c0: int,
+    lanes: int,
+    scratch: Any,
 ) -> None:
     """Add the registers to the totals, scaled, and clear them."""
     registers, totals = scratch.registers, scratch.totals
@@ -138,7 +183,7 @@ def _promote(
 
 
 @jit
-def _finish(out: Any, pair: int, r0: int, rows: int, c0: int, lanes: int, promote: int, scratch: Scratch) -> None:
+def _finish(out: Any, pair: int, r0: int, rows: int, c0: int, lanes: int, promote: int, scratch: Any) -> None:
     registers, totals = scratch.registers, scratch.totals
     wide = min(lanes, out.shape[2] - c0)
     for i in range(rows):
@@ -159,9 +204,13 @@ def _largest(product: Any, none: Any, reference: Any, register: Any, unit: Unit,
 
 @jit
 def _advance_narrow(
-    left: Left, base: int, rows: int, depth: int, reference: int, unit: Unit, lanes: int, scratch: Scratch
-) -> None:
+    left: Left, base: int, rows: int, depth: int, count: int,
+    reference: int, unit: Unit, lanes: int, scratch: Any,
+) -> None:  # fmt: skip
     """Pass each row's registers through the steps of one chunk, in rounding toward zero.
+
+    The last step is padded with zeros. A step of nothing else is not taken: where the register has
+    more places than the alignment, it would cut it.
 
     A lane's sum is (2**23 + n) * quantum with n below 2**23: quantum is its last place. The floor is
     harmless: it lies below every product's exponent, so a register under it is a multiple of
@@ -175,26 +224,27 @@ def _advance_narrow(
     mask = U32(unit.register_mask)
     zero = F32(0)
     for i in range(rows):
-        for k in range(0, depth, unit.products):
+        for k in range(0, count, unit.products):
             a0 = base + i * depth + k
             largest_exponents(unit.products, left.exponents, a0, scratch.exponents, k * NARROW_LANES, largest)
-            for j in range(lanes):
-                register = registers[i * lanes + j]
+            for j in range(NARROW_LANES):
+                register = registers[i * NARROW_LANES + j]
                 exponent = _largest(largest[j], -128, reference, register, unit, floor)
                 first = float32_of(U32(U32(exponent + power) << U32(23)))
                 sums[j] = F32(first + (register if register > zero else zero))
                 sums[NARROW_LANES + j] = F32(first + (F32(-register) if register < zero else zero))
             add_cut_products(unit.products, left.values, a0, scratch.values, 2 * k * NARROW_LANES, sums)
-            for j in range(lanes):
+            for j in range(NARROW_LANES):
                 total = F32(sums[j] - sums[NARROW_LANES + j])
-                registers[i * lanes + j] = float32_of(U32(bits32(total) & mask))
+                registers[i * NARROW_LANES + j] = float32_of(U32(bits32(total) & mask))
     set_rounding(I32(1))
 
 
 @jit
 def _advance_integer(
-    left: Left, base: int, rows: int, depth: int, reference: int, unit: Unit, lanes: int, scratch: Scratch
-) -> None:
+    left: Left, base: int, rows: int, depth: int, count: int,
+    reference: int, unit: Unit, lanes: int, scratch: Any,
+) -> None:  # fmt: skip
     """The same with the aligned terms as int32.
 
     A term is below 2**(fraction_bits + 2), so ``part`` of them and the register stay below 2**31.
@@ -202,27 +252,22 @@ def _advance_integer(
     """
     keep_apart()
     set_rounding(I32(0))
-    sums, registers, largest, scale, whole = (
-        scratch.sums,
-        scratch.registers,
-        scratch.largest,
-        scratch.scale,
-        scratch.whole,
-    )
+    registers, largest, whole = scratch.registers, scratch.largest, scratch.whole
+    scale, unscale = scratch.scale, scratch.unscale
     floor = max(unit.min_exponent, -101)
     mask = U32(unit.register_mask)
     part = min(unit.products, 1 << max(0, 28 - unit.fraction_bits))
     up, down = I32(127 + unit.fraction_bits), I32(127 - unit.fraction_bits)
     for i in range(rows):
-        for k in range(0, depth, unit.products):
+        for k in range(0, count, unit.products):
             a0 = base + i * depth + k
             largest_exponents(unit.products, left.exponents, a0, scratch.exponents, k * NARROW_LANES, largest)
-            for j in range(lanes):
-                register = registers[i * lanes + j]
+            for j in range(NARROW_LANES):
+                register = registers[i * NARROW_LANES + j]
                 exponent = _largest(largest[j], -128, reference, register, unit, floor)
                 factor = float32_of(U32(U32(up - exponent) << U32(23)))
                 scale[j] = factor
-                sums[j] = float32_of(U32(U32(exponent + down) << U32(23)))
+                unscale[j] = float32_of(U32(U32(exponent + down) << U32(23)))
                 whole[j] = I32(F32(register * factor))
             for n in range(part, unit.products, part):
                 whole[n // part * NARROW_LANES : (n // part + 1) * NARROW_LANES] = 0
@@ -239,15 +284,15 @@ def _advance_integer(
                 )
             if unit.products <= 2 * part:
                 second = NARROW_LANES if unit.products > part else 2 * NARROW_LANES
-                for j in range(lanes):
+                for j in range(NARROW_LANES):
                     x, y = whole[j], whole[second + j]
                     low = I32(I32(x & I32(255)) + I32(y & I32(255)))
                     high = I32(I32(I32(x >> I32(8)) + I32(y >> I32(8))) + I32(low >> I32(8)))
                     total = add_exact_product(F32(high), F32(256), F32(I32(low & I32(255))))
-                    total = F32(total * sums[j])
-                    registers[i * lanes + j] = float32_of(U32(bits32(total) & mask))
+                    total = F32(total * unscale[j])
+                    registers[i * NARROW_LANES + j] = float32_of(U32(bits32(total) & mask))
             else:
-                for j in range(lanes):
+                for j in range(NARROW_LANES):
                     high, low = I32(0), I32(0)
                     for n in range(0, unit.products, part):
                         x = whole[n // part * NARROW_LANES + j]
@@ -255,16 +300,20 @@ def _advance_integer(
                         high = I32(high + I32(x >> I32(8)))
                     high = I32(high + I32(low >> I32(8)))
                     total = add_exact_product(F32(high), F32(256), F32(I32(low & I32(255))))
-                    total = F32(total * sums[j])
-                    registers[i * lanes + j] = float32_of(U32(bits32(total) & mask))
+                    total = F32(total * unscale[j])
+                    registers[i * NARROW_LANES + j] = float32_of(U32(bits32(total) & mask))
     set_rounding(I32(1))
 
 
 @jit
 def _advance_wide(
-    left: Left, base: int, rows: int, depth: int, reference: int, unit: Unit, lanes: int, scratch: Scratch
-) -> None:
-    """The narrow way with float64 sums: (2**52 + n) * quantum. Products of float32 values are exact."""
+    left: Left, base: int, rows: int, depth: int, count: int,
+    reference: int, unit: Unit, lanes: int, scratch: Any,
+) -> None:  # fmt: skip
+    """The narrow way with float64 sums: (2**52 + n) * quantum. Products of float32 values are exact.
+
+    ``lanes`` is `WIDE_LANES`, unknown to the compiler, which unrolls loops of 32 rounds into scalar code.
+    """
     keep_apart()
     set_rounding(I32(0))
     sums, registers, largest = scratch.sums, scratch.registers, scratch.largest
@@ -272,7 +321,7 @@ def _advance_wide(
     power = I64(1023 + 52 - unit.fraction_bits)
     mask = U32(unit.register_mask)
     for i in range(rows):
-        for k in range(0, depth, unit.products):
+        for k in range(0, count, unit.products):
             a0 = base + i * depth + k
             largest_exponents(unit.products, left.exponents, a0, scratch.exponents, k * WIDE_LANES, largest)
             for j in range(lanes):
@@ -302,62 +351,50 @@ def _advance_wide(
 
 
 @jit
-def sum_narrow(
-    first: int, last: int, left: Left, right: Operand, reference: int, unit: Unit, grid: Grid,
-    epilogue: Epilogue, start: Any, scratch: Scratch, special: Any, out: Any,
+def _advance_chain(
+    left: Left, base: int, rows: int, depth: int, count: int,
+    reference: int, unit: Unit, lanes: int, scratch: Any,
 ) -> None:  # fmt: skip
-    """Items ``first`` to ``last``: (fraction_bits + 2) + log2(products + 1) up to 23, products exact in float32."""
-    tiles, panels = -(-grid.rows // grid.tile), -(-grid.columns // NARROW_LANES)
-    for item in range(first, last):
-        r0, c0 = item % tiles * grid.tile, item // tiles % panels * NARROW_LANES
-        pair = item // (tiles * panels)
-        rows = min(grid.tile, grid.rows - r0)
-        _start(start, pair, r0, rows, c0, NARROW_LANES, epilogue.promote, scratch)
-        for chunk in range(grid.chunks):
-            pack_right(
-                right, grid.right_matrix[pair], chunk, grid.depth, c0, NARROW_LANES, 2,
-                scratch.values, scratch.exponents, special,
-            )  # fmt: skip
-            base = ((grid.left_matrix[pair] * grid.chunks + chunk) * grid.rows + r0) * grid.depth
-            _advance_narrow(left, base, rows, grid.depth, reference, unit, NARROW_LANES, scratch)
-            if epilogue.promote and ((chunk + 1) % epilogue.promote == 0 or chunk + 1 == grid.chunks):
-                _promote(epilogue, grid, pair, chunk, r0, rows, c0, NARROW_LANES, scratch)
-        _finish(out, pair, r0, rows, c0, NARROW_LANES, epilogue.promote, scratch)
+    """Add ``count`` products, without padding: a product of zeros would turn a sum of -0 into +0."""
+    for i in range(rows):
+        a0 = base + i * depth
+        chain_products(count, left.values, a0, scratch.values, 0, scratch.registers, i * NARROW_LANES)
+
+
+def _advance(
+    left: Left, base: int, rows: int, depth: int, count: int,
+    reference: int, unit: Unit, lanes: int, scratch: Any,
+) -> None:  # fmt: skip
+    """Pass the registers of some rows through ``count`` products; the scratch's type says which way."""
+
+
+@overload(_advance)
+def _advance_by_type(
+    left: Any, base: Any, rows: Any, depth: Any, count: Any,
+    reference: Any, unit: Any, lanes: Any, scratch: Any,
+) -> Any:  # fmt: skip
+    way = {
+        Narrow: _advance_narrow,
+        Integer: _advance_integer,
+        Wide: _advance_wide,
+        Chain: _advance_chain,
+    }[scratch.instance_class]
+
+    def advance(
+        left: Any, base: Any, rows: Any, depth: Any, count: Any,
+        reference: Any, unit: Any, lanes: Any, scratch: Any,
+    ) -> None:  # fmt: skip
+        way(left, base, rows, depth, count, reference, unit, lanes, scratch)
+
+    return advance
 
 
 @jit
-def sum_integer(
+def sum_panels(
     first: int, last: int, left: Left, right: Operand, reference: int, unit: Unit, grid: Grid,
-    epilogue: Epilogue, start: Any, scratch: Scratch, special: Any, out: Any,
+    epilogue: Epilogue, start: Any, scratch: Any, special: Any, out: Any, lanes: int, halves: int,
 ) -> None:  # fmt: skip
-    """Items ``first`` to ``last``: up to 25 fraction bits and products * 2**(fraction_bits + 2) up to 2**32."""
-    tiles, panels = -(-grid.rows // grid.tile), -(-grid.columns // NARROW_LANES)
-    for item in range(first, last):
-        r0, c0 = item % tiles * grid.tile, item // tiles % panels * NARROW_LANES
-        pair = item // (tiles * panels)
-        rows = min(grid.tile, grid.rows - r0)
-        _start(start, pair, r0, rows, c0, NARROW_LANES, epilogue.promote, scratch)
-        for chunk in range(grid.chunks):
-            pack_right(
-                right, grid.right_matrix[pair], chunk, grid.depth, c0, NARROW_LANES, 1,
-                scratch.values, scratch.exponents, special,
-            )  # fmt: skip
-            base = ((grid.left_matrix[pair] * grid.chunks + chunk) * grid.rows + r0) * grid.depth
-            _advance_integer(left, base, rows, grid.depth, reference, unit, NARROW_LANES, scratch)
-            if epilogue.promote and ((chunk + 1) % epilogue.promote == 0 or chunk + 1 == grid.chunks):
-                _promote(epilogue, grid, pair, chunk, r0, rows, c0, NARROW_LANES, scratch)
-        _finish(out, pair, r0, rows, c0, NARROW_LANES, epilogue.promote, scratch)
-
-
-@jit
-def sum_wide(
-    first: int, last: int, left: Left, right: Operand, reference: int, unit: Unit, grid: Grid,
-    epilogue: Epilogue, start: Any, scratch: Scratch, special: Any, out: Any, lanes: int,
-) -> None:  # fmt: skip
-    """Items ``first`` to ``last``: any finite operands. ``lanes`` is `WIDE_LANES`, unknown to the compiler.
-
-    (Loops of 32 known rounds would be unrolled into scalar code.)
-    """
+    """Items ``first`` to ``last`` in the way of the scratch's type."""
     tiles, panels = -(-grid.rows // grid.tile), -(-grid.columns // lanes)
     for item in range(first, last):
         r0, c0 = item % tiles * grid.tile, item // tiles % panels * lanes
@@ -366,41 +403,12 @@ def sum_wide(
         _start(start, pair, r0, rows, c0, lanes, epilogue.promote, scratch)
         for chunk in range(grid.chunks):
             pack_right(
-                right, grid.right_matrix[pair], chunk, grid.depth, c0, lanes, 2,
+                right, grid.right_matrix[pair], chunk, grid.depth, c0, lanes, halves,
                 scratch.values, scratch.exponents, special,
             )  # fmt: skip
             base = ((grid.left_matrix[pair] * grid.chunks + chunk) * grid.rows + r0) * grid.depth
-            _advance_wide(left, base, rows, grid.depth, reference, unit, lanes, scratch)
+            count = min(grid.depth, grid.length - chunk * grid.depth)
+            _advance(left, base, rows, grid.depth, count, reference, unit, lanes, scratch)
             if epilogue.promote and ((chunk + 1) % epilogue.promote == 0 or chunk + 1 == grid.chunks):
                 _promote(epilogue, grid, pair, chunk, r0, rows, c0, lanes, scratch)
         _finish(out, pair, r0, rows, c0, lanes, epilogue.promote, scratch)
-
-
-@jit
-def sum_chain(
-    first: int, last: int, left: Left, right: Operand, reference: int, unit: Unit, grid: Grid,
-    epilogue: Epilogue, start: Any, scratch: Scratch, special: Any, out: Any,
-) -> None:  # fmt: skip
-    """Items ``first`` to ``last`` of one float32 fused multiply-add a product, in the order of K."""
-    tiles, panels = -(-grid.rows // grid.tile), -(-grid.columns // NARROW_LANES)
-    for item in range(first, last):
-        r0, c0 = item % tiles * grid.tile, item // tiles % panels * NARROW_LANES
-        pair = item // (tiles * panels)
-        rows = min(grid.tile, grid.rows - r0)
-        _start(start, pair, r0, rows, c0, NARROW_LANES, epilogue.promote, scratch)
-        for chunk in range(grid.chunks):
-            pack_right(
-                right, grid.right_matrix[pair], chunk, grid.depth, c0, NARROW_LANES, 1,
-                scratch.values, scratch.exponents, special,
-            )  # fmt: skip
-            base = ((grid.left_matrix[pair] * grid.chunks + chunk) * grid.rows + r0) * grid.depth
-            # No padding: adding a product of zeros would turn a sum of -0 into +0.
-            count = min(grid.depth, grid.length - chunk * grid.depth)
-            for i in range(rows):
-                chain_products(
-                    count, left.values, base + i * grid.depth, scratch.values, 0,
-                    scratch.registers, i * NARROW_LANES,
-                )  # fmt: skip
-            if epilogue.promote and ((chunk + 1) % epilogue.promote == 0 or chunk + 1 == grid.chunks):
-                _promote(epilogue, grid, pair, chunk, r0, rows, c0, NARROW_LANES, scratch)
-        _finish(out, pair, r0, rows, c0, NARROW_LANES, epilogue.promote, scratch)

@@ -23,11 +23,12 @@ CANONICAL_NAN = 0x7FFFFFFF
 
 @jit
 def _significand(value: Any, exponent: Any) -> Any:
-    """A finite float32 as an integer times 2**(exponent - 23), for an exponent not below its own."""
+    """A finite float32 as an integer times 2**(exponent - 23); exact where `exponent_of` gave the exponent."""
     bits = U32(bits32(value) & U32(0x7FFFFFFF))
     field = I64(bits >> U32(23))
     size = I64(bits & U32(0x007FFFFF)) + (I64(1 << 23) if field > 0 else I64(0))
-    return size >> I64(exponent - (max(field, 1) - 127))
+    places = I64(exponent) - (field - 127 if field > 0 else I64(-126))
+    return size >> places if places > 0 else size << -places
 
 
 @jit
@@ -105,36 +106,58 @@ def _add_scaled(total: Any, partial: Any, kind: int, sa: Any, sb: Any) -> Any:
 
 
 @jit
-def sum_general(
-    first: int, last: int, rows: Any, columns: Any, left: Operand, right: Operand, i: int, j: int, length: int,
-    unit: Unit, alignment: ModeParams, chain: bool, promote: int, epilogue: Epilogue, start: Any, out: Any,
-) -> None:  # fmt: skip
-    """``rows[first:last]`` times ``columns`` of the product of matrices ``i`` and ``j``, into ``out`` [row][column].
+def dot(
+    row: int, column: int, left: Operand, right: Operand, i: int, j: int, length: int,
+    unit: Unit, alignment: ModeParams, chain: bool, promote: int, epilogue: Epilogue, initial: Any,
+    registers: Any, totals: Any,
+) -> Any:  # fmt: skip
+    """One output; where ``registers`` and ``totals`` are not empty, they take both after every step.
 
-    With ``chain`` a product is one float32 fused multiply-add; ``promote`` and the epilogue's groups
-    are lengths of K.
+    With ``chain`` a step is one float32 fused multiply-add; ``promote`` and the epilogue's groups are
+    lengths of K.
     """
     every = promote if promote else max(length, 1)
+    products = 1 if chain else unit.products
+    register = F32(0) if promote else initial
+    total = initial if promote else F32(0)
+    place = 0
+    for k0 in range(0, length, every):
+        end = min(length, k0 + every)
+        for k in range(k0, end, products):
+            if chain:
+                a, b = element(left, i, row, k), element(right, j, k, column)
+                register = fused_multiply_add(a, b, register)
+            else:
+                stop = min(end, k + products)
+                register = step(left, right, i, row, j, column, k, stop, register, unit, alignment)
+            if registers.size:
+                registers[place] = register
+                totals[place] = total
+                place += 1
+        if promote:
+            sa = sb = F32(1)
+            if epilogue.kind:
+                sa = epilogue.left_scale[i, k0 // epilogue.left_group, row]
+                sb = epilogue.right_scale[j, k0 // epilogue.right_group, column]
+            total = _add_scaled(total, register, epilogue.kind, sa, sb)
+            register = F32(0)
+            if registers.size:
+                totals[place - 1] = total
+    return total if promote else register
+
+
+@jit
+def sum_general(
+    first: int, last: int, rows: Any, columns: Any, left: Operand, right: Operand, i: int, j: int,
+    length: int, unit: Unit, alignment: ModeParams, chain: bool, promote: int, epilogue: Epilogue,
+    start: Any, out: Any,
+) -> None:  # fmt: skip
+    """``rows[first:last]`` times ``columns`` of the product of matrices ``i`` and ``j``, into ``out``."""
+    none = np.empty(0, np.float32)
     for row in rows[first:last]:
         for column in columns:
             initial = start[row, column] if start.size else F32(0)
-            register = F32(0) if promote else initial
-            total = initial
-            for k0 in range(0, length, every):
-                end = min(length, k0 + every)
-                if chain:
-                    for n in range(k0, end):
-                        a, b = element(left, i, row, n), element(right, j, n, column)
-                        register = fused_multiply_add(a, b, register)
-                else:
-                    for k in range(k0, end, unit.products):
-                        stop = min(end, k + unit.products)
-                        register = step(left, right, i, row, j, column, k, stop, register, unit, alignment)
-                if promote:
-                    sa = sb = F32(1)
-                    if epilogue.kind:
-                        sa = epilogue.left_scale[i, k0 // epilogue.left_group, row]
-                        sb = epilogue.right_scale[j, k0 // epilogue.right_group, column]
-                    total = _add_scaled(total, register, epilogue.kind, sa, sb)
-                    register = F32(0)
-            out[row, column] = total if promote else register
+            out[row, column] = dot(
+                row, column, left, right, i, j, length,
+                unit, alignment, chain, promote, epilogue, initial, none, none,
+            )  # fmt: skip

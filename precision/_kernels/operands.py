@@ -40,10 +40,8 @@ class Exponents(NamedTuple):
 @jit
 def element(operand: Operand, matrix: Any, row: Any, column: Any) -> Any:
     """One element as float32."""
-    if operand.transposed:
-        code = operand.codes[matrix, column, row]
-    else:
-        code = operand.codes[matrix, row, column]
+    line, place = (column, row) if operand.transposed else (row, column)
+    code = operand.codes[matrix, line, place]
     if operand.table.size:
         return operand.table[code]
     return float32_of(U32(U32(U32(code) << U32(operand.shift)) & U32(operand.mask)))
@@ -58,8 +56,11 @@ def is_special(value: Any) -> Any:
 @jit
 def exponent_of(value: Any, min_exponent: Any) -> Any:
     """The exponent of a finite, non-zero float32, not below ``min_exponent``."""
-    field = I32(I32(U32(bits32(value) >> U32(23)) & U32(255)) - I32(127))
-    return field if field > I32(min_exponent) else I32(min_exponent)
+    magnitude = U32(bits32(value) & U32(0x7FFFFFFF))
+    exponent = I32(I32(magnitude >> U32(23)) - I32(127))
+    if exponent == I32(-127):  # a float32 subnormal: its magnitude counts 2**-149
+        exponent = I32(I32(U32(bits32(np.float32(magnitude)) >> U32(23))) - I32(127 + 149))
+    return exponent if exponent > I32(min_exponent) else I32(min_exponent)
 
 
 @jit

@@ -16,6 +16,7 @@ from precision._kernels._jit import jit
 from precision._kernels.codec import encode32, encode64
 from precision._kernels.params import Ends, FormatParams, ModeParams, NearestParams, StochasticParams
 from precision._kernels.rounding import (
+    I64,
     U32,
     U64,
     bits32,
@@ -24,6 +25,7 @@ from precision._kernels.rounding import (
     core64,
     decode_value,
     float32_of,
+    float64_of,
     left,
     philox,
     right,
@@ -43,7 +45,7 @@ class ScaleParams(NamedTuple):
     rules differ only in what they add below the exponent field.
     """
 
-    plain: int  #: 1 for AMAX in FP32 from float32: the quotient is the scale
+    plain: int  #: 1 for scales in FP32 and no tensor scale
     power_of_two: int
     addend: int
     max_exponent: int  #: of the largest element
@@ -52,8 +54,8 @@ class ScaleParams(NamedTuple):
     maximum: Any  #: largest element
     min_amax: Any
     tensor_scale: Any  #: 1 without one
+    zero_scale: Any  #: the scale of a group of zeros
     smallest_code: int  #: of the smallest positive scale
-    zero_code: int  #: the scale of a group of zeros
 
 
 class ScaleFormat(NamedTuple):
@@ -65,7 +67,7 @@ class ScaleFormat(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """One piece and its scratch. ``x_bits`` and ``q_bits`` view ``x`` and ``q``, ``amax`` views ``amax_bits``.
+    """One piece and its scratch. The arrays named ``_bits`` view the others.
 
     ``amax``, ``scales`` (codes) and ``divisors`` have one entry for each group of the piece.
     """
@@ -119,46 +121,57 @@ def largest_magnitudes(
 
 
 @jit
-def _plain_scales(amax: Any, first: int, stop: int, how: ScaleParams, codes: Any, divisors: Any) -> None:
+def _wanted_scales(amax: Any, first: int, stop: int, how: ScaleParams) -> None:
+    """Replace each amax by its scale before rounding; NaN and Inf give NaN."""
+    nothing, endless = amax.dtype.type(0), amax.dtype.type(np.inf)
     for i in range(U64(first), U64(stop)):
-        largest = max(amax[i], how.min_amax) if amax[i] == amax[i] else amax[i]
-        scale = min(max(np.float32(largest / how.maximum), SMALLEST), LARGEST)
-        scale = np.float32(1) if largest == 0 else scale
-        scale = scale if largest < np.float32(np.inf) else np.float32(np.nan)
-        codes[i] = bits32(scale)
-        divisors[i] = scale
+        largest = how.min_amax if amax[i] < how.min_amax else amax[i]
+        scale = largest / how.maximum / how.tensor_scale
+        scale = how.zero_scale if largest == nothing else scale
+        amax[i] = scale if largest < endless else amax.dtype.type(np.nan)
+
+
+@jit
+def _wanted_powers(amax: Any, first: int, stop: int, how: ScaleParams) -> None:
+    """The same for powers of two."""
+    nothing, endless = amax.dtype.type(0), amax.dtype.type(np.inf)
+    for i in range(U64(first), U64(stop)):
+        largest = how.min_amax if amax[i] < how.min_amax else amax[i]
+        bits = U64(bits64(np.float64(largest / how.tensor_scale)) + U64(how.addend))
+        exponent = I64(I64(right(bits, U64(52))) - I64(1023 + how.max_exponent))
+        exponent = I64(min(max(exponent, I64(how.low)), I64(how.high)))
+        scale = amax.dtype.type(float64_of(left(U64(exponent + I64(1023)), U64(52))))
+        scale = how.zero_scale if largest == nothing else scale
+        amax[i] = scale if largest < endless else amax.dtype.type(np.nan)
 
 
 @jit
 def make_scales(
     amax: Any, first: int, stop: int, how: ScaleParams, target: ScaleFormat, codes: Any, divisors: Any
 ) -> None:
-    """Codes of scales, and what elements are divided by: fl32(scale * tensor scale).
+    """Codes of scales, and what elements are divided by: fl32(scale * tensor scale). Spoils ``amax``.
 
-    A scale that would be zero is the smallest positive one; NaN or Inf in a group makes it NaN.
+    A scale that would be zero is the smallest positive one.
     """
+    if how.power_of_two:
+        _wanted_powers(amax, first, stop, how)
+    else:
+        _wanted_scales(amax, first, stop, how)
     if how.plain:
-        _plain_scales(amax, first, stop, how, codes, divisors)
+        for i in range(U64(first), U64(stop)):
+            scale = np.float32(amax[i])
+            scale = SMALLEST if scale < SMALLEST else scale  # not max: NaN stays
+            scale = LARGEST if scale > LARGEST else scale
+            codes[i] = bits32(scale)
+            divisors[i] = scale
         return
-    for i in range(first, stop):
-        largest = how.min_amax if amax[i] < how.min_amax else amax[i]
-        if how.power_of_two:
-            bits = U64(bits64(np.float64(largest / how.tensor_scale)) + U64(how.addend))
-            exponent = np.int64(right(bits, U64(52))) - np.int64(1023 + how.max_exponent)
-            exponent = min(max(exponent, np.int64(how.low)), np.int64(how.high))
-            wanted = U64(U64(exponent + np.int64(1023)) << U64(52))
-        else:
-            wanted = bits64(np.float64(largest / how.maximum / how.tensor_scale))
-        sign, size, _, _, rounded = _rounded64(wanted, target.fmt, target.mode)
+    for i in range(U64(first), U64(stop)):
+        sign, size, _, _, rounded = _rounded64(bits64(np.float64(amax[i])), target.fmt, target.mode)
         code = U32(_code64(sign, size, rounded, target.fmt, target.ends))
-        code = max(code, U32(how.smallest_code))
-        if largest == 0:
-            code = U32(how.zero_code)
-        if not largest < np.inf:
-            code = U32(target.fmt.nan_code)
-        divisor = np.float32(decode_value(code, target.fmt) * np.float32(how.tensor_scale))
-        codes[i] = code
-        divisors[i] = SMALLEST if divisor == 0 else divisor
+        codes[i] = max(code, U32(how.smallest_code))
+    for i in range(U64(first), U64(stop)):
+        divisor = np.float32(decode_value(U32(codes[i]), target.fmt) * np.float32(how.tensor_scale))
+        divisors[i] = SMALLEST if divisor == np.float32(0) else divisor
 
 
 @jit
@@ -338,16 +351,15 @@ def dequantize(
     one: Any,
     out: Any,
 ) -> None:
-    """Values of the rows ``start`` to ``stop``: ``out[r, k]`` is one product of code and scale in the type of ``one``.
+    """Values of the rows ``start`` to ``stop``: one product each of code and scale, in the type of ``one``.
 
     ``divisors`` is two-dimensional; row r takes its row ``row_of[r]``.
     """
     for r in range(start, stop):
         scale_row = row_of[r]
-        j = 0
-        for low in range(0, width, group):
+        for j in range((width + group - 1) // group):
+            low = j * group
             first, scale = U64(r * width + low), divisors[scale_row, j] * one
-            j += 1
             for i in range(U64(min(group, width - low))):
                 out[first + i] = decode_value(U32(codes[first + i]), fmt) * scale
 
@@ -370,3 +382,25 @@ def dequantize_each(
         first, scale_row = U64(r * width), U64(row_of[r])
         for k in range(U64(width)):
             out[first + k] = decode_value(U32(codes[first + k]), fmt) * (divisors[scale_row, k] * one)
+
+
+@jit
+def gather(source: Any, out: Any) -> None:
+    """Copy rows that lie across memory into flat ``out``, by squares through a buffer.
+
+    Without it, lines a power of two apart would push each other out of the cache.
+    """
+    side = 64
+    height, width = source.shape
+    square = np.empty((side, side + 1), source.dtype)
+    for top in range(0, height, side):
+        rows = U64(min(side, height - top))
+        for start in range(0, width, side):
+            columns = U64(min(side, width - start))
+            for k in range(columns):
+                for r in range(rows):
+                    square[r, k] = source[U64(top) + r, U64(start) + k]
+            for r in range(rows):
+                at = U64((U64(top) + r) * U64(width) + U64(start))
+                for k in range(columns):
+                    out[at + k] = square[r, k]

@@ -15,7 +15,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+
+from precision._kernels._jit import intrinsic
 
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
@@ -32,6 +33,11 @@ def _splat(builder: Any, x: Any, lanes: int) -> Any:
 
 def _pointer(context: Any, builder: Any, kind: Any, array: Any, offset: Any) -> Any:
     return builder.gep(context.make_array(kind)(context, builder, array).data, [offset])
+
+
+def _declared(module: Any, signature: Any, name: str) -> Any:
+    """An LLVM intrinsic of a vector type, which llvmlite's own ``declare_intrinsic`` cannot name."""
+    return cgutils.get_or_insert_function(module, signature, name)  # type: ignore[no-untyped-call]
 
 
 def _float(kind: Any) -> tuple[Any, Any, int]:
@@ -71,7 +77,7 @@ def set_rounding(typingctx: Any, mode: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         signature = ir.FunctionType(ir.VoidType(), [_I32])
-        function = cgutils.get_or_insert_function(builder.module, signature, "llvm.set.rounding")
+        function = _declared(builder.module, signature, "llvm.set.rounding")
         builder.call(function, [args[0]])
         return context.get_dummy_value()
 
@@ -125,7 +131,7 @@ def largest_exponents(typingctx: Any, count: Any, ae: Any, a0: Any, be: Any, b0:
         a = _pointer(context, builder, ae, ae_, a0_)
         b = builder.bitcast(_pointer(context, builder, be, be_, b0_), vector.as_pointer())
         target = _pointer(context, builder, out, out_, ir.Constant(_I64, 0))
-        add = cgutils.get_or_insert_function(
+        add = _declared(
             builder.module, ir.FunctionType(vector, [vector, vector]), f"llvm.sadd.sat.v{lanes}i{width}"
         )
 
@@ -185,9 +191,7 @@ def add_cut_products(typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: An
                     place = builder.gep(right, [builder.add(start, ir.Constant(_I64, i))])
                     column = builder.load(place, align=REGISTER_BYTES)
                     product = builder.fmul(row, column, flags=("contract",))
-                    results.append(
-                        builder.fadd(carried[side * registers + i], product, flags=("contract",))
-                    )
+                    results.append(builder.fadd(carried[side * registers + i], product, flags=("contract",)))
             return results
 
         initial = [builder.load(place, align=REGISTER_BYTES) for place in places]
@@ -257,7 +261,7 @@ def chain_products(typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: Any,
         right = builder.bitcast(_pointer(context, builder, b, b_, b0_), vector.as_pointer())
         target = builder.bitcast(_pointer(context, builder, sums, sums_, s0_), vector.as_pointer())
         places = [builder.gep(target, [ir.Constant(_I64, i)]) for i in range(registers)]
-        fma = cgutils.get_or_insert_function(
+        fma = _declared(
             builder.module, ir.FunctionType(vector, [vector] * 3), "llvm.fma.v16f32"
         )
 

@@ -26,74 +26,82 @@ class Explanation(NamedTuple):
     mismatches: int
 
 
-def explain(gemm: Gemm, expected: Array, *, sample: int = 32, seconds: float = 20.0) -> Explanation:
-    """Search for a model that gives ``expected``, first on a few outputs that the expected model misses.
+def explain(gemm: Gemm, expected: Array, *, sample: int = 24, seconds: float = 30.0) -> Explanation:
+    """Search for a model that gives ``expected``, first on a few outputs, some of which differ.
 
     Parameters
     ----------
     expected : ndarray
         Bit patterns ``(M, N)`` of the library's result.
     sample : int
-        At most so many rows and columns take part in the search; what it finds is then counted on all of
-        ``expected``.
+        So many rows and columns take part in the search. A model that gives all of their outputs is then
+        tried on all of ``expected``, and the search goes on where it fails there.
     seconds : float
         The search ends after so long.
     """
     start = time.perf_counter()
     wrong = vectors.emulate(gemm.case("all", expected)) != expected
-    rows = np.flatnonzero(wrong.any(axis=1))[:sample]
-    columns = np.flatnonzero(wrong[rows].any(axis=0))
+    rows, columns = _sampled(wrong.any(axis=1), sample), _sampled(wrong.any(axis=0), sample)
     if gemm.square_blocks:
-        columns = columns[0] // BLOCK * BLOCK + np.arange(BLOCK)
-        columns = columns[columns < len(gemm.b)]
-    else:
-        columns = columns[:sample]
+        first = np.flatnonzero(wrong.any(axis=0))[0] // BLOCK * BLOCK
+        columns = np.arange(first, min(first + BLOCK, len(gemm.b)))
     few, target = gemm.select(rows, columns), expected[np.ix_(rows, columns)]
     best = Explanation("none of the models tried", int(np.count_nonzero(wrong)))
-    least = int(np.count_nonzero(wrong[np.ix_(rows, columns)]))
     for name, model in models(gemm):
-        missed = int(np.count_nonzero(model(few) != target))
-        if missed < least:
-            least, best = missed, Explanation(name, int(np.count_nonzero(model(gemm) != expected)))
+        if np.array_equal(model(few), target):
+            left = int(np.count_nonzero(model(gemm) != expected))
+            if left < best.mismatches:
+                best = Explanation(name, left)
         if best.mismatches == 0 or time.perf_counter() - start > seconds:
             break
     return best
 
 
+def _sampled(differs: Array, count: int) -> Array:
+    """Lines that differ, and as many that do not, as far as there are such."""
+    return np.sort(np.argsort(~differs, kind="stable")[: max(count, 1)])
+
+
 def models(gemm: Gemm) -> Iterator[tuple[str, Model]]:
     """Models by name, the likeliest first."""
-    own = accumulators.HOPPER_FP8.promoted(None if gemm.fast else vectors.PROMOTION)
+    yield from _splits(gemm, usual=True)
     # Scales that change along K need a promotion within their groups, and rule other units out.
     for every in (32, 64) if gemm.blockwise else (None, 32, 64, 128, 256, 512, 1024):
         unit = accumulators.HOPPER_FP8.promoted(every)
         yield (f"promotion every {every}" if every else "no promotion"), functools.partial(_whole, unit=unit)
     if not gemm.blockwise:
         yield "mma.sync on the FP16 unit", _on_fp16_unit
+    yield from _splits(gemm, usual=False)
+
+
+def _splits(gemm: Gemm, *, usual: bool) -> Iterator[tuple[str, Model]]:
+    """K split over blocks, the parts added in float32: as cuBLASLt was seen to do it, or in other ways.
+
+    It splits at whole tiles of 128, the last part being shorter, and adds the parts in order. The scales of
+    square blocks are padded to four along K, and there it splits at four tiles.
+    """
+    unit = accumulators.HOPPER_FP8.promoted(None if gemm.fast else vectors.PROMOTION)
     k = gemm.a.shape[1]
-    # cuBLASLt splits at whole tiles; scales of square blocks are padded to four, so those at four tiles.
     for parts in range(2, min(-(-k // BLOCK), 32) + 1):
-        for tile in (BLOCK, 4 * BLOCK, 2 * BLOCK) if gemm.blockwise else (BLOCK, 64, 4 * BLOCK, 2 * BLOCK):
-            if parts > -(-k // tile):
-                continue
-            for how, owners in _divisions(-(-k // tile), parts):
-                partials = _Partials(np.repeat(owners, tile)[:k], own)
-                for order in ("in order", "backwards", "pairwise"):
+        for tile in (BLOCK, 4 * BLOCK) if usual or gemm.blockwise else (64, BLOCK, 2 * BLOCK, 4 * BLOCK):
+            divisions = _divisions(-(-k // tile), parts)
+            for how, owners in divisions[:1] if usual else divisions:
+                partials = _Partials(np.repeat(owners, tile)[:k], unit)
+                for order in ("in order",) if usual else ("in order", "backwards", "pairwise"):
                     name = f"K split in {parts} parts of tiles of {tile}, {how}, added {order}"
                     yield name, functools.partial(_split, partials=partials, order=order)
 
 
-def _divisions(tiles: int, parts: int) -> Iterator[tuple[str, Array]]:
-    """Which part owns each tile along K."""
+def _divisions(tiles: int, parts: int) -> list[tuple[str, Array]]:
+    """Ways of dealing out the tiles along K, and which part owns each."""
     number = np.arange(tiles)
-    equal = number // -(-tiles // parts)
-    balanced = number * parts // tiles
-    first_longer = np.repeat(np.arange(parts), [tiles // parts + (p < tiles % parts) for p in range(parts)])
-    yield "the last part shorter", equal
-    if not np.array_equal(first_longer, equal):
-        yield "the first parts longer", first_longer
-    if not np.array_equal(balanced, equal) and not np.array_equal(balanced, first_longer):
-        yield "balanced", balanced
-    yield "dealt in turn", number % parts
+    longer_first = np.repeat(np.arange(parts), [tiles // parts + (p < tiles % parts) for p in range(parts)])
+    return [
+        ("the last part shorter", number // -(-tiles // parts)),
+        ("the first parts longer", longer_first),
+        ("balanced", number * parts // tiles),
+        ("dealt in turn", number % parts),
+    ]
 
 
 def _finish(gemm: Gemm, total: Array) -> Array:

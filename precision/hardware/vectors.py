@@ -212,6 +212,11 @@ def _quantized(codes: Array, scale: Array, whole: Block) -> QuantizedTensor:
     block = tuple(size if step is None else step for size, step in zip(codes.shape, whole, strict=True))
     shape = [-(-size // step) for size, step in zip(codes.shape, block, strict=True)]
     scales = np.asarray(scale, np.float32).reshape(shape)
+    if whole[1] == codes.shape[1]:
+        # One group as long as K would pass for a whole vector, whose scales enter in another order. A second
+        # group of zeros adds nothing.
+        codes = np.concatenate((codes, np.zeros_like(codes)), axis=1)
+        scales = np.concatenate((scales, np.ones_like(scales)), axis=1)
     return QuantizedTensor(codes=codes, scale=scales, fmt=format_of(codes.dtype), block=block)
 
 

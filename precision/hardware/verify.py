@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 import json
 import sys
 import time
@@ -156,7 +157,7 @@ def verify_gemms(points: int, *, seed: int, seconds: float, budget: int, folder:
             break
         record: dict[str, Any] = {"number": number, **asdict(point)}
         try:
-            record |= _compare(point, np.random.default_rng([seed, number]), budget, saved)
+            _compare(point, np.random.default_rng([seed, number]), budget, record, saved)
         except Exception as error:  # a point that fails is a row of the table, not the end of it
             record["failed"] = f"{type(error).__name__}: {error}"
         report.row(_gemm_row(record), record)
@@ -166,21 +167,27 @@ def verify_gemms(points: int, *, seed: int, seconds: float, budget: int, folder:
             answered, wrong = answered + 1, wrong + record["mismatches"]
             count.update(points=1, outputs=record["outputs"], mismatches=record["mismatches"])
             count.update(differing=record["mismatches"] > 0, explained=record.get("explained", False))
-        else:
-            count.update(refused="refused" in record, failed="failed" in record)
-        if folder and len(saved) and len(saved) <= 60:
-            _write_npz(folder / "mismatches.npz", saved)
+        count.update(refused="refused" in record, failed="failed" in record)
+    if folder and saved:
+        _write_npz(folder / "mismatches.npz", saved)
     _summary(report, tally)
     report.line(f"{answered} points answered, {wrong} outputs differ, {time.perf_counter() - start:.0f} s")
     return wrong
 
 
 def _compare(
-    point: gemms.Point, rng: np.random.Generator, budget: int, saved: dict[str, Array]
-) -> dict[str, Any]:
-    record: dict[str, Any] = {"data": str(rng.choice(draw.GEMM_DATA))}
-    for output in point.outputs(rng):
-        gemm = point.gemm(rng, data=record["data"], output=output)
+    point: gemms.Point,
+    rng: np.random.Generator,
+    budget: int,
+    record: dict[str, Any],
+    saved: dict[str, Array],
+) -> None:
+    """Fill ``record`` with what the library did at a point, and how it differs from the emulator."""
+    record["data"] = str(rng.choice(draw.GEMM_DATA))
+    outputs = point.outputs(rng)
+    gemm = point.gemm(rng, data=record["data"], output=outputs[0])
+    for output in outputs:
+        gemm = dataclasses.replace(gemm, output=output)
         record["output"] = output
         try:
             result = capture.library_gemm(gemm)
@@ -188,29 +195,29 @@ def _compare(
         except capture.Refused as refusal:
             record["refused"] = str(refusal)
     else:
-        return record
+        return
     record.pop("refused", None)
+    record["kernels"] = list(result.kernels)
     rows, columns = gemms.compared(point, rng, budget=budget)
     part, expected = gemm.select(rows, columns), result.bits[np.ix_(rows, columns)]
-    outputs, mismatches = vectors.check(part.case("point", expected))
-    record |= {"rows": len(rows), "columns": len(columns), "outputs": outputs, "mismatches": mismatches}
-    record["kernels"] = list(result.kernels)
+    total, mismatches = vectors.check(part.case("point", expected))
+    record |= {"rows": len(rows), "columns": len(columns), "outputs": total, "mismatches": mismatches}
     if mismatches:
         again = capture.library_gemm(gemm, name_kernels=False).bits
         record["repeatable"] = bool(np.array_equal(again, result.bits))
+        _save(saved, "|".join(str(value) for value in asdict(point).values()), part, expected)
         model, left = explain.explain(part, expected)
         record |= {"model": model, "left": left, "explained": left == 0}
-        _save(saved, f"{len(saved) // 5}", part, expected)
-    return record
 
 
 def _save(saved: dict[str, Array], name: str, part: gemms.Gemm, expected: Array) -> None:
-    """Keep a corner of a product that differs, small enough to send home: its first rows and columns."""
-    rows = np.arange(min(16, len(part.a)))
-    columns = np.arange(min(gemms.BLOCK if part.square_blocks else 16, len(part.b)))
+    """Keep a corner of a product that differs, as long as all of them stay small enough to send home."""
+    rows = np.arange(min(8, len(part.a)))
+    columns = np.arange(min(gemms.BLOCK if part.square_blocks else 8, len(part.b)))
     few = part.select(rows, columns)
-    arrays = (few.a, few.b, expected[np.ix_(rows, columns)], *few.scales)
-    saved |= {f"{name}|{i}": bits(np.asarray(x)) for i, x in enumerate(arrays)}
+    arrays = [bits(np.asarray(x)) for x in (few.a, few.b, expected[np.ix_(rows, columns)], *few.scales)]
+    if sum(array.nbytes for array in (*saved.values(), *arrays)) <= 8 * 10**6:
+        saved |= {f"{name}|{i}": array for i, array in enumerate(arrays)}
 
 
 def _gemm_row(record: dict[str, Any]) -> str:
@@ -219,16 +226,21 @@ def _gemm_row(record: dict[str, Any]) -> str:
         f"{record['a'] + 'x' + record['b']:10}{'fast' if record['fast'] else 'slow':5}{record['scaling']:15}"
         f"{record.get('output', ''):5}{record.get('data', ''):8}"
     )
-    for trouble in ("refused", "failed"):
-        if trouble in record:
-            return f"{text}{'-':>12}{'-':>10}{'-':>11}  {trouble}: {record[trouble]}"
-    note = " + ".join(name.removeprefix("void ").split("<")[0].split("(")[0] for name in record["kernels"])
-    if record["mismatches"]:
+    troubles = "; ".join(
+        f"{trouble}: {record[trouble]}" for trouble in ("refused", "failed") if trouble in record
+    )
+    if "outputs" not in record:
+        return f"{text}{'-':>12}{'-':>10}{'-':>11}  {troubles}"
+    notes = [" + ".join(name.removeprefix("void ").split("<")[0].split("(")[0] for name in record["kernels"])]
+    if "model" in record:
         left = f"NOT explained ({record['left']} differ still), nearest:"
-        fit = "explained by" if record["explained"] else left
-        note = f"{fit} {record['model']}; {'' if record['repeatable'] else 'not '}the same twice; {note}"
+        notes.append(f"{'explained by' if record['explained'] else left} {record['model']}")
+    if not record.get("repeatable", True):
+        notes.append("a second call gave other bits")
     compared = f"{record['rows']}x{record['columns']}"
-    return f"{text}{compared:>12}{record['outputs']:10}{record['mismatches']:11}  {note}"
+    return f"{text}{compared:>12}{record['outputs']:10}{record['mismatches']:11}  " + "; ".join(
+        [*notes, *([troubles] if troubles else [])]
+    )
 
 
 def _summary(report: Report, tally: dict[tuple[str, ...], collections.Counter[str]]) -> None:
@@ -245,10 +257,10 @@ def main(arguments: Iterable[str] | None = None) -> int:
     """Run the command; 1 if any output differs, explained or not, else 0."""
     parser = argparse.ArgumentParser(prog="python -m precision.hardware.verify", description=__doc__)
     parser.add_argument("part", choices=("instructions", "gemms", "floors", "all"))
-    parser.add_argument("--outputs", type=int, default=7_000_000, help="outputs for each instruction")
-    parser.add_argument("--points", type=int, default=600, help="points of the grid with a result")
+    parser.add_argument("--outputs", type=int, default=20_000_000, help="outputs for each instruction")
+    parser.add_argument("--points", type=int, default=len(gemms.grid()), help="points with a result; all")
     parser.add_argument("--seconds", type=float, default=420.0, help="time after which no point is begun")
-    parser.add_argument("--budget", type=int, default=6 * 10**9, help="multiply-adds emulated for a point")
+    parser.add_argument("--budget", type=int, default=2 * 10**10, help="multiply-adds emulated for a point")
     parser.add_argument("--seed", type=int, default=20260101)
     parser.add_argument("--out", type=Path, help="folder for tables and records")
     options = parser.parse_args(None if arguments is None else list(arguments))

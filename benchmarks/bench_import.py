@@ -1,0 +1,38 @@
+"""How long ``import precision`` takes, against ``import ml_dtypes`` in the same run (both import NumPy).
+
+Run ``python benchmarks/bench_import.py [ROUNDS]``: it starts new processes in turn and prints the medians
+and their ratio, which is to stay below 1.5.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+
+CODE = "import time; start = time.perf_counter(); import {}; print(time.perf_counter() - start)"
+
+
+def seconds(module: str) -> float:
+    found = subprocess.run(
+        [sys.executable, "-c", CODE.format(module)], capture_output=True, text=True, check=True
+    )
+    return float(found.stdout)
+
+
+def main(rounds: int) -> None:
+    modules = ("ml_dtypes", "precision")
+    for module in modules:
+        seconds(module)  # fills the disk's and Python's caches
+    times: dict[str, list[float]] = {module: [] for module in modules}
+    for _ in range(rounds):
+        for module in modules:
+            times[module].append(seconds(module))
+    medians = [statistics.median(times[module]) for module in modules]
+    for module, median in zip(modules, medians, strict=True):
+        print(f"import {module:<10} {1e3 * median:6.1f} ms (median of {rounds})")
+    print(f"ratio            {medians[1] / medians[0]:6.2f}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 15)

@@ -1,0 +1,22 @@
+"""``python -m precision`` and the console script: the command, or what is missing for it."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command `precision`."""
+    try:
+        from precision.cli import command
+    except ModuleNotFoundError as error:
+        if error.name not in ("click", "rich"):
+            raise
+        from precision._extras import explain
+
+        sys.exit(explain(error.name, "cli"))
+    command(prog_name="precision")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+"""The arguments of a product, checked before any work: operands, shapes, scales and the start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precision._sums import GroupScales
+from precision.accumulators import Accumulator, FusedSum
+from precision.codec import decode, round_to
+from precision.formats import FP32, FP64, TF32, FloatFormat, Format, format_of
+from precision.quantized import QuantizedTensor
+from precision.rounding import Overflow
+
+Array = npt.NDArray[Any]
+Operand = npt.ArrayLike | QuantizedTensor
+
+_WHOLE = 2**40
+
+
+@dataclass(frozen=True)
+class Scales:
+    """An operand's scales as matrices (count, rows or columns, groups of K), and how they lie.
+
+    ``kind`` is "none", "tensor" (one number), "vector" (one for each row or column), "group" (changing
+    along K too) or "block" (a group of several rows or columns).
+    """
+
+    kind: str
+    values: Array
+    group: int
+    lines: int
+    tensor_scale: np.float32 | None
+
+    def expanded(self, count: int) -> Array:
+        """Float32 scales [matrix][group][row or column], one line for each row or column."""
+        repeated = np.repeat(self.values, self.lines, axis=1)[:, :count] if self.lines > 1 else self.values
+        groups = np.broadcast_to(repeated, (repeated.shape[0], count, repeated.shape[2]))
+        return np.ascontiguousarray(groups.swapaxes(1, 2))
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One operand: codes of shape (..., rows, columns), their format, and scales if it has any."""
+
+    name: str
+    codes: Array
+    fmt: Format
+    quantized: QuantizedTensor | None
+
+
+def checked_operand(name: str, x: Operand, accumulator: Accumulator) -> Checked:
+    if isinstance(x, QuantizedTensor):
+        codes, fmt, quantized = x.codes, x.fmt, x
+    else:
+        codes, quantized = np.asarray(x), None
+        try:
+            fmt = format_of(codes.dtype)
+        except ValueError:
+            fmt = FP64
+        if not isinstance(fmt, FloatFormat) or fmt == FP64:
+            raise TypeError(
+                f"{name} must be a QuantizedTensor or an array of float16, float32 or an ml_dtypes float, "
+                f"got an array of {codes.dtype}"
+            )
+        if fmt == FP32 and isinstance(accumulator, FusedSum) and TF32 in accumulator.operands:
+            fmt = FP32 if FP32 in accumulator.operands else TF32
+    if isinstance(accumulator, FusedSum) and fmt not in accumulator.operands:
+        taken = ", ".join(str(operand) for operand in accumulator.operands)
+        given = f"{codes.dtype} ({fmt})"
+        raise TypeError(f"{name} must hold {taken}, which is what {accumulator} takes, got {given}")
+    if codes.ndim == 0:
+        raise ValueError(f"{name} must have at least one axis, got a scalar")
+    return Checked(name, codes, fmt, quantized)
+
+
+def checked_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    kind = np.dtype(dtype)
+    known = ("float16", "bfloat16", "float32", "float64")
+    if kind.name not in known:
+        raise TypeError(f"dtype must be one of {', '.join(known)}, got {kind}")
+    return kind
+
+
+def _unsigned(codes: Array) -> Array:
+    return codes.view(f"u{codes.dtype.itemsize}")
+
+
+class Shapes:
+    """np.matmul's rules: vectors become matrices, other axes broadcast."""
+
+    def __init__(self, a: Checked, b: Checked) -> None:
+        self.left_vector, self.right_vector = a.codes.ndim == 1, b.codes.ndim == 1
+        left = a.codes[None, :] if self.left_vector else a.codes
+        right = b.codes[:, None] if self.right_vector else b.codes
+        if left.shape[-1] != right.shape[-2]:
+            raise ValueError(
+                f"a and b must agree in K: a has shape {a.codes.shape}, b has shape {b.codes.shape}, "
+                f"so K is {left.shape[-1]} and {right.shape[-2]}"
+            )
+        batches = left.shape[:-2], right.shape[:-2]
+        try:
+            self.batch = np.broadcast_shapes(*batches)
+        except ValueError:
+            raise ValueError(
+                f"the batch axes of a and b must broadcast: "
+                f"a has shape {a.codes.shape}, b has shape {b.codes.shape}"
+            ) from None
+        self.rows, self.length, self.columns = left.shape[-2], left.shape[-1], right.shape[-1]
+        self.left, self.right = (_stacked(_unsigned(x)) for x in (left, right))
+        self.left_matrix, self.right_matrix = (
+            np.broadcast_to(np.arange(len(x)).reshape(batch), self.batch).ravel().astype(np.int64)
+            for x, batch in zip((self.left, self.right), batches, strict=True)
+        )
+        squeezed = (() if self.left_vector else (self.rows,)) + (() if self.right_vector else (self.columns,))
+        self.result = (*self.batch, *squeezed)
+
+    @property
+    def results(self) -> tuple[int, int, int]:
+        return len(self.left_matrix), self.rows, self.columns
+
+
+def _stacked(codes: Array) -> Array:
+    """(..., rows, columns) as (matrices, rows, columns), copied only if neither axis is contiguous."""
+    if codes.ndim == 2:
+        return codes[None]
+    if not codes.flags.c_contiguous and codes.swapaxes(-1, -2).flags.c_contiguous:
+        swapped = codes.swapaxes(-1, -2)
+        return swapped.reshape(-1, *swapped.shape[-2:]).swapaxes(1, 2)
+    return np.ascontiguousarray(codes).reshape(-1, *codes.shape[-2:])
+
+
+def read_scales(operand: Checked, axis: int, merged: bool = False) -> Scales:
+    """The scales of an operand whose K is ``axis`` (-1 for the left one, -2 for the right one).
+
+    A tensor scale stays apart, or is ``merged`` as dequantizing does.
+    """
+    q = operand.quantized
+    if q is None:
+        return Scales("none", np.ones((1, 1, 1), np.float32), 0, 1, None)
+    scale = q.multipliers() if merged else decode(q.scale, q.scale_format)
+    tensor_scale = None if merged else q.tensor_scale
+    codes, block = q.codes, list(q.block)
+    if codes.ndim == 1:
+        where = 0 if axis == -1 else 1
+        scale, codes = np.expand_dims(scale, where), np.expand_dims(codes, where)
+        block.insert(where, 1)
+    length, along = codes.shape[axis], block[axis]
+    other = -1 if axis == -2 else -2
+    lines = block[other]
+    batch = codes.shape[:-2]
+    whole = np.broadcast_to(_repeat_batch(scale, block, batch), (*batch, *scale.shape[-2:])).reshape(
+        -1, *scale.shape[-2:]
+    )
+    values = whole.swapaxes(1, 2) if axis == -2 else whole
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    if along is not None and along != length:
+        kind = "block" if lines is None or lines > 1 else "group"
+        return Scales(kind, values, along, lines or max(1, codes.shape[other]), tensor_scale)
+    if scale.size == 1:
+        return Scales("tensor", values[:1], length, max(1, codes.shape[other]), tensor_scale)
+    return Scales("vector", values, length, lines or max(1, codes.shape[other]), tensor_scale)
+
+
+def _repeat_batch(scale: Array, block: list[Any], batch: tuple[int, ...]) -> Array:
+    """Scales with one entry for each matrix, where a block spans several."""
+    for axis, size in enumerate(batch):
+        if block[axis] is not None and block[axis] > 1:
+            scale = np.repeat(scale, block[axis], axis=axis).take(range(size), axis=axis)
+    return scale
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What becomes of scales: group scales enter at promotion, the rest multiplies the sums in order."""
+
+    groups: GroupScales | None
+    factors: tuple[Array, ...]  #: each broadcast to (results, rows, columns)
+
+    def apply(self, out: Array) -> None:
+        for factor in self.factors:
+            np.multiply(out, factor, out=out)
+
+
+def plan_scales(left: Scales, right: Scales, accumulator: Accumulator, shapes: Shapes) -> Epilogue:
+    """FACTS 0.2's orders for its pairs of scales; fma(partial, fl(sa*sb), total) for any other pair."""
+    kinds = [left.kind, right.kind]
+    if kinds == ["none", "none"]:
+        return Epilogue(None, ())
+    # An unscaled operand has scales of one, as its partner's are.
+    for side, partner in ((0, 1), (1, 0)):
+        if kinds[side] == "none":
+            kinds[side] = "block" if kinds[partner] in ("group", "block") else kinds[partner]
+    tensor = [s.tensor_scale for s in (left, right) if s.tensor_scale is not None]
+    product = np.prod(np.array(tensor, np.float32), dtype=np.float32)
+    last: tuple[Array, ...] = (np.asarray(product),) if tensor else ()
+    promotion = getattr(accumulator, "promotion", None)
+    along_k = [
+        s for s, kind in zip((left, right), kinds, strict=True) if kind in ("group", "block") and s.group
+    ]
+    if along_k:
+        for scales in along_k:
+            if promotion is None:
+                raise ValueError(
+                    f"accumulator must be promoted where scales change along K: groups are {scales.group} "
+                    f"of K, {accumulator} is never promoted; use .promoted({scales.group})"
+                )
+            if scales.group % promotion and promotion < shapes.length:
+                raise ValueError(
+                    f"accumulator must be promoted at a divisor of the groups of {scales.group} of K, "
+                    f"got {accumulator}"
+                )
+            if scales.group < promotion and scales.group < shapes.length:
+                raise ValueError(
+                    f"accumulator must be promoted within a group of {scales.group} of K, got {accumulator}"
+                )
+    sa = left.expanded(shapes.rows)
+    sb = right.expanded(shapes.columns)
+    if along_k or (promotion and kinds[0] != kinds[1]):
+        partial_first = kinds == ["group", "group"]
+        # What spans all of K is one group, however many intervals there are.
+        spans = [s.group if 0 < s.group < shapes.length else _WHOLE for s in (left, right)]
+        return Epilogue(GroupScales(sa, spans[0], sb, spans[1], partial_first), last)
+    row = sa[shapes.left_matrix, 0][:, :, None]
+    column = sb[shapes.right_matrix, 0][:, None, :]
+    if kinds == ["vector", "vector"]:
+        return Epilogue(None, (column, row, *last))
+    return Epilogue(None, (row * column, *last))
+
+
+def checked_start(c: npt.ArrayLike | None, accumulator: Accumulator, shapes: Shapes) -> Array | None:
+    if c is None:
+        return None
+    start = np.asarray(c)
+    allowed = ("float16", "bfloat16", "float32")
+    if start.dtype.name not in allowed:
+        raise TypeError(f"c must be an array of {', '.join(allowed)}, got {start.dtype}")
+    try:
+        start = np.broadcast_to(start, shapes.result)
+    except ValueError:
+        raise ValueError(
+            f"c must broadcast to the result's shape {shapes.result}, got shape {start.shape}"
+        ) from None
+    start = np.ascontiguousarray(start.reshape(shapes.results), dtype=np.float32)
+    if isinstance(accumulator, FusedSum) and accumulator.promotion is None:
+        register = accumulator.register
+        if register.exponent_bits < 8:
+            held = round_to(start, register, overflow=Overflow.NON_SATURATING)
+            if not ((held == start) | np.isnan(start)).all():
+                raise ValueError(f"c must hold values of the register's format {register}")
+    return start

@@ -1,0 +1,190 @@
+"""What the command prints: tables for people (rich), JSON and CSV for machines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from precision.formats import FloatFormat, Format
+from precision.sweep import DISTRIBUTIONS, Row
+
+_WIDTH = 100  # of tables that go to a file or a pipe
+
+
+def console() -> Console:
+    """The standard output, with room for the tables where it is no terminal."""
+    found = Console()
+    return found if found.is_terminal else Console(width=_WIDTH)
+
+
+# ---- errors -----------------------------------------------------------------------------------------
+def _brief(value: float, style: str = ".2e") -> str:
+    """No more of an exponent than it needs: 1.39e-4."""
+    if value == 0:
+        return "0"
+    mantissa, e, exponent = f"{value:{style}}".partition("e")
+    return f"{mantissa}{e}{int(exponent)}" if e else mantissa
+
+
+_COLUMNS: tuple[tuple[str, Callable[[dict[str, float]], str]], ...] = (
+    ("SQNR\ndB", lambda e: f"{e['sqnr_db']:.1f}"),
+    ("norm\nrelative", lambda e: _brief(e["norm_relative_error"])),
+    ("max err\n/ mean", lambda e: _brief(e["max_error_over_mean"])),
+    ("bias", lambda e: _brief(e["signed_relative_error"], "+.1e")),
+    ("mean\nULP", lambda e: _brief(e["mean_ulp"], ".1e")),
+    ("max\nULP", lambda e: _brief(e["max_ulp"], ".1e")),
+    ("1 -\ncosine", lambda e: _brief(max(0.0, 1 - e["cosine"]))),
+    ("calc_\ndiff", lambda e: _brief(e["calc_diff"])),
+)
+_REFERENCES = {
+    "accumulation": "accumulation alone: against the exact product of the quantized operands",
+    "total": "quantization and accumulation: against the product of the originals",
+}
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def error_table(rows: list[Row], reference: str) -> Table:
+    """Every measure of some accumulators on one product, against one of the two references."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("accumulator", overflow="fold")
+    for heading, _ in _COLUMNS:
+        table.add_column(heading, justify="right", no_wrap=True)
+    unit = ""
+    for row in rows:
+        errors = getattr(row, reference)
+        before, (unit, dot, form) = unit, row.accumulator.partition(".")
+        name = (
+            f"  .{form}" if dot and unit == before else row.accumulator
+        )  # the unit is that of the line above
+        table.add_row(name, *(show(errors) for _, show in _COLUMNS))
+    return table
+
+
+def print_errors(console: Console, rows: list[Row]) -> None:
+    """For each kind of data, both tables at the largest K."""
+    _say(console, f"a: {rows[0].a_spec}, b: {rows[0].b_spec}")
+    for data in dict.fromkeys(row.data for row in rows):
+        k = max(row.k for row in rows if row.data == data)
+        shown = [row for row in rows if (row.data, row.k) == (data, k)]
+        m, n = shown[0].m, shown[0].n
+        name = DISTRIBUTIONS[data].description if data in DISTRIBUTIONS else data
+        _say(console, f"\n{name}, ({m}, {k}) @ ({k}, {n})")
+        for reference, meaning in _REFERENCES.items():
+            _say(console, f"\n{meaning}")
+            console.print(error_table(shown, reference))
+    _say(console, "")
+
+
+def as_json(value: Any) -> str:
+    """JSON proper, in which a number that is not finite is null."""
+
+    def proper(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {key: proper(part) for key, part in item.items()}
+        if isinstance(item, list):
+            return [proper(part) for part in item]
+        return None if isinstance(item, float) and not math.isfinite(item) else item
+
+    return json.dumps(proper(value), indent=1, allow_nan=False) + "\n"
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """Rows of the same keys, with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+# ---- formats ----------------------------------------------------------------------------------------
+def _hexadecimal(code: int | None, bits: int) -> str:
+    return "-" if code is None else f"{code:0{-(-bits // 4)}X}"
+
+
+def limits(fmt: Format) -> dict[str, Any]:
+    """What there is to know of a format; codes as numbers, None where there is no such thing."""
+    row: dict[str, Any] = {
+        "format": str(fmt),
+        "bits": fmt.bits,
+        "exponent_bits": None,
+        "fraction_bits": fmt.fraction_bits,
+        "bias": None,
+        "max": fmt.max,
+        "min_normal": fmt.smallest,
+        "min_subnormal": None,
+        "specials": "NONE",
+        "nan_code": None,
+        "inf_code": None,
+        "zero": fmt.has_zero,
+        "negative_zero": fmt.has_negative_zero,
+        "dtype": str(fmt.dtype),
+    }
+    if isinstance(fmt, FloatFormat):
+        same = ("exponent_bits", "bias", "min_normal", "min_subnormal", "nan_code", "inf_code")
+        row |= {name: getattr(fmt, name) for name in same} | {"specials": str(fmt.specials)}
+    return row
+
+
+def formats_table(formats: Iterable[Format]) -> Table:
+    """Limits and special codes, a line a format."""
+    limited = {"max": "max", "min_normal": "min\nnormal", "min_subnormal": "min sub-\nnormal"}
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("format", "bits", "bias", *limited.values(), "specials"):
+        left = heading in ("format", "specials")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
+    for heading in ("NaN", "Inf"):
+        table.add_column(heading, justify="right", max_width=8, overflow="fold")
+    for fmt in formats:
+        row = limits(fmt)
+        table.add_row(
+            row["format"],
+            str(row["bits"]),
+            "-" if row["bias"] is None else str(row["bias"]),
+            *(_short(row[name]) for name in limited),
+            row["specials"],
+            *(_hexadecimal(row[name], fmt.bits) for name in ("nan_code", "inf_code")),
+        )
+    return table
+
+
+def _short(value: float | None) -> str:
+    """A value in at most seven significant digits, a power of two as such."""
+    if value is None:
+        return "-"
+    mantissa, exponent = math.frexp(value)
+    if mantissa == 0.5 and not 0 <= exponent - 1 <= 10:
+        return f"2^{exponent - 1}"
+    return f"{value:.7g}"
+
+
+def print_values(console: Console, fmt: Format) -> None:
+    """Every value beside its code; of a float format with a sign, those with the sign bit clear."""
+    count, rest = 1 << fmt.bits, ""
+    if isinstance(fmt, FloatFormat) and fmt.signed:
+        count //= 2
+        sign = _hexadecimal(count, fmt.bits)
+        rest = f"; with the sign bit ({sign}) the same below zero"
+        rest += "" if fmt.has_negative_zero else f", but {sign} itself is NaN"
+    console.print(
+        f"\n{fmt} ({fmt.dtype}): code and value{rest}", highlight=False, markup=False, soft_wrap=True
+    )
+    columns = max(1, min(4, count // 8))
+    height = -(-count // columns)
+    table = Table(box=None, show_header=False, padding=(0, 2), pad_edge=False)
+    for i in range(2 * columns):
+        table.add_column(justify="right", style="dim" if i % 2 == 0 else None, no_wrap=True)
+    for i in range(height):
+        codes = range(i, count, height)
+        table.add_row(*(cell for c in codes for cell in (_hexadecimal(c, fmt.bits), f"{fmt.value(c):.9g}")))
+    console.print(table)

@@ -1,0 +1,338 @@
+"""Studies: what the ways of quantizing and accumulating do to a matrix product, as rows of a table."""
+
+from __future__ import annotations
+
+import difflib
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from precision import metrics
+from precision.accumulators import (
+    EXACT,
+    FP32_FMA,
+    HOPPER_BF16,
+    HOPPER_FP8,
+    HOPPER_FP16,
+    HOPPER_TF32,
+    Accumulator,
+)
+from precision.codec import encode
+from precision.formats import E4M3, FloatFormat
+from precision.gemm import matmul
+from precision.quantized import QuantizedTensor, QuantSpec, quantize
+from precision.scaling import PerTensor
+
+__all__ = ["DISTRIBUTIONS", "Distribution", "GemmStudy", "Row", "compare", "default_accumulators", "draw"]
+
+Array = npt.NDArray[Any]
+Spec: TypeAlias = QuantSpec | FloatFormat
+"""How an operand becomes codes; a bare format rounds its values as they are, with scale 1."""
+
+
+# ---- operands ---------------------------------------------------------------------------------------
+class Distribution(NamedTuple):
+    """What a distribution is, in words, and how to draw ``shape`` from it; axis ``k`` is the one summed."""
+
+    description: str
+    draw: Callable[[np.random.Generator, tuple[int, int], int], Array]
+
+
+def _outliers(rng: np.random.Generator, shape: tuple[int, int], k: int) -> Array:
+    x = rng.standard_normal(shape, np.float32)
+    channels = rng.random(shape[k]) < 1 / 128
+    factors: Array = np.expand_dims(np.where(channels, np.float32(32), np.float32(1)), 1 - k)
+    return np.multiply(x, factors)
+
+
+DISTRIBUTIONS: dict[str, Distribution] = {
+    "normal": Distribution("N(0,1)", lambda rng, shape, k: rng.standard_normal(shape, np.float32)),
+    "uniform": Distribution("U(0,1)", lambda rng, shape, k: rng.random(shape, np.float32)),
+    "symmetric": Distribution("U(-1,1)", lambda rng, shape, k: 2 * rng.random(shape, np.float32) - 1),
+    "laplace": Distribution("Laplace(0,1)", lambda rng, shape, k: rng.laplace(size=shape).astype(np.float32)),
+    "lognormal": Distribution(
+        "exp N(0,1), of either sign",
+        lambda rng, shape, k: (
+            rng.choice(np.array([-1, 1], np.float32), shape) * np.exp(rng.standard_normal(shape, np.float32))
+        ),
+    ),
+    "student_t": Distribution(
+        "Student t, 3 degrees of freedom",
+        lambda rng, shape, k: rng.standard_t(3, shape).astype(np.float32),
+    ),
+    "outliers": Distribution("N(0,1), one channel of K in 128 times 32", _outliers),
+}
+"""The named distributions."""
+
+
+def draw(distribution: str, shape: tuple[int, int], *, k_axis: int, seed: int = 0) -> Array:
+    """A float32 matrix of a named distribution, the same for the same arguments.
+
+    Parameters
+    ----------
+    distribution : str
+        A key of `DISTRIBUTIONS`.
+    shape : (int, int)
+        Shape of the matrix.
+    k_axis : int
+        The axis summed over: 1 for a left operand, 0 for a right one. It is part of the seed.
+    seed : int
+        At least 0.
+
+    Raises
+    ------
+    ValueError
+        If there is no such distribution; the message lists those there are.
+
+    Examples
+    --------
+    >>> from precision.sweep import draw
+    >>> x = draw("uniform", (2, 3), k_axis=1)
+    >>> x.shape, x.dtype.name, bool((0 <= x).all() and (x < 1).all())
+    ((2, 3), 'float32', True)
+    """
+    if distribution not in DISTRIBUTIONS:
+        near = difflib.get_close_matches(distribution, DISTRIBUTIONS, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(
+            f"distribution must be one of {', '.join(DISTRIBUTIONS)}; got {distribution!r}{hint}"
+        )
+    rng = np.random.default_rng([seed, zlib.crc32(distribution.encode()), *shape, k_axis])
+    return DISTRIBUTIONS[distribution].draw(rng, shape, k_axis)
+
+
+def _quantized(x: Array, spec: Spec, axis: int) -> QuantizedTensor:
+    if isinstance(spec, FloatFormat):
+        return QuantizedTensor(encode(x, spec), np.ones((), np.float32), fmt=spec)
+    quantized: QuantizedTensor = quantize(x, spec, axis=axis)
+    return quantized
+
+
+# ---- accumulators -----------------------------------------------------------------------------------
+def _format(spec: Spec) -> Any:
+    return spec if isinstance(spec, FloatFormat) else spec.fmt
+
+
+def _scale_group(spec: Spec) -> int | None:
+    """Elements of K under one scale of this operand, or None where one scale spans all of K."""
+    if isinstance(spec, FloatFormat):
+        return None
+    endless = 1 << 60
+    group = spec.granularity.block((1, endless))[-1]
+    return group if group < endless else None
+
+
+def default_accumulators(a_spec: Spec, b_spec: Spec) -> tuple[Accumulator, ...]:
+    """The accumulators that a study compares: those of Hopper that take these operands, and two exact ones.
+
+    Without scales that change along K: the unit as it is, promoted every 64 to 1024 of K, and with
+    other alignment widths. With such scales: promoted at each divisor of their group that it can do.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> from precision.sweep import default_accumulators
+    >>> spec = pr.QuantSpec(pr.E4M3, pr.PerGroup(128))
+    >>> [str(accumulator) for accumulator in default_accumulators(spec, spec)][:2]
+    ['HOPPER_FP8.promoted(128)', 'HOPPER_FP8.promoted(64)']
+    """
+    formats = {_format(a_spec), _format(b_spec)}
+    groups = [group for group in map(_scale_group, (a_spec, b_spec)) if group is not None]
+    unit = next(
+        (u for u in (HOPPER_FP8, HOPPER_FP16, HOPPER_BF16, HOPPER_TF32) if formats <= set(u.operands)), None
+    )
+    chosen: list[Accumulator] = []
+    if unit is not None:
+        every = [n for n in (1024, 256, 128, 64, 32) if all(g % n == 0 for g in groups)]
+        every = [n for n in every if n % unit.products == 0]
+        widths = [f for f in (10, 16, 20, 25) if f != unit.fraction_bits]
+        if not groups:
+            chosen += [
+                unit,
+                *(unit.promoted(n) for n in every if n > 32),
+                *(unit.with_width(f) for f in widths),
+            ]
+        elif every:
+            chosen += [unit.promoted(n) for n in every]
+            chosen += [unit.with_width(f).promoted(every[0]) for f in widths]
+    fma: Accumulator = FP32_FMA
+    if groups:
+        fma = FP32_FMA.promoted(min(groups))
+    return (*chosen, fma, EXACT)
+
+
+# ---- rows -------------------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One product, one accumulator, every measure (`metrics.report`) against two references.
+
+    ``accumulation`` is against the exact product of the *quantized* operands: what the accumulator got
+    wrong. ``total`` is against the float64 product of the originals: what the user sees.
+    """
+
+    data: str
+    m: int
+    n: int
+    k: int
+    a_spec: str
+    b_spec: str
+    accumulator: str
+    accumulation: dict[str, float]
+    total: dict[str, float]
+
+    def flat(self) -> dict[str, str | int | float]:
+        """One level of plain values: the columns of a table."""
+        row: dict[str, str | int | float] = {}
+        for name in ("data", "m", "n", "k", "a_spec", "b_spec", "accumulator"):
+            row[name] = getattr(self, name)
+        row |= {f"accumulation_{name}": value for name, value in self.accumulation.items()}
+        return row | {f"total_{name}": value for name, value in self.total.items()}
+
+
+def compare(
+    a: Array,
+    b: Array,
+    *,
+    a_spec: Spec = E4M3,
+    b_spec: Spec = E4M3,
+    accumulators: Sequence[Accumulator] | None = None,
+    data: str = "",
+) -> Iterator[Row]:
+    """Quantize two matrices, multiply them with each accumulator, and measure the errors.
+
+    Parameters
+    ----------
+    a, b : ndarray
+        Shapes (M, K) and (K, N), floating-point.
+    a_spec, b_spec : QuantSpec or FloatFormat
+        How each is quantized, groups along K; a bare format means with scale 1.
+    accumulators : sequence, optional
+        By default those of `default_accumulators`.
+    data : str
+        What the rows call this pair.
+
+    Yields
+    ------
+    Row
+        One for each accumulator, as it is computed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `quantize` and `matmul` raise them; if a or b is no matrix, or they don't share K.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> from precision.sweep import compare, draw
+    >>> a, b = draw("uniform", (16, 4096), k_axis=1), draw("uniform", (4096, 16), k_axis=0)
+    >>> fast, slow = compare(a, b, accumulators=[pr.HOPPER_FP8, pr.HOPPER_FP8.promoted(128)])
+    >>> fast.accumulation["signed_relative_error"] < -0.05 < slow.accumulation["signed_relative_error"] < 0
+    True
+    """
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+        raise ValueError(f"a and b must have shapes (M, K) and (K, N), got {a.shape} and {b.shape}")
+    accumulators = default_accumulators(a_spec, b_spec) if accumulators is None else accumulators
+    qa, qb = _quantized(a, a_spec, -1), _quantized(b, b_spec, -2)
+    exact = matmul(qa, qb, accumulator=EXACT, dtype=np.float64)
+    original = a.astype(np.float64) @ b.astype(np.float64)
+    for accumulator in accumulators:
+        result = matmul(qa, qb, accumulator=accumulator)
+        yield Row(
+            data=data,
+            m=a.shape[0],
+            n=b.shape[1],
+            k=a.shape[1],
+            a_spec=str(a_spec),
+            b_spec=str(b_spec),
+            accumulator=str(accumulator),
+            accumulation=metrics.report(result, exact),
+            total=metrics.report(result, original),
+        )
+
+
+POWERS = tuple(2**i for i in range(7, 15))
+"""K from 128 to 16384."""
+_TENSORWISE = QuantSpec(E4M3, PerTensor())
+
+
+@dataclass(frozen=True, kw_only=True)
+class GemmStudy:
+    """Random products (M, K) @ (K, N): every distribution, K and accumulator; see `compare`.
+
+    Parameters
+    ----------
+    m, n : int
+        Rows of a, columns of b.
+    ks : tuple of int
+        Values of K.
+    distributions : tuple of str
+        Keys of `DISTRIBUTIONS`; both operands are drawn from the same one.
+    a_spec, b_spec : QuantSpec or FloatFormat
+        How the operands are quantized.
+    accumulators : tuple, optional
+        By default those of `default_accumulators`.
+    seed : int
+        Fixes the operands.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a size is no positive integer, or a distribution is unknown.
+
+    Examples
+    --------
+    >>> from precision.sweep import GemmStudy
+    >>> study = GemmStudy(m=8, n=8, ks=(64, 128), distributions=("normal",))
+    >>> rows = list(study.rows())
+    >>> len(rows) == len(study), rows[-1].accumulator, rows[-1].accumulation["norm_relative_error"] < 1e-7
+    (True, 'EXACT', True)
+    """
+
+    m: int = 128
+    n: int = 128
+    ks: tuple[int, ...] = POWERS
+    distributions: tuple[str, ...] = ("normal", "uniform")
+    a_spec: Spec = _TENSORWISE
+    b_spec: Spec = _TENSORWISE
+    accumulators: tuple[Accumulator, ...] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        sizes = [("m", self.m), ("n", self.n), *(("ks", k) for k in self.ks)]
+        for name, size in sizes:
+            if isinstance(size, bool) or not isinstance(size, int):
+                raise TypeError(f"{name} must be an int, got {size!r}")
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1, got {size}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, got {self.seed}")
+        for distribution in self.distributions:
+            draw(distribution, (1, 1), k_axis=0)
+
+    @property
+    def chosen(self) -> tuple[Accumulator, ...]:
+        """The accumulators compared."""
+        if self.accumulators is not None:
+            return self.accumulators
+        return default_accumulators(self.a_spec, self.b_spec)
+
+    def __len__(self) -> int:
+        return len(self.distributions) * len(self.ks) * len(self.chosen)
+
+    def rows(self) -> Iterator[Row]:
+        """The rows as they are computed, K rising within each distribution."""
+        for distribution in self.distributions:
+            for k in sorted(self.ks):
+                yield from compare(
+                    draw(distribution, (self.m, k), k_axis=1, seed=self.seed),
+                    draw(distribution, (k, self.n), k_axis=0, seed=self.seed),
+                    a_spec=self.a_spec,
+                    b_spec=self.b_spec,
+                    accumulators=self.chosen,
+                    data=distribution,
+                )

@@ -1,0 +1,520 @@
+"""Rounding and codes against a table oracle, an integer oracle, and ml_dtypes."""
+
+import re
+
+import ml_dtypes
+import numpy as np
+import pytest
+import reference
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import precision._kernels.codec as kernels
+from precision._kernels._threads import get_num_threads, set_num_threads
+from precision._kernels.params import StochasticParams
+from precision.codec import (
+    GRAIN,
+    MODES,
+    code_ends,
+    decode,
+    encode,
+    format_params,
+    round_to,
+    value_ends,
+)
+from precision.formats import (
+    E2M1,
+    E4M3,
+    E4M3FNUZ,
+    E5M2,
+    E8M0,
+    FP16,
+    FP32,
+    FP64,
+    INT4,
+    INT8,
+    NAMED,
+    UE4M3,
+    FloatFormat,
+    IntFormat,
+    Specials,
+    parse_format,
+)
+from precision.rounding import Overflow, Rounding, Stochastic
+
+FLOATS = [fmt for fmt in NAMED.values() if isinstance(fmt, FloatFormat) and fmt != FP64]
+ODD_ONES = [
+    FloatFormat(4, 3, signed=False, specials=Specials.EXTENDED),
+    FloatFormat(4, 3, specials=Specials.FN, subnormals=False),
+    FloatFormat(3, 0, specials=Specials.NONE),
+    FloatFormat(3, 0, specials=Specials.NONE, subnormals=False),
+    FloatFormat(8, 2, specials=Specials.FNUZ),
+    FloatFormat(5, 2, bias=-90),
+    FloatFormat(5, 2, bias=140),
+]
+SMALL = [fmt for fmt in FLOATS if fmt.bits <= 16] + ODD_ONES
+INTEGERS = [
+    *(fmt for fmt in NAMED.values() if isinstance(fmt, IntFormat)),
+    IntFormat(8, symmetric=False),
+    IntFormat(12, fraction_bits=5),
+    IntFormat(16, fraction_bits=24),
+]
+WORDS = np.arange(1 << 16, dtype=np.uint16)
+SOURCES = {"float16": WORDS.view(np.float16), "bfloat16": WORDS.view(ml_dtypes.bfloat16)}
+
+
+def oracle(fmt):
+    specials = fmt.specials.value if fmt.signed or fmt.specials is not Specials.FNUZ else "fn"
+    return reference.Format(
+        fmt.exponent_bits, fmt.fraction_bits, fmt.bias, fmt.signed, specials, fmt.subnormals
+    )
+
+
+def codes_of(x, fmt, **options):
+    """Codes as int64, a NaN's sign taken off (the oracle knows one NaN)."""
+    codes = encode(x, fmt, **options).view(fmt.code_dtype).astype(np.int64)
+    if fmt.nan_code is not None:
+        magnitude = codes & fmt.magnitude_mask
+        codes = np.where(magnitude == fmt.nan_code, fmt.nan_code, codes)
+    return codes
+
+
+def same_values(values, codes, fmt, wanted_bits):
+    """`round_to`'s values are the codes' values, signs of zeros and NaNs included."""
+    table = np.array([fmt.value(c) for c in range(1 << fmt.bits)]) if fmt.bits <= 16 else None
+    want = decode(codes, fmt).astype(wanted_bits) if table is None else table[codes.view(fmt.code_dtype)]
+    np.testing.assert_array_equal(values, want)
+    assert np.array_equal(np.signbit(values), np.signbit(want) | (np.isnan(want) & np.signbit(values)))
+
+
+def check_against_table(x, fmt, mode, overflow):
+    with np.errstate(invalid="ignore"):
+        wide = x.astype(np.float64)
+    want = reference.table_round_array(wide, oracle(fmt), mode.value, overflow.value)
+    options = {"rounding": mode, "overflow": overflow}
+    if (want < 0).any():  # NaN, which the format does not have
+        with pytest.raises(ValueError, match="has none"):
+            encode(x, fmt, **options)
+        zero_code = 0 if fmt.has_zero else int(encode(np.float32(1), fmt).view(fmt.code_dtype)[()])
+        want = np.where(want < 0, zero_code, want)
+        options["nan"] = 0.0 if fmt.has_zero else 1.0
+    np.testing.assert_array_equal(codes_of(x, fmt, **options), want)
+    same_values(round_to(x, fmt, **options), encode(x, fmt, **options), fmt, np.float64)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("fmt", SMALL, ids=str)
+def test_every_16_bit_input_against_the_table(fmt, source):
+    for mode in Rounding:
+        for overflow in Overflow:
+            check_against_table(SOURCES[source], fmt, mode, overflow)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("fmt", [fmt for fmt in FLOATS if fmt.bits > 16], ids=str)
+def test_every_16_bit_input_is_kept_by_wider_formats(fmt, source):
+    x = SOURCES[source]
+    with np.errstate(invalid="ignore"):
+        wide = x.astype(np.float32)
+    for mode in Rounding:
+        np.testing.assert_array_equal(round_to(x, fmt, rounding=mode, overflow=Overflow.NON_SATURATING), wide)
+        codes = encode(wide, fmt, rounding=mode, overflow=Overflow.NON_SATURATING)
+        np.testing.assert_array_equal(decode(codes, fmt), wide)
+        finite = np.isfinite(wide)
+        assert np.array_equal(round_to(x[finite], fmt, rounding=mode).view("u4"), wide[finite].view("u4"))
+
+
+def integer_codes(x, fmt, mode):
+    """Codes of finite values by floor and remainder, both exact in float64."""
+    with np.errstate(over="ignore"):
+        steps = np.abs(x) * 2.0**fmt.fraction_bits
+    whole = np.floor(np.minimum(steps, 2.0**40))
+    rest, odd, minus = np.minimum(steps, 2.0**40) - whole, whole % 2 == 1, np.signbit(x)
+    up = {
+        "ties_to_even": (rest > 0.5) | ((rest == 0.5) & odd),
+        "ties_to_away": rest >= 0.5,
+        "toward_zero": rest < 0,
+        "toward_positive": (rest > 0) & ~minus,
+        "toward_negative": (rest > 0) & minus,
+        "to_odd": (rest > 0) & ~odd,
+    }[mode.value]
+    low, high = reference.int_limits(fmt.bits, fmt.signed, fmt.symmetric)
+    return np.clip(np.where(minus, -1, 1) * (whole + up), low, high).astype(np.int64) % (1 << fmt.bits)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("fmt", INTEGERS, ids=str)
+def test_every_16_bit_input_into_integers(fmt, source):
+    with np.errstate(invalid="ignore"):
+        wide = SOURCES[source].astype(np.float64)
+    number = ~np.isnan(wide)
+    x = SOURCES[source][number]
+    wide = np.nan_to_num(wide[number])
+    for mode in Rounding:
+        codes = encode(x, fmt, rounding=mode)
+        np.testing.assert_array_equal(codes.view(fmt.code_dtype), integer_codes(wide, fmt, mode))
+        values = round_to(x, fmt, rounding=mode)
+        assert np.array_equal(values, decode(codes, fmt)) and not np.signbit(values[values == 0]).any()
+        np.testing.assert_array_equal(codes[::997].view(fmt.code_dtype), [
+            reference.int_round(reference.from_float(v), fmt.bits, signed=fmt.signed, mode=mode.value,
+                                fraction_bits=fmt.fraction_bits, symmetric=fmt.symmetric)
+            for v in x[::997].astype(np.float64)
+        ])  # fmt: skip
+
+
+def boundaries(fmt, dtype):
+    """Values of a format, the midpoints between them and past the largest, and all their neighbours."""
+    f = oracle(fmt)
+    count = f.max_code + 1
+    picked = set(range(min(count, 300)))
+    if count > 300:
+        picked = {*range(12), *range(count - 12, count), *np.random.default_rng(1).integers(0, count, 40)}
+        for binade in range(0, f.max_code >> f.fraction_bits, 23):
+            picked |= {(binade + 1 << f.fraction_bits) + near for near in (-2, -1, 0, 1)}
+    values = []
+    for code in sorted(picked):
+        here, after = (reference.magnitude_value(int(c), f) for c in (code, code + 1))
+        values += [float(here), float((here + after) / 2)]
+    with np.errstate(over="ignore"):
+        x = np.array([*values, float(reference.magnitude_value(f.max_code + 1, f))]).astype(dtype)
+        x = np.concatenate([x, np.nextafter(x, dtype(0)), np.nextafter(x, dtype(np.inf))])
+    tiny = np.finfo(dtype).smallest_subnormal
+    x = np.concatenate([x, [0, tiny, np.finfo(dtype).max, np.inf]]).astype(dtype)
+    return np.concatenate([x, -x])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("fmt", FLOATS + ODD_ONES, ids=str)
+def test_boundaries_against_the_integer_oracle(fmt, dtype):
+    x = boundaries(fmt, dtype)
+    exact = [reference.from_float(v) for v in x]
+    f = oracle(fmt)
+    for mode in Rounding:
+        want = np.array([reference.integer_round(v, f, mode.value, "saturate") for v in exact])
+        np.testing.assert_array_equal(codes_of(x, fmt, rounding=mode), want)
+        same_values(round_to(x, fmt, rounding=mode), encode(x, fmt, rounding=mode), fmt, dtype)
+        if fmt.has_nan:
+            want = np.array([reference.integer_round(v, f, mode.value, "non_saturating") for v in exact])
+            options = {"rounding": mode, "overflow": Overflow.NON_SATURATING}
+            np.testing.assert_array_equal(codes_of(x, fmt, **options), want)
+            same_values(round_to(x, fmt, **options), encode(x, fmt, **options), fmt, dtype)
+
+
+@st.composite
+def float_formats(draw):
+    e, m = draw(st.integers(1, 8)), draw(st.integers(0, 23))
+    specials = draw(st.sampled_from(list(Specials)))
+    signed, subnormals = draw(st.booleans()), draw(st.booleans())
+    bias = draw(st.one_of(st.none(), st.integers(-126, 160)))
+    try:
+        return FloatFormat(e, m, bias=bias, signed=signed, specials=specials, subnormals=subnormals)
+    except ValueError:
+        return FloatFormat(4, m % 4, specials=Specials.FN, subnormals=subnormals, signed=signed)
+
+
+BITS32 = st.integers(0, 2**32 - 1).map(lambda n: np.uint32(n).view(np.float32))
+BITS64 = st.integers(0, 2**64 - 1).map(lambda n: np.uint64(n).view(np.float64))
+CLOSE_CALLS = st.builds(lambda k, d: (k << 40) + d, st.integers(0, 2**12 - 1), st.integers(0, 3))
+NEAR_ONE = st.builds(
+    lambda sign, e, n: np.float64(sign * np.ldexp(1 + n * 2.0**-52, e)),
+    st.sampled_from([-1.0, 1.0]),
+    st.integers(-12, 12),
+    st.one_of(st.integers(0, 2**52 - 1), CLOSE_CALLS),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    x=st.one_of(BITS32, BITS64, NEAR_ONE),
+    fmt=st.one_of(st.sampled_from(FLOATS), float_formats()),
+    mode=st.sampled_from(list(Rounding)),
+    overflow=st.sampled_from(list(Overflow)),
+)
+@example(np.float64(1 + 2**-4), E4M3, Rounding.TIES_TO_EVEN, Overflow.SATURATE)  # a tie
+@example(np.float64(1 + 2**-4 + 2**-40), E4M3, Rounding.TIES_TO_EVEN, Overflow.SATURATE)  # a tie in float32
+@example(np.float64(1 + 3 * 2**-4 - 2**-52), E4M3, Rounding.TIES_TO_AWAY, Overflow.SATURATE)
+@example(np.float64(1 + 2**-24 + 2**-52), FP32, Rounding.TIES_TO_EVEN, Overflow.SATURATE)
+@example(np.float64(464), E4M3, Rounding.TIES_TO_EVEN, Overflow.NON_SATURATING)  # the last that stays 448
+@example(np.float64(464 + 2**-43), E4M3, Rounding.TIES_TO_EVEN, Overflow.NON_SATURATING)
+@example(np.float32(-61440), E5M2, Rounding.TOWARD_ZERO, Overflow.NON_SATURATING)
+@example(np.float32(2**-10), E4M3, Rounding.TIES_TO_EVEN, Overflow.SATURATE)  # half the smallest
+@example(np.float32(2**-9 * 1.5), E4M3, Rounding.TO_ODD, Overflow.SATURATE)
+@example(np.float32(2**-6 - 2**-12), E4M3, Rounding.TOWARD_POSITIVE, Overflow.SATURATE)  # into the normals
+@example(np.float32(1e-45), E4M3, Rounding.TOWARD_POSITIVE, Overflow.SATURATE)
+@example(np.float64(-5e-324), E4M3FNUZ, Rounding.TOWARD_NEGATIVE, Overflow.SATURATE)
+@example(np.float32(-0.0), E4M3FNUZ, Rounding.TIES_TO_EVEN, Overflow.SATURATE)
+@example(np.float32(0), E8M0, Rounding.TIES_TO_EVEN, Overflow.NON_SATURATING)
+@example(np.float32(3e-39), E8M0, Rounding.TIES_TO_EVEN, Overflow.SATURATE)  # below the smallest
+@example(np.float32(1.5), E8M0, Rounding.TIES_TO_EVEN, Overflow.SATURATE)  # code 127 or 128
+@example(np.float32(-1), UE4M3, Rounding.TIES_TO_EVEN, Overflow.NON_SATURATING)
+@example(np.float32(-1e-30), UE4M3, Rounding.TOWARD_NEGATIVE, Overflow.NON_SATURATING)
+@example(np.float32(np.nan), E5M2, Rounding.TIES_TO_EVEN, Overflow.SATURATE)
+@example(np.float32(-np.inf), E5M2, Rounding.TIES_TO_EVEN, Overflow.SATURATE)
+@example(np.float64(np.inf), E2M1, Rounding.TIES_TO_EVEN, Overflow.NON_SATURATING)
+def test_any_float_into_any_format(x, fmt, mode, overflow):
+    options = {"rounding": mode, "overflow": overflow}
+    value = reference.from_float(x)
+    try:
+        want = reference.integer_round(value, oracle(fmt), mode.value, overflow.value)
+    except ValueError:
+        with pytest.raises(ValueError, match=f"would become NaN, and {re.escape(str(fmt))} has none"):
+            encode(x, fmt, **options)
+        return
+    assert codes_of(x, fmt, **options) == want
+    rounded, decoded = round_to(x, fmt, **options), decode(encode(x, fmt, **options), fmt)
+    assert rounded.dtype == x.dtype and np.array_equal(rounded, decoded, equal_nan=True)
+    assert np.isnan(rounded) or np.signbit(rounded) == np.signbit(decoded)
+
+
+@pytest.mark.parametrize("fmt", SMALL + INTEGERS, ids=str)
+def test_codes_survive_the_round_trip(fmt):
+    codes = np.arange(1 << fmt.bits, dtype=fmt.code_dtype)
+    values = decode(codes, fmt)
+    np.testing.assert_array_equal(values, np.array([fmt.value(int(c)) for c in codes], np.float32))
+    keeps = ~np.isnan(values)
+    if isinstance(fmt, IntFormat):
+        keeps &= values >= fmt.min
+    back = encode(values[keeps], fmt, overflow=Overflow.NON_SATURATING)
+    np.testing.assert_array_equal(back.view(fmt.code_dtype), codes[keeps])
+    np.testing.assert_array_equal(
+        round_to(values[keeps], fmt, overflow=Overflow.NON_SATURATING), values[keeps]
+    )
+    np.testing.assert_array_equal(decode(codes.view(fmt.dtype), fmt), values)
+    np.testing.assert_array_equal(decode(codes.astype(np.uint64), fmt), values)
+
+
+@pytest.mark.parametrize(
+    "name", ["e4m3", "e5m2", "e2m1", "bf16", "fp32", "e5m22", "e7m21", "e4m3b11fnuz", "mxint8", "e8m0"]
+)
+def test_the_short_way_to_the_nearest_is_the_general_one(name):
+    fmt = parse_format(name)
+    params, mode = format_params(fmt), MODES[Rounding.TIES_TO_EVEN]
+    bits = np.random.default_rng(3).integers(0, 2**32, 1 << 18, dtype=np.uint32)
+    bits[: 1 << 16] = np.arange(1 << 16, dtype=np.uint32) << 16  # ties among them
+    x = bits.view(np.float32)
+    if not fmt.has_nan:
+        bits = bits[~np.isnan(x)]
+        x = bits.view(np.float32)
+    for overflow in Overflow if fmt.has_nan else [Overflow.SATURATE]:
+        ends = code_ends(fmt, overflow)
+        codes, values = np.empty(bits.size, fmt.code_dtype), np.empty_like(bits)
+        kernels.encode32(bits, codes, params, mode, ends)
+        kernels.round32(bits, values, params, mode, value_ends(fmt, ends))
+        np.testing.assert_array_equal(encode(x, fmt, overflow=overflow).view(fmt.code_dtype), codes)
+        np.testing.assert_array_equal(round_to(x, fmt, overflow=overflow).view(np.uint32), values)
+
+
+ML_DTYPES = ["bf16", "e5m2", "float8_e4m3", "e3m4", "e4m3", "e4m3fnuz", "e5m2fnuz", "e4m3b11fnuz"]
+
+
+@pytest.mark.parametrize("name", ML_DTYPES)
+def test_every_code_as_ml_dtypes_writes_it(name):
+    fmt = parse_format(name)
+    for source in SOURCES.values():
+        with np.errstate(invalid="ignore", over="ignore"):
+            wide = source.astype(np.float32)
+            want = wide.astype(fmt.dtype)
+        got = encode(wide, fmt, overflow=Overflow.NON_SATURATING)
+        np.testing.assert_array_equal(got.view(fmt.code_dtype), want.view(fmt.code_dtype))
+
+
+@pytest.mark.parametrize("name", ["e2m1", "e2m3", "e3m2"])
+def test_formats_without_nan_as_ml_dtypes_writes_them(name):
+    fmt = parse_format(name)
+    x = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    x = x[~np.isnan(x)]
+    np.testing.assert_array_equal(encode(x, fmt).view(np.uint8), x.astype(fmt.dtype).view(np.uint8))
+
+
+# ------------------------------------------------------------------------------------ stochastic rounding
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bits", [1, 3, 8, 24, 31, 32])
+@pytest.mark.parametrize("fmt", [E4M3, E8M0, E4M3FNUZ, UE4M3, FP16, FP32, ODD_ONES[4]], ids=str)
+def test_stochastic_against_the_oracle(fmt, bits, dtype):
+    rng = np.random.default_rng(bits)
+    spread = np.exp2(rng.integers(max(fmt.min_exponent - 4, -120), min(fmt.max_exponent, 120), 200))
+    x = (rng.standard_normal(200) * spread).astype(dtype)
+    x[:8] = [0, -0.0, np.inf, -np.inf, 1, fmt.smallest / 2, -fmt.smallest / 4, 1e-45]
+    seed = 0x123456789ABCDEF0 + bits
+    for overflow in Overflow:
+        how = {"rounding": Stochastic(bits, seed), "overflow": overflow}
+        want = [
+            reference.stochastic_round(
+                reference.from_float(v),
+                oracle(fmt),
+                reference.random_integer(seed, i, bits),
+                bits,
+                overflow.value,
+            )
+            for i, v in enumerate(x)
+        ]
+        np.testing.assert_array_equal(codes_of(x, fmt, **how), want)
+        rounded, decoded = round_to(x, fmt, **how), decode(encode(x, fmt, **how), fmt)
+        np.testing.assert_array_equal(rounded, decoded)
+        assert np.array_equal(np.signbit(rounded), np.signbit(decoded))
+
+
+def test_stochastic_integers_against_the_oracle():
+    x = np.random.default_rng(5).uniform(-9, 9, 500)
+    got = encode(x, INT4, rounding=Stochastic(16, 7)).view(np.uint8)
+    assert list(got) == [
+        reference.int_round(
+            reference.from_float(v), 4, random=reference.random_integer(7, i, 16), random_bits=16
+        )
+        for i, v in enumerate(x)
+    ]
+
+
+def test_random_words_depend_on_the_index_alone():
+    x = np.full(3 * GRAIN + 17, 1.0625, np.float32)  # halfway: the top random bit decides
+    before, results = get_num_threads(), []
+    try:
+        for threads in (1, 2, 7):
+            set_num_threads(threads)
+            results.append(round_to(x, E4M3, rounding=Stochastic(1, 99)))
+    finally:
+        set_num_threads(before)
+    assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
+    for index in [0, 1, 7, GRAIN - 1, GRAIN, 2 * GRAIN + 5, x.size - 1]:
+        up = reference.random_integer(99, index, 1)
+        assert results[0][index] == (1.125 if up else 1.0)
+    part = round_to(x[: GRAIN + 3].reshape(-1, 1), E4M3, rounding=Stochastic(1, 99))
+    assert np.array_equal(part[:, 0], results[0][: GRAIN + 3])
+
+
+def test_random_words_past_four_billion_elements():
+    x = np.full(8, 1.0625, np.float32)
+    out = np.empty(8, np.uint8)
+    seed = 0xFEDCBA9876543210
+    random = StochasticParams(1, seed & 0xFFFFFFFF, seed >> 32)
+    ends = code_ends(E4M3, Overflow.SATURATE)
+    kernels.encode_random32(x.view(np.uint32), out, format_params(E4M3), random, ends, 2**32 - 8, 3)
+    assert list(out) == [0x38 + reference.random_integer(seed, 4 * 2**32 - 8 + i, 1) for i in range(8)]
+
+
+@pytest.mark.parametrize("bits", [2, 5, 32])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_stochastic_mean(bits, dtype):
+    """The mean of many roundings is the value cut to `bits` bits: within 5 standard deviations of it."""
+    n, quantum = 1 << 18, 0.125
+    share = np.linspace(0, 1, n, endpoint=False)
+    x = (1 + quantum * share).astype(dtype)
+    share = (x.astype(np.float64) - 1) / quantum
+    chance = np.floor(share * 2.0**bits) / 2.0**bits
+    rounded = round_to(x, E4M3, rounding=Stochastic(bits, 2024)).astype(np.float64)
+    assert set(np.unique(rounded)) == {1.0, 1.125}
+    error = (rounded - 1 - quantum * chance).sum()
+    assert abs(error) < 5 * quantum * np.sqrt((chance * (1 - chance)).sum())
+    if bits == 32:  # and so it is unbiased
+        assert abs((rounded - x).mean()) < 5 * quantum * 0.5 / np.sqrt(n)
+
+
+# ------------------------------------------------------------------------------------ arrays and arguments
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1,), (17, 3)])
+@pytest.mark.parametrize(
+    "dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64, ml_dtypes.float8_e5m2]
+)
+def test_shapes_and_types(shape, dtype):
+    x = np.full(shape, 1.25, dtype)
+    rounded, codes = round_to(x, E5M2), encode(x, E5M2)
+    assert rounded.shape == codes.shape == shape and decode(codes, E5M2).shape == shape
+    assert rounded.dtype == (np.float64 if dtype is np.float64 else np.float32)
+    assert codes.dtype == ml_dtypes.float8_e5m2 and (rounded == 1.25).all()
+
+
+def test_strided_read_only_and_foreign_arrays():
+    base = np.random.default_rng(0).standard_normal((40, 50)).astype(np.float32)
+    want = round_to(base, E4M3)
+    for view in (np.s_[::2, 3::5], np.s_[::-1], np.s_[:, :1]):
+        np.testing.assert_array_equal(round_to(base[view], E4M3), want[view])
+    np.testing.assert_array_equal(round_to(base.T, E4M3), want.T)
+    np.testing.assert_array_equal(round_to(base.astype(">f4"), E4M3), want)
+    np.testing.assert_array_equal(round_to(np.broadcast_to(base[0], (3, 50)), E4M3)[2], want[0])
+    base.flags.writeable = False
+    np.testing.assert_array_equal(round_to(base, E4M3), want)
+    codes = encode(base, E4M3)
+    codes.flags.writeable = False
+    np.testing.assert_array_equal(decode(codes[::3, ::2], E4M3), want[::3, ::2])
+    np.testing.assert_array_equal(decode(codes.view(np.uint8).astype(">u2"), E4M3), want)
+    assert round_to([0.3, 1.0], E4M3).dtype == np.float64 and float(round_to(0.3, E4M3)) == 0.3125
+
+
+def test_out_is_filled_and_returned():
+    x = np.random.default_rng(1).standard_normal((30, 40)).astype(np.float32)
+    want, want_codes = round_to(x, E4M3), encode(x, E4M3)
+    out = np.empty_like(x)
+    assert round_to(x, E4M3, out=out) is out and np.array_equal(out, want)
+    codes = np.empty(x.shape, E4M3.dtype)
+    assert encode(x, E4M3, out=codes) is codes
+    assert np.array_equal(codes.view(np.uint8), want_codes.view(np.uint8))
+    assert decode(codes, E4M3, out=out) is out and np.array_equal(out, want)
+    wide = np.zeros((30, 80), np.float32)
+    round_to(x, E4M3, out=wide[:, ::2])
+    assert np.array_equal(wide[:, ::2], want) and not wide[:, 1::2].any()
+    same = x.copy()
+    assert round_to(same, E4M3, out=same) is same and np.array_equal(same, want)
+    line = np.concatenate([x.ravel(), [0, 0, 0]]).astype(np.float32)
+    round_to(line[:-3], E4M3, out=line[3:])  # overlapping, shifted
+    assert np.array_equal(line[3:], want.ravel())
+    square = x[:, :30].copy()
+    round_to(square.T, E4M3, out=square)
+    assert np.array_equal(square, want[:, :30].T)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: round_to(np.arange(3), E4M3), TypeError, "x must be of a floating-point type"),
+        (lambda: round_to([1, 2], E4M3), TypeError, "got int64"),
+        (lambda: round_to(np.array([1.0, None]), E4M3), TypeError, "got object"),
+        (lambda: encode(np.zeros(2, np.complex64), E4M3), TypeError, "got complex64"),
+        (lambda: encode(np.zeros(2, ml_dtypes.int4), E4M3), TypeError, "got int4"),
+        (lambda: encode(np.zeros(2, bool), E4M3), TypeError, "got bool"),
+        (lambda: round_to(1.0, "e4m3"), TypeError, "fmt must be a FloatFormat or an IntFormat, got 'e4m3'"),
+        (lambda: round_to(1.0, FP64), ValueError, "fmt must not be fp64"),
+        (lambda: decode(np.zeros(1, np.uint64), FP64), ValueError, "fmt must not be fp64"),
+        (lambda: round_to(1.0, E4M3, rounding="even"), TypeError, "rounding must be a Rounding or"),
+        (lambda: round_to(1.0, E4M3, overflow=True), TypeError, "overflow must be an Overflow, got True"),
+        (lambda: round_to(1.0, E4M3, out=[0.0]), TypeError, "out must be an ndarray, got list"),
+        (lambda: round_to(np.ones(2), E4M3, out=np.ones(3)), ValueError, "out must be float64 of shape (2,)"),
+        (lambda: round_to(np.ones(2), E4M3, out=np.ones(2, "f4")), ValueError, "got float32 of shape (2,)"),
+        (lambda: encode(np.ones(2), E4M3, out=np.ones(2, "u1")), ValueError, "out must be float8_e4m3fn"),
+        (lambda: round_to(np.ones(2), E4M3, out=np.broadcast_to(1.0, 2)), ValueError, "read-only"),
+        (lambda: round_to(1.0, E2M1, nan=5.0), ValueError, "nan must be a finite value of e2m1, got 5.0"),
+        (lambda: round_to(1.0, E2M1, nan=np.nan), ValueError, "nan must be a finite value of e2m1, got nan"),
+        (lambda: round_to(1.0, E2M1, nan="0"), TypeError, "nan must be a number, got '0'"),
+        (lambda: encode([1.0, np.nan], E2M1), ValueError, "x has nan at flat index 1"),
+        (lambda: encode([1.0, 9.0], INT4, overflow=Overflow.NON_SATURATING), ValueError, "x has 9.0 at flat"),
+        (lambda: decode(np.zeros(2), E4M3), TypeError, "codes must have dtype float8_e4m3fn or an unsigned"),
+        (lambda: decode(np.zeros(2, E5M2.dtype), E4M3), TypeError, "got float8_e5m2"),
+        (lambda: decode(np.zeros(2, np.int8), E4M3), TypeError, "got int8"),
+        (lambda: decode(np.uint8([3, 16]), E2M1), ValueError, "codes of e2m1 must lie below 2**4, got 16"),
+        (lambda: decode(np.uint16([300]), E4M3), ValueError, "codes of e4m3 must lie below 2**8, got 300"),
+        (lambda: decode(np.uint8([1]), INT8, out=np.empty(1, "f8")), ValueError, "out must be float32"),
+    ],
+)  # fmt: skip
+def test_bad_arguments(call, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        call()
+
+
+def test_nothing_is_written_when_nan_is_refused():
+    x = np.ones(GRAIN + 5, np.float32)
+    x[-1] = np.nan
+    out = np.zeros_like(x)
+    with pytest.raises(ValueError, match=f"flat index {GRAIN + 4}"):
+        round_to(x, E2M1, out=out)
+    assert not out.any()
+
+
+def test_nan_replacement():
+    x = np.float32([np.nan, -np.nan, 1.0, np.inf])
+    assert list(round_to(x, E2M1, nan=-0.5)) == [-0.5, -0.5, 1.0, 6.0]
+    assert list(round_to(x, INT8, nan=0)) == [0, 0, 1, 127]
+    wide = x.astype(np.float64)
+    assert list(round_to(wide, E2M1, nan=2.0, overflow=Overflow.NON_SATURATING)) == [2, 2, 1, 2]
+    assert list(round_to(x, E4M3, nan=0.0)) == [0, 0, 1, 448]
