@@ -35,10 +35,10 @@ class Scales:
     lines: int
     tensor_scale: np.float32 | None
 
-    def expanded(self, count: int) -> Array:
+    def expanded(self, matrices: int, count: int) -> Array:
         """Float32 scales [matrix][group][row or column], one line for each row or column."""
         repeated = np.repeat(self.values, self.lines, axis=1)[:, :count] if self.lines > 1 else self.values
-        groups = np.broadcast_to(repeated, (repeated.shape[0], count, repeated.shape[2]))
+        groups = np.broadcast_to(repeated, (matrices, count, repeated.shape[2]))
         return np.ascontiguousarray(groups.swapaxes(1, 2))
 
 
@@ -119,7 +119,7 @@ class Shapes:
         self.result = (*self.batch, *squeezed)
 
     @property
-    def results(self) -> tuple[int, int, int]:
+    def sizes(self) -> tuple[int, int, int]:
         return len(self.left_matrix), self.rows, self.columns
 
 
@@ -147,7 +147,7 @@ def read_scales(operand: Checked, axis: int, merged: bool = False) -> Scales:
     if codes.ndim == 1:
         where = 0 if axis == -1 else 1
         scale, codes = np.expand_dims(scale, where), np.expand_dims(codes, where)
-        block.insert(where, 1)
+        block.insert(where, None if block[0] is None else 1)
     length, along = codes.shape[axis], block[axis]
     other = -1 if axis == -2 else -2
     lines = block[other]
@@ -157,12 +157,11 @@ def read_scales(operand: Checked, axis: int, merged: bool = False) -> Scales:
     )
     values = whole.swapaxes(1, 2) if axis == -2 else whole
     values = np.ascontiguousarray(values, dtype=np.float32)
-    if along is not None and along != length:
-        kind = "block" if lines is None or lines > 1 else "group"
-        return Scales(kind, values, along, lines or max(1, codes.shape[other]), tensor_scale)
-    if scale.size == 1:
-        return Scales("tensor", values[:1], length, max(1, codes.shape[other]), tensor_scale)
-    return Scales("vector", values, length, lines or max(1, codes.shape[other]), tensor_scale)
+    each = lines or max(1, codes.shape[other])
+    if along is not None:
+        kind = "group" if lines == 1 else "block"
+        return Scales(kind, values, along, each, tensor_scale)
+    return Scales("tensor" if lines is None else "vector", values, length, each, tensor_scale)
 
 
 def _repeat_batch(scale: Array, block: list[Any], batch: tuple[int, ...]) -> Array:
@@ -217,8 +216,8 @@ def plan_scales(left: Scales, right: Scales, accumulator: Accumulator, shapes: S
                 raise ValueError(
                     f"accumulator must be promoted within a group of {scales.group} of K, got {accumulator}"
                 )
-    sa = left.expanded(shapes.rows)
-    sb = right.expanded(shapes.columns)
+    sa = left.expanded(len(shapes.left), shapes.rows)
+    sb = right.expanded(len(shapes.right), shapes.columns)
     if along_k or (promotion and kinds[0] != kinds[1]):
         partial_first = kinds == ["group", "group"]
         # What spans all of K is one group, however many intervals there are.
@@ -244,7 +243,7 @@ def checked_start(c: npt.ArrayLike | None, accumulator: Accumulator, shapes: Sha
         raise ValueError(
             f"c must broadcast to the result's shape {shapes.result}, got shape {start.shape}"
         ) from None
-    start = np.ascontiguousarray(start.reshape(shapes.results), dtype=np.float32)
+    start = np.ascontiguousarray(start.reshape(shapes.sizes), dtype=np.float32)
     if isinstance(accumulator, FusedSum) and accumulator.promotion is None:
         register = accumulator.register
         if register.exponent_bits < 8:

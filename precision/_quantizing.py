@@ -13,9 +13,9 @@ from precision._kernels._threads import parallel
 from precision._kernels.params import StochasticParams
 from precision.codec import MODES, code_ends, format_params, nearest_params
 from precision.formats import FP32, FloatFormat, Format, format_of
-from precision.quantized import QuantizedTensor, QuantSpec, scale_shape
+from precision.quantized import QuantizedTensor, QuantSpec, filled, scale_shape
 from precision.rounding import Overflow, Rounding, Stochastic
-from precision.scaling import ScaleRule, checked_axis
+from precision.scaling import Block, ScaleRule, checked_axis
 
 if TYPE_CHECKING:
     from precision._kernels.quantize import ScaleFormat, ScaleParams
@@ -79,11 +79,12 @@ def _contiguous(part: Array, dtype: np.dtype[Any]) -> Array:
 def quantized(x: npt.ArrayLike, spec: QuantSpec, axis: int, out: QuantizedTensor | None) -> QuantizedTensor:
     """What `QuantSpec.quantize` returns."""
     source = _source(x)
-    block = spec.granularity.block(source.shape, axis)
+    given = spec.granularity.block(source.shape, axis)
+    block = filled(given, source.shape)
     # Rows run along the axis of the groups; of a block's axes along the one that memory runs along.
     spread = [i for i, step in enumerate(block) if step > 1] or [checked_axis(axis, source.ndim)]
     along = min(spread, key=lambda i: abs(source.strides[i]))
-    codes, scale = _targets(source, spec, block, along, out)
+    codes, scale = _targets(source, spec, given, along, out)
     tensor_scale = np.float32(1) if spec.tensor_scale else None
     if source.size:
         code_rows, keep_codes = _as_rows(codes, along, spec.fmt.code_dtype, source)
@@ -94,7 +95,7 @@ def quantized(x: npt.ArrayLike, spec: QuantSpec, axis: int, out: QuantizedTensor
         keep_codes()
         keep_scales()
     return QuantizedTensor(
-        codes, scale, fmt=spec.fmt, tensor_scale=tensor_scale, block=block, scale_format=spec.scale_format
+        codes, scale, fmt=spec.fmt, tensor_scale=tensor_scale, block=given, scale_format=spec.scale_format
     )
 
 
@@ -107,7 +108,7 @@ def dequantized(tensor: QuantizedTensor, dtype: np.dtype[Any]) -> Array:
     back = result.transpose(np.argsort(order))
     if not codes.size:
         return back
-    block = [tensor.block[axis] for axis in order]
+    block = [filled(tensor.block, tensor.shape)[axis] for axis in order]
     row_of = _block_rows(codes.shape[:-1], tuple(block[:-1]))
     multipliers = tensor.multipliers().transpose(order)
     multipliers = np.ascontiguousarray(multipliers).reshape(-1, multipliers.shape[-1])
@@ -342,7 +343,7 @@ def _source(x: npt.ArrayLike) -> Array:
 
 
 def _targets(
-    source: Array, spec: QuantSpec, block: tuple[int, ...], along: int, out: object
+    source: Array, spec: QuantSpec, block: Block, along: int, out: object
 ) -> tuple[Array, Array]:
     """Codes and scales to fill: new ones, contiguous along the axis, or those of ``out`` if they fit."""
     if out is None:

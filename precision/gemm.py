@@ -41,10 +41,8 @@ def _exact_product(
     factors = []
     for operand, axis, count in ((left, -1, shapes.rows), (right, -2, shapes.columns)):
         scales = read_scales(operand, axis, merged=True)
-        values = scales.expanded(count).astype(np.float64)
-        if len(values) == 1:
-            stack = shapes.left if axis == -1 else shapes.right
-            values = np.broadcast_to(values, (len(stack), *values.shape[1:]))
+        matrices = len(shapes.left if axis == -1 else shapes.right)
+        values = scales.expanded(matrices, count).astype(np.float64)
         factors.append(Factors(values, scales.group))
     sums = exact_sums(
         Stack(shapes.left, left.fmt),
@@ -124,7 +122,7 @@ def matmul(
         return _exact_product(left, right, shapes, start, kind)
     scales = read_scales(left, -1), read_scales(right, -2)
     epilogue = plan_scales(*scales, accumulator, shapes)
-    out: Array = np.empty(shapes.results, np.float32)
+    out: Array = np.empty(shapes.sizes, np.float32)
     if not out.size:
         return out.reshape(shapes.result).astype(kind, copy=False)
     if shapes.length == 0:

@@ -14,7 +14,7 @@ from precision import _text, scaling
 from precision.codec import decode, format_params
 from precision.formats import FP32, FP64, NAMED, FloatFormat, Format, IntFormat, Specials, format_of
 from precision.rounding import Overflow, Rounding, Stochastic
-from precision.scaling import Granularity, ScaleRule
+from precision.scaling import Block, Granularity, ScaleRule
 
 Array = npt.NDArray[Any]
 Result_co = TypeVar("Result_co", covariant=True)
@@ -36,8 +36,10 @@ class QuantizedTensor:
         What the codes mean.
     tensor_scale : float32, optional
         A second scale for the whole tensor, finite and positive.
-    block : tuple of int, optional
-        Elements under one scale along each axis. It may be left out where both shapes leave one answer:
+    block : tuple of int or None, optional
+        Elements under one scale along each axis; None is the whole axis, however long. (So rows of 128
+        with a scale each, ``(1, None)``, differ from groups of 128 along them, ``(1, 128)``: `matmul`
+        applies their scales in different orders.) It may be left out where both shapes leave one answer:
         along an axis with one scale, with as many scales as elements, or with scales for whole blocks of
         a power of two.
     scale_format : FloatFormat, optional
@@ -64,7 +66,7 @@ class QuantizedTensor:
     scale: Array
     fmt: Format = field(kw_only=True)
     tensor_scale: np.float32 | None = field(default=None, kw_only=True)
-    block: tuple[int, ...] = field(default=(), kw_only=True)
+    block: Block = field(default=(), kw_only=True)
     scale_format: FloatFormat = field(default=None, kw_only=True)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -74,7 +76,7 @@ class QuantizedTensor:
         settle(self, "scale_format", scale_format)
         if scale.ndim == 0:
             if not self.block:
-                settle(self, "block", tuple(max(1, size) for size in self.shape))
+                settle(self, "block", (None,) * self.ndim)
             scale = scale.reshape((1,) * self.ndim)
         settle(self, "scale", scale)
         given: object = self.block
@@ -386,9 +388,14 @@ def quantize(x: npt.ArrayLike, spec: Spec[Result_co], axis: int = -1, out: Any =
     return spec.quantize(x, axis=axis, out=out)
 
 
-def scale_shape(shape: tuple[int, ...], block: tuple[int, ...]) -> tuple[int, ...]:
+def filled(block: Block, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A block with the length of each whole axis in the place of None."""
+    return tuple(max(1, size) if step is None else step for size, step in zip(shape, block, strict=True))
+
+
+def scale_shape(shape: tuple[int, ...], block: Block) -> tuple[int, ...]:
     """Blocks along each axis, a last shorter one counted."""
-    return tuple(-(-size // step) for size, step in zip(shape, block, strict=True))
+    return tuple(-(-size // step) for size, step in zip(shape, filled(block, shape), strict=True))
 
 
 def _vocabulary() -> dict[str, object]:
@@ -447,12 +454,12 @@ def _checked_scale(scale: object, fmt: object) -> tuple[Array, FloatFormat]:
     return array if array.dtype == fmt.dtype else array.view(fmt.dtype), fmt
 
 
-def _inferred_block(shape: tuple[int, ...], scales: tuple[int, ...]) -> tuple[int, ...]:
+def _inferred_block(shape: tuple[int, ...], scales: tuple[int, ...]) -> Block:
     if len(shape) != len(scales):
         raise ValueError(
             f"scale must have the codes' {len(shape)} axes, got shape {scales} for codes of {shape}"
         )
-    block = []
+    block: list[int | None] = []
     for axis, (size, count) in enumerate(zip(shape, scales, strict=True)):
         step = size // count if count and size % count == 0 else 0
         if size == count:
@@ -462,16 +469,16 @@ def _inferred_block(shape: tuple[int, ...], scales: tuple[int, ...]) -> tuple[in
                 f"block cannot be told from {count} scales for {size} elements on axis {axis}: pass "
                 "block=, the elements under one scale along each axis"
             )
-        block.append(max(1, step))
+        block.append(None if count == 1 != size else max(1, step))
     return tuple(block)
 
 
 def _checked_block(
-    block: tuple[int, ...], shape: tuple[int, ...], scales: tuple[int, ...]
-) -> tuple[int, ...]:
-    if not isinstance(block, tuple) or not all(isinstance(n, int) and not isinstance(n, bool) for n in block):
-        raise TypeError(f"block must be a tuple of ints, got {block!r}")
-    if len(block) != len(shape) or any(n < 1 for n in block):
+    block: Block, shape: tuple[int, ...], scales: tuple[int, ...]
+) -> Block:
+    if not isinstance(block, tuple) or not all(n is None or type(n) is int for n in block):
+        raise TypeError(f"block must be a tuple of ints or None (the whole axis), got {block!r}")
+    if len(block) != len(shape) or any(n is not None and n < 1 for n in block):
         raise ValueError(f"block must have {len(shape)} entries of at least 1, got {block}")
     if scales != scale_shape(shape, block):
         raise ValueError(

@@ -14,11 +14,14 @@ from typing import Protocol, SupportsIndex
 
 from precision._text import describe
 
+#: Elements under one scale along each axis; None: the whole axis, however long.
+Block = tuple[int | None, ...]
+
 
 class Granularity(Protocol):
     """What `QuantSpec` asks of a granularity; it must also print as text that `QuantSpec.parse` reads."""
 
-    def block(self, shape: Sequence[int], axis: int = -1) -> tuple[int, ...]:
+    def block(self, shape: Sequence[int], axis: int = -1) -> Block:
         """Elements under one scale along each axis of an array of ``shape``, quantized along ``axis``."""
         ...
 
@@ -54,15 +57,15 @@ class PerTensor(_Printed):
     --------
     >>> import precision as pr
     >>> pr.PerTensor().block((4, 256))
-    (4, 256)
+    (None, None)
     """
 
     __str__ = _Printed.__str__
 
-    def block(self, shape: Sequence[int], axis: int = -1) -> tuple[int, ...]:
+    def block(self, shape: Sequence[int], axis: int = -1) -> Block:
         """Elements under one scale along each axis: all of them."""
         checked_axis(axis, len(shape))
-        return tuple(max(1, size) for size in shape)
+        return (None,) * len(shape)
 
 
 @dataclass(frozen=True)
@@ -73,15 +76,15 @@ class PerVector(_Printed):
     --------
     >>> import precision as pr
     >>> pr.PerVector().block((4, 256)), pr.PerVector().block((256, 8), axis=0)
-    ((1, 256), (256, 1))
+    ((1, None), (None, 1))
     """
 
     __str__ = _Printed.__str__
 
-    def block(self, shape: Sequence[int], axis: int = -1) -> tuple[int, ...]:
+    def block(self, shape: Sequence[int], axis: int = -1) -> Block:
         """Elements under one scale along each axis: all of ``axis``, one of the others."""
         along = checked_axis(axis, len(shape))
-        return tuple(max(1, size) if i == along else 1 for i, size in enumerate(shape))
+        return tuple(None if i == along else 1 for i in range(len(shape)))
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class PerGroup(_Printed):
     def __post_init__(self) -> None:
         _check_size("n", self.n)
 
-    def block(self, shape: Sequence[int], axis: int = -1) -> tuple[int, ...]:
+    def block(self, shape: Sequence[int], axis: int = -1) -> Block:
         """Elements under one scale along each axis: ``n`` of ``axis``, one of the others."""
         along = checked_axis(axis, len(shape))
         return tuple(self.n if i == along else 1 for i in range(len(shape)))
@@ -148,7 +151,7 @@ class PerBlock(_Printed):
         _check_size("n", self.n)
         _check_size("m", self.m)
 
-    def block(self, shape: Sequence[int], axis: int = -1) -> tuple[int, ...]:
+    def block(self, shape: Sequence[int], axis: int = -1) -> Block:
         """Elements under one scale along each axis.
 
         Raises

@@ -121,9 +121,7 @@ def _scale_group(spec: Spec) -> int | None:
     """Elements of K under one scale of this operand, or None where one scale spans all of K."""
     if isinstance(spec, FloatFormat):
         return None
-    endless = 1 << 60
-    group = spec.granularity.block((1, endless))[-1]
-    return group if group < endless else None
+    return spec.granularity.block((1, 1))[-1]
 
 
 def default_accumulators(a_spec: Spec, b_spec: Spec) -> tuple[Accumulator, ...]:

@@ -38,7 +38,7 @@ from precision.formats import (
     Format,
     IntFormat,
 )
-from precision.quantized import QuantizedTensor, QuantSpec, quantize, scale_shape
+from precision.quantized import QuantizedTensor, QuantSpec, filled, quantize, scale_shape
 from precision.rounding import Overflow, Rounding, Stochastic
 from precision.scaling import PerBlock, PerGroup, PerTensor, PerVector, ScaleRule
 
@@ -117,7 +117,7 @@ def oracle(x: np.ndarray, spec: QuantSpec, axis: int) -> tuple[np.ndarray, np.nd
     """Codes (integers), scales and tensor scale of finite input, one block after another."""
     kind = x.dtype.type if x.dtype == np.float64 else np.float32
     source = x.astype(kind)
-    block = spec.granularity.block(x.shape, axis)
+    block = filled(spec.granularity.block(x.shape, axis), x.shape)
     counts = scale_shape(x.shape, block)
     floor = kind(spec.min_amax or 0)
 
@@ -382,7 +382,7 @@ def test_nan_and_inf_make_the_scale_nan(spec: QuantSpec, dtype: type, bad: float
     q = quantize(x, spec)
     hit = np.isnan(q.multipliers())
     assert hit.sum() == 1
-    block = tuple(slice(i * n, (i + 1) * n) for i, n in zip(np.argwhere(hit)[0], q.block, strict=True))
+    block = tuple(slice(i * n, (i + 1) * n) for i, n in zip(np.argwhere(hit)[0], filled(q.block, x.shape), strict=True))
     inside = np.zeros(x.shape, bool)
     inside[block] = True
     assert inside[4, 41]
@@ -437,7 +437,7 @@ def test_dequantize(spec: QuantSpec, axis: int) -> None:
     scale = decode(q.scale, q.scale_format)
     if q.tensor_scale is not None:
         scale = scale * q.tensor_scale
-    for along, step in enumerate(q.block):
+    for along, step in enumerate(filled(q.block, q.shape)):
         scale = np.repeat(scale, step, axis=along)[tuple(slice(n) for n in q.shape[: along + 1])]
     codes = decode(q.codes, q.fmt)
     assert np.array_equal(q.dequantize(), codes * scale)
@@ -492,12 +492,13 @@ def codes_of(*shape: int) -> np.ndarray:
     ("shape", "scales", "block"),
     [
         ((4, 256), (4, 2), (1, 128)),
-        ((4, 256), (1, 1), (4, 256)),
+        ((4, 256), (1, 1), (None, None)),
         ((4, 384), (4, 3), (1, 128)),
         ((256, 256), (2, 2), (128, 128)),
         ((4, 6), (4, 6), (1, 1)),
-        ((4, 100), (4, 1), (1, 100)),
-        ((0, 4), (0, 1), (1, 4)),
+        ((1, 6), (1, 1), (1, None)),
+        ((4, 100), (4, 1), (1, None)),
+        ((0, 4), (0, 1), (1, None)),
     ],
 )
 def test_block_is_inferred(shape: tuple[int, ...], scales: tuple[int, ...], block: tuple[int, ...]) -> None:
@@ -516,7 +517,7 @@ def test_block_is_not_guessed(shape: tuple[int, ...], scales: tuple[int, ...]) -
 def test_one_scale_by_hand() -> None:
     for scale in (0.5, np.float32(0.5), np.array(0.5, np.float32), np.full((1, 1), 0.5, np.float32)):
         q = QuantizedTensor(encode(np.ones((3, 5), np.float32), E4M3), scale, fmt=E4M3)
-        assert q.block == (3, 5) and q.scale.shape == (1, 1)
+        assert q.block == (None, None) and q.scale.shape == (1, 1)
         assert (q.dequantize() == 0.5).all()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 import numba.extending
@@ -49,9 +49,10 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
                 RuntimeWarning,
                 stacklevel=2,
             )
-        return numba.njit(**options)(function)
+        compiled = numba.njit(**options)(function)
+        return cast(Callable[P, R], compiled)
     compiled._cache._cache_file._source_stamp = _STAMP
-    return compiled
+    return cast(Callable[P, R], compiled)
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:

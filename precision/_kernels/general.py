@@ -23,7 +23,7 @@ CANONICAL_NAN = 0x7FFFFFFF
 
 @jit
 def _significand(value: Any, exponent: Any) -> Any:
-    """A finite float32 as an integer times 2**(exponent - 23); exact where `exponent_of` gave the exponent."""
+    """A finite float32 as an integer times 2**(exponent - 23), for the exponent that `exponent_of` gave."""
     bits = U32(bits32(value) & U32(0x7FFFFFFF))
     field = I64(bits >> U32(23))
     size = I64(bits & U32(0x007FFFFF)) + (I64(1 << 23) if field > 0 else I64(0))
