@@ -382,7 +382,9 @@ def test_nan_and_inf_make_the_scale_nan(spec: QuantSpec, dtype: type, bad: float
     q = quantize(x, spec)
     hit = np.isnan(q.multipliers())
     assert hit.sum() == 1
-    block = tuple(slice(i * n, (i + 1) * n) for i, n in zip(np.argwhere(hit)[0], filled(q.block, x.shape), strict=True))
+    block = tuple(
+        slice(i * n, (i + 1) * n) for i, n in zip(np.argwhere(hit)[0], filled(q.block, x.shape), strict=True)
+    )
     inside = np.zeros(x.shape, bool)
     inside[block] = True
     assert inside[4, 41]

@@ -26,7 +26,8 @@ from precision.accumulators import Accumulator
 from precision.formats import format_of
 from precision.gemm import matmul
 from precision.hardware.instructions import INSTRUCTIONS, OPERAND_DTYPES, Array, Instruction, bits
-from precision.quantized import QuantizedTensor
+from precision.quantized import QuantizedTensor, scale_shape
+from precision.scaling import Block
 
 Operand = Array | QuantizedTensor
 
@@ -36,7 +37,6 @@ OUTPUT_DTYPES: dict[str, np.dtype[Any]] = {
     "f16": np.dtype(np.float16),
 }
 
-Block = tuple[int | None, int | None]
 
 _BLOCKS: dict[str, tuple[Block, Block]] = {
     "tensor": ((None, None), (None, None)),
@@ -208,15 +208,8 @@ def scaled_case(
     return Case(name, unit, a=left, b=right.T, expected=expected, dtype=dtype, diagonal=diagonal)
 
 
-def _quantized(codes: Array, scale: Array, whole: Block) -> QuantizedTensor:
-    block = tuple(size if step is None else step for size, step in zip(codes.shape, whole, strict=True))
-    shape = [-(-size // step) for size, step in zip(codes.shape, block, strict=True)]
-    scales = np.asarray(scale, np.float32).reshape(shape)
-    if whole[1] == codes.shape[1]:
-        # One group as long as K would pass for a whole vector, whose scales enter in another order. A second
-        # group of zeros adds nothing.
-        codes = np.concatenate((codes, np.zeros_like(codes)), axis=1)
-        scales = np.concatenate((scales, np.ones_like(scales)), axis=1)
+def _quantized(codes: Array, scale: Array, block: Block) -> QuantizedTensor:
+    scales = np.asarray(scale, np.float32).reshape(scale_shape(codes.shape, block))
     return QuantizedTensor(codes=codes, scale=scales, fmt=format_of(codes.dtype), block=block)
 
 
