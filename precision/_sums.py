@@ -12,12 +12,14 @@ import numpy.typing as npt
 
 from precision._kernels._threads import get_num_threads, parallel
 from precision.accumulators import FusedSum
-from precision.codec import code_ends, decode, format_params, value_ends
+from precision.codec import MODES, code_ends, decode, format_params, value_ends
 from precision.formats import BF16, FP32, TF32, FloatFormat, Format
 from precision.rounding import Overflow, Rounding
 
 Array = npt.NDArray[Any]
 
+#: Stands where a kernel wants a unit and its parameters do not matter: a chain's products come one by one.
+ANY = FusedSum((FP32,), 1, fraction_bits=1)
 CANONICAL_NAN = np.uint32(0x7FFFFFFF).view(np.float32)
 
 
@@ -78,7 +80,9 @@ def _table(fmt: Format) -> Array:
     if fmt in (BF16, FP32, TF32):
         table = np.empty(0, np.float32)
     else:
-        table = decode(np.arange(1 << fmt.bits, dtype=fmt.code_dtype), fmt)
+        codes = np.arange(1 << fmt.bits, dtype=fmt.code_dtype)
+        # ml_dtypes and NumPy widen exactly, and need no compiler.
+        table = codes.view(fmt.dtype).astype(np.float32) if fmt.dtype.kind != "u" else decode(codes, fmt)
     table.flags.writeable = False
     return table
 
@@ -94,7 +98,9 @@ def as_operand(stack: Stack, reference: int = 0) -> Any:
     fmt = stack.fmt
     codes, transposed = stack.orientation
     return Operand(
-        codes=codes,
+        codes=codes.reshape(-1),
+        rows=stack.codes.shape[1],
+        columns=stack.codes.shape[2],
         transposed=int(transposed),
         table=_table(fmt),
         shift=16 if fmt == BF16 else 0,
@@ -106,7 +112,6 @@ def as_operand(stack: Stack, reference: int = 0) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def as_unit(unit: FusedSum) -> Any:
-    from precision._kernels import params
     from precision._kernels.fused import Unit
 
     register = unit.register
@@ -118,12 +123,17 @@ def as_unit(unit: FusedSum) -> Any:
         products=unit.products,
         fraction_bits=unit.fraction_bits,
         min_exponent=unit.min_exponent,
-        register_mask=mask,
         register_min_exponent=register.min_exponent,
-        register=format_params(register),
-        mode=getattr(params, unit.register_rounding.name),
-        ends=value_ends(register, code_ends(register, Overflow.NON_SATURATING), 8),
+        register_mask=mask,
     )
+
+
+@functools.lru_cache(maxsize=64)
+def as_register(unit: FusedSum) -> Any:
+    from precision._kernels.fused import Register
+
+    ends = value_ends(unit.register, code_ends(unit.register, Overflow.NON_SATURATING), 8)
+    return Register(format_params(unit.register), MODES[unit.register_rounding], ends)
 
 
 def values(stack: Stack) -> Array:
@@ -147,10 +157,10 @@ def exponents(stack: Stack) -> tuple[int, int]:
     from precision._kernels.operands import exponent_range
 
     operand = as_operand(stack)
-    count, lines, length = operand.codes.shape
-    found: list[tuple[int, int, bool]] = []
-    grain = max(1, 2**18 // max(1, length))
-    parallel(lambda start, stop: found.append(exponent_range(operand, start, stop)), count * lines, grain)
+    found: list[tuple[int, int]] = []
+    parallel(
+        lambda start, stop: found.append(exponent_range(operand, start, stop)), operand.codes.size, 2**18
+    )
     lowest, highest = min(f[0] for f in found), max(f[1] for f in found)
     return (int(lowest), int(highest)) if lowest <= highest else (0, 0)
 
@@ -173,7 +183,7 @@ WIDE = Way("Wide", 32, 2, 32, np.float64, np.int16)
 CHAIN = Way("Chain", 64, 1)
 
 
-def _scratch(way: Way, depth: int, tile: int, products: int) -> Any:
+def _scratch(way: Way, depth: int, tile: int, unit: FusedSum) -> Any:
     """Memory of one thread."""
     from precision._kernels import fused
 
@@ -188,12 +198,14 @@ def _scratch(way: Way, depth: int, tile: int, products: int) -> Any:
         return fused.Chain(**common)
     common["largest"] = _aligned(lanes, way.exponent)
     if way is INTEGER:
-        whole = _aligned((max(2, -(-products // 8)) + 1) * lanes, np.int32)
+        whole = _aligned((max(2, -(-unit.products // 8)) + 1) * lanes, np.int32)
         whole[:] = 0
         scales = _aligned(2 * lanes, np.float32)
         return fused.Integer(**common, scale=scales[:lanes], unscale=scales[lanes:], whole=whole)
     sums = _aligned(2 * lanes, way.real)
-    return fused.Narrow(**common, sums=sums) if way is NARROW else fused.Wide(**common, sums=sums)
+    if way is NARROW:
+        return fused.Narrow(**common, sums=sums)
+    return fused.Wide(**common, sums=sums, register=as_register(unit))
 
 
 def choose(product: Product, unit: FusedSum) -> tuple[Way | None, int, int]:
@@ -238,16 +250,26 @@ def _aligned(size: int, dtype: npt.DTypeLike) -> Array:
     return raw[offset : offset + size * kind.itemsize].view(kind)
 
 
-def _epilogue(scales: GroupScales | None, promote: int, step: int) -> Any:
+def _epilogue(product: Product, step: int) -> Any:
+    """Promotion and group scales for a kernel that counts K in steps of ``step``."""
     from precision._kernels.fused import Epilogue
 
+    _, rows, columns = product.shape
+    promote = product.promotion // step if product.promotion else 0
+    scales = product.scales
     if scales is None:
-        none = np.empty((0, 0, 0), np.float32)
-        return Epilogue(promote, 0, none, 1, none, 1)
-    kind = 2 if scales.partial_first else 1
-    # A group is a multiple of the promotion interval, unless it spans all of K.
-    groups = [max(1, group // step) for group in (scales.left_group, scales.right_group)]
-    return Epilogue(promote, kind, scales.left, groups[0], scales.right, groups[1])
+        shapes = (len(product.left.codes), 1, rows), (len(product.right.codes), 1, columns)
+        left, right = (np.ones(shape if promote else 0, np.float32) for shape in shapes)
+        whole = max(1, product.length)
+        scales = GroupScales(left, whole, right, whole, False)
+        groups = 1, 1
+    else:
+        groups = scales.left.shape[1], scales.right.shape[1]
+    left, right = scales.left.reshape(-1), scales.right.reshape(-1)
+    spans = (-(-group // step) for group in (scales.left_group, scales.right_group))
+    return Epilogue(
+        promote, scales.partial_first, left, groups[0], next(spans), right, groups[1], next(spans)
+    )
 
 
 def _chunk_depth(step: int, promotion: int | None, length: int, target: int) -> int:
@@ -269,7 +291,7 @@ def _tile_rows(product: Product, lanes: int) -> int:
 
 
 def run_panels(
-    product: Product, way: Way, unit: Any, step: int, references: tuple[int, int], out: Array
+    product: Product, way: Way, unit: FusedSum, references: tuple[int, int], out: Array
 ) -> tuple[Array, Array]:
     """Sum every output by ``way``; returns which left rows and right columns hold NaN or Inf."""
     from precision._kernels import fused
@@ -277,35 +299,41 @@ def run_panels(
 
     results, rows, columns = product.shape
     length = product.length
-    depth = _chunk_depth(step, product.promotion, length, way.depth)
+    depth = _chunk_depth(unit.products, product.promotion, length, way.depth)
     chunks = -(-length // depth)
     left = as_operand(product.left, references[0])
+    left = left._replace(rows=length, columns=rows, transposed=1 - left.transposed)
     right = as_operand(product.right, references[1])
     count = len(product.left.codes)
     values = _aligned(count * chunks * rows * depth, np.float32)
     exponents = _aligned(values.size, way.exponent)
+    none = int(np.iinfo(way.exponent).min)
     left_special = np.zeros(count * rows, np.bool_)
-    right_special = np.zeros((len(product.right.codes), columns), np.bool_)
+    right_special = np.zeros(len(product.right.codes) * columns, np.bool_)
     parallel(
-        lambda start, stop: pack_left(left, start, stop, depth, values, exponents, left_special),
+        lambda i, j: pack_left(left, i, j, chunks, depth, none, values, exponents, left_special),
         count * rows,
         max(1, 2**17 // max(1, length)),
     )
+    model, flat = as_unit(unit), out.reshape(-1)
     tile = _tile_rows(product, way.lanes)
-    grid = fused.Grid(rows, columns, depth, chunks, length, tile, product.left_matrix, product.right_matrix)
-    epilogue = _epilogue(product.scales, product.promotion // depth if product.promotion else 0, depth)
-    start_values = np.empty((0, 0, 0), np.float32) if product.start is None else product.start
+    tiles, panels = -(-rows // tile), -(-columns // way.lanes)
+    grid = fused.Grid(
+        rows, columns, length, depth, chunks, tile, tiles, panels, product.left_matrix, product.right_matrix
+    )
+    epilogue = _epilogue(product, depth)
+    out[...] = 0 if product.start is None else product.start
 
     def work(first: int, last: int) -> None:
-        scratch = _scratch(way, depth, tile, step)
+        scratch = _scratch(way, depth, tile, unit)
         fused.sum_panels(
-            first, last, fused.Left(values, exponents), right, sum(references), unit, grid,
-            epilogue, start_values, scratch, right_special, out, way.lanes, way.halves,
+            first, last, fused.Left(values, exponents), right, sum(references), model, grid,
+            epilogue, scratch, right_special, flat, none, way.lanes, way.halves,
         )  # fmt: skip
 
-    items = results * -(-rows // tile) * -(-columns // way.lanes)
+    items = results * tiles * panels
     parallel(work, items, max(1, items // (16 * get_num_threads())))
-    return left_special.reshape(count, rows), right_special
+    return left_special.reshape(count, rows), right_special.reshape(-1, columns)
 
 
 def run_general(
@@ -316,13 +344,13 @@ def run_general(
     right_special: Array | None = None,
 ) -> None:
     """Sum by the general kernel: everything, or only the outputs of rows and columns marked as special."""
-    from precision._kernels import general, params
+    from precision._kernels import general
 
     left, right = as_operand(product.left), as_operand(product.right)
     chain = unit is None
-    model = as_unit(unit or FusedSum((FP32,), 1, fraction_bits=1))
-    alignment = getattr(params, unit.alignment_rounding.name) if unit else params.TOWARD_ZERO
-    epilogue = _epilogue(product.scales, 0, 1)
+    some = unit or ANY
+    model, register, alignment = as_unit(some), as_register(some), MODES[some.alignment_rounding]
+    epilogue = _epilogue(product, 1)
     results, rows, columns = product.shape
     every_row, every_column = np.arange(rows), np.arange(columns)
     for n in range(results):
@@ -340,7 +368,7 @@ def run_general(
 
             part = functools.partial(
                 general.sum_general, rows=some_rows, columns=some_columns, left=left, right=right, i=i, j=j,
-                length=product.length, unit=model, alignment=alignment, chain=chain,
+                length=product.length, unit=model, rounding=register, alignment=alignment, chain=chain,
                 promote=product.promotion or 0, epilogue=epilogue, start=start, out=target,
             )  # fmt: skip
             parallel(part, some_rows.size, max(1, 2**16 // max(1, product.length * some_columns.size)))
@@ -352,7 +380,7 @@ def fused_sum(product: Product, unit: FusedSum, out: Array) -> None:
     if way is None:
         run_general(product, unit, out)
         return
-    special = run_panels(product, way, as_unit(unit), unit.products, (left_reference, right_reference), out)
+    special = run_panels(product, way, unit, (left_reference, right_reference), out)
     if product.start is not None and not product.promotion:
         # A register that starts at NaN or Inf is the general kernel's as well.
         odd = ~np.isfinite(product.start)
@@ -363,24 +391,23 @@ def fused_sum(product: Product, unit: FusedSum, out: Array) -> None:
 
 def chain_sum(product: Product, out: Array) -> None:
     """Every output by float32 fused multiply-adds in the order of K, into ``out``."""
-    unit = as_unit(FusedSum((FP32,), 1, fraction_bits=1))
-    special = run_panels(product, CHAIN, unit, 1, (0, 0), out)
+    special = run_panels(product, CHAIN, ANY, (0, 0), out)
     run_general(product, None, out, *special)
 
 
 def trace_sum(product: Product, unit: FusedSum | None) -> tuple[Array, Array]:
     """Register and float32 total after every step of a product of one row and one column."""
-    from precision._kernels import general, params
+    from precision._kernels import general
 
-    model = as_unit(unit or FusedSum((FP32,), 1, fraction_bits=1))
-    alignment = getattr(params, unit.alignment_rounding.name) if unit else params.TOWARD_ZERO
+    some = unit or ANY
+    model, register, alignment = as_unit(some), as_register(some), MODES[some.alignment_rounding]
     step = unit.products if unit else 1
     every = product.promotion or product.length
     steps = sum(-(-min(every, product.length - k) // step) for k in range(0, product.length, every))
     registers, totals = np.empty(steps, np.float32), np.empty(steps, np.float32)
     initial = np.float32(0) if product.start is None else product.start[0, 0, 0]
     general.dot(
-        0, 0, as_operand(product.left), as_operand(product.right), 0, 0, product.length, model, alignment,
-        unit is None, product.promotion or 0, _epilogue(product.scales, 0, 1), initial, registers, totals,
+        0, 0, as_operand(product.left), as_operand(product.right), 0, 0, product.length, model, register,
+        alignment, unit is None, product.promotion or 0, _epilogue(product, 1), initial, registers, totals,
     )  # fmt: skip
     return registers, totals

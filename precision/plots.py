@@ -35,6 +35,8 @@ _TITLES = {
 
 
 def _family(accumulator: str) -> str:
+    if accumulator.startswith(("FP32_FMA", "EXACT")):
+        return "other"
     promoted, width = ".promoted(" in accumulator, ".with_width(" in accumulator
     if promoted or width:
         return "both" if promoted and width else "promoted" if promoted else "width"
@@ -142,7 +144,7 @@ def error_over_k(
     values = [value for line in (*shown.values(), *floors.values()) for _, value in line if value > 1e-9]
     low, high = (min(values) / 1.6, max(values) * 1.6) if values else (0.1, 1.0)
 
-    figure = Figure(figsize=(1.0 + 5.0 * len(panels), 4.6), layout="constrained")
+    figure = Figure(figsize=(max(7.5, 1.0 + 5.0 * len(panels)), 4.8), layout="constrained")
     figures = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     used: dict[str, int] = dict.fromkeys(_FAMILIES, 0)
     styles = {}
@@ -176,8 +178,13 @@ def error_over_k(
         _label_ends(axes, ends, low, high)
     figures[0].set_ylabel(measure.replace("_", " "))
     first = table[0]
-    operands = first.a_spec if first.a_spec == first.b_spec else f"{first.a_spec} × {first.b_spec}"
-    figure.suptitle(f"{_TITLES[reference]}\n{operands}, {first.m} × {first.n} outputs", fontsize=10)
+    same = first.a_spec == first.b_spec
+    operands = first.a_spec if same else f"a: {first.a_spec}, b: {first.b_spec}"
+    outputs = f"{first.m} × {first.n} outputs"
+    hidden = {name.split(".")[0] for name in names if _short(name, names) != name} - set(names)
+    outputs += "".join(f", accumulated by forms of {unit}" for unit in hidden)
+    wide = len(panels) > 1
+    figure.suptitle(f"{_TITLES[reference]}\n{operands}{', ' if wide else chr(10)}{outputs}", fontsize=10)
     return figure
 
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from precision._kernels._jit import jit, overload
-from precision._kernels.operands import Operand, pack_right
+from precision._kernels._jit import inline, jit, overload
+from precision._kernels.operands import Operand, pack
 from precision._kernels.params import Ends, FormatParams, ModeParams
 from precision._kernels.rounding import bits32, bits64, core64, float32_of, float64_of
 from precision._kernels.vector import (
@@ -44,9 +44,14 @@ class Unit(NamedTuple):
     products: int
     fraction_bits: int
     min_exponent: int
-    register_mask: int  #: bits of a float32 that a truncating register keeps; 0: round by the fields below
     register_min_exponent: int
-    register: FormatParams
+    register_mask: int  #: bits of a float32 that a truncating register keeps; 0: it rounds as `Register` says
+
+
+class Register(NamedTuple):
+    """A register that does more than drop a float32's last bits."""
+
+    format: FormatParams
     mode: ModeParams
     ends: Ends
 
@@ -63,22 +68,26 @@ class Grid(NamedTuple):
 
     rows: int
     columns: int
-    depth: int  #: K of a chunk
-    chunks: int
     length: int  #: K
+    depth: int  #: of a chunk of K
+    chunks: int
     tile: int  #: rows of a tile
+    tiles: int
+    panels: int
     left_matrix: Any  #: for each pair, its left and right matrix
     right_matrix: Any
 
 
 class Epilogue(NamedTuple):
-    """What happens to partial sums. Scales are float32 [matrix][group of K][row or column]."""
+    """What happens to partial sums. Scales are flat float32 [matrix][group of K][row or column]."""
 
     promote: int  #: chunks between promotions, 0: none
-    kind: int  #: 0: plain addition, 1: fma(partial, fl(sa*sb), total), 2: fma(fl(partial*sa), sb, total)
+    partial_first: bool  #: fma(fl(partial*sa), sb, total), else fma(partial, fl(sa*sb), total)
     left_scale: Any
+    left_groups: int  #: groups of a matrix
     left_group: int  #: chunks of a group
     right_scale: Any
+    right_groups: int
     right_group: int
 
 
@@ -119,6 +128,7 @@ class Wide(NamedTuple):
     totals: Any
     largest: Any
     sums: Any
+    register: Register
 
 
 class Chain(NamedTuple):
@@ -130,68 +140,55 @@ class Chain(NamedTuple):
     totals: Any
 
 
-@jit
-def _start(
-    start: Any, pair: int, r0: int, rows: int, c0: int, lanes: int, promote: int, scratch: Any
+@inline
+def _begin(
+    out: Any, grid: Grid, pair: int, r0: int, rows: int, c0: int, lanes: int, promote: int, scratch: Any
 ) -> None:
-    """Registers and totals at zero, or one of them at ``start`` [pair][row][column] if that is not empty."""
-    registers, totals = scratch.registers, scratch.totals
-    registers[: rows * lanes] = 0
-    totals[: rows * lanes] = 0
-    if start.size:
-        wide = min(lanes, start.shape[2] - c0)
-        for i in range(rows):
-            for j in range(wide):
-                if promote:
-                    totals[i * lanes + j] = start[pair, r0 + i, c0 + j]
-                else:
-                    registers[i * lanes + j] = start[pair, r0 + i, c0 + j]
+    """Read what the totals, or without promotion the registers, start at from ``out`` [pair][row][column]."""
+    state, other = (scratch.totals, scratch.registers) if promote else (scratch.registers, scratch.totals)
+    wide = min(lanes, grid.columns - c0)
+    for i in range(rows):
+        place = (pair * grid.rows + r0 + i) * grid.columns + c0
+        for j in range(lanes):
+            state[i * lanes + j] = out[place + j] if j < wide else F32(0)
+            other[i * lanes + j] = 0
 
 
-@jit
+@inline
+def _end(
+    out: Any, grid: Grid, pair: int, r0: int, rows: int, c0: int, lanes: int, promote: int, scratch: Any
+) -> None:
+    """Write them there."""
+    state = scratch.totals if promote else scratch.registers
+    for i in range(rows):
+        place = (pair * grid.rows + r0 + i) * grid.columns + c0
+        for j in range(min(lanes, grid.columns - c0)):
+            out[place + j] = state[i * lanes + j]
+
+
+@inline
 def _promote(
-    epilogue: Epilogue,
-    grid: Grid,
-    pair: int,
-    chunk: int,
-    r0: int,
-    rows: int,
-    c0: int,
-    lanes: int,
-    scratch: Any,
-) -> None:
+    epilogue: Epilogue, grid: Grid, pair: int, chunk: int,
+    r0: int, rows: int, c0: int, lanes: int, scratch: Any,
+) -> None:  # fmt: skip
     """Add the registers to the totals, scaled, and clear them."""
     registers, totals = scratch.registers, scratch.totals
-    if epilogue.kind == 0:
-        for n in range(rows * lanes):
-            totals[n] = F32(totals[n] + registers[n])
-    else:
-        left_matrix, right_matrix = grid.left_matrix[pair], grid.right_matrix[pair]
-        left_group, right_group = chunk // epilogue.left_group, chunk // epilogue.right_group
-        wide = min(lanes, grid.columns - c0)
-        for i in range(rows):
-            sa = epilogue.left_scale[left_matrix, left_group, r0 + i]
-            for j in range(wide):
-                sb = epilogue.right_scale[right_matrix, right_group, c0 + j]
-                partial, total = registers[i * lanes + j], totals[i * lanes + j]
-                if epilogue.kind == 1:
-                    total = fused_multiply_add(partial, F32(sa * sb), total)
-                else:
-                    total = fused_multiply_add(F32(partial * sa), sb, total)
-                totals[i * lanes + j] = total
-    registers[: rows * lanes] = 0
-
-
-@jit
-def _finish(out: Any, pair: int, r0: int, rows: int, c0: int, lanes: int, promote: int, scratch: Any) -> None:
-    registers, totals = scratch.registers, scratch.totals
-    wide = min(lanes, out.shape[2] - c0)
+    left_group, right_group = chunk // epilogue.left_group, chunk // epilogue.right_group
+    left_place = (grid.left_matrix[pair] * epilogue.left_groups + left_group) * grid.rows + r0
+    right_place = (grid.right_matrix[pair] * epilogue.right_groups + right_group) * grid.columns + c0
+    one = F32(1)
     for i in range(rows):
-        for j in range(wide):
-            out[pair, r0 + i, c0 + j] = totals[i * lanes + j] if promote else registers[i * lanes + j]
+        sa = epilogue.left_scale[left_place + i]
+        # fl(partial*sa)*sb + total, or partial*fl(sa*sb) + total: each with a factor of one.
+        before, after = (sa, one) if epilogue.partial_first else (one, sa)
+        for j in range(min(lanes, grid.columns - c0)):
+            factor = F32(after * epilogue.right_scale[right_place + j])
+            partial = F32(registers[i * lanes + j] * before)
+            totals[i * lanes + j] = fused_multiply_add(partial, factor, totals[i * lanes + j])
+            registers[i * lanes + j] = 0
 
 
-@jit
+@inline
 def _largest(product: Any, none: Any, reference: Any, register: Any, unit: Unit, floor: Any) -> Any:
     """The exponent at which a lane's terms align: products', unless all are zero, and the register's."""
     exponent = I32(I32(product) + I32(reference)) if I32(product) > I32(none) else I32(floor)
@@ -269,8 +266,8 @@ def _advance_integer(
                 scale[j] = factor
                 unscale[j] = float32_of(U32(U32(exponent + down) << U32(23)))
                 whole[j] = I32(F32(register * factor))
-            for n in range(part, unit.products, part):
-                whole[n // part * NARROW_LANES : (n // part + 1) * NARROW_LANES] = 0
+            for n in range(NARROW_LANES, -(-unit.products // part) * NARROW_LANES):
+                whole[n] = I32(0)
             for n in range(0, unit.products, part):
                 add_scaled_products(
                     min(part, unit.products - n),
@@ -317,6 +314,7 @@ def _advance_wide(
     keep_apart()
     set_rounding(I32(0))
     sums, registers, largest = scratch.sums, scratch.registers, scratch.largest
+    rounding = scratch.register
     floor = unit.min_exponent
     power = I64(1023 + 52 - unit.fraction_bits)
     mask = U32(unit.register_mask)
@@ -342,9 +340,11 @@ def _advance_wide(
             else:
                 for j in range(lanes):
                     total = sums[j] - sums[WIDE_LANES + j]
-                    sign, magnitude, kept, binade, code = _rounded64(bits64(total), unit.register, unit.mode)
+                    sign, magnitude, kept, binade, code = _rounded64(
+                        bits64(total), rounding.format, rounding.mode
+                    )
                     result = float64_of(
-                        _value64(sign, magnitude, kept, binade, code, unit.register, unit.ends)
+                        _value64(sign, magnitude, kept, binade, code, rounding.format, rounding.ends)
                     )
                     registers[i * lanes + j] = F32(result) if result != 0.0 else F32(0)
     set_rounding(I32(1))
@@ -370,45 +370,38 @@ def _advance(
 
 @overload(_advance)
 def _advance_by_type(
-    left: Any, base: Any, rows: Any, depth: Any, count: Any,
-    reference: Any, unit: Any, lanes: Any, scratch: Any,
+    left: Left, base: int, rows: int, depth: int, count: int,
+    reference: int, unit: Unit, lanes: int, scratch: Any,
 ) -> Any:  # fmt: skip
-    way = {
+    ways: dict[type, Any] = {
         Narrow: _advance_narrow,
         Integer: _advance_integer,
         Wide: _advance_wide,
         Chain: _advance_chain,
-    }[scratch.instance_class]
-
-    def advance(
-        left: Any, base: Any, rows: Any, depth: Any, count: Any,
-        reference: Any, unit: Any, lanes: Any, scratch: Any,
-    ) -> None:  # fmt: skip
-        way(left, base, rows, depth, count, reference, unit, lanes, scratch)
-
-    return advance
+    }
+    return ways[scratch.instance_class].py_func
 
 
 @jit
 def sum_panels(
     first: int, last: int, left: Left, right: Operand, reference: int, unit: Unit, grid: Grid,
-    epilogue: Epilogue, start: Any, scratch: Any, special: Any, out: Any, lanes: int, halves: int,
+    epilogue: Epilogue, scratch: Any, special: Any, out: Any, none: int, lanes: int, halves: int,
 ) -> None:  # fmt: skip
-    """Items ``first`` to ``last`` in the way of the scratch's type."""
-    tiles, panels = -(-grid.rows // grid.tile), -(-grid.columns // lanes)
+    """Items ``first`` to ``last`` in the way of the scratch's type; ``out`` holds what the sums start at."""
     for item in range(first, last):
-        r0, c0 = item % tiles * grid.tile, item // tiles % panels * lanes
-        pair = item // (tiles * panels)
+        r0, c0 = item % grid.tiles * grid.tile, item // grid.tiles % grid.panels * lanes
+        pair = item // (grid.tiles * grid.panels)
         rows = min(grid.tile, grid.rows - r0)
-        _start(start, pair, r0, rows, c0, lanes, epilogue.promote, scratch)
+        _begin(out, grid, pair, r0, rows, c0, lanes, epilogue.promote, scratch)
         for chunk in range(grid.chunks):
-            pack_right(
-                right, grid.right_matrix[pair], chunk, grid.depth, c0, lanes, halves,
-                scratch.values, scratch.exponents, special,
+            k0 = chunk * grid.depth
+            pack(
+                right, grid.right_matrix[pair], k0, grid.depth, none, c0, lanes, halves,
+                scratch.values, scratch.exponents, 0, special,
             )  # fmt: skip
             base = ((grid.left_matrix[pair] * grid.chunks + chunk) * grid.rows + r0) * grid.depth
-            count = min(grid.depth, grid.length - chunk * grid.depth)
+            count = min(grid.depth, grid.length - k0)
             _advance(left, base, rows, grid.depth, count, reference, unit, lanes, scratch)
             if epilogue.promote and ((chunk + 1) % epilogue.promote == 0 or chunk + 1 == grid.chunks):
                 _promote(epilogue, grid, pair, chunk, r0, rows, c0, lanes, scratch)
-        _finish(out, pair, r0, rows, c0, lanes, epilogue.promote, scratch)
+        _end(out, grid, pair, r0, rows, c0, lanes, epilogue.promote, scratch)
