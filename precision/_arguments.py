@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +20,7 @@ Operand = npt.ArrayLike | QuantizedTensor
 _WHOLE = 2**40
 
 
-@dataclass(frozen=True)
-class Scales:
+class Scales(NamedTuple):
     """An operand's scales as matrices (count, rows or columns, groups of K), and how they lie.
 
     ``kind`` is "none", "tensor" (one number), "vector" (one for each row or column), "group" (changing
@@ -42,8 +40,7 @@ class Scales:
         return np.ascontiguousarray(groups.swapaxes(1, 2))
 
 
-@dataclass(frozen=True)
-class Checked:
+class Checked(NamedTuple):
     """One operand: codes of shape (..., rows, columns), their format, and scales if it has any."""
 
     name: str
@@ -172,8 +169,7 @@ def _repeat_batch(scale: Array, block: list[Any], batch: tuple[int, ...]) -> Arr
     return scale
 
 
-@dataclass(frozen=True)
-class Epilogue:
+class Epilogue(NamedTuple):
     """What becomes of scales: group scales enter at promotion, the rest multiplies the sums in order."""
 
     groups: GroupScales | None
@@ -227,6 +223,8 @@ def plan_scales(left: Scales, right: Scales, accumulator: Accumulator, shapes: S
     column = sb[shapes.right_matrix, 0][:, None, :]
     if kinds == ["vector", "vector"]:
         return Epilogue(None, (column, row, *last))
+    if kinds == ["tensor", "tensor"]:
+        row, column = row[:, :1], column[:, :, :1]
     return Epilogue(None, (row * column, *last))
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +16,7 @@ from precision.formats import IntFormat
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Factors:
+class Factors(NamedTuple):
     """An operand's scales, float64 [matrix][group of K][row or column], and K under one."""
 
     values: Array

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +22,7 @@ ANY = FusedSum((FP32,), 1, fraction_bits=1)
 CANONICAL_NAN = np.uint32(0x7FFFFFFF).view(np.float32)
 
 
-@dataclass(frozen=True)
-class Stack:
+class Stack(NamedTuple):
     """Matrices of codes (unsigned integers, or float32 as uint32), of shape (count, rows, columns)."""
 
     codes: Array
@@ -42,8 +40,7 @@ class Stack:
         return codes, transposed
 
 
-@dataclass(frozen=True)
-class GroupScales:
+class GroupScales(NamedTuple):
     """Scales that enter at promotion, float32 [matrix][group of K][row or column], and K under one."""
 
     left: Array
@@ -53,8 +50,7 @@ class GroupScales:
     partial_first: bool  #: fma(fl(partial*sa), sb, total) instead of fma(partial, fl(sa*sb), total)
 
 
-@dataclass(frozen=True)
-class Product:
+class Product(NamedTuple):
     """A checked product: stacks of matrices, and for each result the left and right matrix it is of."""
 
     left: Stack
@@ -165,8 +161,7 @@ def exponents(stack: Stack) -> tuple[int, int]:
     return (int(lowest), int(highest)) if lowest <= highest else (0, 0)
 
 
-@dataclass(frozen=True)
-class Way:
+class Way(NamedTuple):
     """A kernel over panels: its scratch's class, the K that suits a chunk, lanes, halves and types."""
 
     name: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import enum
 from collections.abc import Mapping
 
@@ -61,6 +60,8 @@ def evaluate(text: str, names: Mapping[str, object], what: str) -> object:
         try:
             return parse_format(name)
         except ValueError:
+            import difflib
+
             near = difflib.get_close_matches(name.upper(), [key.upper() for key in names], n=3, cutoff=0.5)
             hint = f"; near names: {', '.join(near)}" if near else f"; known: {', '.join(names)}"
             raise fail(f"unknown name {name!r}{hint}") from None

@@ -1,0 +1,141 @@
+"""Accumulators as records: what they print, what they refuse, and their named forms."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import precision as pr
+from precision import accumulators
+from precision.formats import parse_format
+
+FORMS = [
+    *accumulators.NAMED.values(),
+    pr.HOPPER_FP8.promoted(128),
+    pr.HOPPER_FP8.with_width(10),
+    pr.HOPPER_FP8.with_width(25).promoted(64),
+    pr.HOPPER_FP8_ACC16.with_width(20),
+    pr.FP32_FMA.promoted(1),
+    pr.FusedSum((pr.FP16,), 8, fraction_bits=24, min_exponent=-132),
+    pr.FusedSum((pr.E4M3, parse_format("e5m6")), 4, fraction_bits=9, promotion=48),
+    pr.FusedSum(
+        (pr.FloatFormat(4, 3, bias=9, specials=pr.Specials.FNUZ),),
+        1,
+        fraction_bits=30,
+        register=parse_format("e6m9"),
+        alignment_rounding=pr.Rounding.TO_ODD,
+        register_rounding=pr.Rounding.TIES_TO_AWAY,
+    ),
+]
+
+
+@pytest.mark.parametrize("accumulator", FORMS, ids=str)
+def test_text_reads_back(accumulator):
+    assert pr.parse_accumulator(str(accumulator)) == accumulator
+
+
+@given(
+    bits=st.integers(1, 30),
+    products=st.integers(1, 64),
+    every=st.none() | st.integers(1, 9),
+    mode=st.sampled_from(list(pr.Rounding)),
+)
+def test_any_text_reads_back(bits, products, every, mode):
+    unit = pr.FusedSum(
+        (pr.E4M3,),
+        products,
+        fraction_bits=bits,
+        register_rounding=mode,
+        promotion=None if every is None else every * products,
+    )
+    assert pr.parse_accumulator(str(unit)) == unit
+
+
+def test_named_forms_print_short():
+    assert str(pr.HOPPER_FP8) == "HOPPER_FP8"
+    assert str(pr.HOPPER_FP8.with_width(13)) == "HOPPER_FP8"
+    assert str(pr.HOPPER_FP8.promoted(128).with_width(10)) == "HOPPER_FP8.with_width(10).promoted(128)"
+    assert pr.parse_accumulator("hopper_fp8.promoted(64)") == pr.HOPPER_FP8.promoted(64)
+
+
+def test_with_width_moves_the_register_too():
+    assert pr.HOPPER_FP8.with_width(10).register == pr.FloatFormat(8, 10)
+    assert pr.HOPPER_FP8.with_width(30).register == pr.FP32
+    assert pr.HOPPER_BF16.with_width(25) == pr.HOPPER_BF16
+    assert pr.HOPPER_FP16_ACC16.with_width(10).register == pr.FP16
+    assert pr.HOPPER_FP8.promoted(None) == pr.HOPPER_FP8
+
+
+def test_named_units_are_what_was_measured():
+    """FACTS 0.1: products, fraction bits, register and rounding; the floor of FP16 registers is an H200's."""
+    rows = {
+        "HOPPER_FP8": (32, 13, pr.E8M13, pr.Rounding.TOWARD_ZERO, -133),
+        "HOPPER_FP8_ACC16": (32, 13, pr.FP16, pr.Rounding.TIES_TO_EVEN, -21),
+        "HOPPER_FP16": (16, 25, pr.FP32, pr.Rounding.TOWARD_ZERO, -133),
+        "HOPPER_BF16": (16, 25, pr.FP32, pr.Rounding.TOWARD_ZERO, -133),
+        "HOPPER_FP16_ACC16": (16, 25, pr.FP16, pr.Rounding.TIES_TO_EVEN, -21),
+        "HOPPER_TF32": (8, 25, pr.FP32, pr.Rounding.TOWARD_ZERO, -133),
+    }
+    for name, (products, bits, register, rounding, floor) in rows.items():
+        unit = getattr(pr, name)
+        assert (unit.products, unit.fraction_bits, unit.register) == (products, bits, register)
+        assert (unit.register_rounding, unit.min_exponent) == (rounding, floor)
+        assert unit.alignment_rounding is pr.Rounding.TOWARD_ZERO and unit.promotion is None
+
+
+def unit(**changes):
+    return dataclasses.replace(pr.HOPPER_FP8, **changes)
+
+
+BAD = {
+    "no operands": (lambda: unit(operands=()), TypeError, "operands must be a tuple"),
+    "list of operands": (lambda: unit(operands=[pr.E4M3]), TypeError, "operands must be a tuple"),
+    "integer operands": (
+        lambda: unit(operands=(pr.IntFormat(8),)),
+        TypeError,
+        "operands must be FloatFormats",
+    ),
+    "wide operands": (lambda: unit(operands=(pr.FP64,)), ValueError, "float32 values, got fp64"),
+    "products": (lambda: unit(products=0), ValueError, "products must be from 1 to 1024, got 0"),
+    "products' type": (lambda: unit(products=4.0), TypeError, "products must be an int, got 4.0"),
+    "too wide": (lambda: unit(fraction_bits=31), ValueError, "fraction_bits must be from 1 to 30, got 31"),
+    "no width": (lambda: pr.HOPPER_FP8.with_width(0), ValueError, "bits must be from 1 to 30, got 0"),
+    "register's type": (lambda: unit(register="fp32"), TypeError, "register must be a FloatFormat"),
+    "register without Inf": (lambda: unit(register=pr.E4M3), ValueError, "with Inf and NaN, got e4m3"),
+    "deep register": (
+        lambda: unit(register=pr.FloatFormat(5, 2, bias=140)),
+        ValueError,
+        "exponents of -126 and above",
+    ),
+    "rounding": (lambda: unit(register_rounding="rz"), TypeError, "register_rounding must be a Rounding"),
+    "stochastic": (lambda: unit(alignment_rounding=pr.Stochastic()), TypeError, "alignment_rounding must be"),
+    "floor": (lambda: unit(min_exponent=1), ValueError, "min_exponent must be from -300 to 0, got 1"),
+    "promotion": (
+        lambda: pr.HOPPER_FP8.promoted(48),
+        ValueError,
+        "multiple of the unit's 32 products, got 48",
+    ),
+    "promotion 0": (lambda: pr.FP32_FMA.promoted(0), ValueError, "promotion must be from 1"),
+    "unknown name": (lambda: pr.parse_accumulator("HOPER_FP8"), ValueError, "near names: HOPPER_FP8"),
+    "unknown form": (
+        lambda: pr.parse_accumulator("HOPPER_FP8.wider(3)"),
+        ValueError,
+        "known: promoted, with_width",
+    ),
+    "a format": (lambda: pr.parse_accumulator("e4m3"), ValueError, "not an accumulator"),
+    "no expression": (lambda: pr.parse_accumulator("HOPPER_FP8..x"), ValueError, "cannot be read"),
+    "python": (lambda: pr.parse_accumulator("__import__('os')"), ValueError, "unknown name"),
+    "bad argument": (
+        lambda: pr.parse_accumulator("HOPPER_FP8.promoted(5)"),
+        ValueError,
+        "32 products, got 5",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_parameters_are_answered(case):
+    call, error, message = BAD[case]
+    with pytest.raises(error, match=message):
+        call()
