@@ -107,6 +107,23 @@ def as_operand(stack: Stack, reference: int = 0) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
+def _tables(fmt: Format, reference: int, kind: np.dtype[Any]) -> Any:
+    """What `pack` looks up for each code of a format, as exponents relative to ``reference``."""
+    from precision._kernels.operands import Tables
+
+    if fmt.bits > 16:
+        return Tables(np.empty(0, np.float32), np.empty(0, kind))
+    table = values(Stack(np.arange(1 << fmt.bits, dtype=fmt.code_dtype)[None, None], fmt)).reshape(-1).copy()
+    special = ~np.isfinite(table)
+    table[special] = 0
+    exponents = np.maximum(np.frexp(table)[1] - 1, _min_exponent(fmt)) - reference
+    limits = np.iinfo(kind)
+    exponents[table == 0] = limits.min
+    exponents[special] = limits.max
+    return Tables(table, np.clip(exponents, limits.min, limits.max).astype(kind))
+
+
+@functools.lru_cache(maxsize=64)
 def as_unit(unit: FusedSum) -> Any:
     from precision._kernels.fused import Unit
 
@@ -299,6 +316,10 @@ def run_panels(
     left = as_operand(product.left, references[0])
     left = left._replace(rows=length, columns=rows, transposed=1 - left.transposed)
     right = as_operand(product.right, references[1])
+    left_tables, right_tables = (
+        _tables(stack.fmt, reference, np.dtype(way.exponent))
+        for stack, reference in zip((product.left, product.right), references, strict=True)
+    )
     count = len(product.left.codes)
     values = _aligned(count * chunks * rows * depth, np.float32)
     exponents = _aligned(values.size, way.exponent)
@@ -306,7 +327,7 @@ def run_panels(
     left_special = np.zeros(count * rows, np.bool_)
     right_special = np.zeros(len(product.right.codes) * columns, np.bool_)
     parallel(
-        lambda i, j: pack_left(left, i, j, chunks, depth, none, values, exponents, left_special),
+        lambda i, j: pack_left(left, left_tables, i, j, chunks, depth, none, values, exponents, left_special),
         count * rows,
         max(1, 2**17 // max(1, length)),
     )
@@ -322,7 +343,7 @@ def run_panels(
     def work(first: int, last: int) -> None:
         scratch = _scratch(way, depth, tile, unit)
         fused.sum_panels(
-            first, last, fused.Left(values, exponents), right, sum(references), model, grid,
+            first, last, fused.Left(values, exponents), right, right_tables, sum(references), model, grid,
             epilogue, scratch, right_special, flat, none, way.lanes, way.halves,
         )  # fmt: skip
 

@@ -1,5 +1,7 @@
 """`matmul` and `trace` against integer sums: random units, operands, starts and scales; shapes and errors."""
 
+import tracemalloc
+
 import ml_dtypes
 import numpy as np
 import oracle
@@ -416,3 +418,21 @@ def test_trace_is_every_prefix(accumulator, start):
         assert steps.register[-1] == pr.matmul(
             a, b, accumulator=accumulator, c=None if start is None else np.float32(start)
         )
+
+
+@pytest.mark.parametrize("rows", [1024, 64])
+@pytest.mark.parametrize("name", ["e4m3", "bf16"])
+def test_memory_beside_the_output_is_a_few_times_the_codes(rows, name):
+    """Traced allocations; a thread's scratch (some 600 KiB) does not grow with the matrices."""
+    fmt = OPERANDS[name]
+    rng = np.random.default_rng(12)
+    a, b = (random_codes(rng, fmt, shape, "normal") for shape in ((rows, 2048), (2048, 1024)))
+    unit = pr.HOPPER_FP8 if name == "e4m3" else pr.HOPPER_BF16
+    pr.matmul(a, b, accumulator=unit)  # compiles, and makes what is kept
+    tracemalloc.start()
+    try:
+        result = pr.matmul(a, b, accumulator=unit)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak - result.nbytes <= 6 * (a.nbytes + b.nbytes)

@@ -152,7 +152,9 @@ def test_bad_numbers_of_threads(n, error):
 
 def test_cached_code_belongs_to_the_whole_room():
     """Numba stamps a cache entry with one file; ours is stamped with all kernels, which inline each other."""
-    assert fused.sum_panels._cache._cache_file._source_stamp == _jit._STAMP == _jit._room_stamp()
+    file = fused.sum_panels._cache._cache_file
+    assert file._source_stamp == _jit._STAMP == _jit._room_stamp()
+    assert str(_jit._STAMP[1]) in file._index_name  # and lies in files of its own
 
 
 def test_no_writable_cache_warns_once_and_compiles(tmp_path):

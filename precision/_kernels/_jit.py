@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 import numba.extending
+from numba.core.caching import IndexDataCacheFile
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,7 +52,10 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
             )
         compiled = numba.njit(**options)(function)
         return cast(Callable[P, R], compiled)
-    compiled._cache._cache_file._source_stamp = _STAMP
+    # Entries of another state of the room lie in other files: they may name types that are gone.
+    cache = compiled._cache
+    name = f"{cache._impl.filename_base}-{_STAMP[0]:.6f}-{_STAMP[1]}"
+    cache._cache_file = IndexDataCacheFile(cache._cache_path, name, _STAMP)  # type: ignore[no-untyped-call]
     return cast(Callable[P, R], compiled)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from precision._kernels._jit import jit
-from precision._kernels.params import Ends, FormatParams, ModeParams, NearestParams, StochasticParams
+from precision._kernels.params import Ends, FormatParams, ModeParams, ShortParams, StochasticParams
 from precision._kernels.rounding import (
     U32,
     bits32,
@@ -16,6 +16,8 @@ from precision._kernels.rounding import (
     decode_value,
     float32_of,
     left,
+    lifted32,
+    nearest_code32,
     philox,
     right,
 )
@@ -103,35 +105,55 @@ def round_random64(
         out[i] = _value64(sign, magnitude, kept, binade, code, fmt, ends)
 
 
-@jit
-def encode_nearest32(x: Any, out: Any, near: NearestParams, cap: int, nan: int, places: int) -> None:
-    """`encode32`, ties to even, the short way for formats whose codes differ in the sign bit alone.
+# ---- the short ways of float32, for formats whose codes and values differ in the sign bit alone -----------
+# ``over`` and ``nan`` are codes or float32 bits, without sign.
 
-    The addition of a power of two, whose last place is the quantum of the number's binade, rounds to the
-    nearest and leaves the significand as an integer in the low bits. ``cap`` (float32 bits) stands for every
-    larger magnitude, ``nan`` is a magnitude code, and the sign moves down by ``places``.
-    """
-    shift, lowest = U32(near.shift), U32(near.threshold)
-    up = left(shift, U32(23))
-    offset = U32(right(lowest, shift) + up)
+
+@jit
+def encode_short32(
+    x: Any, out: Any, short: ShortParams, mode: ModeParams, over: int, nan: int, places: int
+) -> None:
+    """`encode32`; the sign moves down by ``places``."""
+    shift, offset = U32(short.shift), U32(short.offset)
+    lowest = right(U32(short.threshold), shift)
     top = right(U32(0x80000000), U32(places))
     for i in range(x.size):
         magnitude = U32(x[i] & U32(0x7FFFFFFF))
-        capped = magnitude if magnitude < U32(cap) else U32(cap)
-        binade = U32((capped if capped > lowest else lowest) & U32(0x7F800000))
-        total = bits32(np.float32(float32_of(capped) + float32_of(U32(binade + up))))
-        code = U32(U32(total - binade) + U32(right(binade, shift) - offset))
+        small, word = lifted32(magnitude, U32(U32(0) - right(x[i], U32(31))), short, mode)
+        code = U32(right(word, shift) - (lowest if small else offset))
+        code = U32(over) if code > U32(short.max_code) else code
         code = U32(nan) if magnitude > U32(0x7F800000) else code
         out[i] = U32(code | U32(right(x[i], U32(places)) & top))
 
 
 @jit
-def round_nearest32(x: Any, out: Any, near: NearestParams, over: int, nan: int) -> None:
-    """`round32`, ties to even, the short way: integers for normal values, an addition for subnormal ones.
+def round_short32(x: Any, out: Any, short: ShortParams, mode: ModeParams, over: int, nan: int) -> None:
+    """`round32`."""
+    lowest = float32_of(U32(short.threshold))
+    for i in range(x.size):
+        magnitude = U32(x[i] & U32(0x7FFFFFFF))
+        small, word = lifted32(magnitude, U32(U32(0) - right(x[i], U32(31))), short, mode)
+        result = bits32(np.float32(float32_of(word) - lowest)) if small else word
+        result = U32(over) if result > U32(short.maximum) else result
+        result = U32(nan) if magnitude > U32(0x7F800000) else result
+        out[i] = U32(result | U32(x[i] & U32(0x80000000)))
 
-    ``over`` and ``nan`` are float32 bits without sign.
-    """
-    shift, magic = U32(near.shift), float32_of(U32(near.magic))
+
+@jit
+def encode_nearest32(x: Any, out: Any, short: ShortParams, cap: int, nan: int, places: int) -> None:
+    """`encode_short32`, ties to even. ``cap`` (float32 bits) stands for every larger magnitude."""
+    top = right(U32(0x80000000), U32(places))
+    for i in range(x.size):
+        magnitude = U32(x[i] & U32(0x7FFFFFFF))
+        code = nearest_code32(magnitude if magnitude < U32(cap) else U32(cap), short)
+        code = U32(nan) if magnitude > U32(0x7F800000) else code
+        out[i] = U32(code | U32(right(x[i], U32(places)) & top))
+
+
+@jit
+def round_nearest32(x: Any, out: Any, short: ShortParams, over: int, nan: int) -> None:
+    """`round_short32`, ties to even: integers for normal values, an addition for subnormal ones."""
+    shift, magic = U32(short.shift), float32_of(U32(short.magic))
     below = U32(left(U32(1), shift) - U32(1))
     half = right(below, U32(1))
     tie = U32(below & U32(1))
@@ -140,8 +162,8 @@ def round_nearest32(x: Any, out: Any, near: NearestParams, over: int, nan: int) 
         odd = U32(right(magnitude, shift) & tie)
         normal = U32(U32(U32(magnitude + half) + odd) & U32(~below))
         small = bits32(np.float32(np.float32(float32_of(magnitude) + magic) - magic))
-        result = normal if magnitude >= U32(near.threshold) else small
-        result = U32(over) if result > U32(near.max_positive) else result
+        result = normal if magnitude >= U32(short.threshold) else small
+        result = U32(over) if result > U32(short.maximum) else result
         result = U32(nan) if magnitude > U32(0x7F800000) else result
         out[i] = U32(result | U32(x[i] & U32(0x80000000)))
 

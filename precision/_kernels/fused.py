@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._kernels._jit import inline, jit, overload
-from precision._kernels.operands import Operand, pack
+from precision._kernels.operands import Operand, Tables, pack
 from precision._kernels.params import Ends, FormatParams, ModeParams
 from precision._kernels.rounding import bits32, bits64, core64, float32_of, float64_of
 from precision._kernels.vector import (
@@ -211,12 +211,12 @@ def _advance_narrow(
 
     A lane's sum is (2**23 + n) * quantum with n below 2**23: quantum is its last place. The floor is
     harmless: it lies below every product's exponent, so a register under it is a multiple of
-    its quantum and is not cut.
+    its quantum and is not cut. Exponents that mean a zero lie below it as well.
     """
     keep_apart()
     set_rounding(I32(0))
     sums, registers, largest = scratch.sums, scratch.registers, scratch.largest
-    floor = max(unit.min_exponent, -60)
+    floor = I32(max(unit.min_exponent, -60))
     power = I32(127 + 23 - unit.fraction_bits)
     mask = U32(unit.register_mask)
     zero = F32(0)
@@ -225,11 +225,15 @@ def _advance_narrow(
             a0 = base + i * depth + k
             largest_exponents(unit.products, left.exponents, a0, scratch.exponents, k * NARROW_LANES, largest)
             for j in range(NARROW_LANES):
+                # No product's exponent, and a zero register's, lie below the floor by themselves.
                 register = registers[i * NARROW_LANES + j]
-                exponent = _largest(largest[j], -128, reference, register, unit, floor)
+                field = I32(I32(U32(bits32(register) >> U32(23)) & U32(255)) - I32(127))
+                exponent = I32(I32(largest[j]) + I32(reference))
+                exponent = exponent if exponent > field else field
+                exponent = exponent if exponent > floor else floor
                 first = float32_of(U32(U32(exponent + power) << U32(23)))
                 sums[j] = F32(first + (register if register > zero else zero))
-                sums[NARROW_LANES + j] = F32(first + (F32(-register) if register < zero else zero))
+                sums[NARROW_LANES + j] = F32(first - (register if register < zero else zero))
             add_cut_products(unit.products, left.values, a0, scratch.values, 2 * k * NARROW_LANES, sums)
             for j in range(NARROW_LANES):
                 total = F32(sums[j] - sums[NARROW_LANES + j])
@@ -251,7 +255,7 @@ def _advance_integer(
     set_rounding(I32(0))
     registers, largest, whole = scratch.registers, scratch.largest, scratch.whole
     scale, unscale = scratch.scale, scratch.unscale
-    floor = max(unit.min_exponent, -101)
+    floor = I32(max(unit.min_exponent, -101))
     mask = U32(unit.register_mask)
     part = min(unit.products, 1 << max(0, 28 - unit.fraction_bits))
     up, down = I32(127 + unit.fraction_bits), I32(127 - unit.fraction_bits)
@@ -261,7 +265,10 @@ def _advance_integer(
             largest_exponents(unit.products, left.exponents, a0, scratch.exponents, k * NARROW_LANES, largest)
             for j in range(NARROW_LANES):
                 register = registers[i * NARROW_LANES + j]
-                exponent = _largest(largest[j], -128, reference, register, unit, floor)
+                field = I32(I32(U32(bits32(register) >> U32(23)) & U32(255)) - I32(127))
+                exponent = I32(I32(largest[j]) + I32(reference)) if largest[j] > -128 else floor
+                exponent = exponent if exponent > field else field
+                exponent = exponent if exponent > floor else floor
                 factor = float32_of(U32(U32(up - exponent) << U32(23)))
                 scale[j] = factor
                 unscale[j] = float32_of(U32(U32(exponent + down) << U32(23)))
@@ -327,7 +334,7 @@ def _advance_wide(
                 exponent = _largest(largest[j], -32768, reference, registers[i * lanes + j], unit, floor)
                 first = float64_of(U64(U64(I64(exponent) + power) << U64(52)))
                 sums[j] = first + (register if register > 0.0 else 0.0)
-                sums[WIDE_LANES + j] = first + (-register if register < 0.0 else 0.0)
+                sums[WIDE_LANES + j] = first - (register if register < 0.0 else 0.0)
             add_cut_products(unit.products, left.values, a0, scratch.values, 2 * k * WIDE_LANES, sums)
             if mask:
                 for j in range(lanes):
@@ -384,8 +391,8 @@ def _advance_by_type(
 
 @jit
 def sum_panels(
-    first: int, last: int, left: Left, right: Operand, reference: int, unit: Unit, grid: Grid,
-    epilogue: Epilogue, scratch: Any, special: Any, out: Any, none: int, lanes: int, halves: int,
+    first: int, last: int, left: Left, right: Operand, tables: Tables, reference: int, unit: Unit,
+    grid: Grid, epilogue: Epilogue, scratch: Any, special: Any, out: Any, none: int, lanes: int, halves: int,
 ) -> None:  # fmt: skip
     """Items ``first`` to ``last`` in the way of the scratch's type; ``out`` holds what the sums start at."""
     for item in range(first, last):
@@ -396,7 +403,7 @@ def sum_panels(
         for chunk in range(grid.chunks):
             k0 = chunk * grid.depth
             pack(
-                right, grid.right_matrix[pair], k0, grid.depth, none, c0, lanes, halves,
+                right, tables, grid.right_matrix[pair], k0, grid.depth, none, c0, lanes, halves,
                 scratch.values, scratch.exponents, 0, special,
             )  # fmt: skip
             base = ((grid.left_matrix[pair] * grid.chunks + chunk) * grid.rows + r0) * grid.depth

@@ -31,6 +31,16 @@ class Operand(NamedTuple):
     reference: int  #: exponents are kept relative to this one
 
 
+class Tables(NamedTuple):
+    """For each code its value, and its exponent less the operand's reference; both empty for 32-bit codes.
+
+    NaN and Inf have the value 0 and the exponent `SPECIAL` of the type.
+    """
+
+    values: Any
+    exponents: Any
+
+
 @inline
 def read(operand: Operand, place: Any) -> Any:
     """The element at a place in memory: its float32 value, its exponent, and whether it is NaN or Inf.
@@ -64,8 +74,8 @@ def exponent_range(operand: Operand, start: int, stop: int) -> Any:
 
 @inline
 def pack(
-    operand: Operand, matrix: int, start: int, depth: int, none: int, first: int, lanes: int, halves: int,
-    values: Any, exponents: Any, base: int, special: Any,
+    operand: Operand, tables: Tables, matrix: int, start: int, depth: int, none: int, first: int, lanes: int,
+    halves: int, values: Any, exponents: Any, base: int, special: Any,
 ) -> None:  # fmt: skip
     """K from ``start`` of the columns from ``first``: [k][half][lane], halves as `add_cut_products` has them.
 
@@ -75,33 +85,42 @@ def pack(
     """
     length, columns = operand.rows, operand.columns
     zero = np.float32(0)
+    by_table = tables.values.size > 0
+    deep, wide = min(depth, length - start), min(lanes, columns - first)
     # Memory is read in its order; a code's next neighbours lie along k or along the lanes.
     k_step, lane_step = (1, length) if operand.transposed else (columns, 1)
     corner = matrix * length * columns + start * k_step + first * lane_step
-    outer, inner = (lanes, depth) if operand.transposed else (depth, lanes)
+    outer, outer_step, outer_to = (lanes, lane_step, 1) if operand.transposed else (depth, k_step, lanes)
+    inner, inner_step, inner_to = (depth, k_step, lanes) if operand.transposed else (lanes, lane_step, 1)
+    outer_end, inner_end = (wide, deep) if operand.transposed else (deep, wide)
     for i in range(outer):
         for n in range(inner):
-            k, lane = (n, i) if operand.transposed else (i, n)
-            value, exponent = zero, I32(none)
-            if start + k < length and first + lane < columns:
-                value, own, odd = read(operand, corner + k * k_step + lane * lane_step)
+            value, exponent, odd = zero, I32(none), False
+            if i < outer_end and n < inner_end:
+                place = corner + i * outer_step + n * inner_step
+                if by_table:
+                    code = operand.codes[place]
+                    value, exponent = tables.values[code], I32(tables.exponents[code])
+                    odd = exponent == I32(-none - 1)
+                else:
+                    value, exponent, odd = read(operand, place)
+                    exponent = I32(exponent - I32(operand.reference)) if value != zero else I32(none)
                 if odd:
-                    special[matrix * columns + first + lane] = True
-                    value = zero
-                if value != zero:
-                    exponent = I32(own - I32(operand.reference))
-            exponents[base + k * lanes + lane] = exponent
+                    special[matrix * columns + first + (i if operand.transposed else n)] = True
+                    value, exponent = zero, I32(none)
+            to = base + i * outer_to + n * inner_to
+            exponents[to] = exponent
             if halves == 1:
-                values[base + k * lanes + lane] = value
+                values[to] = value
             else:
-                place = 2 * (base + k * lanes) + lane
-                values[place] = value if value > zero else zero
-                values[place + lanes] = -value if value < zero else zero
+                to += base + (n if operand.transposed else i) * lanes
+                values[to] = value if value > zero else zero
+                values[to + lanes] = -value if value < zero else zero
 
 
 @jit
 def pack_left(
-    columns: Operand, first: int, last: int, chunks: int, depth: int, none: int,
+    columns: Operand, tables: Tables, first: int, last: int, chunks: int, depth: int, none: int,
     values: Any, exponents: Any, special: Any,
 ) -> None:  # fmt: skip
     """Rows ``first`` to ``last``, counted through all matrices, as [matrix][chunk][row][k in chunk].
@@ -114,4 +133,4 @@ def pack_left(
         for chunk in range(chunks):
             base = ((matrix * chunks + chunk) * rows + row) * depth
             start = chunk * depth
-            pack(columns, matrix, start, depth, none, row, 1, 1, values, exponents, base, special)
+            pack(columns, tables, matrix, start, depth, none, row, 1, 1, values, exponents, base, special)

@@ -55,15 +55,15 @@ class StochasticParams(NamedTuple):
     key_high: int
 
 
-class NearestParams(NamedTuple):
-    """A format for the short way of float32 to the nearest value, ties to even."""
+class ShortParams(NamedTuple):
+    """A format for the short ways of float32, where codes and values of either sign are alike."""
 
     shift: int  #: fraction bits cut off a normal value
     threshold: int  #: float32 bits of the lowest normal value
     magic: int  #: float32 bits of the power of two whose last place is the format's quantum
     offset: int  #: from a float32's bits, shifted, to the code
-    max_positive: int  #: float32 bits of the largest value
-    max_negative: int  #: the same, without sign, for negative values
+    maximum: int  #: float32 bits of the largest value
+    max_code: int
 
 
 class Ends(NamedTuple):

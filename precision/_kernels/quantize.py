@@ -14,7 +14,7 @@ import numpy as np
 
 from precision._kernels._jit import jit
 from precision._kernels.codec import encode32, encode64
-from precision._kernels.params import Ends, FormatParams, ModeParams, NearestParams, StochasticParams
+from precision._kernels.params import Ends, FormatParams, ModeParams, ShortParams, StochasticParams
 from precision._kernels.rounding import (
     I64,
     U32,
@@ -24,9 +24,9 @@ from precision._kernels.rounding import (
     core32,
     core64,
     decode_value,
-    float32_of,
     float64_of,
     left,
+    nearest_code32,
     philox,
     right,
 )
@@ -219,21 +219,14 @@ def _fill(
 
 @jit
 def _nearest_group(
-    x: Any, start: Any, count: Any, divisor: Any, codes: Any, near: NearestParams, fmt: FormatParams
+    x: Any, start: Any, count: Any, divisor: Any, codes: Any, short: ShortParams, fmt: FormatParams
 ) -> None:
-    """`codec.encode_nearest32` of quotients that are no NaN, where overflow stops at the largest value."""
-    shift, magic = U32(near.shift), U32(near.magic)
-    half = right(U32(left(U32(1), shift) - U32(1)), U32(1))
-    ahead = U32(half - left(U32(near.offset), shift))
-    tie, flip, base = U32(near.shift > 0), U32(fmt.negate_flip), U32(fmt.negate_base)
+    """Codes of quotients that are no NaN."""
+    flip, base = U32(fmt.negate_flip), U32(fmt.negate_base)
     for i in range(count):
         bits = bits32(x[start + i] / divisor)
         sign = U32(U32(0) - right(bits, U32(31)))
-        magnitude = min(U32(bits & U32(0x7FFFFFFF)), U32(near.max_positive))
-        odd = U32(right(magnitude, shift) & tie)
-        normal = right(U32(U32(magnitude + ahead) + odd), shift)
-        small = U32(bits32(float32_of(magnitude) + float32_of(magic)) - magic)
-        code = normal if magnitude >= U32(near.threshold) else small
+        code = nearest_code32(min(U32(bits & U32(0x7FFFFFFF)), U32(short.maximum)), short)
         codes[start + i] = U32(U32(U32(code ^ U32(sign & flip)) + U32(sign & base)) & U32(fmt.mask))
 
 
@@ -246,7 +239,7 @@ def _fill_group(codes: Any, start: Any, count: Any, code: int) -> None:
 @jit
 def quantize_nearest32(
     piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
-    codes: Any, near: NearestParams, fmt: FormatParams, ends: Ends,
+    codes: Any, short: ShortParams, fmt: FormatParams, ends: Ends,
 ) -> None:  # fmt: skip
     """Codes of a piece of float32: nearest, ties to even, saturating, signed, both signs alike."""
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
@@ -256,7 +249,7 @@ def quantize_nearest32(
                 for low in range(0, width, shape.group):
                     count, divisor = min(shape.group, width - low), piece.divisors[first]
                     if divisor == divisor:
-                        _nearest_group(piece.x, U64(start), U64(count), divisor, codes, near, fmt)
+                        _nearest_group(piece.x, U64(start), U64(count), divisor, codes, short, fmt)
                     else:
                         _fill_group(codes, U64(start), U64(count), ends.nan_positive)
                     start += count

@@ -18,7 +18,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from precision._kernels._jit import jit
-from precision._kernels.params import Ends, FormatParams, ModeParams, StochasticParams
+from precision._kernels.params import Ends, FormatParams, ModeParams, ShortParams, StochasticParams
 
 U32, I32, U64, I64 = np.uint32, np.int32, np.uint64, np.int64
 
@@ -229,7 +229,7 @@ def _core(U: Any, I: Any, point: int, unpack: Any, scaled: Any, to_bits: Any) ->
 
 core32 = _core(U32, I32, 23, unpack32, scaled32, bits32)
 core64 = _core(U64, I64, 52, unpack64, scaled64, bits64)
-_rounded32, _code32, _value32 = core32.rounded, core32.code, core32.value
+_pick32, _rounded32, _code32, _value32 = core32.pick, core32.rounded, core32.code, core32.value
 _split64, _carry64 = core64.split, core64.carry
 
 
@@ -245,6 +245,47 @@ def round_bits32(bits: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) -> 
     """The bits of the rounded value (uint32) of a float32's bits (uint32)."""
     sign, magnitude, kept, binade, code = _rounded32(bits, fmt, mode)
     return _value32(sign, magnitude, kept, binade, code, fmt, ends)
+
+
+@jit
+def nearest_code32(magnitude: Any, short: ShortParams) -> Any:
+    """The magnitude code nearest to a float32's magnitude bits, ties to even; no overflow, NaN or Inf.
+
+    The addition of a power of two, whose last place is the quantum of the number's binade, rounds to the
+    nearest and leaves the significand as an integer in the low bits.
+    """
+    always_inline()
+    shift, lowest = U32(short.shift), U32(short.threshold)
+    up = left(shift, U32(23))
+    offset = U32(right(lowest, shift) + up)
+    binade = U32((magnitude if magnitude > lowest else lowest) & U32(0x7F800000))
+    total = bits32(np.float32(float32_of(magnitude) + float32_of(U32(binade + up))))
+    return U32(U32(total - binade) + U32(right(binade, shift) - offset))
+
+
+@jit
+def lifted32(magnitude: Any, sign: Any, short: ShortParams, mode: ModeParams) -> Any:
+    """A float32's magnitude bits rounded by any mode, for formats of at most 21 fraction bits.
+
+    Returns whether the number lies below the lowest normal value, and the result; where it does, the result
+    has that value added. For the sum has the quantum of subnormal numbers in the same place as a normal
+    number has its own, so one addition to the bits rounds both. What the sum loses is kept in its last bit,
+    by rounding it to odd.
+    """
+    always_inline()
+    shift, lowest = U32(short.shift), float32_of(U32(short.threshold))
+    mask = U32(left(U32(1), shift) - U32(1))
+    total = np.float32(float32_of(magnitude) + lowest)
+    back = np.float32(total - lowest)  # exact, as the sum lies within the lowest two binades
+    excess = U32(1) if back > float32_of(magnitude) else U32(0)
+    lost = U32(1) if back != float32_of(magnitude) else U32(0)
+    small = magnitude < U32(short.threshold)
+    word = U32(U32(bits32(total) - excess) | lost) if small else magnitude
+    positive, negative = U32(mode.shift_positive & 31), U32(mode.shift_negative & 31)
+    half = _pick32(right(mask, positive), right(mask, negative), sign)
+    nudge = U32(U32(right(word, shift) & U32(mode.use_odd)) | U32(mode.one))
+    addend = U32(U32(half + nudge) & mask)
+    return small, U32(U32(word + addend) & U32(~mask))
 
 
 @jit

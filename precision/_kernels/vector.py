@@ -27,7 +27,7 @@ REGISTER_BYTES = 64
 def _splat(builder: Any, x: Any, lanes: int) -> Any:
     vector = ir.VectorType(x.type, lanes)
     undefined = ir.Constant(vector, ir.Undefined)
-    first = builder.insert_element(undefined, x, ir.Constant(_I32, 0))
+    first = builder.insert_element(undefined, x, _I32(0))
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes))
 
 
@@ -55,14 +55,14 @@ def _counted_loop(builder: Any, count: Any, carried: list[Any], body: Any) -> li
     builder.branch(loop)
     builder.position_at_end(loop)
     k = builder.phi(_I64)
-    k.add_incoming(ir.Constant(_I64, 0), before)
+    k.add_incoming(_I64(0), before)
     phis = []
     for value in carried:
         phi = builder.phi(value.type)
         phi.add_incoming(value, before)
         phis.append(phi)
     results = body(k, phis)
-    following = builder.add(k, ir.Constant(_I64, 1))
+    following = builder.add(k, _I64(1))
     k.add_incoming(following, builder.block)
     for phi, value in zip(phis, results, strict=True):
         phi.add_incoming(value, builder.block)
@@ -116,35 +116,48 @@ def add_exact_product(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     return a(a, a, a), codegen
 
 
+def _exponent_step(builder: Any, a: Any, b: Any, vector: Any) -> Any:
+    """The loop body of a largest exponent: ``(k, largest so far) -> largest``."""
+    width, lanes = vector.element.width, vector.count
+    signature = ir.FunctionType(vector, [vector, vector])
+    add = _declared(builder.module, signature, f"llvm.sadd.sat.v{lanes}i{width}")
+
+    def body(k: Any, largest: Any) -> Any:
+        row = _splat(builder, builder.load(builder.gep(a, [k])), lanes)
+        column = builder.load(builder.gep(b, [k]), align=REGISTER_BYTES)
+        total = builder.call(add, [row, column])
+        return builder.select(builder.icmp_signed(">", total, largest), total, largest)
+
+    return body
+
+
+def _exponent_vector(kind: Any) -> Any:
+    width = kind.dtype.bitwidth
+    return ir.VectorType(ir.IntType(width), 8 * REGISTER_BYTES // width)
+
+
+def _lowest(vector: Any) -> Any:
+    return ir.Constant(vector, [-(1 << (vector.element.width - 1))] * vector.count)
+
+
 @intrinsic
 def largest_exponents(typingctx: Any, count: Any, ae: Any, a0: Any, be: Any, b0: Any, out: Any) -> Any:
     """``out[j] = max over k of ae[a0 + k] + be[b0 + k*lanes + j]``, saturating, for int8 or int16 exponents.
 
     There are as many lanes as exponents in 64 bytes.
     """
-    width = ae.dtype.bitwidth
-    lanes = 8 * REGISTER_BYTES // width
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         count, ae_, a0_, be_, b0_, out_ = args
-        vector = ir.VectorType(ir.IntType(width), lanes)
+        vector = _exponent_vector(ae)
         a = _pointer(context, builder, ae, ae_, a0_)
         b = builder.bitcast(_pointer(context, builder, be, be_, b0_), vector.as_pointer())
-        target = _pointer(context, builder, out, out_, ir.Constant(_I64, 0))
-        add = _declared(
-            builder.module, ir.FunctionType(vector, [vector, vector]), f"llvm.sadd.sat.v{lanes}i{width}"
+        target = builder.bitcast(_pointer(context, builder, out, out_, _I64(0)), vector.as_pointer())
+        step = _exponent_step(builder, a, b, vector)
+        (largest,) = _counted_loop(
+            builder, count, [_lowest(vector)], lambda k, carried: [step(k, carried[0])]
         )
-
-        def body(k: Any, carried: list[Any]) -> list[Any]:
-            row = _splat(builder, builder.load(builder.gep(a, [k])), lanes)
-            column = builder.load(builder.gep(b, [k]), align=REGISTER_BYTES)
-            total = builder.call(add, [row, column])
-            larger = builder.icmp_signed(">", total, carried[0])
-            return [builder.select(larger, total, carried[0])]
-
-        lowest = ir.Constant(vector, [-(1 << (width - 1))] * lanes)
-        (largest,) = _counted_loop(builder, count, [lowest], body)
-        builder.store(largest, builder.bitcast(target, vector.as_pointer()), align=REGISTER_BYTES)
+        builder.store(largest, target, align=REGISTER_BYTES)
         return context.get_dummy_value()
 
     return types.void(types.intp, ae, types.intp, be, types.intp, out), codegen
@@ -167,31 +180,30 @@ def add_cut_products(typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: An
         vector = ir.VectorType(real, per_register)
         left = _pointer(context, builder, a, a_, a0_)
         right = builder.bitcast(_pointer(context, builder, b, b_, b0_), vector.as_pointer())
-        target = builder.bitcast(
-            _pointer(context, builder, sums, sums_, ir.Constant(_I64, 0)), vector.as_pointer()
-        )
-        places = [builder.gep(target, [ir.Constant(_I64, i)]) for i in range(2 * registers)]
+        target = builder.bitcast(_pointer(context, builder, sums, sums_, _I64(0)), vector.as_pointer())
+        places = [builder.gep(target, [_I64(i)]) for i in range(2 * registers)]
         absolute = builder.module.declare_intrinsic("llvm.fabs", [ir.FloatType()])
-        half = ir.Constant(_I64, registers)
+        half = _I64(registers)
 
         def body(k: Any, carried: list[Any]) -> list[Any]:
             x = builder.load(builder.gep(left, [k]))
-            sign = builder.zext(builder.lshr(builder.bitcast(x, _I32), ir.Constant(_I32, 31)), _I64)
+            sign = builder.zext(builder.lshr(builder.bitcast(x, _I32), _I32(31)), _I64)
             magnitude = builder.call(absolute, [x])
             if real != ir.FloatType():
                 magnitude = builder.fpext(magnitude, real)
             row = _splat(builder, magnitude, per_register)
-            first = builder.mul(k, ir.Constant(_I64, 2 * registers))
+            first = builder.mul(k, _I64(2 * registers))
             # A negative left operand swaps the two halves.
             shift = builder.mul(sign, half)
             starts = (builder.add(first, shift), builder.sub(builder.add(first, half), shift))
             results = []
             for side, start in enumerate(starts):
                 for i in range(registers):
-                    place = builder.gep(right, [builder.add(start, ir.Constant(_I64, i))])
+                    place = builder.gep(right, [builder.add(start, _I64(i))])
                     column = builder.load(place, align=REGISTER_BYTES)
                     product = builder.fmul(row, column, flags=("contract",))
-                    results.append(builder.fadd(carried[side * registers + i], product, flags=("contract",)))
+                    sum_ = carried[side * registers + i]
+                    results.append(builder.fadd(sum_, product, flags=("contract",)))
             return results
 
         initial = [builder.load(place, align=REGISTER_BYTES) for place in places]
@@ -216,23 +228,22 @@ def add_scaled_products(
         count, a_, a0_, b_, b0_, scale_, sums_, s0_ = args
         vector = ir.VectorType(ir.FloatType(), 16)
         whole = ir.VectorType(_I32, 16)
-        zero = ir.Constant(_I64, 0)
+        zero = _I64(0)
         left = _pointer(context, builder, a, a_, a0_)
         right = builder.bitcast(_pointer(context, builder, b, b_, b0_), vector.as_pointer())
         factor = builder.bitcast(_pointer(context, builder, scale, scale_, zero), vector.as_pointer())
         target = builder.bitcast(_pointer(context, builder, sums, sums_, s0_), whole.as_pointer())
         factors = [
-            builder.load(builder.gep(factor, [ir.Constant(_I64, i)]), align=REGISTER_BYTES)
-            for i in range(registers)
+            builder.load(builder.gep(factor, [_I64(i)]), align=REGISTER_BYTES) for i in range(registers)
         ]
-        places = [builder.gep(target, [ir.Constant(_I64, i)]) for i in range(registers)]
+        places = [builder.gep(target, [_I64(i)]) for i in range(registers)]
 
         def body(k: Any, carried: list[Any]) -> list[Any]:
             row = _splat(builder, builder.load(builder.gep(left, [k])), 16)
-            first = builder.mul(k, ir.Constant(_I64, registers))
+            first = builder.mul(k, _I64(registers))
             results = []
             for i in range(registers):
-                place = builder.gep(right, [builder.add(first, ir.Constant(_I64, i))])
+                place = builder.gep(right, [builder.add(first, _I64(i))])
                 column = builder.load(place, align=REGISTER_BYTES)
                 term = builder.fmul(builder.fmul(row, column), factors[i])
                 results.append(builder.add(carried[i], builder.fptosi(term, whole)))
@@ -260,17 +271,15 @@ def chain_products(typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: Any,
         left = _pointer(context, builder, a, a_, a0_)
         right = builder.bitcast(_pointer(context, builder, b, b_, b0_), vector.as_pointer())
         target = builder.bitcast(_pointer(context, builder, sums, sums_, s0_), vector.as_pointer())
-        places = [builder.gep(target, [ir.Constant(_I64, i)]) for i in range(registers)]
-        fma = _declared(
-            builder.module, ir.FunctionType(vector, [vector] * 3), "llvm.fma.v16f32"
-        )
+        places = [builder.gep(target, [_I64(i)]) for i in range(registers)]
+        fma = _declared(builder.module, ir.FunctionType(vector, [vector] * 3), "llvm.fma.v16f32")
 
         def body(k: Any, carried: list[Any]) -> list[Any]:
             row = _splat(builder, builder.load(builder.gep(left, [k])), 16)
-            first = builder.mul(k, ir.Constant(_I64, registers))
+            first = builder.mul(k, _I64(registers))
             results = []
             for i in range(registers):
-                place = builder.gep(right, [builder.add(first, ir.Constant(_I64, i))])
+                place = builder.gep(right, [builder.add(first, _I64(i))])
                 column = builder.load(place, align=REGISTER_BYTES)
                 results.append(builder.call(fma, [row, column, carried[i]]))
             return results
