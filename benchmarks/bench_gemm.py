@@ -157,11 +157,7 @@ def first_call() -> None:
         with tempfile.TemporaryDirectory() as cache:
             environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
             times = [
-                float(
-                    subprocess.run(
-                        [sys.executable, "-c", code], env=environment, capture_output=True, check=True
-                    ).stdout
-                )
+                float(subprocess.check_output([sys.executable, "-c", code], env=environment))
                 for _ in range(3)
             ]
         print(

@@ -18,7 +18,7 @@ import pytest
 import precision as pr
 
 SHAPE = (4096, 4096)
-ROUNDS = 9
+ROUNDS = 31
 X = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
 COPY = np.empty_like(X)
 POOL = ThreadPoolExecutor(2)

@@ -299,4 +299,4 @@ class FloatFormat:
         >>> pr.FloatFormat.parse("binary8p4se").max
         224.0
         """
-        return _format_names.made(text, {"FloatFormat": cls, **Specials.__members__})
+        return cast(FloatFormat, _format_names.made(text, {"FloatFormat": cls}, Specials.__members__))

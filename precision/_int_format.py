@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import ml_dtypes
 import numpy as np
@@ -155,4 +155,4 @@ class IntFormat:
         >>> pr.IntFormat.parse("uint4").max
         15.0
         """
-        return _format_names.made(text, {"IntFormat": cls})
+        return cast(IntFormat, _format_names.made(text, {"IntFormat": cls}, {}))

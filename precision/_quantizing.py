@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from precision._codec_params import MODES, code_ends, format_params, nearest_suits, short_params
 from precision._kernels._threads import parallel
 from precision._kernels.params import StochasticParams
-from precision.codec import MODES, code_ends, format_params, nearest_params
 from precision.formats import FP32, FloatFormat, Format, format_of
-from precision.quantized import QuantizedTensor, QuantSpec, filled, scale_shape
+from precision.quantized import QuantizedTensor, QuantSpec
 from precision.rounding import Overflow, Rounding, Stochastic
-from precision.scaling import Block, ScaleRule, checked_axis
+from precision.scaling import Block, ScaleRule, checked_axis, filled, scale_shape
 
 if TYPE_CHECKING:
     from precision._kernels.quantize import ScaleFormat, ScaleParams
@@ -232,16 +232,16 @@ class _Run:
         fmt, rounding, bits = self.spec.fmt, self.spec.rounding, 8 * self.dtype.itemsize
         ends = code_ends(fmt, self.spec.overflow)
         ends = ends._replace(nan_negative=ends.nan_positive)  # the NaN is the scale's: it has no sign
-        params, near = format_params(fmt), nearest_params(fmt)
+        params, short = format_params(fmt), short_params(fmt)
         if isinstance(rounding, Stochastic):
             random = StochasticParams(rounding.bits, rounding.seed & 0xFFFFFFFF, rounding.seed >> 32)
             loop = getattr(self.kernels, f"quantize_random{bits}")
             return lambda *a: loop(*a[:5], random, params, ends, a[5])
         # Both signs alike: a sign bit with its zero, or symmetric two's complement.
         alike = params.max_code == params.max_negative and (params.negative_zero or params.negate_flip)
-        short = rounding is Rounding.TIES_TO_EVEN and self.spec.overflow is Overflow.SATURATE and alike
-        if short and bits == 32 and near is not None:
-            return lambda *a: self.kernels.quantize_nearest32(*a[:5], near, params, ends)
+        nearest = rounding is Rounding.TIES_TO_EVEN and self.spec.overflow is Overflow.SATURATE and alike
+        if nearest and bits == 32 and short is not None and nearest_suits(short, short.maximum):
+            return lambda *a: self.kernels.quantize_nearest32(*a[:5], short, params, ends)
         loop = getattr(self.kernels, f"quantize{bits}")
         return lambda *a: loop(*a[:5], MODES[rounding], params, ends)
 
@@ -342,9 +342,7 @@ def _source(x: npt.ArrayLike) -> Array:
     return source.astype(native, copy=False)
 
 
-def _targets(
-    source: Array, spec: QuantSpec, block: Block, along: int, out: object
-) -> tuple[Array, Array]:
+def _targets(source: Array, spec: QuantSpec, block: Block, along: int, out: object) -> tuple[Array, Array]:
     """Codes and scales to fill: new ones, contiguous along the axis, or those of ``out`` if they fit."""
     if out is None:
         shapes = source.shape, scale_shape(source.shape, block)

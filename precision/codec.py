@@ -10,19 +10,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from precision._kernels import params
+from precision._codec_params import (
+    MODES,
+    code_ends,
+    float_bits,
+    format_params,
+    nearest_suits,
+    short_params,
+    value_ends,
+)
 from precision._kernels._threads import parallel
-from precision._kernels.params import Ends, FormatParams, ModeParams, NearestParams, StochasticParams
+from precision._kernels.params import Ends, StochasticParams
 from precision.formats import BF16, FP64, FloatFormat, Format, IntFormat, format_of
 from precision.rounding import Overflow, Rounding, Stochastic
+
+__all__ = ["MODES", "code_ends", "decode", "encode", "format_params", "round_to", "value_ends"]
 
 Array = npt.NDArray[Any]
 
 GRAIN = 1 << 18
-"""Elements that one call of a loop works on; a divisor of 2**32, where the random counter carries."""
-
-MODES: dict[Rounding, ModeParams] = {mode: getattr(params, mode.name) for mode in Rounding}
-"""What kernels know of each deterministic mode."""
+"""Least elements that a call of a loop works on; a divisor of 2**32, where the random counter carries."""
 
 
 def round_to(
@@ -180,106 +187,8 @@ def decode(codes: npt.ArrayLike, fmt: Format, *, out: Array | None = None) -> Ar
         piece = bits[start:stop]
         codec.decode(piece.astype(np.uint32) if piece.itemsize == 8 else piece, values[start:stop], fp)
 
-    parallel(work, bits.size, GRAIN)
+    parallel(work, bits.size, _grain(bits.size))
     return _delivered(result, target)
-
-
-@functools.lru_cache(maxsize=256)
-def format_params(fmt: Format) -> FormatParams:
-    """What kernels know of a format."""
-    mask = (1 << fmt.bits) - 1
-    if isinstance(fmt, IntFormat):
-        return FormatParams(
-            fraction_bits=fmt.bits,
-            min_exponent=fmt.bits - fmt.fraction_bits,
-            hidden=0,
-            max_code=fmt.max_code,
-            max_negative=fmt.max_code + (not fmt.symmetric) if fmt.signed else 0,
-            mask=mask,
-            magnitude_mask=mask >> 1 if fmt.signed else mask,
-            negate_flip=mask,
-            negate_base=1,
-            negative_zero=0,
-            inf_code=-1,
-            nan_code=-1,
-        )
-    unsigned_limit = 0 if fmt.has_zero else -(1 << 30)  # below any code that rounding can give
-    return FormatParams(
-        fraction_bits=fmt.fraction_bits,
-        min_exponent=fmt.min_exponent,
-        hidden=0 if fmt.subnormals else 1 << fmt.fraction_bits,
-        max_code=fmt.max_code,
-        max_negative=fmt.max_code if fmt.signed else unsigned_limit,
-        mask=mask,
-        magnitude_mask=fmt.magnitude_mask,
-        negate_flip=0,
-        negate_base=fmt.magnitude_mask + 1 if fmt.signed else 0,
-        negative_zero=int(fmt.has_negative_zero or (fmt.signed and not fmt.has_zero)),
-        inf_code=-1 if fmt.inf_code is None else fmt.inf_code,
-        nan_code=-1 if fmt.nan_code is None else fmt.nan_code,
-    )
-
-
-@functools.lru_cache(maxsize=256)
-def nearest_params(fmt: Format) -> NearestParams | None:
-    """The parameters of the short way to the nearest float32, or None for a format that it does not suit."""
-    fp = format_params(fmt)
-    last_place = fp.min_exponent - fp.fraction_bits + 23
-    if fp.hidden or not fp.fraction_bits or not -126 <= fp.min_exponent <= 127 or last_place > 127:
-        return None
-    return NearestParams(
-        shift=23 - fp.fraction_bits,
-        threshold=(fp.min_exponent + 127) << 23,
-        magic=(last_place + 127) << 23,
-        offset=(fp.min_exponent + 126) << fp.fraction_bits,
-        max_positive=_float_bits(fmt.max, 4),
-        max_negative=_float_bits(abs(_least(fmt)), 4),
-    )
-
-
-@functools.lru_cache(maxsize=256)
-def code_ends(fmt: Format, overflow: Overflow, nan_code: int | None = None) -> Ends:
-    """What overflow and NaN become, as codes. ``nan_code`` takes the place of a NaN (0 if there is none)."""
-    fp = format_params(fmt)
-    sign = fp.mask ^ fp.magnitude_mask
-    nans = (nan_code or 0,) * 2
-    if nan_code is None and fp.nan_code >= 0:
-        nans = (fp.nan_code, fp.nan_code | sign)
-    infs = nans
-    if overflow is Overflow.SATURATE:
-        least = fp.max_negative
-        infs = (fp.max_code, ((least ^ fp.negate_flip) + fp.negate_base) & fp.mask if least > 0 else 0)
-    elif fp.inf_code >= 0:
-        infs = (fp.inf_code, fp.inf_code | sign if sign else nans[1])
-    zero_is_nan = int(overflow is Overflow.NON_SATURATING and not fmt.has_zero)
-    return Ends(infs[0], infs[1], nans[0], nans[1], zero_is_nan)
-
-
-@functools.lru_cache(maxsize=256)
-def value_ends(fmt: Format, codes: Ends, itemsize: int = 4) -> Ends:
-    """The same as bits of float32 or float64 values."""
-    top = format_params(fmt).mask ^ format_params(fmt).magnitude_mask
-
-    def bits(code: int) -> int:
-        return _float_bits(fmt.value(code), itemsize, bool(code & top))
-
-    over, nans = (codes.over_positive, codes.over_negative), (codes.nan_positive, codes.nan_negative)
-    return Ends(bits(over[0]), bits(over[1]), bits(nans[0]), bits(nans[1]), codes.zero_is_nan)
-
-
-def _least(fmt: Format) -> float:
-    """The value of the largest magnitude that a negative number can have."""
-    if isinstance(fmt, IntFormat):
-        return fmt.min
-    return -fmt.max if fmt.signed else 0.0
-
-
-def _float_bits(value: float, itemsize: int, minus: bool = False) -> int:
-    """Bits of a float32 or float64 as a signed integer; NaN is quiet, with the sign asked for."""
-    number = np.array(math.nan if math.isnan(value) else value, f"f{itemsize}")
-    if math.isnan(value):
-        number = np.copysign(number, -1.0 if minus else 1.0)
-    return int(number.view(f"i{itemsize}"))
 
 
 class _Conversion:
@@ -308,7 +217,7 @@ class _Conversion:
     def _refuse_nan(self, source: Array) -> None:
         """Raise before any work if the result would hold a NaN in a format that has none."""
         flat, wide = source.reshape(-1), _wide(source)
-        mark = _float_bits(math.nan, wide.itemsize)
+        mark = float_bits(math.nan, wide.itemsize)
         marked = Ends(mark, mark, mark, mark, self.ends.zero_is_nan)
         found: list[int] = []
 
@@ -334,24 +243,41 @@ class _Conversion:
         """The loop for a source of this size: (source bits, result, index of the first) -> None."""
         from precision._kernels import codec
 
-        fp, near = format_params(self.fmt), nearest_params(self.fmt)
-        name = "encode" if to_codes else "round"
+        fp, name = format_params(self.fmt), "encode" if to_codes else "round"
         if isinstance(self.rounding, Stochastic):
             seed = self.rounding.seed
             random = StochasticParams(self.rounding.bits, seed & 0xFFFFFFFF, seed >> 32)
             loop = getattr(codec, f"{name}_random{8 * itemsize}")
             return lambda x, out, start: loop(x, out, fp, random, ends, start & 0xFFFFFFFF, start >> 32)
-        if itemsize == 4 and self.rounding is Rounding.TIES_TO_EVEN and near and self.symmetric:
-            over, nan = ends.over_positive & 0x7FFFFFFF, ends.nan_positive & 0x7FFFFFFF
-            if not to_codes:
-                return lambda x, out, start: codec.round_nearest32(x, out, near, over, nan)
-            # Whatever lies past the largest value has the code after its own, which is Inf's or NaN's.
-            cap = near.max_positive + ((over > fp.max_code) << near.shift)
-            places = 32 - self.fmt.bits
-            if 0 < near.shift < 255 - (cap >> 23):  # else the power of two to add is no float32, or too small
-                return lambda x, out, start: codec.encode_nearest32(x, out, near, cap, nan, places)
+        if itemsize == 4 and self.symmetric:
+            short = self._short_kernel(to_codes, ends)
+            if short is not None:
+                return short
         mode, loop = MODES[self.rounding], getattr(codec, f"{name}{8 * itemsize}")
         return lambda x, out, start: loop(x, out, fp, mode, ends)
+
+    def _short_kernel(self, to_codes: bool, ends: Ends) -> Callable[[Array, Array, int], None] | None:
+        """The same for float32 and a deterministic mode, where a short way suits the format."""
+        from precision._kernels import codec
+
+        short = short_params(self.fmt)
+        if short is None:
+            return None
+        assert isinstance(self.rounding, Rounding)
+        mode, nearest = MODES[self.rounding], self.rounding is Rounding.TIES_TO_EVEN
+        unsigned = (1 << (self.fmt.bits - 1 if to_codes else 31)) - 1
+        over, nan, places = ends.over_positive & unsigned, ends.nan_positive & unsigned, 32 - self.fmt.bits
+        if nearest and not to_codes:
+            return lambda x, out, start: codec.round_nearest32(x, out, short, over, nan)
+        # Whatever lies past the largest value has the code after its own, which is Inf's or NaN's.
+        cap = short.maximum + ((over > short.max_code) << short.shift)
+        if nearest and nearest_suits(short, cap):
+            return lambda x, out, start: codec.encode_nearest32(x, out, short, cap, nan, places)
+        if short.shift < 2:
+            return None
+        if to_codes:
+            return lambda x, out, start: codec.encode_short32(x, out, short, mode, over, nan, places)
+        return lambda x, out, start: codec.round_short32(x, out, short, mode, over, nan)
 
     def run(
         self, source: Array, out: Array | None, dtype: np.dtype[Any], word: np.dtype[Any], *, to_codes: bool
@@ -368,7 +294,8 @@ class _Conversion:
             piece = _widened(flat[start:stop], wide)
             kernel(piece.view(f"u{wide.itemsize}"), cells[start:stop], start)
 
-        parallel(work, flat.size, GRAIN)
+        grain = _grain(flat.size) if source.dtype == wide else GRAIN  # what is widened stays in cache
+        parallel(work, flat.size, grain)
         return _delivered(result, target)
 
 
@@ -406,6 +333,11 @@ def _is_float(dtype: np.dtype[Any]) -> bool:
         return isinstance(format_of(dtype.newbyteorder("=")), FloatFormat)
     except (ValueError, TypeError):  # TypeError: a type without byte order
         return False
+
+
+def _grain(size: int) -> int:
+    """A sixteenth of a large array as a power of two, since calls of a few hundred microseconds cost dear."""
+    return max(GRAIN, min(1 << 20, 1 << (size // 16).bit_length() - 1)) if size >= 16 else GRAIN
 
 
 def _wide(source: Array) -> np.dtype[Any]:

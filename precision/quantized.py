@@ -1,174 +1,22 @@
-"""Arrays as codes and scales: the spec that says how, the tensor that results, and the way back."""
+"""Arrays as codes and scales: the spec that says how, and the tensor that results."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 
 from precision import _text, scaling
-from precision.codec import decode, format_params
-from precision.formats import FP32, FP64, NAMED, FloatFormat, Format, IntFormat, Specials, format_of
+from precision._quantized_tensor import QuantizedTensor
+from precision.formats import FP32, FP64, NAMED, FloatFormat, Format, IntFormat, Specials
 from precision.rounding import Overflow, Rounding, Stochastic
-from precision.scaling import Block, Granularity, ScaleRule
+from precision.scaling import Granularity, ScaleRule, filled, scale_shape
 
-Array = npt.NDArray[Any]
+__all__ = ["QuantSpec", "QuantizedTensor", "Spec", "filled", "quantize", "scale_shape"]
+
 Result_co = TypeVar("Result_co", covariant=True)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class QuantizedTensor:
-    """Codes with their scales: ``value = code * scale``, or ``code * fl32(scale * tensor_scale)``.
-
-    Parameters
-    ----------
-    codes : ndarray
-        Of type ``fmt.dtype``, or of the unsigned integers of that size.
-    scale : ndarray or float
-        What codes are multiplied by: as many axes as ``codes``, along each of them one entry for every
-        ``block`` elements, the last block being shorter where they do not divide. One number stands for
-        the whole tensor. Of the scale format's type: float32, or ml_dtypes' for a narrower one.
-    fmt : FloatFormat or IntFormat
-        What the codes mean.
-    tensor_scale : float32, optional
-        A second scale for the whole tensor, finite and positive.
-    block : tuple of int or None, optional
-        Elements under one scale along each axis; None is the whole axis, however long. (So rows of 128
-        with a scale each, ``(1, None)``, differ from groups of 128 along them, ``(1, 128)``: `matmul`
-        applies their scales in different orders.) It may be left out where both shapes leave one answer:
-        along an axis with one scale, with as many scales as elements, or with scales for whole blocks of
-        a power of two.
-    scale_format : FloatFormat, optional
-        What the scales mean; it may be left out where their type says so.
-
-    Raises
-    ------
-    TypeError
-        If the codes or scales have a type that ``fmt`` or ``scale_format`` does not take.
-    ValueError
-        If a shape does not fit, ``block`` is missing and ambiguous, or a scale is negative. Scales that
-        are zero, Inf or NaN are taken, and propagate as arithmetic does.
-
-    Examples
-    --------
-    >>> import numpy as np, precision as pr
-    >>> codes = pr.encode(np.ones((2, 256), np.float32), pr.E4M3)
-    >>> q = pr.QuantizedTensor(codes, np.full((2, 2), 0.5, np.float32), fmt=pr.E4M3)
-    >>> q.block, q.nbytes, float(q.dequantize()[1, 255])
-    ((1, 128), 528, 0.5)
-    """
-
-    codes: Array
-    scale: Array
-    fmt: Format = field(kw_only=True)
-    tensor_scale: np.float32 | None = field(default=None, kw_only=True)
-    block: Block = field(default=(), kw_only=True)
-    scale_format: FloatFormat = field(default=None, kw_only=True)  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        settle = object.__setattr__
-        settle(self, "codes", _checked_codes(self.codes, self.fmt))
-        scale, scale_format = _checked_scale(self.scale, self.scale_format)
-        settle(self, "scale_format", scale_format)
-        if scale.ndim == 0:
-            if not self.block:
-                settle(self, "block", (None,) * self.ndim)
-            scale = scale.reshape((1,) * self.ndim)
-        settle(self, "scale", scale)
-        given: object = self.block
-        if given is None or given == ():
-            settle(self, "block", _inferred_block(self.shape, scale.shape))
-        settle(self, "block", _checked_block(self.block, self.shape, scale.shape))
-        if self.tensor_scale is not None:
-            settle(self, "tensor_scale", _checked_tensor_scale(self.tensor_scale))
-
-    def __repr__(self) -> str:
-        second = "" if self.tensor_scale is None else f", tensor_scale={self.tensor_scale}"
-        return (
-            f"QuantizedTensor(shape={self.shape}, fmt={self.fmt}, block={self.block}, "
-            f"scale_format={self.scale_format}{second})"
-        )
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the codes."""
-        return self.codes.shape
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return self.codes.ndim
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes to store or send, packed: codes and scales in their formats' bits, and the tensor scale."""
-        codes = -(-self.codes.size * self.fmt.bits // 8)
-        scales = -(-self.scale.size * self.scale_format.bits // 8)
-        return codes + scales + (0 if self.tensor_scale is None else 4)
-
-    @property
-    def T(self) -> QuantizedTensor:
-        """The axes in reverse order; a view."""
-        return self._transposed(tuple(reversed(range(self.ndim))))
-
-    @property
-    def mT(self) -> QuantizedTensor:
-        """The last two axes exchanged; a view."""
-        if self.ndim < 2:
-            raise ValueError(f"mT needs at least 2 axes, this tensor has shape {self.shape}")
-        return self._transposed((*range(self.ndim - 2), self.ndim - 1, self.ndim - 2))
-
-    def _transposed(self, order: tuple[int, ...]) -> QuantizedTensor:
-        return dataclasses.replace(
-            self,
-            codes=self.codes.transpose(order),
-            scale=self.scale.transpose(order),
-            block=tuple(self.block[axis] for axis in order),
-        )
-
-    def dequantize(self, dtype: npt.DTypeLike = np.float32) -> Array:
-        """The values that the codes and scales stand for.
-
-        Parameters
-        ----------
-        dtype : dtype
-            float32: each product is rounded once. float64: it is exact.
-
-        Returns
-        -------
-        ndarray
-            Of the tensor's shape.
-
-        Raises
-        ------
-        TypeError
-            If ``dtype`` is another one.
-
-        Examples
-        --------
-        >>> import numpy as np, precision as pr
-        >>> x = np.array([[1, 2], [3, 448]], np.float32)
-        >>> pr.quantize(x, pr.QuantSpec(pr.E4M3, pr.PerTensor())).dequantize()
-        array([[  1.,   2.],
-               [  3., 448.]], dtype=float32)
-        """
-        from precision import _quantizing
-
-        kind = np.dtype(dtype)
-        if kind not in (np.float32, np.float64):
-            raise TypeError(f"dtype must be float32 or float64, got {kind}")
-        return _quantizing.dequantized(self, kind)
-
-    def multipliers(self) -> Array:
-        """What codes are multiplied by, as float32 of the scales' shape: fl32(scale * tensor_scale)."""
-        scale = decode(self.scale, self.scale_format)
-        if self.tensor_scale is None:
-            return scale
-        return np.asarray(scale * self.tensor_scale)
 
 
 class Spec(Protocol[Result_co]):
@@ -388,16 +236,6 @@ def quantize(x: npt.ArrayLike, spec: Spec[Result_co], axis: int = -1, out: Any =
     return spec.quantize(x, axis=axis, out=out)
 
 
-def filled(block: Block, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A block with the length of each whole axis in the place of None."""
-    return tuple(max(1, size) if step is None else step for size, step in zip(shape, block, strict=True))
-
-
-def scale_shape(shape: tuple[int, ...], block: Block) -> tuple[int, ...]:
-    """Blocks along each axis, a last shorter one counted."""
-    return tuple(-(-size // step) for size, step in zip(shape, filled(block, shape), strict=True))
-
-
 def _vocabulary() -> dict[str, object]:
     names: dict[str, object] = {
         kind.__name__: kind
@@ -409,90 +247,3 @@ def _vocabulary() -> dict[str, object]:
     for members in (ScaleRule, Rounding, Overflow, Specials):
         names |= {member.name: member for member in members}
     return names | {name.upper(): fmt for name, fmt in NAMED.items()}
-
-
-def _checked_codes(codes: object, fmt: object) -> Array:
-    if not isinstance(fmt, FloatFormat | IntFormat) or fmt == FP64:
-        raise TypeError(f"fmt must be a FloatFormat of at most 32 bits or an IntFormat, got {fmt!r}")
-    if not isinstance(codes, np.ndarray):
-        raise TypeError(f"codes must be an ndarray, got {type(codes).__name__}")
-    if codes.ndim == 0:
-        raise ValueError("codes must have at least one axis")
-    if codes.dtype == fmt.dtype:
-        return codes
-    if codes.dtype != fmt.code_dtype:
-        raise TypeError(f"codes of {fmt} must have dtype {fmt.dtype} or {fmt.code_dtype}, got {codes.dtype}")
-    if codes.itemsize * 8 > fmt.bits and codes.size and int(codes.max()) >> fmt.bits:
-        raise ValueError(f"codes of {fmt} must lie below 2**{fmt.bits}, got {int(codes.max())}")
-    return codes.view(fmt.dtype)
-
-
-def _checked_scale(scale: object, fmt: object) -> tuple[Array, FloatFormat]:
-    if fmt is not None and (not isinstance(fmt, FloatFormat) or fmt == FP64):
-        raise TypeError(f"scale_format must be a FloatFormat of at most 32 bits, got {fmt!r}")
-    array = np.asarray(np.float32(scale) if isinstance(scale, int | float) else scale)
-    if fmt is None:
-        try:
-            fmt = format_of(array.dtype)
-        except ValueError:
-            fmt = FP64
-        if not isinstance(fmt, FloatFormat) or fmt == FP64:
-            raise TypeError(
-                "scale must be float32 or of a narrower type of ml_dtypes (or unsigned integers, with "
-                f"scale_format saying what they mean), got {array.dtype}"
-            )
-    if array.dtype not in (fmt.dtype, fmt.code_dtype):
-        raise TypeError(f"scale of {fmt} must have dtype {fmt.dtype} or {fmt.code_dtype}, got {array.dtype}")
-    params = format_params(fmt)
-    sign = params.mask ^ params.magnitude_mask
-    bits = array.view(fmt.code_dtype)
-    # -0 passes, as arithmetic has it; so does a NaN of either sign.
-    if sign and (bits & fmt.code_dtype.type(sign)).any():
-        values = decode(array, fmt)
-        if (values < 0).any():
-            raise ValueError(f"scale must not be negative, got {values[values < 0].flat[0]}")
-    return array if array.dtype == fmt.dtype else array.view(fmt.dtype), fmt
-
-
-def _inferred_block(shape: tuple[int, ...], scales: tuple[int, ...]) -> Block:
-    if len(shape) != len(scales):
-        raise ValueError(
-            f"scale must have the codes' {len(shape)} axes, got shape {scales} for codes of {shape}"
-        )
-    block: list[int | None] = []
-    for axis, (size, count) in enumerate(zip(shape, scales, strict=True)):
-        step = size // count if count and size % count == 0 else 0
-        if size == count:
-            step = 1
-        elif count != 1 and (step == 0 or step & (step - 1)):
-            raise ValueError(
-                f"block cannot be told from {count} scales for {size} elements on axis {axis}: pass "
-                "block=, the elements under one scale along each axis"
-            )
-        block.append(None if count == 1 != size else max(1, step))
-    return tuple(block)
-
-
-def _checked_block(
-    block: Block, shape: tuple[int, ...], scales: tuple[int, ...]
-) -> Block:
-    if not isinstance(block, tuple) or not all(n is None or type(n) is int for n in block):
-        raise TypeError(f"block must be a tuple of ints or None (the whole axis), got {block!r}")
-    if len(block) != len(shape) or any(n is not None and n < 1 for n in block):
-        raise ValueError(f"block must have {len(shape)} entries of at least 1, got {block}")
-    if scales != scale_shape(shape, block):
-        raise ValueError(
-            f"scale must have shape {scale_shape(shape, block)} for codes of {shape} in blocks of {block}, "
-            f"got {scales}"
-        )
-    return block
-
-
-def _checked_tensor_scale(value: object) -> np.float32:
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value[()]
-    if isinstance(value, bool) or not isinstance(value, int | float | np.float32):
-        raise TypeError(f"tensor_scale must be a float32 number, got {value!r}")
-    if not (math.isfinite(value) and 0 < np.float32(value) < math.inf):
-        raise ValueError(f"tensor_scale must be finite and positive, got {value}")
-    return np.float32(value)

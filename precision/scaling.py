@@ -37,6 +37,16 @@ def checked_axis(axis: object, ndim: int) -> int:
     return index % ndim
 
 
+def filled(block: Block, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A block with the length of each whole axis in the place of None."""
+    return tuple(max(1, size) if step is None else step for size, step in zip(shape, block, strict=True))
+
+
+def scale_shape(shape: tuple[int, ...], block: Block) -> tuple[int, ...]:
+    """Blocks along each axis, a last shorter one counted."""
+    return tuple(-(-size // step) for size, step in zip(shape, filled(block, shape), strict=True))
+
+
 def _check_size(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, got {value!r}")

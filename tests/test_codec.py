@@ -283,25 +283,35 @@ def test_codes_survive_the_round_trip(fmt):
     np.testing.assert_array_equal(decode(codes.astype(np.uint64), fmt), values)
 
 
-@pytest.mark.parametrize(
-    "name", ["e4m3", "e5m2", "e2m1", "bf16", "fp32", "e5m22", "e7m21", "e4m3b11fnuz", "mxint8", "e8m0"]
-)
-def test_the_short_way_to_the_nearest_is_the_general_one(name):
+SHORT = [
+    *("e4m3", "e5m2", "e2m1", "bf16", "fp32", "e5m22", "e5m21", "e7m21", "e4m3b11fnuz", "mxint8", "e8m0"),
+    *("FloatFormat(1, 1)", "FloatFormat(1, 5)", "FloatFormat(1, 3, specials=FN)"),
+    *("FloatFormat(1, 3, specials=NONE)", "FloatFormat(2, 4, bias=100)", "FloatFormat(4, 3, bias=-110)"),
+]
+
+
+@pytest.mark.parametrize("mode", Rounding, ids=str)
+@pytest.mark.parametrize("name", SHORT)
+def test_the_short_ways_are_the_general_one(name, mode):
     fmt = parse_format(name)
-    params, mode = format_params(fmt), MODES[Rounding.TIES_TO_EVEN]
-    bits = np.random.default_rng(3).integers(0, 2**32, 1 << 18, dtype=np.uint32)
+    rng = np.random.default_rng(3)
+    bits = rng.integers(0, 2**32, 1 << 17, dtype=np.uint32)
     bits[: 1 << 16] = np.arange(1 << 16, dtype=np.uint32) << 16  # ties among them
+    low = rng.standard_normal(1 << 16) * np.exp2(rng.integers(-3, 3, 1 << 16)) * fmt.smallest
+    coarse = rng.integers(-70, 71, 1 << 12) * fmt.smallest / 4  # ties and values among small numbers, and
+    small = np.concatenate([low, coarse]).astype(np.float32).view(np.uint32)  # their neighbours
+    bits = np.concatenate([bits, small, small + np.uint32(1), small - np.uint32(1)])
     x = bits.view(np.float32)
     if not fmt.has_nan:
         bits = bits[~np.isnan(x)]
         x = bits.view(np.float32)
     for overflow in Overflow if fmt.has_nan else [Overflow.SATURATE]:
-        ends = code_ends(fmt, overflow)
+        how, ends = {"rounding": mode, "overflow": overflow}, code_ends(fmt, overflow)
         codes, values = np.empty(bits.size, fmt.code_dtype), np.empty_like(bits)
-        kernels.encode32(bits, codes, params, mode, ends)
-        kernels.round32(bits, values, params, mode, value_ends(fmt, ends))
-        np.testing.assert_array_equal(encode(x, fmt, overflow=overflow).view(fmt.code_dtype), codes)
-        np.testing.assert_array_equal(round_to(x, fmt, overflow=overflow).view(np.uint32), values)
+        kernels.encode32(bits, codes, format_params(fmt), MODES[mode], ends)
+        kernels.round32(bits, values, format_params(fmt), MODES[mode], value_ends(fmt, ends))
+        np.testing.assert_array_equal(encode(x, fmt, **how).view(fmt.code_dtype), codes)
+        np.testing.assert_array_equal(round_to(x, fmt, **how).view(np.uint32), values)
 
 
 ML_DTYPES = ["bf16", "e5m2", "float8_e4m3", "e3m4", "e4m3", "e4m3fnuz", "e5m2fnuz", "e4m3b11fnuz"]

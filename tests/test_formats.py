@@ -205,9 +205,9 @@ def test_unknown_names(text, message):
 
 def test_parse_keeps_kinds_apart():
     assert IntFormat.parse("int4") == IntFormat(4) and FloatFormat.parse("e2m1") == E2M1
-    with pytest.raises(ValueError, match="is an integer format"):
+    with pytest.raises(ValueError, match="'int8' is of class IntFormat, must be of FloatFormat"):
         FloatFormat.parse("int8")
-    with pytest.raises(ValueError, match="is a floating-point format"):
+    with pytest.raises(ValueError, match="'e4m3' is of class FloatFormat, must be of IntFormat"):
         IntFormat.parse("e4m3")
     with pytest.raises(TypeError, match="text must be a str, got 3"):
         parse_format(3)
@@ -280,3 +280,12 @@ def test_format_of_unknown_type():
 def test_formats_start_no_compiler():
     program = "import precision.codec, precision.rounding, sys; assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_constants_are_the_named_formats():
+    constants = {
+        n: f for n, f in vars(formats).items() if n.isupper() and isinstance(f, FloatFormat | IntFormat)
+    }
+    assert len(constants) == 28 and set(constants.values()) <= set(NAMED.values())
+    spelled = {n: str(f) for n, f in constants.items() if n != "E4M3_IEEE"}
+    assert spelled == {n: n.lower() for n in spelled}

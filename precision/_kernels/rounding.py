@@ -249,10 +249,10 @@ def round_bits32(bits: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) -> 
 
 @jit
 def nearest_code32(magnitude: Any, short: ShortParams) -> Any:
-    """The magnitude code nearest to a float32's magnitude bits, ties to even; no overflow, NaN or Inf.
+    """The magnitude code nearest to a float32's magnitude bits (no NaN), ties to even; overflow runs on.
 
     The addition of a power of two, whose last place is the quantum of the number's binade, rounds to the
-    nearest and leaves the significand as an integer in the low bits.
+    nearest and leaves the significand as an integer in the low bits. It must be a float32 itself.
     """
     always_inline()
     shift, lowest = U32(short.shift), U32(short.threshold)
@@ -281,7 +281,7 @@ def lifted32(magnitude: Any, sign: Any, short: ShortParams, mode: ModeParams) ->
     lost = U32(1) if back != float32_of(magnitude) else U32(0)
     small = magnitude < U32(short.threshold)
     word = U32(U32(bits32(total) - excess) | lost) if small else magnitude
-    positive, negative = U32(mode.shift_positive & 31), U32(mode.shift_negative & 31)
+    positive, negative = U32(mode.shift_positive & 31), U32(mode.shift_negative & 31)  # 31 leaves nothing
     half = _pick32(right(mask, positive), right(mask, negative), sign)
     nudge = U32(U32(right(word, shift) & U32(mode.use_odd)) | U32(mode.one))
     addend = U32(U32(half + nudge) & mask)
