@@ -175,10 +175,6 @@ class Epilogue(NamedTuple):
     groups: GroupScales | None
     factors: tuple[Array, ...]  #: each broadcast to (results, rows, columns)
 
-    def apply(self, out: Array) -> None:
-        for factor in self.factors:
-            np.multiply(out, factor, out=out)
-
 
 def plan_scales(left: Scales, right: Scales, accumulator: Accumulator, shapes: Shapes) -> Epilogue:
     """FACTS 0.2's orders for its pairs of scales; fma(partial, fl(sa*sb), total) for any other pair."""

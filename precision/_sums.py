@@ -335,10 +335,12 @@ def run_panels(
     tile = _tile_rows(product, way.lanes)
     tiles, panels = -(-rows // tile), -(-columns // way.lanes)
     grid = fused.Grid(
-        rows, columns, length, depth, chunks, tile, tiles, panels, product.left_matrix, product.right_matrix
-    )
+        rows, columns, length, depth, chunks, tile, tiles, panels, product.start is not None,
+        product.left_matrix, product.right_matrix,
+    )  # fmt: skip
     epilogue = _epilogue(product, depth)
-    out[...] = 0 if product.start is None else product.start
+    if product.start is not None:
+        out[...] = product.start
 
     def work(first: int, last: int) -> None:
         scratch = _scratch(way, depth, tile, unit)

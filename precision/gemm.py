@@ -27,12 +27,16 @@ from precision.formats import BF16
 from precision.rounding import Overflow
 
 
-def _delivered(out: Array, dtype: np.dtype[Any], shapes: Shapes) -> Array:
-    """Float32 results with one NaN, in the type asked for."""
+def _scaled(out: Array, factors: tuple[Array, ...]) -> None:
+    """Multiply sums by their scales, one after the other; a NaN has all bits set but the sign."""
+    if not factors:
+        return
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        for factor in factors:
+            np.multiply(out, factor, out=out)
     invalid = np.isnan(out)
     if invalid.any():
         out[invalid] = _sums.CANONICAL_NAN
-    return out.reshape(shapes.result).astype(dtype, copy=False)
 
 
 def _exact_product(
@@ -141,9 +145,9 @@ def matmul(
             _sums.fused_sum(product, accumulator, out)
         else:
             _sums.chain_sum(product, out)
+    _scaled(out, epilogue.factors)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        epilogue.apply(out)
-        return _delivered(out, kind, shapes)
+        return out.reshape(shapes.result).astype(kind, copy=False)
 
 
 class Trace(NamedTuple):

@@ -36,6 +36,7 @@ _rounded64, _value64 = core64.rounded, core64.value
 
 NARROW_LANES = 64
 WIDE_LANES = 32
+CANONICAL_NAN = 0x7FFFFFFF
 
 
 class Unit(NamedTuple):
@@ -74,6 +75,7 @@ class Grid(NamedTuple):
     tile: int  #: rows of a tile
     tiles: int
     panels: int
+    started: bool  #: the output holds what the sums start at; else they start at zero
     left_matrix: Any  #: for each pair, its left and right matrix
     right_matrix: Any
 
@@ -146,7 +148,7 @@ def _begin(
 ) -> None:
     """Read what the totals, or without promotion the registers, start at from ``out`` [pair][row][column]."""
     state, other = (scratch.totals, scratch.registers) if promote else (scratch.registers, scratch.totals)
-    wide = min(lanes, grid.columns - c0)
+    wide = min(lanes, grid.columns - c0) if grid.started else 0
     for i in range(rows):
         place = (pair * grid.rows + r0 + i) * grid.columns + c0
         for j in range(lanes):
@@ -158,12 +160,14 @@ def _begin(
 def _end(
     out: Any, grid: Grid, pair: int, r0: int, rows: int, c0: int, lanes: int, promote: int, scratch: Any
 ) -> None:
-    """Write them there."""
+    """Write them there; a NaN as NVIDIA's units do, with all bits set but the sign."""
     state = scratch.totals if promote else scratch.registers
+    invalid = float32_of(U32(CANONICAL_NAN))
     for i in range(rows):
         place = (pair * grid.rows + r0 + i) * grid.columns + c0
         for j in range(min(lanes, grid.columns - c0)):
-            out[place + j] = state[i * lanes + j]
+            result = state[i * lanes + j]
+            out[place + j] = result if result == result else invalid
 
 
 @inline
@@ -394,7 +398,7 @@ def sum_panels(
     first: int, last: int, left: Left, right: Operand, tables: Tables, reference: int, unit: Unit,
     grid: Grid, epilogue: Epilogue, scratch: Any, special: Any, out: Any, none: int, lanes: int, halves: int,
 ) -> None:  # fmt: skip
-    """Items ``first`` to ``last`` in the way of the scratch's type; ``out`` holds what the sums start at."""
+    """Items ``first`` to ``last`` in the way of the scratch's type."""
     for item in range(first, last):
         r0, c0 = item % grid.tiles * grid.tile, item // grid.tiles % grid.panels * lanes
         pair = item // (grid.tiles * grid.panels)

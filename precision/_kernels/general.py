@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 
 from precision._kernels._jit import jit
-from precision._kernels.fused import Epilogue, Register, Unit
+from precision._kernels.fused import CANONICAL_NAN, Epilogue, Register, Unit
 from precision._kernels.operands import Operand, read
 from precision._kernels.params import ModeParams
 from precision._kernels.rounding import bits32, float32_of, round_scaled_integer
 from precision._kernels.vector import fused_multiply_add
 
 U32, I32, U64, I64, F32 = np.uint32, np.int32, np.uint64, np.int64, np.float32
-
-CANONICAL_NAN = 0x7FFFFFFF
 
 
 @jit
@@ -138,7 +136,8 @@ def dot(
             register = F32(0)
             if registers.size:
                 totals[place - 1] = total
-    return total if promote else register
+    result = total if promote else register
+    return result if result == result else float32_of(U32(CANONICAL_NAN))
 
 
 @jit
