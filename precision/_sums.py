@@ -106,21 +106,37 @@ def as_operand(stack: Stack, reference: int = 0) -> Any:
     )
 
 
+def _exponents_of(elements: Array, fmt: Format, reference: int, kind: np.dtype[Any]) -> Array:
+    """Exponents of float32 values as `Tables` has them."""
+    limits = np.iinfo(kind)
+    exponents = np.maximum(np.frexp(elements)[1] - 1, _min_exponent(fmt)) - reference
+    exponents[elements == 0] = limits.min
+    exponents[~np.isfinite(elements)] = limits.max
+    clipped: Array = np.clip(exponents, limits.min, limits.max)
+    return clipped.astype(kind)
+
+
 @functools.lru_cache(maxsize=64)
-def _tables(fmt: Format, reference: int, kind: np.dtype[Any]) -> Any:
-    """What `pack` looks up for each code of a format, as exponents relative to ``reference``."""
+def _code_tables(fmt: Format, reference: int, kind: np.dtype[Any]) -> tuple[Array, Array]:
+    table = values(Stack(np.arange(1 << fmt.bits, dtype=fmt.code_dtype)[None, None], fmt)).reshape(-1)
+    return table, _exponents_of(table, fmt, reference, kind)
+
+
+def _tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Any:
+    """What `pack` looks up: for each code, or for each element of a stack of 32-bit codes."""
     from precision._kernels.operands import Tables
 
-    if fmt.bits > 16:
-        return Tables(np.empty(0, np.float32), np.empty(0, kind))
-    table = values(Stack(np.arange(1 << fmt.bits, dtype=fmt.code_dtype)[None, None], fmt)).reshape(-1).copy()
-    special = ~np.isfinite(table)
-    table[special] = 0
-    exponents = np.maximum(np.frexp(table)[1] - 1, _min_exponent(fmt)) - reference
-    limits = np.iinfo(kind)
-    exponents[table == 0] = limits.min
-    exponents[special] = limits.max
-    return Tables(table, np.clip(exponents, limits.min, limits.max).astype(kind))
+    if stack.codes.itemsize < 4:
+        return Tables(*_code_tables(stack.fmt, reference, kind))
+    codes = stack.orientation[0].reshape(-1)
+    exponents = np.empty(codes.size, kind)
+
+    def work(start: int, stop: int) -> None:
+        piece = values(Stack(codes[None, None, start:stop], stack.fmt)).reshape(-1)
+        exponents[start:stop] = _exponents_of(piece, stack.fmt, reference, kind)
+
+    parallel(work, codes.size, 2**16)
+    return Tables(np.empty(0, np.float32), exponents)
 
 
 @functools.lru_cache(maxsize=64)
@@ -302,35 +318,72 @@ def _tile_rows(product: Product, lanes: int) -> int:
     return tile
 
 
+def _packed_left(stack: Stack, tables: Any, depth: int, way: Way) -> tuple[Any, Array]:
+    """The left operand as kernels read it, and which rows of which matrix hold NaN or Inf.
+
+    NumPy looks the codes up: it is done once for all panels, and one loop less to compile.
+    """
+    from precision._kernels.fused import Left
+
+    codes = stack.codes
+    count, rows, length = codes.shape
+    chunks = -(-length // depth)
+    limits = np.iinfo(way.exponent)
+    flat_values = _aligned(count * chunks * rows * depth, np.float32)
+    flat_exponents = _aligned(flat_values.size, way.exponent)
+    packed, exponents = (flat.reshape(count, chunks, rows, depth) for flat in (flat_values, flat_exponents))
+    special = np.zeros((count, rows), np.bool_)
+    each = None
+    if not tables.values.size:
+        oriented, transposed = stack.orientation
+        each = tables.exponents.reshape(oriented.shape)
+        each = each.swapaxes(1, 2) if transposed else each
+    step = max(1, 2**16 // (chunks * depth))
+
+    def work(start: int, stop: int) -> None:
+        for piece in range(start, stop):
+            matrix, first = piece // pieces, piece % pieces * step
+            some = slice(first, min(rows, first + step))
+            for chunk in range(chunks):
+                part = slice(chunk * depth, min(length, (chunk + 1) * depth))
+                wide = part.stop - part.start
+                value, exponent = packed[matrix, chunk, some], exponents[matrix, chunk, some]
+                code = codes[matrix, some, part]
+                if each is None:
+                    value[:, :wide] = tables.values.take(code, mode="clip")
+                    exponent[:, :wide] = tables.exponents.take(code, mode="clip")
+                else:
+                    value[:, :wide] = values(Stack(code[None], stack.fmt))[0]
+                    exponent[:, :wide] = each[matrix, some, part]
+                value[:, wide:], exponent[:, wide:] = 0, limits.min
+                odd = exponent == limits.max
+                if odd.any():
+                    special[matrix, some] |= odd.any(axis=1)
+                    value[odd], exponent[odd] = 0, limits.min
+
+    pieces = -(-rows // step)
+    parallel(work, count * pieces, 1)
+    return Left(flat_values, flat_exponents), special
+
+
 def run_panels(
     product: Product, way: Way, unit: FusedSum, references: tuple[int, int], out: Array
 ) -> tuple[Array, Array]:
     """Sum every output by ``way``; returns which left rows and right columns hold NaN or Inf."""
     from precision._kernels import fused
-    from precision._kernels.operands import pack_left
 
     results, rows, columns = product.shape
     length = product.length
     depth = _chunk_depth(unit.products, product.promotion, length, way.depth)
     chunks = -(-length // depth)
-    left = as_operand(product.left, references[0])
-    left = left._replace(rows=length, columns=rows, transposed=1 - left.transposed)
     right = as_operand(product.right, references[1])
     left_tables, right_tables = (
-        _tables(stack.fmt, reference, np.dtype(way.exponent))
+        _tables(stack, reference, np.dtype(way.exponent))
         for stack, reference in zip((product.left, product.right), references, strict=True)
     )
-    count = len(product.left.codes)
-    values = _aligned(count * chunks * rows * depth, np.float32)
-    exponents = _aligned(values.size, way.exponent)
+    left, left_special = _packed_left(product.left, left_tables, depth, way)
     none = int(np.iinfo(way.exponent).min)
-    left_special = np.zeros(count * rows, np.bool_)
     right_special = np.zeros(len(product.right.codes) * columns, np.bool_)
-    parallel(
-        lambda i, j: pack_left(left, left_tables, i, j, chunks, depth, none, values, exponents, left_special),
-        count * rows,
-        max(1, 2**17 // max(1, length)),
-    )
     model, flat = as_unit(unit), out.reshape(-1)
     tile = _tile_rows(product, way.lanes)
     tiles, panels = -(-rows // tile), -(-columns // way.lanes)
@@ -345,13 +398,13 @@ def run_panels(
     def work(first: int, last: int) -> None:
         scratch = _scratch(way, depth, tile, unit)
         fused.sum_panels(
-            first, last, fused.Left(values, exponents), right, right_tables, sum(references), model, grid,
+            first, last, left, right, right_tables, sum(references), model, grid,
             epilogue, scratch, right_special, flat, none, way.lanes, way.halves,
         )  # fmt: skip
 
     items = results * tiles * panels
     parallel(work, items, max(1, items // (16 * get_num_threads())))
-    return left_special.reshape(count, rows), right_special.reshape(-1, columns)
+    return left_special, right_special.reshape(-1, columns)
 
 
 def run_general(

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._kernels._jit import inline, jit, overload
-from precision._kernels.operands import Operand, Tables, pack
+from precision._kernels.operands import Operand, Tables, pack_right
 from precision._kernels.params import Ends, FormatParams, ModeParams
 from precision._kernels.rounding import bits32, bits64, core64, float32_of, float64_of
 from precision._kernels.vector import (
@@ -58,7 +58,7 @@ class Register(NamedTuple):
 
 
 class Left(NamedTuple):
-    """The left operand as `pack_left` lays it out."""
+    """The left operand, float32 values and exponents [matrix][chunk][row][k in chunk], zeros at the end."""
 
     values: Any
     exponents: Any
@@ -406,9 +406,9 @@ def sum_panels(
         _begin(out, grid, pair, r0, rows, c0, lanes, epilogue.promote, scratch)
         for chunk in range(grid.chunks):
             k0 = chunk * grid.depth
-            pack(
+            pack_right(
                 right, tables, grid.right_matrix[pair], k0, grid.depth, none, c0, lanes, halves,
-                scratch.values, scratch.exponents, 0, special,
+                scratch.values, scratch.exponents, special,
             )  # fmt: skip
             base = ((grid.left_matrix[pair] * grid.chunks + chunk) * grid.rows + r0) * grid.depth
             count = min(grid.depth, grid.length - k0)

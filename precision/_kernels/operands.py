@@ -32,9 +32,10 @@ class Operand(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """For each code its value, and its exponent less the operand's reference; both empty for 32-bit codes.
+    """What `pack_right` looks up: the value and the exponent, less the operand's reference, of each code.
 
-    NaN and Inf have the value 0 and the exponent `SPECIAL` of the type.
+    For codes of 32 bits there are no values, which are the codes' own bits, and the exponents are those
+    of each element. Where they are the largest of their type, the element is NaN or Inf.
     """
 
     values: Any
@@ -73,9 +74,9 @@ def exponent_range(operand: Operand, start: int, stop: int) -> Any:
 
 
 @inline
-def pack(
+def pack_right(
     operand: Operand, tables: Tables, matrix: int, start: int, depth: int, none: int, first: int, lanes: int,
-    halves: int, values: Any, exponents: Any, base: int, special: Any,
+    halves: int, values: Any, exponents: Any, special: Any,
 ) -> None:  # fmt: skip
     """K from ``start`` of the columns from ``first``: [k][half][lane], halves as `add_cut_products` has them.
 
@@ -95,42 +96,23 @@ def pack(
     outer_end, inner_end = (wide, deep) if operand.transposed else (deep, wide)
     for i in range(outer):
         for n in range(inner):
-            value, exponent, odd = zero, I32(none), False
+            value, exponent = zero, I32(none)
             if i < outer_end and n < inner_end:
                 place = corner + i * outer_step + n * inner_step
+                code = operand.codes[place]
                 if by_table:
-                    code = operand.codes[place]
                     value, exponent = tables.values[code], I32(tables.exponents[code])
-                    odd = exponent == I32(-none - 1)
                 else:
-                    value, exponent, odd = read(operand, place)
-                    exponent = I32(exponent - I32(operand.reference)) if value != zero else I32(none)
-                if odd:
+                    value = float32_of(U32(U32(code) & U32(operand.mask)))
+                    exponent = I32(tables.exponents[place])
+                if exponent == I32(-none - 1):
                     special[matrix * columns + first + (i if operand.transposed else n)] = True
                     value, exponent = zero, I32(none)
-            to = base + i * outer_to + n * inner_to
+            to = i * outer_to + n * inner_to
             exponents[to] = exponent
             if halves == 1:
                 values[to] = value
             else:
-                to += base + (n if operand.transposed else i) * lanes
+                to += (n if operand.transposed else i) * lanes
                 values[to] = value if value > zero else zero
                 values[to + lanes] = -value if value < zero else zero
-
-
-@jit
-def pack_left(
-    columns: Operand, tables: Tables, first: int, last: int, chunks: int, depth: int, none: int,
-    values: Any, exponents: Any, special: Any,
-) -> None:  # fmt: skip
-    """Rows ``first`` to ``last``, counted through all matrices, as [matrix][chunk][row][k in chunk].
-
-    The operand is given with its rows as columns.
-    """
-    rows = columns.columns
-    for index in range(first, last):
-        matrix, row = index // rows, index % rows
-        for chunk in range(chunks):
-            base = ((matrix * chunks + chunk) * rows + row) * depth
-            start = chunk * depth
-            pack(columns, tables, matrix, start, depth, none, row, 1, 1, values, exponents, base, special)
