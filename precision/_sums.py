@@ -344,22 +344,21 @@ def _packed_left(stack: Stack, tables: Any, depth: int, way: Way) -> tuple[Any, 
         for piece in range(start, stop):
             matrix, first = piece // pieces, piece % pieces * step
             some = slice(first, min(rows, first + step))
-            for chunk in range(chunks):
-                part = slice(chunk * depth, min(length, (chunk + 1) * depth))
-                wide = part.stop - part.start
-                value, exponent = packed[matrix, chunk, some], exponents[matrix, chunk, some]
-                code = codes[matrix, some, part]
-                if each is None:
-                    value[:, :wide] = tables.values.take(code, mode="clip")
-                    exponent[:, :wide] = tables.exponents.take(code, mode="clip")
-                else:
-                    value[:, :wide] = values(Stack(code[None], stack.fmt))[0]
-                    exponent[:, :wide] = each[matrix, some, part]
-                value[:, wide:], exponent[:, wide:] = 0, limits.min
-                odd = exponent == limits.max
-                if odd.any():
-                    special[matrix, some] |= odd.any(axis=1)
-                    value[odd], exponent[odd] = 0, limits.min
+            value = np.zeros((some.stop - first, chunks * depth), np.float32)
+            exponent = np.full(value.shape, limits.min, way.exponent)
+            code = codes[matrix, some]
+            if each is None:
+                value[:, :length] = tables.values.take(code, mode="clip")
+                exponent[:, :length] = tables.exponents.take(code, mode="clip")
+            else:
+                value[:, :length] = values(Stack(code[None], stack.fmt))[0]
+                exponent[:, :length] = each[matrix, some]
+            odd = exponent == limits.max
+            if odd.any():
+                special[matrix, some] = odd.any(axis=1)
+                value[odd], exponent[odd] = 0, limits.min
+            packed[matrix, :, some] = value.reshape(-1, chunks, depth).swapaxes(0, 1)
+            exponents[matrix, :, some] = exponent.reshape(-1, chunks, depth).swapaxes(0, 1)
 
     pieces = -(-rows // step)
     parallel(work, count * pieces, 1)
