@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from precision import _sums
+from precision import _packing
 from precision._kernels._threads import parallel
-from precision._sums import Stack
+from precision._packing import Stack
 from precision.formats import IntFormat
 
 Array = npt.NDArray[Any]
@@ -27,7 +27,7 @@ def _exact_bits(left: Stack, right: Stack) -> int:
     """Bits from the last place of any product to the top of a sum of K of them."""
     bits = math.ceil(math.log2(max(1, left.codes.shape[2]))) + 1
     for stack in (left, right):
-        lowest, highest = _sums.exponents(stack)
+        lowest, highest = _packing.exponents(stack)
         fraction = stack.fmt.fraction_bits
         bits += highest + 1 + (fraction if isinstance(stack.fmt, IntFormat) else fraction - lowest)
     return bits
@@ -36,7 +36,7 @@ def _exact_bits(left: Stack, right: Stack) -> int:
 def _scaled(stack: Stack, factors: Factors, matrix: int, axis: int) -> Array:
     """One matrix times its scales, in float64, where that is exact; K is ``axis``."""
     codes = Stack(stack.codes[matrix][None], stack.fmt)
-    values = _sums.values(codes)[0].astype(np.float64)
+    values = _packing.values(codes)[0].astype(np.float64)
     groups, length = factors.values.shape[1], values.shape[axis]
     scales = factors.values[matrix]
     if groups > 1:
@@ -83,9 +83,9 @@ def exact_sums(
     if not out.size:
         return out
     constant = all(f.values.shape[1] == 1 for f in factors)
-    by_blas = constant and start is None and left.codes.shape[2] and not _sums.has_specials(left, right)
+    by_blas = constant and start is None and left.codes.shape[2] and not _packing.has_specials(left, right)
     if by_blas and _exact_bits(left, right) <= 53:
-        a, b = (_sums.values(stack).astype(np.float64) for stack in (left, right))
+        a, b = (_packing.values(stack).astype(np.float64) for stack in (left, right))
         plain = all((f.values == 1).all() for f in factors)
         for n, (i, j) in enumerate(zip(*pairs, strict=True)):
             np.matmul(a[i], b[j], out=out[n])

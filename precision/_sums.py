@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._kernels._threads import get_num_threads, parallel
+from precision._packing import Stack, aligned, as_operand, exponents, packed_left, tables
 from precision.accumulators import FusedSum
-from precision.codec import MODES, code_ends, decode, format_params, value_ends
-from precision.formats import BF16, FP32, TF32, FloatFormat, Format
+from precision.codec import MODES, code_ends, format_params, value_ends
+from precision.formats import FP32
 from precision.rounding import Overflow, Rounding
 
 Array = npt.NDArray[Any]
@@ -20,24 +21,6 @@ Array = npt.NDArray[Any]
 #: Stands where a kernel wants a unit and its parameters do not matter: a chain's products come one by one.
 ANY = FusedSum((FP32,), 1, fraction_bits=1)
 CANONICAL_NAN = np.uint32(0x7FFFFFFF).view(np.float32)
-
-
-class Stack(NamedTuple):
-    """Matrices of codes (unsigned integers, or float32 as uint32), of shape (count, rows, columns)."""
-
-    codes: Array
-    fmt: Format
-
-    @property
-    def orientation(self) -> tuple[Array, bool]:
-        """The codes with their last axis contiguous, read-only, and whether that swapped rows and columns."""
-        codes, transposed = self.codes, False
-        if not codes.flags.c_contiguous:
-            transposed = codes.swapaxes(1, 2).flags.c_contiguous
-            codes = codes.swapaxes(1, 2) if transposed else np.ascontiguousarray(codes)
-        codes = codes.view()
-        codes.flags.writeable = False  # one type for the compiler, whatever the caller's array was
-        return codes, transposed
 
 
 class GroupScales(NamedTuple):
@@ -71,75 +54,6 @@ class Product(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
-def _table(fmt: Format) -> Array:
-    """The float32 value of every code, or nothing where a code's own bits are a float32's."""
-    if fmt in (BF16, FP32, TF32):
-        table = np.empty(0, np.float32)
-    else:
-        codes = np.arange(1 << fmt.bits, dtype=fmt.code_dtype)
-        # ml_dtypes and NumPy widen exactly, and need no compiler.
-        table = codes.view(fmt.dtype).astype(np.float32) if fmt.dtype.kind != "u" else decode(codes, fmt)
-    table.flags.writeable = False
-    return table
-
-
-def _min_exponent(fmt: Format) -> int:
-    """The exponent of subnormals; an integer's value has its own, far above float32's smallest."""
-    return fmt.min_exponent if isinstance(fmt, FloatFormat) else -126
-
-
-def as_operand(stack: Stack, reference: int = 0) -> Any:
-    from precision._kernels.operands import Operand
-
-    fmt = stack.fmt
-    codes, transposed = stack.orientation
-    return Operand(
-        codes=codes.reshape(-1),
-        rows=stack.codes.shape[1],
-        columns=stack.codes.shape[2],
-        transposed=int(transposed),
-        table=_table(fmt),
-        shift=16 if fmt == BF16 else 0,
-        mask=0xFFFFE000 if fmt == TF32 else 0xFFFFFFFF,
-        min_exponent=_min_exponent(fmt),
-        reference=reference,
-    )
-
-
-def _exponents_of(elements: Array, fmt: Format, reference: int, kind: np.dtype[Any]) -> Array:
-    """Exponents of float32 values as `Tables` has them."""
-    limits = np.iinfo(kind)
-    exponents = np.maximum(np.frexp(elements)[1] - 1, _min_exponent(fmt)) - reference
-    exponents[elements == 0] = limits.min
-    exponents[~np.isfinite(elements)] = limits.max
-    clipped: Array = np.clip(exponents, limits.min, limits.max)
-    return clipped.astype(kind)
-
-
-@functools.lru_cache(maxsize=64)
-def _code_tables(fmt: Format, reference: int, kind: np.dtype[Any]) -> tuple[Array, Array]:
-    table = values(Stack(np.arange(1 << fmt.bits, dtype=fmt.code_dtype)[None, None], fmt)).reshape(-1)
-    return table, _exponents_of(table, fmt, reference, kind)
-
-
-def _tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Any:
-    """What `pack` looks up: for each code, or for each element of a stack of 32-bit codes."""
-    from precision._kernels.operands import Tables
-
-    if stack.codes.itemsize < 4:
-        return Tables(*_code_tables(stack.fmt, reference, kind))
-    codes = stack.orientation[0].reshape(-1)
-    exponents = np.empty(codes.size, kind)
-
-    def work(start: int, stop: int) -> None:
-        piece = values(Stack(codes[None, None, start:stop], stack.fmt)).reshape(-1)
-        exponents[start:stop] = _exponents_of(piece, stack.fmt, reference, kind)
-
-    parallel(work, codes.size, 2**16)
-    return Tables(np.empty(0, np.float32), exponents)
-
-
-@functools.lru_cache(maxsize=64)
 def as_unit(unit: FusedSum) -> Any:
     from precision._kernels.fused import Unit
 
@@ -165,35 +79,6 @@ def as_register(unit: FusedSum) -> Any:
     return Register(format_params(unit.register), MODES[unit.register_rounding], ends)
 
 
-def values(stack: Stack) -> Array:
-    """The float32 value of every element."""
-    if stack.fmt in (FP32, TF32):
-        bits = stack.codes & np.uint32(0xFFFFE000) if stack.fmt == TF32 else stack.codes
-        return np.ascontiguousarray(bits).view(np.float32)
-    return decode(stack.codes, stack.fmt)
-
-
-def has_specials(*stacks: Stack) -> bool:
-    """Whether any element is NaN or Inf."""
-    return any(not np.isfinite(values(stack)).all() for stack in stacks)
-
-
-def exponents(stack: Stack) -> tuple[int, int]:
-    """Smallest and largest exponent: the format's where they lie close, else those of the elements."""
-    fmt = stack.fmt
-    if isinstance(fmt, FloatFormat) and fmt.max_exponent - fmt.min_exponent <= 62:
-        return fmt.min_exponent, fmt.max_exponent
-    from precision._kernels.operands import exponent_range
-
-    operand = as_operand(stack)
-    found: list[tuple[int, int]] = []
-    parallel(
-        lambda start, stop: found.append(exponent_range(operand, start, stop)), operand.codes.size, 2**18
-    )
-    lowest, highest = min(f[0] for f in found), max(f[1] for f in found)
-    return (int(lowest), int(highest)) if lowest <= highest else (0, 0)
-
-
 class Way(NamedTuple):
     """A kernel over panels: its scratch's class, the K that suits a chunk, lanes, halves and types."""
 
@@ -217,20 +102,20 @@ def _scratch(way: Way, depth: int, tile: int, unit: FusedSum) -> Any:
 
     lanes = way.lanes
     common = {
-        "values": _aligned(depth * way.halves * lanes, way.real),
-        "exponents": _aligned(depth * lanes, way.exponent),
-        "registers": _aligned(tile * lanes, np.float32),
-        "totals": _aligned(tile * lanes, np.float32),
+        "values": aligned(depth * way.halves * lanes, way.real),
+        "exponents": aligned(depth * lanes, way.exponent),
+        "registers": aligned(tile * lanes, np.float32),
+        "totals": aligned(tile * lanes, np.float32),
     }
     if way is CHAIN:
         return fused.Chain(**common)
-    common["largest"] = _aligned(lanes, way.exponent)
+    common["largest"] = aligned(lanes, way.exponent)
     if way is INTEGER:
-        whole = _aligned((max(2, -(-unit.products // 8)) + 1) * lanes, np.int32)
+        whole = aligned((max(2, -(-unit.products // 8)) + 1) * lanes, np.int32)
         whole[:] = 0
-        scales = _aligned(2 * lanes, np.float32)
+        scales = aligned(2 * lanes, np.float32)
         return fused.Integer(**common, scale=scales[:lanes], unscale=scales[lanes:], whole=whole)
-    sums = _aligned(2 * lanes, way.real)
+    sums = aligned(2 * lanes, way.real)
     if way is NARROW:
         return fused.Narrow(**common, sums=sums)
     return fused.Wide(**common, sums=sums, register=as_register(unit))
@@ -268,14 +153,6 @@ def _starts_within(product: Product, lowest: int, highest: int) -> bool:
     with np.errstate(invalid="ignore"):
         inside = (size == 0) | ((size >= 2.0**lowest) & (size < 2.0 ** (highest + 1)))
     return bool(inside.all())
-
-
-def _aligned(size: int, dtype: npt.DTypeLike) -> Array:
-    """An empty array that starts at a multiple of 64 bytes."""
-    kind = np.dtype(dtype)
-    raw = np.empty(size * kind.itemsize + 64, np.uint8)
-    offset = -raw.ctypes.data % 64
-    return raw[offset : offset + size * kind.itemsize].view(kind)
 
 
 def _epilogue(product: Product, step: int) -> Any:
@@ -318,53 +195,6 @@ def _tile_rows(product: Product, lanes: int) -> int:
     return tile
 
 
-def _packed_left(stack: Stack, tables: Any, depth: int, way: Way) -> tuple[Any, Array]:
-    """The left operand as kernels read it, and which rows of which matrix hold NaN or Inf.
-
-    NumPy looks the codes up: it is done once for all panels, and one loop less to compile.
-    """
-    from precision._kernels.fused import Left
-
-    codes = stack.codes
-    count, rows, length = codes.shape
-    chunks = -(-length // depth)
-    limits = np.iinfo(way.exponent)
-    flat_values = _aligned(count * chunks * rows * depth, np.float32)
-    flat_exponents = _aligned(flat_values.size, way.exponent)
-    packed, exponents = (flat.reshape(count, chunks, rows, depth) for flat in (flat_values, flat_exponents))
-    special = np.zeros((count, rows), np.bool_)
-    each = None
-    if not tables.values.size:
-        oriented, transposed = stack.orientation
-        each = tables.exponents.reshape(oriented.shape)
-        each = each.swapaxes(1, 2) if transposed else each
-    step = max(1, 2**16 // (chunks * depth))
-
-    def work(start: int, stop: int) -> None:
-        for piece in range(start, stop):
-            matrix, first = piece // pieces, piece % pieces * step
-            some = slice(first, min(rows, first + step))
-            value = np.zeros((some.stop - first, chunks * depth), np.float32)
-            exponent = np.full(value.shape, limits.min, way.exponent)
-            code = codes[matrix, some]
-            if each is None:
-                value[:, :length] = tables.values.take(code, mode="clip")
-                exponent[:, :length] = tables.exponents.take(code, mode="clip")
-            else:
-                value[:, :length] = values(Stack(code[None], stack.fmt))[0]
-                exponent[:, :length] = each[matrix, some]
-            odd = exponent == limits.max
-            if odd.any():
-                special[matrix, some] = odd.any(axis=1)
-                value[odd], exponent[odd] = 0, limits.min
-            packed[matrix, :, some] = value.reshape(-1, chunks, depth).swapaxes(0, 1)
-            exponents[matrix, :, some] = exponent.reshape(-1, chunks, depth).swapaxes(0, 1)
-
-    pieces = -(-rows // step)
-    parallel(work, count * pieces, 1)
-    return Left(flat_values, flat_exponents), special
-
-
 def run_panels(
     product: Product, way: Way, unit: FusedSum, references: tuple[int, int], out: Array
 ) -> tuple[Array, Array]:
@@ -377,10 +207,10 @@ def run_panels(
     chunks = -(-length // depth)
     right = as_operand(product.right, references[1])
     left_tables, right_tables = (
-        _tables(stack, reference, np.dtype(way.exponent))
+        tables(stack, reference, np.dtype(way.exponent))
         for stack, reference in zip((product.left, product.right), references, strict=True)
     )
-    left, left_special = _packed_left(product.left, left_tables, depth, way)
+    left, left_special = packed_left(product.left, left_tables, depth, way.exponent)
     none = int(np.iinfo(way.exponent).min)
     right_special = np.zeros(len(product.right.codes) * columns, np.bool_)
     model, flat = as_unit(unit), out.reshape(-1)

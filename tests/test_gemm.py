@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import precision as pr
-from precision import _sums
+from precision import _packing, _sums
 from precision.formats import parse_format
 
 OPERANDS = {
@@ -120,7 +120,7 @@ def test_each_kernel_is_chosen_and_exact_over_panels_and_tiles(name, monkeypatch
     unit = WAYS[name]
     rng = np.random.default_rng(7)
     a, b = random_codes(rng, pr.E4M3, (150, 200), "normal"), random_codes(rng, pr.E5M2, (200, 131), "normal")
-    stacks = [_sums.Stack(x.view(np.uint8)[None], f) for x, f in ((a, pr.E4M3), (b, pr.E5M2))]
+    stacks = [_packing.Stack(x.view(np.uint8)[None], f) for x, f in ((a, pr.E4M3), (b, pr.E5M2))]
     zeros = np.zeros(1, np.int64)
     product = _sums.Product(*stacks, zeros, zeros, None, None, None)
     way, *_ = _sums.choose(product, unit)
