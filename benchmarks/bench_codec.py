@@ -92,7 +92,7 @@ def test_stochastic(benchmark, bits):
 @pytest.mark.parametrize("name", ["bf16", "e5m2", "e2m1", "e8m13", "e4m3fnuz", "mxint8"])
 def test_round_to_other_formats(benchmark, name):
     fmt = pr.parse_format(name)
-    compare(benchmark, f"round_to {name}", lambda: pr.round_to(X, fmt, out=OUT), copy, 0.3)
+    compare(benchmark, f"round_to {name}", lambda: pr.round_to(X, fmt, out=OUT), copy, 0.4)
 
 
 def test_decode(benchmark):
@@ -126,6 +126,6 @@ if importlib.util.find_spec("torch") is not None:
         encode = lambda: pr.encode(X, pr.E4M3, out=CODES)  # noqa: E731
         one_way = lambda: cast(x, narrow)  # noqa: E731
         compare(None, "top bytes, against torch.compile", move, one_way, 0)
-        compare(None, "encode, against torch.compile", encode, one_way, 1.2)
+        compare(None, "encode, against torch.compile", encode, one_way, 2.0)
         work = lambda: pr.round_to(X, pr.E4M3, out=OUT)  # noqa: E731
         compare(benchmark, "round_to, against torch.compile", work, lambda: both(x, back), 2.0)
