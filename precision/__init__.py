@@ -37,6 +37,17 @@ from precision.formats import (
     parse_format,
 )
 from precision.gemm import Trace, matmul, trace
+from precision.microscaling import (
+    MXFP4,
+    MXFP6_E2M3,
+    MXFP6_E3M2,
+    MXFP8_E4M3,
+    MXFP8_E5M2,
+    MXINT4,
+    MXINT8,
+    NVFP4,
+    NVINT4,
+)
 from precision.quantized import QuantizedTensor, QuantSpec, quantize
 from precision.rounding import Overflow, Rounding, Stochastic
 from precision.scaling import PerBlock, PerGroup, PerTensor, PerVector, ScaleRule
@@ -62,6 +73,15 @@ __all__ = [
     "HOPPER_FP16",
     "HOPPER_FP16_ACC16",
     "HOPPER_TF32",
+    "MXFP4",
+    "MXFP6_E2M3",
+    "MXFP6_E3M2",
+    "MXFP8_E4M3",
+    "MXFP8_E5M2",
+    "MXINT4",
+    "MXINT8",
+    "NVFP4",
+    "NVINT4",
     "TF32",
     "Exact",
     "FloatFormat",

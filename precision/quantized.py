@@ -81,9 +81,9 @@ class QuantSpec:
     >>> q.scale.shape, q.codes.dtype.name, spec.bits_per_element((2, 256))
     ((2, 2), 'float8_e4m3fn', 8.25)
     >>> mx = pr.QuantSpec(pr.E2M1, pr.PerGroup(32), scale_format=pr.E8M0, scale_rule=pr.ScaleRule.FLOOR)
-    >>> str(mx)
-    'QuantSpec(e2m1, PerGroup(32), scale_format=e8m0, scale_rule=FLOOR)'
-    >>> pr.QuantSpec.parse(str(mx)) == mx
+    >>> mx == pr.MXFP4, str(mx), str(pr.QuantSpec(pr.E2M1, pr.PerGroup(16)))
+    (True, 'MXFP4', 'QuantSpec(e2m1, PerGroup(16))')
+    >>> pr.QuantSpec.parse("MXFP4") == mx
     True
     """
 
@@ -130,7 +130,7 @@ class QuantSpec:
             raise ValueError(f"min_amax must be positive and at most float32's largest, got {self.min_amax}")
 
     def __str__(self) -> str:
-        return _text.describe(self)
+        return next((name for name, spec in SPECS.items() if spec == self), _text.describe(self))
 
     @classmethod
     def parse(cls, text: str) -> QuantSpec:
@@ -236,6 +236,16 @@ def quantize(x: npt.ArrayLike, spec: Spec[Result_co], axis: int = -1, out: Any =
     return spec.quantize(x, axis=axis, out=out)
 
 
+SPECS: dict[str, QuantSpec] = {}
+"""The named specs, by the name that they print."""
+
+
+def named(name: str, spec: QuantSpec) -> QuantSpec:
+    """Let ``spec`` print as ``name``, which `QuantSpec.parse` then reads."""
+    SPECS[name] = spec
+    return spec
+
+
 def _vocabulary() -> dict[str, object]:
     names: dict[str, object] = {
         kind.__name__: kind
@@ -246,4 +256,5 @@ def _vocabulary() -> dict[str, object]:
     }  # fmt: skip
     for members in (ScaleRule, Rounding, Overflow, Specials):
         names |= {member.name: member for member in members}
-    return names | {name.upper(): fmt for name, fmt in NAMED.items()}
+    # mxint8 is a format and MXINT8 a spec.
+    return names | dict(NAMED) | {name.upper(): fmt for name, fmt in NAMED.items()} | SPECS

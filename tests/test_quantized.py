@@ -13,6 +13,7 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import precision as pr
 import precision._quantizing as machinery
 from precision._kernels._threads import get_num_threads, set_num_threads
 from precision.codec import decode, encode
@@ -631,8 +632,12 @@ def test_every_kind_of_spec_parses_back(spec: QuantSpec) -> None:
 
 def test_text_of_specs() -> None:
     assert str(FP8) == "QuantSpec(e4m3, PerGroup(128))"
-    assert str(MX) == "QuantSpec(e2m1, PerGroup(32), scale_format=e8m0, scale_rule=FLOOR)"
-    assert str(NV) == "QuantSpec(e2m1, PerGroup(16), scale_format=e4m3, tensor_scale=True)"
+    assert (str(MX), str(NV)) == ("MXFP4", "NVFP4")
+    other = dataclasses.replace(MX, scale_rule=ScaleRule.EVEN)
+    assert str(other) == "QuantSpec(e2m1, PerGroup(32), scale_format=e8m0, scale_rule=EVEN)"
+    assert (str(pr.MXINT8), str(pr.MXINT8.fmt)) == ("MXINT8", "mxint8")
+    for named in (pr.MXFP8_E4M3, pr.MXINT8, pr.MXINT4, pr.NVINT4):
+        assert QuantSpec.parse(str(named)) == named
     assert (
         QuantSpec.parse(" quantspec(E4M3, pergroup(128))".replace("quants", "QuantS").replace("perg", "PerG"))
         == FP8

@@ -1,0 +1,45 @@
+"""Microscaling formats by name: OCP's MX and NVIDIA's NVFP4, each a `QuantSpec` with other entries.
+
+Another element format, block size, scale format or rule is another spec::
+
+    dataclasses.replace(pr.MXFP8_E4M3, scale_rule=pr.ScaleRule.RCEIL)
+    pr.QuantSpec(pr.FloatFormat(3, 4), pr.PerGroup(8), scale_format=pr.parse_format("ue5m3"))
+"""
+
+from __future__ import annotations
+
+from precision.formats import E2M1, E2M3, E3M2, E4M3, E5M2, E8M0, Format, IntFormat
+from precision.quantized import QuantSpec, named
+from precision.scaling import PerGroup, ScaleRule
+
+__all__ = [
+    "MXFP4",
+    "MXFP6_E2M3",
+    "MXFP6_E3M2",
+    "MXFP8_E4M3",
+    "MXFP8_E5M2",
+    "MXINT4",
+    "MXINT8",
+    "NVFP4",
+    "NVINT4",
+]
+
+
+def _mx(fmt: Format) -> QuantSpec:
+    """OCP MX v1.0: blocks of 32, a power of two by FLOOR (section 6.3), nearest even, saturating."""
+    return QuantSpec(fmt, PerGroup(32), scale_format=E8M0, scale_rule=ScaleRule.FLOOR)
+
+
+#: OCP MX v1.0, table 1.
+MXFP8_E4M3 = named("MXFP8_E4M3", _mx(E4M3))
+MXFP8_E5M2 = named("MXFP8_E5M2", _mx(E5M2))
+MXFP6_E2M3 = named("MXFP6_E2M3", _mx(E2M3))
+MXFP6_E3M2 = named("MXFP6_E3M2", _mx(E3M2))
+MXFP4 = named("MXFP4", _mx(E2M1))
+MXINT8 = named("MXINT8", _mx(IntFormat(8, fraction_bits=6)))
+#: MXINT8's kin with four bits: steps of 1/4, largest 7/4 (arXiv 2510.25602, section 3.2).
+MXINT4 = named("MXINT4", _mx(IntFormat(4, fraction_bits=2)))
+#: Blocks of 16 with E4M3 scales below one float32 scale of the tensor (arXiv 2509.25149, appendix B).
+NVFP4 = named("NVFP4", QuantSpec(E2M1, PerGroup(16), scale_format=E4M3, tensor_scale=True))
+#: The same with integers of -7 to 7 (arXiv 2510.25602).
+NVINT4 = named("NVINT4", QuantSpec(IntFormat(4), PerGroup(16), scale_format=E4M3, tensor_scale=True))
