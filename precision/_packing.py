@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from precision._kernels._threads import parallel
 from precision.codec import decode
-from precision.formats import BF16, FP32, TF32, FloatFormat, Format
+from precision.formats import BF16, FP32, TF32, FloatFormat, Format, IntFormat
 
 Array = npt.NDArray[Any]
 
@@ -33,15 +33,20 @@ class Stack(NamedTuple):
         return codes, transposed
 
 
+def _every_value(fmt: Format) -> Array:
+    """The float32 value of every code."""
+    codes = np.arange(1 << fmt.bits, dtype=fmt.code_dtype)
+    if fmt.dtype.kind == "u":
+        return decode(codes, fmt)
+    # ml_dtypes and NumPy widen exactly, and need no compiler.
+    values: Array = codes.view(fmt.dtype).astype(np.float32)
+    return np.ldexp(values, -fmt.fraction_bits) if isinstance(fmt, IntFormat) else values
+
+
 @functools.lru_cache(maxsize=64)
 def _table(fmt: Format) -> Array:
     """The float32 value of every code, or nothing where a code's own bits are a float32's."""
-    if fmt in (BF16, FP32, TF32):
-        table = np.empty(0, np.float32)
-    else:
-        codes = np.arange(1 << fmt.bits, dtype=fmt.code_dtype)
-        # ml_dtypes and NumPy widen exactly, and need no compiler.
-        table = codes.view(fmt.dtype).astype(np.float32) if fmt.dtype.kind != "u" else decode(codes, fmt)
+    table = np.empty(0, np.float32) if fmt in (BF16, FP32, TF32) else _every_value(fmt)
     table.flags.writeable = False
     return table
 
@@ -51,7 +56,7 @@ def _min_exponent(fmt: Format) -> int:
     return fmt.min_exponent if isinstance(fmt, FloatFormat) else -126
 
 
-def as_operand(stack: Stack, reference: int = 0) -> Any:
+def as_operand(stack: Stack) -> Any:
     from precision._kernels.operands import Operand
 
     fmt = stack.fmt
@@ -65,7 +70,6 @@ def as_operand(stack: Stack, reference: int = 0) -> Any:
         shift=16 if fmt == BF16 else 0,
         mask=0xFFFFE000 if fmt == TF32 else 0xFFFFFFFF,
         min_exponent=_min_exponent(fmt),
-        reference=reference,
     )
 
 
@@ -98,39 +102,6 @@ def exponents(stack: Stack) -> tuple[int, int]:
     return (int(lowest), int(highest)) if lowest <= highest else (0, 0)
 
 
-def _exponents_of(elements: Array, fmt: Format, reference: int, kind: np.dtype[Any]) -> Array:
-    """Exponents of float32 values as `Tables` has them."""
-    limits = np.iinfo(kind)
-    exponents = np.maximum(np.frexp(elements)[1] - 1, _min_exponent(fmt)) - reference
-    exponents[elements == 0] = limits.min
-    exponents[~np.isfinite(elements)] = limits.max
-    clipped: Array = np.clip(exponents, limits.min, limits.max)
-    return clipped.astype(kind)
-
-
-@functools.lru_cache(maxsize=64)
-def _code_tables(fmt: Format, reference: int, kind: np.dtype[Any]) -> tuple[Array, Array]:
-    table = values(Stack(np.arange(1 << fmt.bits, dtype=fmt.code_dtype)[None, None], fmt)).reshape(-1)
-    return table, _exponents_of(table, fmt, reference, kind)
-
-
-def tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Any:
-    """What `pack` looks up: for each code, or for each element of a stack of 32-bit codes."""
-    from precision._kernels.operands import Tables
-
-    if stack.codes.itemsize < 4:
-        return Tables(*_code_tables(stack.fmt, reference, kind))
-    codes = stack.orientation[0].reshape(-1)
-    exponents = np.empty(codes.size, kind)
-
-    def work(start: int, stop: int) -> None:
-        piece = values(Stack(codes[None, None, start:stop], stack.fmt)).reshape(-1)
-        exponents[start:stop] = _exponents_of(piece, stack.fmt, reference, kind)
-
-    parallel(work, codes.size, 2**16)
-    return Tables(np.empty(0, np.float32), exponents)
-
-
 def aligned(size: int, dtype: npt.DTypeLike) -> Array:
     """An empty array that starts at a multiple of 64 bytes."""
     kind = np.dtype(dtype)
@@ -139,8 +110,84 @@ def aligned(size: int, dtype: npt.DTypeLike) -> Array:
     return raw[offset : offset + size * kind.itemsize].view(kind)
 
 
-def packed_left(stack: Stack, found: Any, depth: int, kind: npt.DTypeLike) -> tuple[Any, Array]:
-    """The left operand as kernels read it, and which rows of which matrix hold NaN or Inf.
+class Tables(NamedTuple):
+    """What the panels' kernels make of codes; NaN and Inf are zeros to them, and ``special``.
+
+    For codes of up to 16 bits, one entry for each code. For 32 bits there are no ``values``, which are the
+    codes' own bits, and the others have an entry for each element of the stack.
+    """
+
+    values: Array
+    exponents: Array  #: less the operand's reference; the least of their type for a zero
+    special: Array
+
+
+def _entries(elements: Array, fmt: Format, reference: int, kind: np.dtype[Any]) -> Tables:
+    """The tables' entries of float32 values, which are spoiled."""
+    special = ~np.isfinite(elements)
+    elements[special] = 0
+    limits = np.iinfo(kind)
+    exponents = np.maximum(np.frexp(elements)[1] - 1, _min_exponent(fmt)) - reference
+    exponents[elements == 0] = limits.min
+    clipped: Array = np.clip(exponents, limits.min, limits.max)
+    return Tables(elements, clipped.astype(kind), special)
+
+
+@functools.lru_cache(maxsize=64)
+def _code_tables(fmt: Format, reference: int, kind: np.dtype[Any]) -> Tables:
+    return _entries(_every_value(fmt), fmt, reference, kind)
+
+
+def tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Tables:
+    """The tables of a stack's format, or for codes of 32 bits of the stack itself."""
+    if stack.codes.itemsize < 4:
+        return _code_tables(stack.fmt, reference, kind)
+    found = Tables(
+        np.empty(0, np.float32), np.empty(stack.codes.shape, kind), np.empty(stack.codes.shape, bool)
+    )
+
+    def work(start: int, stop: int) -> None:
+        for matrix in range(start, stop):
+            for first in range(0, stack.codes.shape[1], step):
+                some = slice(first, first + step)
+                piece = values(Stack(stack.codes[matrix, some], stack.fmt))
+                _, found.exponents[matrix, some], found.special[matrix, some] = _entries(
+                    piece, stack.fmt, reference, kind
+                )
+
+    step = max(1, 2**16 // max(1, stack.codes.shape[2]))
+    parallel(work, len(stack.codes), 1)
+    return found
+
+
+def specials(stack: Stack, found: Tables, axis: int) -> Array:
+    """Which rows (axis 2) or columns (axis 1) of which matrix hold NaN or Inf."""
+    codes = stack.codes
+    if not found.values.size:
+        return np.asarray(found.special.any(axis=axis))
+    marked = np.zeros(np.delete(codes.shape, axis), np.bool_)
+    if not found.special.any():
+        return marked
+    step = max(1, 2**16 // max(1, codes.shape[2]))
+    pieces = -(-codes.shape[1] // step)
+
+    def work(start: int, stop: int) -> None:
+        for piece in range(start, stop):
+            matrix, first = piece // pieces, piece % pieces * step
+            some = slice(first, first + step)
+            odd = found.special.take(codes[matrix, some], mode="clip")
+            if odd.any():
+                if axis == 2:
+                    marked[matrix, some] = odd.any(axis=1)
+                else:
+                    marked[matrix] |= odd.any(axis=0)
+
+    parallel(work, len(codes) * pieces, 1)
+    return marked
+
+
+def packed_left(stack: Stack, found: Tables, depth: int) -> Any:
+    """The left operand as kernels read it.
 
     NumPy looks the codes up: it is done once for all panels, and one loop less to compile.
     """
@@ -149,38 +196,60 @@ def packed_left(stack: Stack, found: Any, depth: int, kind: npt.DTypeLike) -> tu
     codes = stack.codes
     count, rows, length = codes.shape
     chunks = -(-length // depth)
-    limits = np.iinfo(kind)
+    kind = found.exponents.dtype
     flat_values = aligned(count * chunks * rows * depth, np.float32)
     flat_exponents = aligned(flat_values.size, kind)
     packed, exponents = (flat.reshape(count, chunks, rows, depth) for flat in (flat_values, flat_exponents))
-    special = np.zeros((count, rows), np.bool_)
-    each = None
-    if not found.values.size:
-        oriented, transposed = stack.orientation
-        each = found.exponents.reshape(oriented.shape)
-        each = each.swapaxes(1, 2) if transposed else each
     step = max(1, 2**16 // (chunks * depth))
+    pieces = -(-rows // step)
 
     def work(start: int, stop: int) -> None:
         for piece in range(start, stop):
             matrix, first = piece // pieces, piece % pieces * step
             some = slice(first, min(rows, first + step))
             value = np.zeros((some.stop - first, chunks * depth), np.float32)
-            exponent = np.full(value.shape, limits.min, kind)
+            exponent = np.full(value.shape, np.iinfo(kind).min, kind)
             code = codes[matrix, some]
-            if each is None:
+            if found.values.size:
                 value[:, :length] = found.values.take(code, mode="clip")
                 exponent[:, :length] = found.exponents.take(code, mode="clip")
             else:
-                value[:, :length] = values(Stack(code[None], stack.fmt))[0]
-                exponent[:, :length] = each[matrix, some]
-            odd = exponent == limits.max
-            if odd.any():
-                special[matrix, some] = odd.any(axis=1)
-                value[odd], exponent[odd] = 0, limits.min
+                value[:, :length] = values(Stack(code, stack.fmt))
+                value[:, :length][found.special[matrix, some]] = 0
+                exponent[:, :length] = found.exponents[matrix, some]
             packed[matrix, :, some] = value.reshape(-1, chunks, depth).swapaxes(0, 1)
             exponents[matrix, :, some] = exponent.reshape(-1, chunks, depth).swapaxes(0, 1)
 
-    pieces = -(-rows // step)
     parallel(work, count * pieces, 1)
-    return Left(flat_values, flat_exponents), special
+    return Left(flat_values, flat_exponents)
+
+
+class RightPanels:
+    """Panels of the right operand, some of K at a time, into one thread's memory."""
+
+    def __init__(self, stack: Stack, found: Tables, lanes: int, most: int) -> None:
+        self.stack, self.found, self.lanes = stack, found, lanes
+        self.codes = aligned(most * lanes, stack.codes.dtype)
+        self.exponents = found.exponents
+        if not found.values.size:
+            self.exponents = aligned(most * lanes, found.exponents.dtype)
+
+    def take(self, matrix: int, first_column: int, start: int, count: int) -> Any:
+        """K from ``start``, ``count`` of it (beyond its end: zeros), as `panels` reads it."""
+        from precision._kernels.panels import Right
+
+        some = np.s_[matrix, start : start + count, first_column : first_column + self.lanes]
+        codes = self.stack.codes[some]
+        deep, wide = codes.shape
+        table = self.codes[: count * self.lanes].reshape(count, self.lanes)
+        table[deep:], table[:deep, wide:] = 0, 0  # finite, and multiplied by zeros on the left
+        if self.found.values.size:
+            table[:deep, :wide] = codes
+        else:
+            value = values(Stack(codes, self.stack.fmt))
+            value[self.found.special[some]] = 0
+            table[:deep, :wide] = value.view(np.uint32)
+            exponents = self.exponents[: count * self.lanes].reshape(count, self.lanes)
+            exponents.fill(np.iinfo(exponents.dtype).min)
+            exponents[:deep, :wide] = self.found.exponents[some]
+        return Right(self.codes, self.found.values, self.exponents)

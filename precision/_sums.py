@@ -10,7 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._kernels._threads import get_num_threads, parallel
-from precision._packing import Stack, aligned, as_operand, exponents, packed_left, tables
+from precision._packing import (
+    RightPanels,
+    Stack,
+    aligned,
+    as_operand,
+    exponents,
+    packed_left,
+    specials,
+    tables,
+)
 from precision.accumulators import FusedSum
 from precision.codec import MODES, code_ends, format_params, value_ends
 from precision.formats import FP32
@@ -20,6 +29,8 @@ Array = npt.NDArray[Any]
 
 #: Stands where a kernel wants a unit and its parameters do not matter: a chain's products come one by one.
 ANY = FusedSum((FP32,), 1, fraction_bits=1)
+#: Elements of a panel of the right operand that are laid out at once.
+SLAB = 2**18
 CANONICAL_NAN = np.uint32(0x7FFFFFFF).view(np.float32)
 
 
@@ -55,7 +66,7 @@ class Product(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def as_unit(unit: FusedSum) -> Any:
-    from precision._kernels.fused import Unit
+    from precision._kernels.params import Unit
 
     register = unit.register
     # A truncating register with float32's exponents is a float32 without its last bits.
@@ -73,7 +84,7 @@ def as_unit(unit: FusedSum) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def as_register(unit: FusedSum) -> Any:
-    from precision._kernels.fused import Register
+    from precision._kernels.params import Register
 
     ends = value_ends(unit.register, code_ends(unit.register, Overflow.NON_SATURATING), 8)
     return Register(format_params(unit.register), MODES[unit.register_rounding], ends)
@@ -96,7 +107,7 @@ WIDE = Way("Wide", 32, 2, 32, np.float64, np.int16)
 CHAIN = Way("Chain", 64, 1)
 
 
-def _scratch(way: Way, depth: int, tile: int, unit: FusedSum) -> Any:
+def _scratch(way: Way, depth: int, tile: int, unit: FusedSum, promoted: bool) -> Any:
     """Memory of one thread."""
     from precision._kernels import fused
 
@@ -105,10 +116,12 @@ def _scratch(way: Way, depth: int, tile: int, unit: FusedSum) -> Any:
         "values": aligned(depth * way.halves * lanes, way.real),
         "exponents": aligned(depth * lanes, way.exponent),
         "registers": aligned(tile * lanes, np.float32),
-        "totals": aligned(tile * lanes, np.float32),
     }
+    common["totals"] = aligned(tile * lanes, np.float32) if promoted else common["registers"]
     if way is CHAIN:
         return fused.Chain(**common)
+    if way is NARROW:
+        return fused.Narrow(**common)
     common["largest"] = aligned(lanes, way.exponent)
     if way is INTEGER:
         whole = aligned((max(2, -(-unit.products // 8)) + 1) * lanes, np.int32)
@@ -116,8 +129,6 @@ def _scratch(way: Way, depth: int, tile: int, unit: FusedSum) -> Any:
         scales = aligned(2 * lanes, np.float32)
         return fused.Integer(**common, scale=scales[:lanes], unscale=scales[lanes:], whole=whole)
     sums = aligned(2 * lanes, way.real)
-    if way is NARROW:
-        return fused.Narrow(**common, sums=sums)
     return fused.Wide(**common, sums=sums, register=as_register(unit))
 
 
@@ -157,7 +168,7 @@ def _starts_within(product: Product, lowest: int, highest: int) -> bool:
 
 def _epilogue(product: Product, step: int) -> Any:
     """Promotion and group scales for a kernel that counts K in steps of ``step``."""
-    from precision._kernels.fused import Epilogue
+    from precision._kernels.params import Epilogue
 
     _, rows, columns = product.shape
     promote = product.promotion // step if product.promotion else 0
@@ -199,41 +210,59 @@ def run_panels(
     product: Product, way: Way, unit: FusedSum, references: tuple[int, int], out: Array
 ) -> tuple[Array, Array]:
     """Sum every output by ``way``; returns which left rows and right columns hold NaN or Inf."""
-    from precision._kernels import fused
+    from precision._kernels import panels
 
     results, rows, columns = product.shape
-    length = product.length
+    length, lanes = product.length, way.lanes
     depth = _chunk_depth(unit.products, product.promotion, length, way.depth)
     chunks = -(-length // depth)
-    right = as_operand(product.right, references[1])
-    left_tables, right_tables = (
+    found_left, found_right = (
         tables(stack, reference, np.dtype(way.exponent))
         for stack, reference in zip((product.left, product.right), references, strict=True)
     )
-    left, left_special = packed_left(product.left, left_tables, depth, way.exponent)
-    none = int(np.iinfo(way.exponent).min)
-    right_special = np.zeros(len(product.right.codes) * columns, np.bool_)
-    model, flat = as_unit(unit), out.reshape(-1)
-    tile = _tile_rows(product, way.lanes)
-    tiles, panels = -(-rows // tile), -(-columns // way.lanes)
-    grid = fused.Grid(
-        rows, columns, length, depth, chunks, tile, tiles, panels, product.start is not None,
-        product.left_matrix, product.right_matrix,
-    )  # fmt: skip
+    left = packed_left(product.left, found_left, depth)
+    model, reference = as_unit(unit), sum(references)
+    height = _tile_rows(product, lanes)
+    tiles, across = -(-rows // height), -(-columns // lanes)
+    grid = panels.Grid(rows, columns, length, depth, chunks, lanes, way.halves)
     epilogue = _epilogue(product, depth)
-    if product.start is not None:
-        out[...] = product.start
+    most = max(1, min(chunks, SLAB // (depth * lanes)))
 
     def work(first: int, last: int) -> None:
-        scratch = _scratch(way, depth, tile, unit)
-        fused.sum_panels(
-            first, last, left, right, right_tables, sum(references), model, grid,
-            epilogue, scratch, right_special, flat, none, way.lanes, way.halves,
-        )  # fmt: skip
+        scratch = _scratch(way, depth, height, unit, bool(epilogue.promote))
+        right = RightPanels(product.right, found_right, lanes, most * depth)
+        for item in range(first, last):
+            pair, row = item // (tiles * across), item % tiles * height
+            column = item // tiles % across * lanes
+            i, j = int(product.left_matrix[pair]), int(product.right_matrix[pair])
+            tile = panels.Tile(
+                rows=min(height, rows - row),
+                columns=min(lanes, columns - column),
+                first=0,
+                last=0,
+                left=(i * chunks * rows + row) * depth,
+                left_scale=i * epilogue.left_groups * rows + row,
+                right_scale=j * epilogue.right_groups * columns + column,
+            )
+            here = np.s_[pair, row : row + tile.rows, column : column + tile.columns]
+            totals = scratch.totals[: tile.rows * lanes].reshape(-1, lanes)
+            scratch.registers.fill(0)
+            totals.fill(0)
+            if product.start is not None:
+                totals[:, : tile.columns] = product.start[here]
+            for start in range(0, chunks, most):
+                stop = min(chunks, start + most)
+                panel = right.take(j, column, start * depth, (stop - start) * depth)
+                part = tile._replace(first=start, last=stop)
+                panels.sum_tile(part, left, panel, reference, model, grid, epilogue, scratch)
+            invalid = np.isnan(totals)
+            if invalid.any():
+                totals[invalid] = CANONICAL_NAN
+            out[here] = totals[:, : tile.columns]
 
-    items = results * tiles * panels
+    items = results * tiles * across
     parallel(work, items, max(1, items // (16 * get_num_threads())))
-    return left_special, right_special.reshape(-1, columns)
+    return specials(product.left, found_left, 2), specials(product.right, found_right, 1)
 
 
 def run_general(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import precision as pr
-from precision._kernels import _jit, _threads, fused
+from precision._kernels import _jit, _threads, panels
 
 UNITS = [
     pr.HOPPER_FP8,
@@ -152,7 +152,7 @@ def test_bad_numbers_of_threads(n, error):
 
 def test_cached_code_belongs_to_the_whole_room():
     """Numba stamps a cache entry with one file; ours is stamped with all kernels, which inline each other."""
-    file = fused.sum_panels._cache._cache_file
+    file = panels.sum_tile._cache._cache_file
     assert file._source_stamp == _jit._STAMP == _jit._room_stamp()
     assert str(_jit._STAMP[1]) in file._index_name  # and lies in files of its own
 

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from precision._kernels._jit import jit
-from precision._kernels.fused import CANONICAL_NAN, Epilogue, Register, Unit
 from precision._kernels.operands import Operand, read
-from precision._kernels.params import ModeParams
+from precision._kernels.params import CANONICAL_NAN, Epilogue, ModeParams, Register, Unit
 from precision._kernels.rounding import bits32, float32_of, round_scaled_integer
 from precision._kernels.vector import fused_multiply_add
 

@@ -1,4 +1,4 @@
-"""Operands as the dot-product kernels read them: values, and exponents that are never normalised.
+"""Operands as `general` reads them, code by code: values, and exponents that are never normalised.
 
 An operand is a stack of matrices of codes, or of float32 values, as it lies in memory; either its
 rows or its columns may be contiguous. A subnormal has its format's smallest exponent, and a zero has
@@ -28,18 +28,6 @@ class Operand(NamedTuple):
     shift: int  #: places that a code's bits stand to the left in that float32
     mask: int  #: bits of that float32 that the unit reads
     min_exponent: int  #: of the format: the exponent of its subnormals
-    reference: int  #: exponents are kept relative to this one
-
-
-class Tables(NamedTuple):
-    """What `pack_right` looks up: the value and the exponent, less the operand's reference, of each code.
-
-    For codes of 32 bits there are no values, which are the codes' own bits, and the exponents are those
-    of each element. Where they are the largest of their type, the element is NaN or Inf.
-    """
-
-    values: Any
-    exponents: Any
 
 
 @inline
@@ -71,48 +59,3 @@ def exponent_range(operand: Operand, start: int, stop: int) -> Any:
             lowest = exponent if exponent < lowest else lowest
             highest = exponent if exponent > highest else highest
     return lowest, highest
-
-
-@inline
-def pack_right(
-    operand: Operand, tables: Tables, matrix: int, start: int, depth: int, none: int, first: int, lanes: int,
-    halves: int, values: Any, exponents: Any, special: Any,
-) -> None:  # fmt: skip
-    """K from ``start`` of the columns from ``first``: [k][half][lane], halves as `add_cut_products` has them.
-
-    With one half the values keep their sign. What lies beyond K or the last column is zero, whose exponent
-    is ``none``; ``special`` [matrix][column] marks columns with NaN or Inf, which are packed as zeros. Both
-    arrays are filled from ``base``, counted in exponents.
-    """
-    length, columns = operand.rows, operand.columns
-    zero = np.float32(0)
-    by_table = tables.values.size > 0
-    deep, wide = min(depth, length - start), min(lanes, columns - first)
-    # Memory is read in its order; a code's next neighbours lie along k or along the lanes.
-    k_step, lane_step = (1, length) if operand.transposed else (columns, 1)
-    corner = matrix * length * columns + start * k_step + first * lane_step
-    outer, outer_step, outer_to = (lanes, lane_step, 1) if operand.transposed else (depth, k_step, lanes)
-    inner, inner_step, inner_to = (depth, k_step, lanes) if operand.transposed else (lanes, lane_step, 1)
-    outer_end, inner_end = (wide, deep) if operand.transposed else (deep, wide)
-    for i in range(outer):
-        for n in range(inner):
-            value, exponent = zero, I32(none)
-            if i < outer_end and n < inner_end:
-                place = corner + i * outer_step + n * inner_step
-                code = operand.codes[place]
-                if by_table:
-                    value, exponent = tables.values[code], I32(tables.exponents[code])
-                else:
-                    value = float32_of(U32(U32(code) & U32(operand.mask)))
-                    exponent = I32(tables.exponents[place])
-                if exponent == I32(-none - 1):
-                    special[matrix * columns + first + (i if operand.transposed else n)] = True
-                    value, exponent = zero, I32(none)
-            to = i * outer_to + n * inner_to
-            exponents[to] = exponent
-            if halves == 1:
-                values[to] = value
-            else:
-                to += (n if operand.transposed else i) * lanes
-                values[to] = value if value > zero else zero
-                values[to + lanes] = -value if value < zero else zero

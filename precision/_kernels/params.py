@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class FormatParams(NamedTuple):
@@ -74,3 +74,38 @@ class Ends(NamedTuple):
     nan_positive: int
     nan_negative: int
     zero_is_nan: int  #: 1 where a zero cannot be represented and does not saturate
+
+
+class Unit(NamedTuple):
+    """What a kernel knows of a unit."""
+
+    products: int
+    fraction_bits: int
+    min_exponent: int
+    register_min_exponent: int
+    register_mask: int  #: bits of a float32 that a truncating register keeps; 0: it rounds as `Register` says
+
+
+class Register(NamedTuple):
+    """A register that does more than drop a float32's last bits."""
+
+    format: FormatParams
+    mode: ModeParams
+    ends: Ends
+
+
+class Epilogue(NamedTuple):
+    """What happens to partial sums. Scales are flat float32 [matrix][group of K][row or column]."""
+
+    promote: int  #: chunks between promotions, 0: none
+    partial_first: bool  #: fma(fl(partial*sa), sb, total), else fma(partial, fl(sa*sb), total)
+    left_scale: Any
+    left_groups: int  #: groups of a matrix
+    left_group: int  #: chunks of a group
+    right_scale: Any
+    right_groups: int
+    right_group: int
+
+
+CANONICAL_NAN = 0x7FFFFFFF
+"""The NaN of NVIDIA's matrix units: all bits set but the sign."""

@@ -71,6 +71,38 @@ def _always_inline(typingctx: Any) -> Any:
     return types.void(), codegen
 
 
+def _exponent32(typingctx: Any, value: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = context.get_value_type(types.int32)
+        field = builder.and_(builder.lshr(builder.bitcast(args[0], word), word(23)), word(255))
+        return builder.sub(field, word(127))
+
+    return (types.int32(value), codegen) if value == types.float32 else None
+
+
+def _power32(typingctx: Any, exponent: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = context.get_value_type(types.int32)
+        field = builder.shl(builder.add(args[0], word(127)), word(23))
+        return builder.bitcast(field, context.get_value_type(types.float32))
+
+    return (types.float32(exponent), codegen) if exponent == types.int32 else None
+
+
+def _masked32(typingctx: Any, value: Any, mask: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits = builder.bitcast(args[0], context.get_value_type(types.uint32))
+        return builder.bitcast(builder.and_(bits, args[1]), args[0].type)
+
+    return (value(value, mask), codegen) if (value, mask) == (types.float32, types.uint32) else None
+
+
+#: a float32's exponent field without its bias: -127 for zeros and subnormals, 128 for Inf and NaN
+exponent32: Any = intrinsic(_exponent32)
+#: 2**exponent as a float32, for an int32 from -126 to 127
+power32: Any = intrinsic(_power32)
+#: a float32 without the bits that a uint32 mask lacks
+masked32: Any = intrinsic(_masked32)
 #: leading zero bits of an unsigned word
 leading_zeros: Any = intrinsic(_leading_zeros)
 #: called first in a compiled function, has LLVM inline it into its callers whatever its size

@@ -71,14 +71,35 @@ def _counted_loop(builder: Any, count: Any, carried: list[Any], body: Any) -> li
     return list(results)
 
 
+def _function(builder: Any, name: str, arguments: list[Any]) -> tuple[Any, Any]:
+    """Call a new function that is never inlined; returns its parameters and the builder of its body.
+
+    None of its arithmetic can leave its rounding mode, and it costs Numba nothing to compile.
+    """
+    kind = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments])
+    function = ir.Function(builder.module, kind, builder.module.get_unique_name(name))
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    builder.call(function, arguments)
+    return function.args, ir.IRBuilder(function.append_basic_block("entry"))
+
+
+def _set_rounding(builder: Any, mode: Any) -> None:
+    """0 toward zero, 1 to nearest even (the default), for this thread."""
+    signature = ir.FunctionType(ir.VoidType(), [_I32])
+    builder.call(_declared(builder.module, signature, "llvm.set.rounding"), [mode])
+
+
+def _largest(builder: Any, x: Any, y: Any) -> Any:
+    return builder.select(builder.icmp_signed(">", x, y), x, y)
+
+
 @intrinsic
 def set_rounding(typingctx: Any, mode: Any) -> Any:
     """Set this thread's rounding of float arithmetic: 0 toward zero, 1 to nearest even (the default)."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        signature = ir.FunctionType(ir.VoidType(), [_I32])
-        function = _declared(builder.module, signature, "llvm.set.rounding")
-        builder.call(function, [args[0]])
+        _set_rounding(builder, args[0])
         return context.get_dummy_value()
 
     return types.void(types.int32), codegen
@@ -163,6 +184,36 @@ def largest_exponents(typingctx: Any, count: Any, ae: Any, a0: Any, be: Any, b0:
     return types.void(types.intp, ae, types.intp, be, types.intp, out), codegen
 
 
+def _cut_step(builder: Any, left: Any, right: Any, vector: Any) -> Any:
+    """The loop body of `add_cut_products`: ``(k, sums so far) -> sums``."""
+    registers = VECTOR_BYTES // REGISTER_BYTES
+    absolute = builder.module.declare_intrinsic("llvm.fabs", [ir.FloatType()])
+    half = _I64(registers)
+
+    def body(k: Any, carried: list[Any]) -> list[Any]:
+        x = builder.load(builder.gep(left, [k]))
+        sign = builder.zext(builder.lshr(builder.bitcast(x, _I32), _I32(31)), _I64)
+        magnitude = builder.call(absolute, [x])
+        if vector.element != ir.FloatType():
+            magnitude = builder.fpext(magnitude, vector.element)
+        row = _splat(builder, magnitude, vector.count)
+        first = builder.mul(k, _I64(2 * registers))
+        # A negative left operand swaps the two halves.
+        shift = builder.mul(sign, half)
+        starts = (builder.add(first, shift), builder.sub(builder.add(first, half), shift))
+        results = []
+        for side, start in enumerate(starts):
+            for i in range(registers):
+                place = builder.gep(right, [builder.add(start, _I64(i))])
+                column = builder.load(place, align=REGISTER_BYTES)
+                product = builder.fmul(row, column, flags=("contract",))
+                sum_ = carried[side * registers + i]
+                results.append(builder.fadd(sum_, product, flags=("contract",)))
+        return results
+
+    return body
+
+
 @intrinsic
 def add_cut_products(typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: Any, sums: Any) -> Any:
     """Add positive products to ``sums[:lanes]`` and the magnitudes of negative ones to ``sums[lanes:]``.
@@ -182,36 +233,107 @@ def add_cut_products(typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: An
         right = builder.bitcast(_pointer(context, builder, b, b_, b0_), vector.as_pointer())
         target = builder.bitcast(_pointer(context, builder, sums, sums_, _I64(0)), vector.as_pointer())
         places = [builder.gep(target, [_I64(i)]) for i in range(2 * registers)]
-        absolute = builder.module.declare_intrinsic("llvm.fabs", [ir.FloatType()])
-        half = _I64(registers)
-
-        def body(k: Any, carried: list[Any]) -> list[Any]:
-            x = builder.load(builder.gep(left, [k]))
-            sign = builder.zext(builder.lshr(builder.bitcast(x, _I32), _I32(31)), _I64)
-            magnitude = builder.call(absolute, [x])
-            if real != ir.FloatType():
-                magnitude = builder.fpext(magnitude, real)
-            row = _splat(builder, magnitude, per_register)
-            first = builder.mul(k, _I64(2 * registers))
-            # A negative left operand swaps the two halves.
-            shift = builder.mul(sign, half)
-            starts = (builder.add(first, shift), builder.sub(builder.add(first, half), shift))
-            results = []
-            for side, start in enumerate(starts):
-                for i in range(registers):
-                    place = builder.gep(right, [builder.add(start, _I64(i))])
-                    column = builder.load(place, align=REGISTER_BYTES)
-                    product = builder.fmul(row, column, flags=("contract",))
-                    sum_ = carried[side * registers + i]
-                    results.append(builder.fadd(sum_, product, flags=("contract",)))
-            return results
-
         initial = [builder.load(place, align=REGISTER_BYTES) for place in places]
-        for value, place in zip(_counted_loop(builder, count, initial, body), places, strict=True):
+        results = _counted_loop(builder, count, initial, _cut_step(builder, left, right, vector))
+        for value, place in zip(results, places, strict=True):
             builder.store(value, place, align=REGISTER_BYTES)
         return context.get_dummy_value()
 
     return types.void(types.intp, a, types.intp, b, types.intp, sums), codegen
+
+
+@intrinsic
+def narrow_steps(
+    typingctx: Any, rows: Any, steps: Any, products: Any, a: Any, ae: Any, a0: Any, depth: Any,
+    b: Any, be: Any, registers: Any, reference: Any, floor: Any, power: Any, mask: Any,
+) -> Any:  # fmt: skip
+    """What `fused.advance_narrow` says, for rows of 64 registers: row by row, ``steps`` of ``products`` each.
+
+    A step's sums start at ``±2**(e + power)``, joined by the register of their sign, where ``e`` is the
+    largest of the products' exponents (int8, less ``reference``), the register's and ``floor``; they end
+    as positive less negative sum, without the bits that ``mask`` lacks. A row of ``a`` and ``ae`` is
+    ``depth`` long; ``b`` is laid out as for `add_cut_products`.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        places = [
+            _pointer(context, builder, kind, array, offset)
+            for kind, array, offset in (
+                (a, args[3], args[5]), (ae, args[4], args[5]), (b, args[7], _I64(0)), (be, args[8], _I64(0)),
+                (registers, args[9], _I64(0)),
+            )
+        ]  # fmt: skip
+        arguments = [*args[:3], *places, args[6], *args[10:]]
+        parameters, inner = _function(builder, "narrow_steps", arguments)
+        rows, steps, products, left, left_exponents, right, right_exponents, state = parameters[:8]
+        depth, reference, floor, power, mask = parameters[8:]
+        count = VECTOR_BYTES // REGISTER_BYTES
+        reals, words = ir.VectorType(ir.FloatType(), 16), ir.VectorType(_I32, 16)
+        zeros = ir.Constant(reals, [0.0] * 16)
+        _set_rounding(inner, _I32(0))
+        reference, floor, mask = (_splat(inner, x, 16) for x in (reference, floor, mask))
+        power = _splat(inner, inner.add(power, _I32(127)), 16)
+        right = inner.bitcast(right, reals.as_pointer())
+        exponent_vector = _exponent_vector(be)
+        right_exponents = inner.bitcast(right_exponents, exponent_vector.as_pointer())
+        state = inner.bitcast(state, reals.as_pointer())
+
+        def step(place: Any, k: Any, held: list[Any]) -> list[Any]:
+            """One step: the registers, four vectors of 16, after the products from k."""
+            at = inner.add(place, k)
+            exponents = _exponent_step(
+                inner, inner.gep(left_exponents, [at]), inner.gep(right_exponents, [k]), exponent_vector
+            )
+            (largest,) = _counted_loop(
+                inner, products, [_lowest(exponent_vector)], lambda n, carried: [exponents(n, carried[0])]
+            )
+            sums: list[list[Any]] = [[], []]
+            for i, register in enumerate(held):
+                lanes = ir.Constant(words, list(range(16 * i, 16 * (i + 1))))
+                part = inner.shuffle_vector(largest, ir.Constant(exponent_vector, ir.Undefined), lanes)
+                exponent = inner.add(inner.sext(part, words), reference)
+                field = inner.lshr(inner.bitcast(register, words), ir.Constant(words, [23] * 16))
+                field = inner.and_(field, ir.Constant(words, [255] * 16))
+                own = inner.sub(field, ir.Constant(words, [127] * 16))
+                exponent = _largest(inner, _largest(inner, exponent, own), floor)
+                first = inner.shl(inner.add(exponent, power), ir.Constant(words, [23] * 16))
+                first = inner.bitcast(first, reals)
+                positive = inner.fcmp_ordered(">", register, zeros)
+                sums[0].append(inner.fadd(first, inner.select(positive, register, zeros)))
+                sums[1].append(inner.fsub(first, inner.select(positive, zeros, register)))
+            body = _cut_step(
+                inner, inner.gep(left, [at]), inner.gep(right, [inner.mul(k, _I64(2 * count))]), reals
+            )
+            totals = _counted_loop(inner, products, sums[0] + sums[1], body)
+            results = []
+            for plus, minus in zip(totals[:count], totals[count:], strict=True):
+                total = inner.bitcast(inner.fsub(plus, minus), words)
+                results.append(inner.bitcast(inner.and_(total, mask), reals))
+            return results
+
+        def row(i: Any, _: list[Any]) -> list[Any]:
+            place = inner.mul(i, depth)
+            first = inner.mul(i, _I64(count))
+            cells = [inner.gep(state, [inner.add(first, _I64(n))]) for n in range(count)]
+            held = [inner.load(cell, align=REGISTER_BYTES) for cell in cells]
+            results = _counted_loop(
+                inner, steps, held, lambda n, carried: step(place, inner.mul(n, products), carried)
+            )
+            for result, cell in zip(results, cells, strict=True):
+                inner.store(result, cell, align=REGISTER_BYTES)
+            return []
+
+        _counted_loop(inner, rows, [], row)
+        _set_rounding(inner, _I32(1))
+        inner.ret_void()
+        return context.get_dummy_value()
+
+    ints = (types.intp,) * 3
+    return (
+        types.void(*ints, a, ae, types.intp, types.intp, b, be, registers,
+                   types.int32, types.int32, types.int32, types.uint32),
+        codegen,
+    )  # fmt: skip
 
 
 @intrinsic
