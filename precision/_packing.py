@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._kernels._threads import parallel
+from precision._memory import aligned
 from precision.codec import decode
 from precision.formats import BF16, FP32, TF32, FloatFormat, Format, IntFormat
 
@@ -100,14 +101,6 @@ def exponents(stack: Stack) -> tuple[int, int]:
     )
     lowest, highest = min(f[0] for f in found), max(f[1] for f in found)
     return (int(lowest), int(highest)) if lowest <= highest else (0, 0)
-
-
-def aligned(size: int, dtype: npt.DTypeLike) -> Array:
-    """An empty array that starts at a multiple of 64 bytes."""
-    kind = np.dtype(dtype)
-    raw = np.empty(size * kind.itemsize + 64, np.uint8)
-    offset = -raw.ctypes.data % 64
-    return raw[offset : offset + size * kind.itemsize].view(kind)
 
 
 class Tables(NamedTuple):

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._kernels._threads import get_num_threads, parallel
+from precision._memory import aligned
 from precision._packing import (
     RightPanels,
     Stack,
-    aligned,
     as_operand,
     exponents,
     packed_left,

@@ -21,6 +21,7 @@ from precision._codec_params import (
 )
 from precision._kernels._threads import parallel
 from precision._kernels.params import Ends, StochasticParams
+from precision._memory import streaming
 from precision.formats import BF16, FP64, FloatFormat, Format, IntFormat, format_of
 from precision.rounding import Overflow, Rounding, Stochastic
 
@@ -208,6 +209,7 @@ class _Conversion:
         if not isinstance(overflow, Overflow):
             raise TypeError(f"overflow must be an Overflow, got {overflow!r}")
         self.fmt, self.rounding, self.overflow = fmt, rounding, overflow
+        self.nbytes = 0  #: of the source and the result, once there is one
         self.ends = code_ends(fmt, overflow, None if nan is None else _exact_code(nan, fmt))
         # Whether results of either sign differ in the sign bit alone. A replacement of NaN has one sign.
         self.symmetric = nan is None and isinstance(fmt, FloatFormat) and fmt.has_negative_zero
@@ -268,11 +270,15 @@ class _Conversion:
         unsigned = (1 << (self.fmt.bits - 1 if to_codes else 31)) - 1
         over, nan, places = ends.over_positive & unsigned, ends.nan_positive & unsigned, 32 - self.fmt.bits
         if nearest and not to_codes:
-            return lambda x, out, start: codec.round_nearest32(x, out, short, over, nan)
+            return lambda x, out, start: codec.round_nearest32(
+                x, out, *streaming(out, self.nbytes), short, over, nan
+            )
         # Whatever lies past the largest value has the code after its own, which is Inf's or NaN's.
         cap = short.maximum + ((over > short.max_code) << short.shift)
         if nearest and nearest_suits(short, cap):
-            return lambda x, out, start: codec.encode_nearest32(x, out, short, cap, nan, places)
+            return lambda x, out, start: codec.encode_nearest32(
+                x, out, *streaming(out, self.nbytes), short, cap, nan, places
+            )
         if short.shift < 2:
             return None
         if to_codes:
@@ -287,6 +293,7 @@ class _Conversion:
             return result
         flat, cells = source.reshape(-1), target.reshape(-1).view(word)
         wide = _wide(source)
+        self.nbytes = source.nbytes + target.nbytes
         ends = self.ends if to_codes else value_ends(self.fmt, self.ends, wide.itemsize)
         kernel = self._kernel(wide.itemsize, to_codes, ends)
 

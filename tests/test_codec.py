@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import precision._kernels.codec as kernels
+from precision import _memory
 from precision._kernels._threads import get_num_threads, set_num_threads
 from precision._kernels.params import StochasticParams
 from precision.codec import (
@@ -315,6 +316,25 @@ def test_the_short_ways_are_the_general_one(name, mode):
 
 
 ML_DTYPES = ["bf16", "e5m2", "float8_e4m3", "e3m4", "e4m3", "e4m3fnuz", "e5m2fnuz", "e4m3b11fnuz"]
+
+
+@pytest.mark.parametrize("offset", [0, 1, 5, 16])
+def test_what_streams_past_the_caches_is_the_same(offset, monkeypatch):
+    """Large results are written whole lines at a time: heads, tails and lines of pieces at any address."""
+    bits = np.random.default_rng(3).integers(0, 2**32, 2 * GRAIN + 70_001, np.uint32)
+    x = bits.view(np.float32)
+    found = []
+    for large in (0, 1 << 60):
+        monkeypatch.setattr(_memory, "LARGE", large)
+        codes = np.zeros(x.size + offset, E4M3.dtype)[offset:]
+        values = np.zeros(x.size + offset, np.float32)[offset:]
+        encode(x, E4M3, out=codes)
+        round_to(x, E4M3, out=values)
+        found.append((codes.view(np.uint8), values.view(np.uint32)))
+    for streamed, plain in zip(*found, strict=True):
+        assert np.array_equal(streamed, plain)
+    head, block = _memory.streaming(values, 1 << 60)
+    assert (values.ctypes.data + 4 * head) % 64 == 0 and block.size and block.ctypes.data % 64 == 0
 
 
 @pytest.mark.parametrize("name", ML_DTYPES)

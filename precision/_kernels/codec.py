@@ -10,6 +10,7 @@ from precision._kernels._jit import jit
 from precision._kernels.params import Ends, FormatParams, ModeParams, ShortParams, StochasticParams
 from precision._kernels.rounding import (
     U32,
+    U64,
     bits32,
     core32,
     core64,
@@ -21,6 +22,7 @@ from precision._kernels.rounding import (
     philox,
     right,
 )
+from precision._kernels.vector import stream
 
 _rounded32, _random32, _code32, _value32 = core32.rounded, core32.rounded_random, core32.code, core32.value
 _rounded64, _random64, _code64, _value64 = core64.rounded, core64.rounded_random, core64.code, core64.value
@@ -139,33 +141,68 @@ def round_short32(x: Any, out: Any, short: ShortParams, mode: ModeParams, over: 
         out[i] = U32(result | U32(x[i] & U32(0x80000000)))
 
 
+# The nearest ones write whole vectors past the caches where ``block`` is a buffer (up to ``head`` elements
+# lie before the first of them); where it is empty they write as any loop does.
+
+
 @jit
-def encode_nearest32(x: Any, out: Any, short: ShortParams, cap: int, nan: int, places: int) -> None:
-    """`encode_short32`, ties to even. ``cap`` (float32 bits) stands for every larger magnitude."""
+def _encode_nearest(
+    x: Any, first: Any, count: Any, out: Any, to: Any, short: ShortParams, cap: int, nan: int, places: int
+) -> None:
     top = right(U32(0x80000000), U32(places))
-    for i in range(x.size):
-        magnitude = U32(x[i] & U32(0x7FFFFFFF))
+    for i in range(count):
+        bits = x[first + i]
+        magnitude = U32(bits & U32(0x7FFFFFFF))
         code = nearest_code32(magnitude if magnitude < U32(cap) else U32(cap), short)
         code = U32(nan) if magnitude > U32(0x7F800000) else code
-        out[i] = U32(code | U32(right(x[i], U32(places)) & top))
+        out[to + i] = U32(code | U32(right(bits, U32(places)) & top))
 
 
 @jit
-def round_nearest32(x: Any, out: Any, short: ShortParams, over: int, nan: int) -> None:
-    """`round_short32`, ties to even: integers for normal values, an addition for subnormal ones."""
+def encode_nearest32(
+    x: Any, out: Any, head: int, block: Any, short: ShortParams, cap: int, nan: int, places: int
+) -> None:
+    """`encode_short32`, ties to even. ``cap`` (float32 bits) stands for every larger magnitude."""
+    first = x.size if block.size == 0 else min(head, x.size)
+    _encode_nearest(x, U64(0), U64(first), out, U64(0), short, cap, nan, places)
+    while x.size - first >= block.size and block.size > 0:
+        _encode_nearest(x, U64(first), U64(block.size), block, U64(0), short, cap, nan, places)
+        stream(block, 0, out, first, block.size)
+        first += block.size
+    _encode_nearest(x, U64(first), U64(x.size - first), out, U64(first), short, cap, nan, places)
+
+
+@jit
+def _round_nearest(
+    x: Any, first: Any, count: Any, out: Any, to: Any, short: ShortParams, over: int, nan: int
+) -> None:
+    """Integers for normal values, an addition for subnormal ones."""
     shift, magic = U32(short.shift), float32_of(U32(short.magic))
     below = U32(left(U32(1), shift) - U32(1))
     half = right(below, U32(1))
     tie = U32(below & U32(1))
-    for i in range(x.size):
-        magnitude = U32(x[i] & U32(0x7FFFFFFF))
+    for i in range(count):
+        bits = x[first + i]
+        magnitude = U32(bits & U32(0x7FFFFFFF))
         odd = U32(right(magnitude, shift) & tie)
         normal = U32(U32(U32(magnitude + half) + odd) & U32(~below))
         small = bits32(np.float32(np.float32(float32_of(magnitude) + magic) - magic))
         result = normal if magnitude >= U32(short.threshold) else small
         result = U32(over) if result > U32(short.maximum) else result
         result = U32(nan) if magnitude > U32(0x7F800000) else result
-        out[i] = U32(result | U32(x[i] & U32(0x80000000)))
+        out[to + i] = U32(result | U32(bits & U32(0x80000000)))
+
+
+@jit
+def round_nearest32(x: Any, out: Any, head: int, block: Any, short: ShortParams, over: int, nan: int) -> None:
+    """`round_short32`, ties to even."""
+    first = x.size if block.size == 0 else min(head, x.size)
+    _round_nearest(x, U64(0), U64(first), out, U64(0), short, over, nan)
+    while x.size - first >= block.size and block.size > 0:
+        _round_nearest(x, U64(first), U64(block.size), block, U64(0), short, over, nan)
+        stream(block, 0, out, first, block.size)
+        first += block.size
+    _round_nearest(x, U64(first), U64(x.size - first), out, U64(first), short, over, nan)
 
 
 @jit

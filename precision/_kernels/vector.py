@@ -127,6 +127,37 @@ def fused_multiply_add(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @intrinsic
+def stream(typingctx: Any, source: Any, s0: Any, target: Any, t0: Any, count: Any) -> Any:
+    """Copy ``count`` elements to memory past the caches, which a normal store would first fill from there.
+
+    Both places are aligned to 64 bytes, and ``count`` elements are a multiple of that.
+    """
+    each = 8 * REGISTER_BYTES // source.dtype.bitwidth
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = ir.VectorType(ir.IntType(source.dtype.bitwidth), each)
+        places = (
+            _pointer(context, builder, source, *args[:2]),
+            _pointer(context, builder, target, *args[2:4]),
+        )
+        reads, writes = (builder.bitcast(place, vector.as_pointer()) for place in places)
+        mark = builder.module.add_metadata([_I32(1)])
+
+        def body(k: Any, _: list[Any]) -> list[Any]:
+            value = builder.load(builder.gep(reads, [k]), align=REGISTER_BYTES)
+            stored = builder.store(value, builder.gep(writes, [k]), align=REGISTER_BYTES)
+            stored.set_metadata("nontemporal", mark)
+            return []
+
+        _counted_loop(builder, builder.udiv(args[4], _I64(each)), [], body)
+        return context.get_dummy_value()
+
+    if source.dtype != target.dtype:
+        return None
+    return types.void(source, types.intp, target, types.intp, types.intp), codegen
+
+
+@intrinsic
 def add_exact_product(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """``a*b + c`` where ``a*b`` is exact: fused where the processor can, the same bits where not."""
 
