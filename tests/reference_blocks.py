@@ -130,7 +130,7 @@ def finite(x: Value) -> Fraction:
 # ------------------------------------------------------------------------------------------- one block
 
 
-def magnitudes(block: Iterable[float]) -> Fraction | None:
+def largest_magnitude(block: Iterable[float]) -> Fraction | None:
     """The largest magnitude; None if there is a NaN or Inf."""
     amax = ZERO
     for x in block:
@@ -224,7 +224,7 @@ def quantize_block(
 
     AMAX: RNE(fl(fl(amax / max) / tensor_scale)). The others: the power of two for fl(amax / tensor_scale).
     """
-    amax = magnitudes(block)
+    amax = largest_magnitude(block)
     if amax is None:
         return nan_block(len(block), element, scale_format)
     if amax == 0:
@@ -272,7 +272,7 @@ def quantize_tensor(
 
 def tensor_amax(blocks: Sequence[Sequence[float]]) -> Fraction:
     """The largest magnitude of the blocks without NaN and Inf."""
-    return max((magnitudes(b) or ZERO for b in blocks), default=ZERO)
+    return max((largest_magnitude(b) or ZERO for b in blocks), default=ZERO)
 
 
 # --------------------------------------------------------------------------------- NVIDIA's MXFP8 recipe
@@ -296,7 +296,7 @@ def rceil_reciprocal(block: Sequence[float], element: Format | Integer) -> Block
 
     The recipe multiplies by 2**(127 - byte); that is the division, as both are exact until rounded.
     """
-    amax = magnitudes(block)
+    amax = largest_magnitude(block)
     if amax is None:
         return nan_block(len(block), element, E8M0)
     scale = zero_scale(E8M0) if amax == 0 else rceil_reciprocal_code(amax, element)
@@ -305,10 +305,10 @@ def rceil_reciprocal(block: Sequence[float], element: Format | Integer) -> Block
 
 # ------------------------------------------------------------------------------------------------ NVFP4
 
-SIX, FOUR_E4M3 = Fraction(6), Fraction(448)
+SIX, LARGEST_SCALE = Fraction(6), Fraction(448)
 
 
-def encode_scale(amax: Fraction, bound: Fraction = FOUR_E4M3) -> Fraction:
+def encode_scale(amax: Fraction, bound: Fraction = LARGEST_SCALE) -> Fraction:
     """s_enc = fl32(6 * bound / amax) for the tensor's amax: at most FLT_MAX, and 1 for amax 0.
 
     The paper is silent on both ends; TransformerEngine does so.
@@ -332,7 +332,7 @@ def nvfp4_paper(blocks: Sequence[Sequence[float]], *, least_scale: int = 1) -> T
     s_dec = finite(quotient(ONE, s_enc))
 
     def one(block: Sequence[float]) -> Block:
-        amax = magnitudes(block)
+        amax = largest_magnitude(block)
         if amax is None:
             return nan_block(len(block), E2M1, E4M3)
         scale = rounded_scale(product(quotient(amax, SIX), s_enc), E4M3, least_scale)
@@ -352,7 +352,7 @@ def nvfp4_transformer_engine(blocks: Sequence[Sequence[float]], *, least_scale: 
     folded = product(s_enc, quotient(ONE, SIX))
 
     def one(block: Sequence[float]) -> Block:
-        amax = magnitudes(block)
+        amax = largest_magnitude(block)
         if amax is None:
             return nan_block(len(block), E2M1, E4M3)
         return multiplied(block, rounded_scale(product(amax, folded), E4M3, least_scale), s_dec)
@@ -438,7 +438,7 @@ def four_over_six(
         return made, summed_error(block, values, error)
 
     def one(block: Sequence[float]) -> Block:
-        amax = magnitudes(block)
+        amax = largest_magnitude(block)
         if amax is None:
             return nan_block(len(block), E2M1, E4M3)
         base = quotient(amax, SIX)
