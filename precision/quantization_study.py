@@ -281,6 +281,7 @@ class QuantizationStudy:
                 found = tally(x, spec, axis=self.axis)
                 totals[i] += found
                 yield self._row(source, spec, found)
+            del x  # before the next is read
         if len(self.sources) > 1:
             for spec, total in zip(self.specs, totals, strict=True):
                 yield self._row(None, spec, total)
