@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -12,7 +13,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from precision import quantization_study
 from precision.formats import FloatFormat, Format
+from precision.quantized import QuantSpec
 from precision.sweep import DISTRIBUTIONS, Row
 
 _WIDTH = 100  # of tables that go to a file or a pipe
@@ -85,6 +88,75 @@ def print_errors(console: Console, rows: list[Row]) -> None:
     _say(console, "")
 
 
+# ---- numbers ----------------------------------------------------------------------------------------
+_MANY = 8  # arrays; of more, only their total is printed
+
+
+def _or_dash(show: Callable[[float], str]) -> Callable[[float], str]:
+    return lambda value: "-" if math.isnan(value) else show(value)
+
+
+_FIDELITY: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("bits /\nelement", "bits_per_element", lambda v: f"{v:.3f}"),
+    ("SQNR\ndB", "sqnr_db", _or_dash(lambda v: f"{v:.1f}")),
+    ("clipped\n%", "clipped_share", _or_dash(lambda v: _brief(100 * v, ".2g"))),
+    ("flushed\n%", "flushed_share", _or_dash(lambda v: _brief(100 * v, ".2g"))),
+    ("largest\nrelative", "max_relative_error", _or_dash(lambda v: _brief(v, ".3g"))),
+    ("bias", "signed_relative_error", _or_dash(lambda v: _brief(v, "+.1e"))),
+)
+
+
+def fidelity_table(rows: list[quantization_study.Row]) -> Table:
+    """What each spec did to one array, or to all; a spec that differs in its rule stands under its kin."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("spec", overflow="fold")
+    partly = any(row.tally.measured < row.tally.elements for row in rows)
+    for heading, _, _ in _FIDELITY:
+        table.add_column(heading, justify="right", no_wrap=True)
+    if partly:
+        table.add_column("measured\n%", justify="right", no_wrap=True)
+    base: QuantSpec | None = None
+    for row in rows:
+        spec, name, flat = QuantSpec.parse(row.spec), row.spec, row.flat()
+        if base is not None and dataclasses.replace(spec, scale_rule=base.scale_rule) == base:
+            name = f"  scale_rule={spec.scale_rule}"
+        else:
+            base = spec
+        cells = [show(float(flat[key])) for _, key, show in _FIDELITY]
+        if partly:
+            cells.append(f"{100 * row.tally.measured / row.tally.elements:.4g}")
+        table.add_row(name, *cells)
+    return table
+
+
+def _of_one_array(rows: list[quantization_study.Row]) -> str:
+    first = rows[0]
+    name = DISTRIBUTIONS[first.data].description if first.data in DISTRIBUTIONS else first.data
+    called = name + (f", {first.tensor}" if first.tensor else "")
+    size = "x".join(map(str, first.shape)) if first.shape else f"{first.tally.elements:,} elements"
+    bad = first.tally.non_finite
+    return f"{called}, {size}" + (f", of which {bad:,} are NaN or Inf" if bad else "")
+
+
+def print_fidelity(console: Console, rows: list[quantization_study.Row]) -> None:
+    """A table for each array, and one of their total; of very many arrays the total alone."""
+    arrays: dict[tuple[str, str, bool], list[quantization_study.Row]] = {}
+    for row in rows:
+        arrays.setdefault((row.data, row.tensor, not row.shape), []).append(row)
+    totals = [key for key in arrays if key[2]]
+    single = len(arrays) - len(totals)
+    for key, its_rows in arrays.items():
+        if totals and single > _MANY and not key[2]:
+            continue
+        of = f", {single} tensors" if key[2] else ""
+        _say(console, f"{_of_one_array(its_rows)}{of}\n")
+        console.print(fidelity_table(its_rows))
+        _say(console, "")
+    if totals and single > _MANY:
+        _say(console, "--json and --csv hold the rows of each tensor; --tensor chooses some\n")
+
+
+# ---- for machines -----------------------------------------------------------------------------------
 def as_json(value: Any) -> str:
     """JSON proper, in which a number that is not finite is null."""
 

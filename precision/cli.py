@@ -1,23 +1,20 @@
-"""The command ``precision`` (extra ``cli``): studies of matrix products, and tables of formats."""
+"""The command ``precision`` (extra ``cli``): studies of matrix products and numbers, tables of formats."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from precision import _tables, sweep
-from precision._extras import MissingExtraError
-from precision._files import draft
+from precision import _tables, plots, sweep
+from precision._command_line import FILE, Outputs, output_options, reads, said_plainly, with_progress
 from precision._kernels._threads import set_num_threads
+from precision._quantize_command import quantize
 from precision.accumulators import parse as parse_accumulator
 from precision.formats import NAMED, FloatFormat, Format, parse_format
 from precision.quantized import QuantSpec
@@ -28,20 +25,6 @@ Array = npt.NDArray[Any]
 
 
 # ---- what the options mean --------------------------------------------------------------------------
-def _reads(read: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """A callback that reads an option's text; the ValueError of ``read`` is the message."""
-
-    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-        try:
-            if isinstance(value, tuple):
-                return tuple(read(text) for text in value)
-            return None if value is None else read(value)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from error
-
-    return callback
-
-
 def _sizes(text: str) -> tuple[int, ...]:
     sizes = tuple(int(part) if part.strip().isdigit() else 0 for part in text.split(","))
     if min(sizes) < 1:
@@ -72,20 +55,6 @@ def _spec(fmt: FloatFormat, scaling: str) -> sweep.Spec:
         raise ValueError(f"scaling must be none, tensor, row, or a block (1x128, 128x128); got {scaling!r}")
     rows, columns = int(found[1]), int(found[2])
     return QuantSpec(fmt, PerGroup(columns) if rows == 1 else PerBlock(rows, columns))
-
-
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_FILE_OUT = click.Path(dir_okay=False, path_type=Path)
-_OUTPUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
-
-
-@contextmanager
-def _said_plainly() -> Iterator[None]:
-    """What the library raises about its arguments is a message to the user here, not a traceback."""
-    try:
-        yield
-    except (ValueError, TypeError, OSError, MissingExtraError) as error:
-        raise click.ClickException(str(error)) from error
 
 
 # ---- operands from files ----------------------------------------------------------------------------
@@ -179,26 +148,6 @@ def _study(options: dict[str, Any]) -> tuple[int, Iterable[sweep.Row]]:
     return len(chosen) * len(accumulators), rows
 
 
-# ---- what is written --------------------------------------------------------------------------------
-def _write(text: str, path: Path) -> None:
-    if str(path) == "-":
-        click.echo(text, nl=False)
-        return
-    with draft(path) as beside:
-        beside.write_text(text, encoding="utf-8")
-
-
-def _with_progress(rows: Iterable[sweep.Row], total: int) -> Iterator[sweep.Row]:
-    """The rows, behind a bar that only a terminal sees."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=total)
-        for row in rows:
-            yield row
-            progress.update(task, advance=1, description=f"K = {row.k}")
-
-
 # ---- the commands -----------------------------------------------------------------------------------
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="precision-emu")
@@ -206,33 +155,36 @@ def command() -> None:
     """Low-precision formats and matrix units, emulated bit for bit."""
 
 
+command.add_command(quantize)
+
+
 @command.command()
 @click.option("--m", type=click.IntRange(1), help="Rows of a (128).")
 @click.option("--n", type=click.IntRange(1), help="Columns of b (128).")
 @click.option(
     "--k",
-    callback=_reads(_sizes),
+    callback=reads(_sizes),
     metavar="K,...",
     multiple=True,
     help="K; several with commas (128 to 16384).",
 )
 @click.option(
     "--distribution",
-    callback=_reads(_distribution),
+    callback=reads(_distribution),
     multiple=True,
     metavar="NAME",
     help=f"Of both operands (normal and uniform): {', '.join(sweep.DISTRIBUTIONS)}. Repeatable.",
 )
 @click.option(
     "--format",
-    callback=_reads(_float_format),
+    callback=reads(_float_format),
     metavar="NAME",
     default="e4m3",
     help="Of both operands.",
     show_default=True,
 )
-@click.option("--a-format", callback=_reads(_float_format), metavar="NAME", help="Of a.")
-@click.option("--b-format", callback=_reads(_float_format), metavar="NAME", help="Of b.")
+@click.option("--a-format", callback=reads(_float_format), metavar="NAME", help="Of a.")
+@click.option("--b-format", callback=reads(_float_format), metavar="NAME", help="Of b.")
 @click.option(
     "--scaling",
     metavar="HOW",
@@ -244,53 +196,36 @@ def command() -> None:
 @click.option("--b-scaling", metavar="HOW", help="Of b.")
 @click.option(
     "--accumulator",
-    callback=_reads(parse_accumulator),
+    callback=reads(parse_accumulator),
     metavar="TEXT",
     multiple=True,
     help="As 'HOPPER_FP8.promoted(128)', FP32_FMA or EXACT. Repeatable; by default those that fit.",
 )
-@click.option("--a", type=_FILE, help="Left operand (M, K): .npy or .safetensors.")
+@click.option("--a", type=FILE, help="Left operand (M, K): .npy or .safetensors.")
 @click.option("--a-tensor", metavar="NAME", help="Tensor of --a.")
-@click.option("--b", type=_FILE, help="Right operand (K, N): .npy or .safetensors.")
+@click.option("--b", type=FILE, help="Right operand (K, N): .npy or .safetensors.")
 @click.option("--b-tensor", metavar="NAME", help="Tensor of --b.")
-@click.option("--weights", type=_FILE, help="W, stored [out, in]: multiplies x @ W.T.")
+@click.option("--weights", type=FILE, help="W, stored [out, in]: multiplies x @ W.T.")
 @click.option("--tensor", metavar="NAME", help="Tensor of --weights.")
-@click.option("--x", type=_FILE, help="x for --weights, as .npy (by default N(0,1), --m rows).")
+@click.option("--x", type=FILE, help="x for --weights, as .npy (by default N(0,1), --m rows).")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="By default the CPUs of this process.")
-@click.option("--figure", type=_FILE_OUT, default="precision-gemm.png", show_default=True, help="By suffix.")
-@click.option("--no-figure", is_flag=True, help="Write no figure.")
-@click.option("--json", "json_path", type=_OUTPUT, help="Every row as JSON; - is the standard output.")
-@click.option("--csv", "csv_path", type=_OUTPUT, help="Every row as CSV; - is the standard output.")
+@output_options("precision-gemm.png")
 def gemm(**options: Any) -> None:
     """Compare accumulators on a matrix product: a table of errors, and a figure of them over K.
 
     Every accumulator is measured against two references: the exact product of the quantized operands
     (what it got wrong itself) and the product of the originals (what the user sees).
     """
-    outputs = [options["json_path"], options["csv_path"]]
-    if outputs.count(Path("-")) == 2:
-        raise click.UsageError("--json and --csv cannot both go to the standard output")
-    figure = None if options["no_figure"] else options["figure"]
-    with _said_plainly():
+    with said_plainly():
+        outputs = Outputs.of(options)
         if options["threads"]:
             set_num_threads(options["threads"])
-        if figure is not None:
-            from precision import plots
-
-            plots.check(figure)
         total, coming = _study(options)
-        rows = list(_with_progress(coming, total))
-        if Path("-") not in outputs:
+        rows = list(with_progress(coming, total, lambda row: f"K = {row.k}"))
+        if not outputs.piped:
             _tables.print_errors(_tables.console(), rows)
-        flat = [row.flat() for row in rows]
-        if options["json_path"]:
-            _write(_tables.as_json(flat), options["json_path"])
-        if options["csv_path"]:
-            _write(_tables.as_csv(flat), options["csv_path"])
-        if figure is not None:
-            plots.save(plots.error_over_k(rows), figure)
-            click.echo(f"figure: {figure}", err=Path("-") in outputs)
+        outputs.write([row.flat() for row in rows], lambda: plots.error_over_k(rows))
 
 
 @command.command()
@@ -301,7 +236,7 @@ def formats(names: tuple[str, ...], as_json: bool) -> None:
 
     NAME is e4m3, e5m2fnuz, bf16, binary8p4se, int8, or any other that parses.
     """
-    with _said_plainly():
+    with said_plainly():
         chosen: list[Format] = [parse_format(name) for name in names] or list(NAMED.values())
         small = [fmt for fmt in chosen if names and fmt.bits <= 8]
         if as_json:

@@ -1,0 +1,198 @@
+"""What quantizing does to numbers: how many bits, how large an error, how many clipped or flushed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precision.formats import FloatFormat, Format
+from precision.quantized import QuantizedTensor, QuantSpec, quantize
+
+__all__ = ["Tally", "tally"]
+
+Array = npt.NDArray[Any]
+
+_PIECE = 1 << 16  # elements measured at a time: their float64 copies stay in the cache
+_ROUNDED = 1 + 2.0**-22  # what rounding a scale to float32 leaves beyond the largest value is not clipped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What quantizing did to some numbers, as counts and sums: those of two arrays add up with ``+``.
+
+    Only finite elements are measured, and only those whose scale is finite: NaN or Inf takes its whole
+    block along (`QuantSpec`). A share is of the measured elements, and NaN where there are none.
+
+    Parameters
+    ----------
+    elements, measured, non_finite : int
+        All elements, those measured, and those that are NaN or Inf.
+    clipped : int
+        Measured elements beyond the largest value times their scale; a relative 2**-22, which the rounding
+        of the scale to float32 explains, does not count.
+    flushed : int
+        Measured elements that are not zero and became zero.
+    bits : int
+        Stored for all elements, scales counted.
+    signal, noise : float
+        Sums of the squares of the elements and of their errors.
+    magnitude, signed_error : float
+        Sums of the elements' magnitudes, and of errors away from zero (toward it: negative).
+    max_relative_error : float
+        Largest |error| / |element| of those that are not zero; 1 where one was flushed.
+    """
+
+    elements: int = 0
+    measured: int = 0
+    non_finite: int = 0
+    clipped: int = 0
+    flushed: int = 0
+    bits: int = 0
+    signal: float = 0.0
+    noise: float = 0.0
+    magnitude: float = 0.0
+    signed_error: float = 0.0
+    max_relative_error: float = 0.0
+
+    def __add__(self, other: Tally) -> Tally:
+        sums = {
+            field.name: getattr(self, field.name) + getattr(other, field.name)
+            for field in dataclasses.fields(Tally)
+        }
+        sums["max_relative_error"] = float(np.maximum(self.max_relative_error, other.max_relative_error))
+        return Tally(**sums)
+
+    @property
+    def sqnr_db(self) -> float:
+        """-10 log10(noise / signal), in dB; infinite without an error."""
+        if not self.measured or math.isnan(self.noise):
+            return math.nan
+        if self.noise == 0:
+            return math.inf
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(10 * np.log10(np.float64(self.signal) / self.noise))
+
+    @property
+    def signed_relative_error(self) -> float:
+        """Bias, sum(sign(element) error) / sum |element|: negative where numbers shrink toward zero."""
+        return self.signed_error / self.magnitude if self.magnitude else self._share(0)
+
+    @property
+    def clipped_share(self) -> float:
+        """Clipped elements, as a share of the measured ones."""
+        return self._share(self.clipped)
+
+    @property
+    def flushed_share(self) -> float:
+        """Flushed elements, as a share of the measured ones."""
+        return self._share(self.flushed)
+
+    @property
+    def bits_per_element(self) -> float:
+        """Bits stored for each element, scales counted."""
+        return self.bits / self.elements if self.elements else math.nan
+
+    def _share(self, count: int) -> float:
+        return count / self.measured if self.measured else math.nan
+
+
+def tally(x: npt.ArrayLike, spec: QuantSpec, *, axis: int = -1) -> Tally:
+    """Quantize an array and measure what became of its elements.
+
+    Parameters
+    ----------
+    x : array_like
+        Of a floating-point type, with at least one element. NaN and Inf are counted, not measured.
+    spec : QuantSpec
+        How.
+    axis : int
+        Along which groups run.
+
+    Returns
+    -------
+    Tally
+        Errors are those of the exact products of codes and scales, in float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `quantize` raises them; if ``x`` has no elements.
+
+    Examples
+    --------
+    >>> import numpy as np, precision as pr
+    >>> from precision.fidelity import tally
+    >>> found = tally(np.float32([7.0, -3.0, 0.2, 0.0]), pr.MXFP4)  # scale 1: values 6, -3, 0, 0
+    >>> found.clipped, found.flushed, found.max_relative_error, found.bits_per_element
+    (1, 1, 1.0, 6.0)
+    >>> round(found.signed_relative_error, 4)
+    -0.1176
+    """
+    array = np.asarray(x)
+    quantized = quantize(array, spec, axis=axis)
+    if array.size == 0:
+        raise ValueError(f"x has no elements (shape {array.shape}): there is nothing to measure")
+    total = sum((_measured(*piece) for piece in _pieces(array, quantized)), Tally())
+    return dataclasses.replace(total, bits=round(spec.bits_per_element(array.shape, axis) * array.size))
+
+
+def _pieces(x: Array, quantized: QuantizedTensor) -> Iterator[tuple[Array, QuantizedTensor]]:
+    """An array and its codes in pieces of whole blocks."""
+    axis = next((i for i, size in enumerate(x.shape) if size > 1), 0)
+    size, block = x.shape[axis], quantized.block[axis]
+    step = max(1, _PIECE * size // x.size)
+    if block is not None:
+        step = -(-step // block) * block
+    for start in range(0, size, step):
+        before = (slice(None),) * axis
+        where = (*before, slice(start, start + step))
+        scales = (*before, slice(None) if block is None else slice(start // block, (start + step) // block))
+        part = dataclasses.replace(quantized, codes=quantized.codes[where], scale=quantized.scale[scales])
+        yield x[where], part
+
+
+def _ends(fmt: Format) -> tuple[float, float]:
+    """How far a format reaches below and above zero."""
+    if isinstance(fmt, FloatFormat):
+        return (fmt.max if fmt.signed else 0.0), fmt.max
+    return -fmt.min, fmt.max
+
+
+def _measured(x: Array, quantized: QuantizedTensor) -> Tally:
+    original = x.astype(np.float64)
+    value = quantized.dequantize(np.float64)
+    scale = quantized.multipliers().astype(np.float64)
+    for axis, step in enumerate(quantized.block):
+        if step is not None and step > 1:
+            whole = (slice(None),) * axis
+            scale = np.repeat(scale, step, axis=axis)[(*whole, slice(x.shape[axis]))]
+    finite = np.isfinite(original)
+    usable = finite & np.isfinite(scale)
+    if not usable.all():
+        scale = np.broadcast_to(scale, x.shape)[usable]
+        original, value = original[usable], value[usable]
+    size = np.abs(original)
+    below, above = _ends(quantized.fmt)
+    reach = above if below == above else np.where(original < 0, below, above)
+    with np.errstate(invalid="ignore", over="ignore"):  # codes that overflowed to Inf or NaN
+        error = value - original
+        # An element of zero has no error: its quotient stays at zero.
+        relative = np.divide(np.abs(error), size, out=np.zeros_like(size), where=size != 0)
+        return Tally(
+            elements=x.size,
+            measured=original.size,
+            non_finite=x.size - int(np.count_nonzero(finite)),
+            clipped=int(np.count_nonzero(size > scale * (reach * _ROUNDED))),
+            flushed=int(np.count_nonzero((value == 0) & (size != 0))),
+            signal=float(np.sum(np.square(size))),
+            noise=float(np.sum(np.square(error))),
+            magnitude=float(np.sum(size)),
+            signed_error=float(np.sum(np.copysign(1.0, original) * error)),
+            max_relative_error=float(relative.max(initial=0.0)),
+        )
