@@ -8,8 +8,10 @@ place that the library's own order and sizes leave for it.
 from __future__ import annotations
 
 import difflib
+import json
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -214,12 +216,28 @@ def _explained(path: Path, size: int, said: str) -> str:
     """What is wrong with a file that the library refused; its own words name neither file nor sizes."""
     with path.open("rb") as file:
         prefix = file.read(8)
-    length = int.from_bytes(prefix, "little")
-    if len(prefix) < 8 or length > _HEADER_LIMIT:
-        return f"{path} is not a safetensors file"
-    if 8 + length > size:
-        return f"{path} is truncated: its header ends at byte {8 + length:,}, the file at byte {size:,}"
-    reason = said.removeprefix("Error while deserializing header: ")
-    if "not fully covered" in reason:
-        return f"{path} is truncated, or too long: its tensors do not end where it does, at byte {size:,}"
-    return f"{path} is not a valid safetensors file: {reason}"
+        length = int.from_bytes(prefix, "little")
+        if len(prefix) < 8 or length > _HEADER_LIMIT:
+            return f"{path} is not a safetensors file"
+        if 8 + length > size:
+            return f"{path} is truncated: its header ends at byte {8 + length:,}, the file at byte {size:,}"
+        header = file.read(length)
+    with suppress(ValueError, TypeError, KeyError, AttributeError):
+        for name, entry in json.loads(header).items():
+            if name == "__metadata__":
+                continue
+            start, stop = entry["data_offsets"]
+            needed = -(-math.prod(entry["shape"]) * _bits(path, name, entry["dtype"]) // 8)
+            if 0 <= needed != stop - start >= 0:
+                return (
+                    f"{path}: tensor {name!r} of shape {tuple(entry['shape'])} and type {entry['dtype']} "
+                    f"needs {needed:,} bytes and has {stop - start:,}"
+                )
+            if 8 + length + stop > size:
+                return (
+                    f"{path} is truncated: tensor {name!r} ends at byte {8 + length + stop:,}, the file at "
+                    f"byte {size:,}"
+                )
+    return (
+        f"{path} is not a valid safetensors file: {said.removeprefix('Error while deserializing header: ')}"
+    )
