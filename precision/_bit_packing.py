@@ -43,8 +43,7 @@ def pack(codes: Array, fmt: Format) -> Array:
     TypeError
         If ``codes`` or ``fmt`` has another type.
     ValueError
-        If ``codes`` has no axis or an unsigned integer of more than ``fmt.bits`` bits, or ``fmt`` has more
-        than 16 bits.
+        If ``codes`` has no axis or a byte with bits above ``fmt.bits``, or ``fmt`` has more than 16 bits.
 
     Examples
     --------
@@ -59,11 +58,11 @@ def pack(codes: Array, fmt: Format) -> Array:
     bits = _checked_bits(fmt)
     if not isinstance(codes, np.ndarray):
         raise TypeError(f"codes must be an ndarray, got {type(codes).__name__}")
-    if codes.dtype == fmt.dtype:
-        return _packed(_unsigned(codes), bits)
-    if codes.dtype != fmt.code_dtype:
+    if codes.dtype not in (fmt.dtype, fmt.code_dtype):
         raise TypeError(f"codes of {fmt} must have dtype {fmt.dtype} or {fmt.code_dtype}, got {codes.dtype}")
-    return pack_bits(codes, bits)
+    if isinstance(fmt, IntFormat) and codes.dtype != fmt.code_dtype:
+        return _packed(codes.view(fmt.code_dtype), bits)  # ml_dtypes looks at the low bits of a byte alone
+    return pack_bits(codes.view(fmt.code_dtype), bits)
 
 
 def unpack(packed: Array, fmt: Format, length: int) -> Array:
@@ -171,10 +170,6 @@ def _checked_bits(fmt: object) -> int:
     if fmt.bits > 16:
         raise ValueError(f"fmt must have at most 16 bits, got {fmt} with {fmt.bits}")
     return fmt.bits
-
-
-def _unsigned(codes: Array) -> Array:
-    return codes.view(f"u{codes.itemsize}")
 
 
 def _read_only(array: Array) -> Array:

@@ -119,10 +119,21 @@ def test_known_bytes():
     assert storage.pack(halves, pr.FP16).tobytes() == halves.astype("<f2").tobytes()
 
 
-def test_bits_above_the_format_are_no_part_of_a_code():
-    """ml_dtypes looks at the low bits of a byte alone."""
-    odd = np.uint8([0x1F, 0xF2, 0x3A, 0xFF]).view(ml_dtypes.int4)
-    assert storage.pack(odd, pr.IntFormat(4)).tolist() == [0x2F, 0xFA]
+@pytest.mark.parametrize("fmt", [pr.IntFormat(4), UINT4, INT2, UINT1], ids=str)
+def test_bits_above_an_integer_are_no_part_of_it(fmt):
+    """ml_dtypes looks at the low bits of a byte alone, and so does `pack`."""
+    odd = np.random.default_rng(0).integers(0, 256, 77, dtype=np.uint8)
+    clean = odd & ((1 << fmt.bits) - 1)
+    assert (odd.view(fmt.dtype).astype(np.float32) == clean.view(fmt.dtype).astype(np.float32)).all()
+    assert (storage.pack(odd.view(fmt.dtype), fmt) == storage.pack(clean, fmt)).all()
+
+
+@pytest.mark.parametrize("fmt", [pr.E2M3, pr.E3M2, pr.E2M1], ids=str)
+def test_bits_above_a_float_are_refused(fmt):
+    odd = np.uint8([1, 2, 1 << fmt.bits, 3])
+    for codes in (odd, odd.view(fmt.dtype)):
+        with pytest.raises(ValueError, match=rf"below 2\*\*{fmt.bits}, got {1 << fmt.bits}"):
+            storage.pack(codes, fmt)
 
 
 def test_arrays_in_any_order_of_memory():
