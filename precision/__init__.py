@@ -37,6 +37,7 @@ from precision.formats import (
     parse_format,
 )
 from precision.gemm import Trace, matmul, trace
+from precision.hadamard import Hadamard
 from precision.microscaling import (
     MXFP4,
     MXFP6_E2M3,
@@ -87,6 +88,7 @@ __all__ = [
     "FloatFormat",
     "FmaChain",
     "FusedSum",
+    "Hadamard",
     "IntFormat",
     "Overflow",
     "PerBlock",

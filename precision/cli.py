@@ -59,7 +59,7 @@ def _spec(fmt: FloatFormat, scaling: str) -> sweep.Spec:
 
 # ---- operands from files ----------------------------------------------------------------------------
 def _matrix(path: Path, tensor: str | None, what: str) -> Array:
-    array = read_tensor(path, tensor)
+    array = read_tensor(path, tensor, unpacked=True)
     named = f"{what} ({path}{f', {tensor}' if tensor else ''})"
     if array.ndim != 2 or array.size == 0:
         raise ValueError(f"{named} must be a matrix with elements, got shape {array.shape}")
