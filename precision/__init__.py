@@ -2,6 +2,8 @@
 
 from precision._kernels._threads import get_num_threads, set_num_threads
 from precision.accumulators import (
+    BLACKWELL_MX,
+    BLACKWELL_NVFP4,
     EXACT,
     FP32_FMA,
     HOPPER_BF16,
@@ -13,6 +15,8 @@ from precision.accumulators import (
     Exact,
     FmaChain,
     FusedSum,
+    ScaledGroups,
+    ScaledProducts,
 )
 from precision.accumulators import parse as parse_accumulator
 from precision.codec import decode, encode, round_to
@@ -55,6 +59,8 @@ from precision.scaling import PerBlock, PerGroup, PerTensor, PerVector, ScaleRul
 
 __all__ = [
     "BF16",
+    "BLACKWELL_MX",
+    "BLACKWELL_NVFP4",
     "E2M1",
     "E2M3",
     "E3M2",
@@ -99,6 +105,8 @@ __all__ = [
     "QuantizedTensor",
     "Rounding",
     "ScaleRule",
+    "ScaledGroups",
+    "ScaledProducts",
     "Specials",
     "Stochastic",
     "Trace",

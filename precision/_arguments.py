@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from precision._sums import GroupScales
-from precision.accumulators import Accumulator, FusedSum
+from precision._sums import GroupScales, UnitScales
+from precision.accumulators import Accumulator, FusedSum, ScaledGroups, ScaledProducts
 from precision.codec import decode, round_to
-from precision.formats import FP32, FP64, TF32, FloatFormat, Format, format_of
+from precision.formats import E8M0, FP32, FP64, TF32, FloatFormat, Format, format_of
 from precision.quantized import QuantizedTensor
 from precision.rounding import Overflow
 
@@ -32,6 +32,7 @@ class Scales(NamedTuple):
     group: int
     lines: int
     tensor_scale: np.float32 | None
+    fmt: FloatFormat = E8M0
 
     def expanded(self, matrices: int, count: int) -> Array:
         """Float32 scales [matrix][group][row or column], one line for each row or column."""
@@ -157,8 +158,9 @@ def read_scales(operand: Checked, axis: int, merged: bool = False) -> Scales:
     each = lines or max(1, codes.shape[other])
     if along is not None:
         kind = "group" if lines == 1 else "block"
-        return Scales(kind, values, along, each, tensor_scale)
-    return Scales("tensor" if lines is None else "vector", values, length, each, tensor_scale)
+        return Scales(kind, values, along, each, tensor_scale, q.scale_format)
+    kind = "tensor" if lines is None else "vector"
+    return Scales(kind, values, length, each, tensor_scale, q.scale_format)
 
 
 def _repeat_batch(scale: Array, block: list[Any], batch: tuple[int, ...]) -> Array:
@@ -174,20 +176,48 @@ class Epilogue(NamedTuple):
 
     groups: GroupScales | None
     factors: tuple[Array, ...]  #: each broadcast to (results, rows, columns)
+    unit: UnitScales | None = None  #: those that the unit takes itself
+
+
+def _inside(left: Scales, right: Scales, unit: FusedSum, shapes: Shapes) -> UnitScales:
+    """Scales for a unit that takes them, one for each term."""
+    inside = unit.scale_in_unit
+    for name, scales in (("a", left), ("b", right)):
+        if isinstance(inside, ScaledProducts) and scales.fmt.fraction_bits:
+            raise TypeError(
+                f"{name} must have scales that are powers of two (e8m0), which is what {unit} takes, "
+                f"got {scales.fmt}"
+            )
+        if isinstance(inside, ScaledGroups) and scales.group % inside.n and scales.group < shapes.length:
+            raise ValueError(
+                f"{name} must have a scale for a multiple of {inside.n} of K, which {unit} sums under one, "
+                f"got {scales.group}"
+            )
+    spans = (s.group if 0 < s.group < shapes.length else _WHOLE for s in (left, right))
+    return UnitScales(
+        left.expanded(len(shapes.left), shapes.rows),
+        next(spans),
+        left.fmt,
+        right.expanded(len(shapes.right), shapes.columns),
+        next(spans),
+        right.fmt,
+    )
 
 
 def plan_scales(left: Scales, right: Scales, accumulator: Accumulator, shapes: Shapes) -> Epilogue:
     """FACTS 0.2's orders for its pairs of scales; fma(partial, fl(sa*sb), total) for any other pair."""
     kinds = [left.kind, right.kind]
+    tensor = [s.tensor_scale for s in (left, right) if s.tensor_scale is not None]
+    product = np.prod(np.array(tensor, np.float32), dtype=np.float32)
+    last: tuple[Array, ...] = (np.asarray(product),) if tensor else ()
+    if isinstance(accumulator, FusedSum) and accumulator.scale_in_unit is not None:
+        return Epilogue(None, last, _inside(left, right, accumulator, shapes))
     if kinds == ["none", "none"]:
         return Epilogue(None, ())
     # An unscaled operand has scales of one, as its partner's are.
     for side, partner in ((0, 1), (1, 0)):
         if kinds[side] == "none":
             kinds[side] = "block" if kinds[partner] in ("group", "block") else kinds[partner]
-    tensor = [s.tensor_scale for s in (left, right) if s.tensor_scale is not None]
-    product = np.prod(np.array(tensor, np.float32), dtype=np.float32)
-    last: tuple[Array, ...] = (np.asarray(product),) if tensor else ()
     promotion = getattr(accumulator, "promotion", None)
     along_k = [
         s for s, kind in zip((left, right), kinds, strict=True) if kind in ("group", "block") and s.group

@@ -20,9 +20,9 @@ from precision._packing import (
     specials,
     tables,
 )
-from precision.accumulators import FusedSum
+from precision.accumulators import FusedSum, ScaledGroups
 from precision.codec import MODES, code_ends, format_params, value_ends
-from precision.formats import FP32
+from precision.formats import FP32, FloatFormat
 from precision.rounding import Overflow, Rounding
 
 Array = npt.NDArray[Any]
@@ -44,6 +44,17 @@ class GroupScales(NamedTuple):
     partial_first: bool  #: fma(fl(partial*sa), sb, total) instead of fma(partial, fl(sa*sb), total)
 
 
+class UnitScales(NamedTuple):
+    """Scales that the unit takes itself: the same arrays, and the formats that say their exponents."""
+
+    left: Array
+    left_group: int
+    left_format: FloatFormat
+    right: Array
+    right_group: int
+    right_format: FloatFormat
+
+
 class Product(NamedTuple):
     """A checked product: stacks of matrices, and for each result the left and right matrix it is of."""
 
@@ -54,6 +65,7 @@ class Product(NamedTuple):
     promotion: int | None
     scales: GroupScales | None
     start: Array | None  #: (results, rows, columns), float32
+    unit_scales: UnitScales | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -138,6 +150,8 @@ def choose(product: Product, unit: FusedSum) -> tuple[Way | None, int, int]:
     None: only the general kernel is. The conditions are those that the kernels' comments prove.
     """
     width, terms = unit.fraction_bits + 2, unit.products
+    if product.unit_scales is not None:
+        return None, 0, 0
     if unit.alignment_rounding is not Rounding.TOWARD_ZERO:
         return None, 0, 0
     significands = sum(stack.fmt.fraction_bits + 1 for stack in (product.left, product.right))
@@ -186,6 +200,39 @@ def _epilogue(product: Product, step: int) -> Any:
     return Epilogue(
         promote, scales.partial_first, left, groups[0], next(spans), right, groups[1], next(spans)
     )
+
+
+def scale_parts(values: Array, fmt: FloatFormat) -> tuple[Array, Array]:
+    """Exponents and significands of scales: ``value = significand * 2**(exponent - fraction_bits)``.
+
+    Those of scales that are NaN or Inf mean nothing.
+    """
+    finite = np.where(np.isfinite(values), values, np.float32(0)).astype(np.float64)
+    exponents = np.maximum(np.frexp(finite)[1] - 1, fmt.min_exponent)
+    significands = np.ldexp(finite, fmt.fraction_bits - exponents)
+    return exponents.astype(np.int32), significands.astype(np.int64)
+
+
+def _unit_scales(product: Product, unit: FusedSum | None) -> Any:
+    """The same for the general kernel."""
+    from precision._kernels.params import UnitScales
+
+    scales, inside = product.unit_scales, unit.scale_in_unit if unit else None
+    if scales is None or unit is None or inside is None:
+        empty = np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int64)
+        return UnitScales(-1, 0, 0, *empty, 0, 1, *empty, 0, 1)
+    group, place = 0, 0
+    if isinstance(inside, ScaledGroups):
+        group, place = inside.n, -inside.headroom(unit.operands)[1]
+    sides = [
+        (values.reshape(-1), *(part.reshape(-1) for part in scale_parts(values, fmt)), values.shape[1], span)
+        for values, fmt, span in (
+            (scales.left, scales.left_format, scales.left_group),
+            (scales.right, scales.right_format, scales.right_group),
+        )
+    ]
+    bits = scales.left_format.fraction_bits + scales.right_format.fraction_bits
+    return UnitScales(group, place, bits, *sides[0], *sides[1])
 
 
 def _chunk_depth(step: int, promotion: int | None, length: int, target: int) -> int:
@@ -279,7 +326,7 @@ def run_general(
     chain = unit is None
     some = unit or ANY
     model, register, alignment = as_unit(some), as_register(some), MODES[some.alignment_rounding]
-    epilogue = _epilogue(product, 1)
+    epilogue, scales = _epilogue(product, 1), _unit_scales(product, unit)
     results, rows, columns = product.shape
     every_row, every_column = np.arange(rows), np.arange(columns)
     for n in range(results):
@@ -297,8 +344,8 @@ def run_general(
 
             part = functools.partial(
                 general.sum_general, rows=some_rows, columns=some_columns, left=left, right=right, i=i, j=j,
-                length=product.length, unit=model, rounding=register, alignment=alignment, chain=chain,
-                promote=product.promotion or 0, epilogue=epilogue, start=start, out=target,
+                length=product.length, unit=model, rounding=register, alignment=alignment, scales=scales,
+                chain=chain, promote=product.promotion or 0, epilogue=epilogue, start=start, out=target,
             )  # fmt: skip
             parallel(part, some_rows.size, max(1, 2**16 // max(1, product.length * some_columns.size)))
 
@@ -336,7 +383,8 @@ def trace_sum(product: Product, unit: FusedSum | None) -> tuple[Array, Array]:
     registers, totals = np.empty(steps, np.float32), np.empty(steps, np.float32)
     initial = np.float32(0) if product.start is None else product.start[0, 0, 0]
     general.dot(
-        0, 0, as_operand(product.left), as_operand(product.right), 0, 0, product.length, model, register,
-        alignment, unit is None, product.promotion or 0, _epilogue(product, 1), initial, registers, totals,
+        0, 0, as_operand(product.left), as_operand(product.right), 0, 0, product.length,
+        model, register, alignment, _unit_scales(product, unit), unit is None,
+        product.promotion or 0, _epilogue(product, 1), initial, registers, totals,
     )  # fmt: skip
     return registers, totals

@@ -12,7 +12,20 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from precision import _text
-from precision.formats import BF16, E4M3, E5M2, E8M13, FP16, FP32, TF32, FloatFormat, IntFormat
+from precision.formats import (
+    BF16,
+    E2M1,
+    E2M3,
+    E3M2,
+    E4M3,
+    E5M2,
+    E8M13,
+    FP16,
+    FP32,
+    TF32,
+    FloatFormat,
+    IntFormat,
+)
 from precision.rounding import Rounding
 
 
@@ -29,6 +42,58 @@ def _check_promotion(promotion: object, products: int) -> None:
     _check_int("promotion", promotion, 1, 2**31 - 1)
     if isinstance(promotion, int) and promotion % products:
         raise ValueError(f"promotion must be a multiple of the unit's {products} products, got {promotion}")
+
+
+@dataclass(frozen=True)
+class ScaledProducts:
+    """Scales inside the unit that are powers of two: their exponents join those of each product.
+
+    Blackwell's way for MXFP8, MXFP6 and MXFP4 (MMA-Sim, arXiv 2511.10909: ST-FDPA).
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> pr.BLACKWELL_MX.scale_in_unit == pr.ScaledProducts()
+    True
+    """
+
+    def __str__(self) -> str:
+        return "ScaledProducts()"
+
+
+@dataclass(frozen=True)
+class ScaledGroups:
+    """Scales inside the unit, of any format: a term is the exact dot product of ``n`` neighbours, scaled.
+
+    Terms align at the exponents of their two scales alone, whatever the dot product's own size, and a
+    group whose products are all zero, or whose scale is, takes no part. Blackwell's way for NVFP4, with
+    groups of 16 (MMA-Sim, arXiv 2511.10909: GST-FDPA); with 32 and FP32 scales, the unit that
+    DeepSeek-V3's authors ask for (arXiv 2412.19437, section 3.5.2).
+
+    Parameters
+    ----------
+    n : int
+        Products in a group, a divisor of the unit's.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> print(pr.BLACKWELL_NVFP4.scale_in_unit)
+    ScaledGroups(16)
+    """
+
+    n: int
+
+    def __post_init__(self) -> None:
+        _check_int("n", self.n, 1, 1024)
+
+    def __str__(self) -> str:
+        return f"ScaledGroups({self.n})"
+
+    def headroom(self, operands: tuple[FloatFormat, ...]) -> tuple[int, int]:
+        """Bits that any two operands' dot product has above one, and its last place below one."""
+        top = 2 * max(operand.max_exponent for operand in operands) + 2 + (self.n - 1).bit_length()
+        return top, 2 * max(operand.fraction_bits - operand.min_exponent for operand in operands)
 
 
 @dataclass(frozen=True)
@@ -60,6 +125,9 @@ class FusedSum:
     promotion : int, optional
         Every so many of K, a multiple of ``products``, the register is added to a float32 total (one
         addition, to nearest even) and starts again at zero.
+    scale_in_unit : ScaledProducts or ScaledGroups, optional
+        The unit takes the operands' scales itself, every term being scaled exactly before it is aligned.
+        By default scales are applied outside, at promotion or to the finished sum.
 
     Raises
     ------
@@ -89,6 +157,7 @@ class FusedSum:
     register_rounding: Rounding = field(default=Rounding.TOWARD_ZERO, kw_only=True)
     min_exponent: int = field(default=-133, kw_only=True)
     promotion: int | None = field(default=None, kw_only=True)
+    scale_in_unit: ScaledProducts | ScaledGroups | None = field(default=None, kw_only=True)
 
     TEXT_METHODS: ClassVar[tuple[str, ...]] = ("promoted", "with_width")
 
@@ -101,7 +170,8 @@ class FusedSum:
             if operand.fraction_bits > 23:
                 raise ValueError(f"operands must be formats of float32 values, got {operand}")
         _check_int("products", self.products, 1, 1024)
-        _check_int("fraction_bits", self.fraction_bits, 1, 30)
+        grouped = isinstance(self.scale_in_unit, ScaledGroups)
+        _check_int("fraction_bits", self.fraction_bits, 1, 40 if grouped else 30)
         _check_int("min_exponent", self.min_exponent, -300, 0)
         register = self.register
         if not isinstance(register, FloatFormat):
@@ -116,6 +186,30 @@ class FusedSum:
             if not isinstance(getattr(self, name), Rounding):
                 raise TypeError(f"{name} must be a Rounding, got {getattr(self, name)!r}")
         _check_promotion(self.promotion, self.products)
+        self._check_scales()
+
+    def _check_scales(self) -> None:
+        scales = self.scale_in_unit
+        if scales is None or isinstance(scales, ScaledProducts):
+            return
+        if not isinstance(scales, ScaledGroups):
+            raise TypeError(
+                f"scale_in_unit must be ScaledProducts(), ScaledGroups(n) or None, got {scales!r}"
+            )
+        if self.products % scales.n:
+            raise ValueError(f"scale_in_unit must group a divisor of {self.products} products, got {scales}")
+        top, bottom = scales.headroom(self.operands)
+        if top + bottom > 62:
+            raise ValueError(
+                f"operands must have exact sums of {scales.n} products within 62 bits for {scales}, which "
+                f"takes {top + bottom}"
+            )
+        terms = (self.products // scales.n).bit_length()
+        most = 58 - top - terms  # two bits for the scales' significands, two below a term's last place
+        if self.fraction_bits > most:
+            raise ValueError(
+                f"fraction_bits must be at most {most} for these operands, got {self.fraction_bits}"
+            )
 
     def promoted(self, every: int | None) -> FusedSum:
         """The same unit, its register added to a float32 total every ``every`` of K (None: never)."""
@@ -126,7 +220,6 @@ class FusedSum:
 
         A register with fewer exponent bits than float32 (FP16) stays as it is.
         """
-        _check_int("bits", bits, 1, 30)
         register = self.register
         if register.exponent_bits == 8:
             register = dataclasses.replace(register, fraction_bits=min(bits, 23))
@@ -138,7 +231,9 @@ class FusedSum:
         for name, unit in NAMED.items():
             if plain == unit:
                 return name + promoted
-            if isinstance(unit, FusedSum) and plain == unit.with_width(self.fraction_bits):
+            if not isinstance(unit, FusedSum) or unit.scale_in_unit != self.scale_in_unit:
+                continue
+            if self.fraction_bits <= 30 and plain == unit.with_width(self.fraction_bits):
                 return f"{name}.with_width({self.fraction_bits}){promoted}"
         return _text.describe(self)
 
@@ -191,6 +286,8 @@ class Exact:
 
 Accumulator = FusedSum | FmaChain | Exact
 
+_MX_ELEMENTS = (E4M3, E5M2, E2M3, E3M2, E2M1)
+
 #: Hopper's wgmma on FP8 operands, FP32 accumulator (measured on an H100).
 HOPPER_FP8 = FusedSum((E4M3, E5M2), 32, fraction_bits=13, register=E8M13)
 #: The same with an FP16 accumulator: one rounding to nearest even of the exact sum.
@@ -217,6 +314,10 @@ HOPPER_FP16_ACC16 = FusedSum(
 )
 #: TF32 operands, given as float32 whose low 13 bits the unit ignores.
 HOPPER_TF32 = FusedSum((TF32,), 8, fraction_bits=25)
+#: Blackwell's tcgen05 and RTX Blackwell's mma on MX operands (as published: MMA-Sim, arXiv 2511.10909).
+BLACKWELL_MX = FusedSum(_MX_ELEMENTS, 32, fraction_bits=25, scale_in_unit=ScaledProducts())
+#: The same on NVFP4 operands, or MXFP4 with its blocks of 32 (as published, likewise).
+BLACKWELL_NVFP4 = FusedSum((E2M1,), 64, fraction_bits=35, min_exponent=-139, scale_in_unit=ScaledGroups(16))
 #: Plain float32: one fused multiply-add a product, in order.
 FP32_FMA = FmaChain()
 #: The correctly rounded sum of the exact products.
@@ -229,6 +330,8 @@ NAMED: dict[str, Accumulator] = {
     "HOPPER_BF16": HOPPER_BF16,
     "HOPPER_FP16_ACC16": HOPPER_FP16_ACC16,
     "HOPPER_TF32": HOPPER_TF32,
+    "BLACKWELL_MX": BLACKWELL_MX,
+    "BLACKWELL_NVFP4": BLACKWELL_NVFP4,
     "FP32_FMA": FP32_FMA,
     "EXACT": EXACT,
 }
@@ -249,7 +352,8 @@ def parse(text: str) -> Accumulator:
     True
     """
     modes = {mode.name: mode for mode in Rounding}
-    vocabulary: dict[str, object] = {**NAMED, "FusedSum": FusedSum, "FmaChain": FmaChain, **modes}
+    kinds = {kind.__name__: kind for kind in (FusedSum, FmaChain, ScaledProducts, ScaledGroups)}
+    vocabulary: dict[str, object] = {**NAMED, **kinds, **modes}
     result = _text.evaluate(text, vocabulary, "accumulator")
     if not isinstance(result, (FusedSum, FmaChain, Exact)):
         raise ValueError(f"accumulator {text!r}: names a {type(result).__name__}, not an accumulator")

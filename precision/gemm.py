@@ -141,6 +141,7 @@ def matmul(
             accumulator.promotion,
             epilogue.groups,
             start,
+            epilogue.unit,
         )
         if isinstance(accumulator, FusedSum):
             _sums.fused_sum(product, accumulator, out)
@@ -226,6 +227,7 @@ def trace(
         accumulator.promotion,
         epilogue.groups,
         start,
+        epilogue.unit,
     )
     unit = accumulator if isinstance(accumulator, FusedSum) else None
     step = unit.products if unit else 1

@@ -601,6 +601,61 @@ def fused_sum(products: Iterable[Term | str], c: Value, unit: Unit) -> Value:
     return ZERO if result == "-0" else result
 
 
+def scaled_fused_sum(
+    pairs: Sequence[tuple[int, int]],
+    fa: Format,
+    fb: Format,
+    c: Value,
+    unit: Unit,
+    scales: Sequence[tuple[int, int]],
+    fs: tuple[Format, Format],
+    group: int,
+) -> Value:
+    """One step of a unit that scales its own terms, given the two scale codes of every pair.
+
+    With `group` 0 each product is a term, its exponent that of the operands and the scales. Else the exact
+    sum of `group` products is one, and its exponent that of the scales alone: it takes part in the largest
+    exponent unless all its products or a scale are zero (a sum of zero by cancellation does).
+    """
+    terms: list[tuple[int, Fraction]] = []
+    specials: set[Value] = set()
+    for start in range(0, len(pairs), max(1, group)):
+        some = pairs[start : start + max(1, group)]
+        sum_: Value = ZERO
+        for x, y in some:
+            sum_ = exact_sum(sum_, exact_product(decode(x, fa), decode(y, fb)))
+        sa, sb = scales[start]
+        factor = exact_product(decode(sa, fs[0]), decode(sb, fs[1]))
+        value = exact_product(sum_, factor)
+        if isinstance(value, str) and value != "-0":
+            specials.add(value)
+            continue
+        exponent = split(sa & (fs[0].sign_bit - 1), fs[0])[1] + split(sb & (fs[1].sign_bit - 1), fs[1])[1]
+        if group == 0:
+            exponent += split(some[0][0] & (fa.sign_bit - 1), fa)[1]
+            exponent += split(some[0][1] & (fb.sign_bit - 1), fb)[1]
+        products = [exact_product(decode(x, fa), decode(y, fb)) for x, y in some]
+        if any(_finite(p) for p in products) and _finite(factor):
+            terms.append((exponent, _finite(value)))
+    own = register_term(c, unit.register)
+    if isinstance(own, str):
+        specials.add(own)
+    if specials:
+        return specials.pop() if len(specials) == 1 else "nan"
+    if isinstance(own, Term) and own.significand:
+        terms.append((own.exponent, _finite(c)))
+    if not terms:
+        return ZERO
+    cut = max(unit.min_exponent, *(exponent for exponent, _ in terms)) - unit.fraction_bits
+    total = Fraction(0)
+    for _, value in terms:
+        whole, rest = divmod(abs(value) / power(cut), 1)
+        up = bool(rest) and _rounds_up(rest, whole % 2 == 1, value < 0, unit.alignment_rounding)
+        total += (whole + up) * (-1 if value < 0 else 1)
+    result = round_value(total * power(cut), unit.register, unit.register_rounding)
+    return ZERO if result == "-0" else result
+
+
 def trace(
     a: Sequence[int],
     fa: Format,

@@ -107,5 +107,26 @@ class Epilogue(NamedTuple):
     right_group: int
 
 
+class UnitScales(NamedTuple):
+    """Scales that a unit takes itself, flat [matrix][group of K][row or column], and K under one.
+
+    A scale is ``significand * 2**(exponent - fraction bits of its format)``.
+    """
+
+    group: int  #: products summed exactly before they are scaled; 0: each is a term; -1: no such scales
+    place: int  #: such sums count 2**place
+    fraction_bits: int  #: of both scales' formats together
+    left_value: Any
+    left_exponent: Any
+    left_significand: Any
+    left_groups: int
+    left_group: int
+    right_value: Any
+    right_exponent: Any
+    right_significand: Any
+    right_groups: int
+    right_group: int
+
+
 CANONICAL_NAN = 0x7FFFFFFF
 """The NaN of NVIDIA's matrix units: all bits set but the sign."""

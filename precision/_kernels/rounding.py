@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
@@ -97,6 +98,26 @@ def _masked32(typingctx: Any, value: Any, mask: Any) -> Any:
     return (value(value, mask), codegen) if (value, mask) == (types.float32, types.uint32) else None
 
 
+def _shifted_product(typingctx: Any, a: Any, b: Any, places: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        wide, word = ir.IntType(128), ir.IntType(64)
+        product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
+        zero = word(0)
+        up = builder.icmp_signed("<", args[2], zero)
+        most = builder.select(builder.icmp_signed(">", args[2], word(120)), word(120), args[2])
+        left = builder.zext(builder.select(up, builder.sub(zero, args[2]), zero), wide)
+        right = builder.zext(builder.select(up, zero, most), wide)
+        kept = builder.lshr(product, right)
+        lost = builder.icmp_unsigned("!=", builder.shl(kept, right), product)
+        result = builder.or_(builder.shl(kept, left), builder.zext(lost, wide))
+        return builder.trunc(result, word)
+
+    wanted = (types.uint64, types.uint64, types.int64)
+    return (types.uint64(*wanted), codegen) if (a, b, places) == wanted else None
+
+
+#: a * b / 2**places of 64-bit words, places from -64 on, cut, its last bit set where anything was cut off
+shifted_product: Any = intrinsic(_shifted_product)
 #: a float32's exponent field without its bias: -127 for zeros and subnormals, 128 for Inf and NaN
 exponent32: Any = intrinsic(_exponent32)
 #: 2**exponent as a float32, for an int32 from -126 to 127
