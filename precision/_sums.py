@@ -20,7 +20,7 @@ from precision._packing import (
     specials,
     tables,
 )
-from precision.accumulators import FusedSum, ScaledGroups
+from precision.accumulators import FusedSum, ScaledGroups, ScaledProducts
 from precision.codec import MODES, code_ends, format_params, value_ends
 from precision.formats import FP32, FloatFormat
 from precision.rounding import Overflow, Rounding
@@ -29,6 +29,7 @@ Array = npt.NDArray[Any]
 
 #: Stands where a kernel wants a unit and its parameters do not matter: a chain's products come one by one.
 ANY = FusedSum((FP32,), 1, fraction_bits=1)
+_WHOLE = 2**40
 #: Elements of a panel of the right operand that are laid out at once.
 SLAB = 2**18
 CANONICAL_NAN = np.uint32(0x7FFFFFFF).view(np.float32)
@@ -119,7 +120,7 @@ WIDE = Way("Wide", 32, 2, 32, np.float64, np.int16)
 CHAIN = Way("Chain", 64, 1)
 
 
-def _scratch(way: Way, depth: int, tile: int, unit: FusedSum, promoted: bool) -> Any:
+def _scratch(way: Way, depth: int, tile: int, unit: FusedSum, promoted: bool, part: int) -> Any:
     """Memory of one thread."""
     from precision._kernels import fused
 
@@ -136,10 +137,13 @@ def _scratch(way: Way, depth: int, tile: int, unit: FusedSum, promoted: bool) ->
         return fused.Narrow(**common)
     common["largest"] = aligned(lanes, way.exponent)
     if way is INTEGER:
-        whole = aligned((max(2, -(-unit.products // 8)) + 1) * lanes, np.int32)
+        whole = aligned((max(2, -(-unit.products // part)) + 1) * lanes, np.int32)
         whole[:] = 0
-        scales = aligned(2 * lanes, np.float32)
-        return fused.Integer(**common, scale=scales[:lanes], unscale=scales[lanes:], whole=whole)
+        scales, none = aligned(2 * lanes, np.float32), np.zeros(max(tile, lanes), np.int32)
+        return fused.Integer(
+            **common, left_shift=none, right_shift=none, left_steps=_WHOLE, right_steps=_WHOLE,
+            left_rows=tile, scale=scales[:lanes], unscale=scales[lanes:], whole=whole, part=part,
+        )  # fmt: skip
     sums = aligned(2 * lanes, way.real)
     return fused.Wide(**common, sums=sums, register=as_register(unit))
 
@@ -150,8 +154,8 @@ def choose(product: Product, unit: FusedSum) -> tuple[Way | None, int, int]:
     None: only the general kernel is. The conditions are those that the kernels' comments prove.
     """
     width, terms = unit.fraction_bits + 2, unit.products
-    if product.unit_scales is not None:
-        return None, 0, 0
+    if unit.scale_in_unit is not None:
+        return _choose_scaled(product, unit)
     if unit.alignment_rounding is not Rounding.TOWARD_ZERO:
         return None, 0, 0
     significands = sum(stack.fmt.fraction_bits + 1 for stack in (product.left, product.right))
@@ -168,6 +172,28 @@ def choose(product: Product, unit: FusedSum) -> tuple[Way | None, int, int]:
     if width + math.ceil(math.log2(terms + 1)) <= 52 and unit.min_exponent >= -300:
         return WIDE, 0, 0
     return None, 0, 0
+
+
+def _choose_scaled(product: Product, unit: FusedSum) -> tuple[Way | None, int, int]:
+    """The same for a unit that takes scales itself."""
+    general, scales = (None, 0, 0), product.unit_scales
+    width, terms = unit.fraction_bits + 2, unit.products
+    significands = sum(stack.fmt.fraction_bits + 1 for stack in (product.left, product.right))
+    suits = as_unit(unit).register_mask and significands <= 24 and unit.fraction_bits <= 25
+    truncating = unit.alignment_rounding is Rounding.TOWARD_ZERO
+    if scales is None or not isinstance(unit.scale_in_unit, ScaledProducts) or not (suits and truncating):
+        return general
+    if any(group % terms and group < product.length for group in (scales.left_group, scales.right_group)):
+        return general
+    (low_a, high_a), (low_b, high_b) = exponents(product.left), exponents(product.right)
+    low, high = low_a + low_b, high_a + high_b
+    for values, fmt in ((scales.left, scales.left_format), (scales.right, scales.right_format)):
+        found = scale_parts(values[np.isfinite(values)], fmt)[0]
+        low, high = low + int(found.min(initial=0)), high + int(found.max(initial=0))
+    near = max(high_a - low_a, high_b - low_b) <= 62 and low >= -100 and high <= 100
+    if near and terms << width <= 2**32 and _starts_within(product, -100, 100):
+        return INTEGER, high_a, high_b
+    return general
 
 
 def _starts_within(product: Product, lowest: int, highest: int) -> bool:
@@ -253,6 +279,37 @@ def _tile_rows(product: Product, lanes: int) -> int:
     return tile
 
 
+def _int32_terms(product: Product, unit: FusedSum) -> int:
+    """Terms cut at the unit's width that an int32 sums beside the register, as a power of two."""
+    largest = math.prod(2 - 2.0**-stack.fmt.fraction_bits for stack in (product.left, product.right))
+    most = (2.0 ** (31 - unit.fraction_bits) - 2) / largest
+    return min(unit.products, 1 << max(0, math.frexp(most)[1] - 1))
+
+
+class _Shifts:
+    """Exponents of scales inside the unit, for tiles of the integer way."""
+
+    def __init__(self, scales: UnitScales, product: Product, step: int) -> None:
+        self.left = scale_parts(scales.left, scales.left_format)[0]
+        self.right = scale_parts(scales.right, scales.right_format)[0]
+        self.left_steps, self.right_steps = (
+            -(-group // step) for group in (scales.left_group, scales.right_group)
+        )
+
+    def beside(self, scratch: Any, i: int, j: int, row: int, rows: int, column: int, lanes: int) -> Any:
+        """The scratch with the exponents of one tile."""
+        some = self.right[j, :, column : column + lanes]
+        right = np.zeros((len(some), lanes), np.int32)
+        right[:, : some.shape[1]] = some
+        return scratch._replace(
+            left_shift=self.left[i, :, row : row + rows].reshape(-1),
+            right_shift=right.reshape(-1),
+            left_steps=self.left_steps,
+            right_steps=self.right_steps,
+            left_rows=rows,
+        )
+
+
 def run_panels(
     product: Product, way: Way, unit: FusedSum, references: tuple[int, int], out: Array
 ) -> tuple[Array, Array]:
@@ -274,9 +331,11 @@ def run_panels(
     grid = panels.Grid(rows, columns, length, depth, chunks, lanes, way.halves)
     epilogue = _epilogue(product, depth)
     most = max(1, min(chunks, SLAB // (depth * lanes)))
+    part = _int32_terms(product, unit)
+    inside = product.unit_scales and _Shifts(product.unit_scales, product, unit.products)
 
     def work(first: int, last: int) -> None:
-        scratch = _scratch(way, depth, height, unit, bool(epilogue.promote))
+        scratch = _scratch(way, depth, height, unit, bool(epilogue.promote), part)
         right = RightPanels(product.right, found_right, lanes, most * depth)
         for item in range(first, last):
             pair, row = item // (tiles * across), item % tiles * height
@@ -291,6 +350,8 @@ def run_panels(
                 left_scale=i * epilogue.left_groups * rows + row,
                 right_scale=j * epilogue.right_groups * columns + column,
             )
+            if inside:
+                scratch = inside.beside(scratch, i, j, row, tile.rows, column, lanes)
             here = np.s_[pair, row : row + tile.rows, column : column + tile.columns]
             totals = scratch.totals[: tile.rows * lanes].reshape(-1, lanes)
             scratch.registers.fill(0)
@@ -300,8 +361,8 @@ def run_panels(
             for start in range(0, chunks, most):
                 stop = min(chunks, start + most)
                 panel = right.take(j, column, start * depth, (stop - start) * depth)
-                part = tile._replace(first=start, last=stop)
-                panels.sum_tile(part, left, panel, reference, model, grid, epilogue, scratch)
+                slab = tile._replace(first=start, last=stop)
+                panels.sum_tile(slab, left, panel, reference, model, grid, epilogue, scratch)
             invalid = np.isnan(totals)
             if invalid.any():
                 totals[invalid] = CANONICAL_NAN
@@ -309,7 +370,12 @@ def run_panels(
 
     items = results * tiles * across
     parallel(work, items, max(1, items // (16 * get_num_threads())))
-    return specials(product.left, found_left, 2), specials(product.right, found_right, 1)
+    left_special = specials(product.left, found_left, 2)
+    right_special = specials(product.right, found_right, 1)
+    if product.unit_scales is not None:
+        left_special = left_special | ~np.isfinite(product.unit_scales.left).all(axis=1)
+        right_special = right_special | ~np.isfinite(product.unit_scales.right).all(axis=1)
+    return left_special, right_special
 
 
 def run_general(

@@ -1,4 +1,4 @@
-"""Units that take scales themselves: against exact fractions, published values, and another model of Blackwell."""
+"""Units that take scales themselves: against exact fractions and published values."""
 
 import numpy as np
 import oracle
@@ -112,3 +112,35 @@ def test_scales_inside_the_unit_are_the_oracles(unit, scale, length, times, kind
         c = pr.round_to(np.random.default_rng(seed).standard_normal((3, 2)).astype(np.float32), unit.register)
     result = pr.matmul(a, b, accumulator=unit, c=c)
     np.testing.assert_array_equal(result.view(np.uint32), expected_bits(a, b, unit, c))
+
+
+def codes_of(values, fmt: pr.FloatFormat) -> np.ndarray:
+    return pr.encode(np.asarray(values, np.float32), fmt)
+
+
+@pytest.mark.parametrize(("fmt", "left", "right"), [(pr.E5M2, 0, 0), (pr.E4M3, 5, 2)], ids=str)
+def test_golden_value_of_mx(fmt, left, right):
+    """MMA-Sim's (arXiv 2511.10909, table 8): -0.75 on Blackwell, whichever part of it is in the scales."""
+    a = np.float32([[-(2.0**13), -0.5, -0.25, -0.125]]) / 2.0**left
+    b = np.float32([[2.0**10], [1.0], [1.0], [1.0]]) / 2.0**right
+    scales = (np.full((1, 1), 127 + shift, np.uint8).view(pr.E8M0.dtype) for shift in (left, right))
+    qa = pr.QuantizedTensor(codes_of(a, fmt), next(scales), fmt=fmt, block=(1, 32))
+    qb = pr.QuantizedTensor(codes_of(b, fmt), next(scales), fmt=fmt, block=(32, 1))
+    assert pr.matmul(qa, qb, accumulator=pr.BLACKWELL_MX, c=np.float32([[2.0**23]]))[0, 0] == -0.75
+
+
+def test_golden_value_of_nvfp4():
+    """The exact -0.875 of the same table, with operands rescaled: |E2M1 * UE4M3| is at most 2688."""
+    x, y = np.zeros((1, 64), np.float32), np.zeros((64, 1), np.float32)
+    x[0, :5], y[:5, 0] = (-4, -4, 0, 0, 0), (4, 4, 0, 0, 0)
+    x[0, 16:19], y[16:19, 0] = (-1, -0.5, -0.5), (0.5, 0.5, 0.25 * 2)
+    sa = np.float32([[256, 1, 1, 1]]).astype(pr.E4M3.dtype)
+    sb = np.float32([[256], [1], [1], [1]]).astype(pr.E4M3.dtype)
+    qa = pr.QuantizedTensor(codes_of(x, pr.E2M1), sa, fmt=pr.E2M1, block=(1, 16))
+    qb = pr.QuantizedTensor(codes_of(y, pr.E2M1), sb, fmt=pr.E2M1, block=(16, 1))
+    c = np.float32([[2.0**21]])
+    exact = pr.matmul(qa, qb, accumulator=pr.EXACT, c=c)[0, 0]
+    assert exact == -1.0
+    assert pr.matmul(qa, qb, accumulator=pr.BLACKWELL_NVFP4, c=c)[0, 0] == exact
+    assert pr.matmul(qa, qb, accumulator=pr.BLACKWELL_NVFP4.with_width(21), c=c)[0, 0] == -1.0
+    assert pr.matmul(qa, qb, accumulator=pr.BLACKWELL_NVFP4.with_width(15), c=c)[0, 0] == 0

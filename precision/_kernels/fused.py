@@ -73,9 +73,15 @@ class Integer(NamedTuple):
     registers: Any
     totals: Any
     largest: Any  #: exponents [lane]
+    left_shift: Any  #: int32 exponents of scales inside the unit, [group of K][row of the tile]
+    right_shift: Any  #: and [group of K][lane]
+    left_steps: int  #: steps under one of them
+    right_steps: int
+    left_rows: int  #: rows of the tile
     scale: Any  #: float32 [lane], from a product to its aligned term
     unscale: Any  #: and back
     whole: Any  #: int32 [part of the products][lane], and one part of zeros
+    part: int  #: products whose terms an int32 holds the sum of
 
 
 class Wide(NamedTuple):
@@ -111,7 +117,7 @@ def _largest(product: Any, none: Any, reference: Any, register: Any, unit: Unit,
 
 
 def advance_narrow(
-    left: Left, base: int, rows: int, depth: int, count: int,
+    left: Left, base: int, rows: int, start: int, depth: int, count: int,
     reference: int, unit: Unit, lanes: int, scratch: Any,
 ) -> None:  # fmt: skip
     """Pass each row's registers through the steps of one chunk, in rounding toward zero.
@@ -134,13 +140,16 @@ def advance_narrow(
 
 @jit
 def advance_integer(
-    left: Left, base: int, rows: int, depth: int, count: int,
+    left: Left, base: int, rows: int, start: int, depth: int, count: int,
     reference: int, unit: Unit, lanes: int, scratch: Any,
 ) -> None:  # fmt: skip
     """The same with the aligned terms as int32.
 
-    A term is below 2**(fraction_bits + 2), so ``part`` of them and the register stay below 2**31.
+    ``part`` terms and the register stay below 2**31.
     Parts are joined as high * 256 + low, with |high| up to 2**24, in one float32 rounding toward zero.
+
+    Exponents of scales inside the unit are added to those of products. A factor below 2**-126 is taken
+    as that, which makes zero of every product as well: they lie below 2**126.
     """
     keep_apart()
     set_rounding(I32(0))
@@ -148,18 +157,22 @@ def advance_integer(
     scale, unscale = scratch.scale, scratch.unscale
     floor = I32(max(unit.min_exponent, -101))
     mask, place = U32(unit.register_mask), I32(reference)
-    part = min(unit.products, 1 << max(0, 28 - unit.fraction_bits))
+    part = scratch.part
     width = I32(unit.fraction_bits)
     for i in range(rows):
         for k in range(0, count, unit.products):
             a0 = base + i * depth + k
+            n_step = (start + k) // unit.products
+            row_shift = I32(scratch.left_shift[n_step // scratch.left_steps * scratch.left_rows + i] + place)
+            shifts = n_step // scratch.right_steps * NARROW_LANES
             largest_exponents(unit.products, left.exponents, a0, scratch.exponents, k * NARROW_LANES, largest)
             for j in range(NARROW_LANES):
                 register = registers[i * NARROW_LANES + j]
-                exponent = I32(I32(largest[j]) + place) if largest[j] > -128 else floor
+                shift = I32(scratch.right_shift[shifts + j] + row_shift)
+                exponent = I32(I32(largest[j]) + shift) if largest[j] > -128 else floor
                 exponent = max(floor, exponent32(register), exponent)
                 factor = power32(I32(width - exponent))
-                scale[j] = factor
+                scale[j] = power32(max(I32(-126), I32(I32(width - exponent) + I32(shift - place))))
                 unscale[j] = power32(I32(exponent - width))
                 whole[j] = I32(F32(register * factor))
             for n in range(NARROW_LANES, -(-unit.products // part) * NARROW_LANES):
@@ -198,7 +211,7 @@ def advance_integer(
 
 @jit
 def advance_wide(
-    left: Left, base: int, rows: int, depth: int, count: int,
+    left: Left, base: int, rows: int, start: int, depth: int, count: int,
     reference: int, unit: Unit, lanes: int, scratch: Any,
 ) -> None:  # fmt: skip
     """The narrow way with float64 sums: (2**52 + n) * quantum. Products of float32 values are exact.
@@ -246,7 +259,7 @@ def advance_wide(
 
 @jit
 def advance_chain(
-    left: Left, base: int, rows: int, depth: int, count: int,
+    left: Left, base: int, rows: int, start: int, depth: int, count: int,
     reference: int, unit: Unit, lanes: int, scratch: Any,
 ) -> None:  # fmt: skip
     """Add ``count`` products, without padding: a product of zeros would turn a sum of -0 into +0."""

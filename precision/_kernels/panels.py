@@ -104,7 +104,7 @@ def _promote(epilogue: Epilogue, grid: Grid, tile: Tile, chunk: int, scratch: An
 
 
 def _advance(
-    left: Left, base: int, rows: int, depth: int, count: int,
+    left: Left, base: int, rows: int, start: int, depth: int, count: int,
     reference: int, unit: Unit, lanes: int, scratch: Any,
 ) -> None:  # fmt: skip
     """Pass the registers of some rows through ``count`` products; the scratch's type says which way."""
@@ -112,7 +112,7 @@ def _advance(
 
 @overload(_advance)
 def _advance_by_type(
-    left: Left, base: int, rows: int, depth: int, count: int,
+    left: Left, base: int, rows: int, start: int, depth: int, count: int,
     reference: int, unit: Unit, lanes: int, scratch: Any,
 ) -> Any:  # fmt: skip
     ways: dict[type, Any] = {
@@ -134,7 +134,8 @@ def sum_tile(
     for chunk in range(tile.first, tile.last):
         _unpack(right, (chunk - tile.first) * grid.depth * grid.lanes, grid, scratch)
         base = tile.left + chunk * grid.rows * grid.depth
-        count = min(grid.depth, grid.length - chunk * grid.depth)
-        _advance(left, base, tile.rows, grid.depth, count, reference, unit, grid.lanes, scratch)
+        start = chunk * grid.depth
+        count = min(grid.depth, grid.length - start)
+        _advance(left, base, tile.rows, start, grid.depth, count, reference, unit, grid.lanes, scratch)
         if epilogue.promote and ((chunk + 1) % epilogue.promote == 0 or chunk + 1 == grid.chunks):
             _promote(epilogue, grid, tile, chunk, scratch)
