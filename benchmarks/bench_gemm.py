@@ -41,6 +41,8 @@ QB = pr.quantize(W, pr.QuantSpec(pr.E4M3, pr.PerBlock(128, 128)), axis=-2)
 RA = pr.quantize(X, pr.QuantSpec(pr.E4M3, pr.PerVector()))
 RB = pr.quantize(W, pr.QuantSpec(pr.E4M3, pr.PerVector()), axis=-2)
 
+MX, NV = ((pr.quantize(X, spec), pr.quantize(W, spec, axis=-2)) for spec in (pr.MXFP8_E4M3, pr.NVFP4))
+
 PRODUCTS = {
     "HOPPER_FP8": (A, B, pr.HOPPER_FP8, 0.17),
     "HOPPER_FP8, b transposed": (A, B.T, pr.HOPPER_FP8, 0.17),
@@ -53,6 +55,8 @@ PRODUCTS = {
     "HOPPER_FP8 with 30 bits": (A, B, pr.HOPPER_FP8.with_width(30), 0.06),
     "HOPPER_FP8_ACC16": (A, B, pr.HOPPER_FP8_ACC16, 0.05),
     "HOPPER_TF32": (X, W, pr.HOPPER_TF32, 0.08),
+    "BLACKWELL_MX": (*MX, pr.BLACKWELL_MX, 0.12),
+    "BLACKWELL_NVFP4": (*NV, pr.BLACKWELL_NVFP4, 0.1),
     "FP32_FMA": (A, B, pr.FP32_FMA, 0.3),
     "EXACT": (A, B, pr.EXACT, 0.2),
 }

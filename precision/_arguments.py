@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from precision._sums import GroupScales, UnitScales
+from precision._ways import GroupScales, UnitScales
 from precision.accumulators import Accumulator, FusedSum, ScaledGroups, ScaledProducts
 from precision.codec import decode, round_to
 from precision.formats import E8M0, FP32, FP64, TF32, FloatFormat, Format, format_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,17 +13,27 @@ from precision._kernels._threads import get_num_threads, parallel
 from precision._memory import aligned
 from precision._packing import (
     RightPanels,
-    Stack,
     as_operand,
-    exponents,
     packed_left,
     specials,
     tables,
 )
+from precision._ways import (
+    CHAIN,
+    INTEGER,
+    NARROW,
+    GroupScales,
+    Product,
+    UnitScales,
+    Way,
+    as_register,
+    as_unit,
+    choose,
+    scale_parts,
+)
 from precision.accumulators import FusedSum, ScaledGroups, ScaledProducts
-from precision.codec import MODES, code_ends, format_params, value_ends
-from precision.formats import FP32, FloatFormat
-from precision.rounding import Overflow, Rounding
+from precision.codec import MODES
+from precision.formats import FP32
 
 Array = npt.NDArray[Any]
 
@@ -33,91 +43,6 @@ _WHOLE = 2**40
 #: Elements of a panel of the right operand that are laid out at once.
 SLAB = 2**18
 CANONICAL_NAN = np.uint32(0x7FFFFFFF).view(np.float32)
-
-
-class GroupScales(NamedTuple):
-    """Scales that enter at promotion, float32 [matrix][group of K][row or column], and K under one."""
-
-    left: Array
-    left_group: int
-    right: Array
-    right_group: int
-    partial_first: bool  #: fma(fl(partial*sa), sb, total) instead of fma(partial, fl(sa*sb), total)
-
-
-class UnitScales(NamedTuple):
-    """Scales that the unit takes itself: the same arrays, and the formats that say their exponents."""
-
-    left: Array
-    left_group: int
-    left_format: FloatFormat
-    right: Array
-    right_group: int
-    right_format: FloatFormat
-
-
-class Product(NamedTuple):
-    """A checked product: stacks of matrices, and for each result the left and right matrix it is of."""
-
-    left: Stack
-    right: Stack
-    left_matrix: Array
-    right_matrix: Array
-    promotion: int | None
-    scales: GroupScales | None
-    start: Array | None  #: (results, rows, columns), float32
-    unit_scales: UnitScales | None = None
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return len(self.left_matrix), self.left.codes.shape[1], self.right.codes.shape[2]
-
-    @property
-    def length(self) -> int:
-        return int(self.left.codes.shape[2])
-
-
-@functools.lru_cache(maxsize=64)
-def as_unit(unit: FusedSum) -> Any:
-    from precision._kernels.params import Unit
-
-    register = unit.register
-    # A truncating register with float32's exponents is a float32 without its last bits.
-    like_float32 = register.exponent_bits == 8 and register.bias == 127
-    truncating = unit.register_rounding is Rounding.TOWARD_ZERO and like_float32
-    mask = (0xFFFFFFFF << (23 - register.fraction_bits)) & 0xFFFFFFFF if truncating else 0
-    return Unit(
-        products=unit.products,
-        fraction_bits=unit.fraction_bits,
-        min_exponent=unit.min_exponent,
-        register_min_exponent=register.min_exponent,
-        register_mask=mask,
-    )
-
-
-@functools.lru_cache(maxsize=64)
-def as_register(unit: FusedSum) -> Any:
-    from precision._kernels.params import Register
-
-    ends = value_ends(unit.register, code_ends(unit.register, Overflow.NON_SATURATING), 8)
-    return Register(format_params(unit.register), MODES[unit.register_rounding], ends)
-
-
-class Way(NamedTuple):
-    """A kernel over panels: its scratch's class, the K that suits a chunk, lanes, halves and types."""
-
-    name: str
-    depth: int
-    halves: int
-    lanes: int = 64
-    real: type[np.floating[Any]] = np.float32
-    exponent: type[np.signedinteger[Any]] = np.int8
-
-
-NARROW = Way("Narrow", 32, 2)
-INTEGER = Way("Integer", 64, 1)
-WIDE = Way("Wide", 32, 2, 32, np.float64, np.int16)
-CHAIN = Way("Chain", 64, 1)
 
 
 def _scratch(way: Way, depth: int, tile: int, unit: FusedSum, promoted: bool, part: int) -> Any:
@@ -141,69 +66,19 @@ def _scratch(way: Way, depth: int, tile: int, unit: FusedSum, promoted: bool, pa
         whole[:] = 0
         scales, none = aligned(2 * lanes, np.float32), np.zeros(max(tile, lanes), np.int32)
         return fused.Integer(
-            **common, left_shift=none, right_shift=none, left_steps=_WHOLE, right_steps=_WHOLE,
-            left_rows=tile, scale=scales[:lanes], unscale=scales[lanes:], whole=whole, part=part,
+            **common, left_shift=none, right_shift=none, left_group=_WHOLE, right_group=_WHOLE,
+            shifts=aligned(lanes, np.int32), scale=scales[:lanes], unscale=scales[lanes:], whole=whole,
+            part=part,
+        )  # fmt: skip
+    if isinstance(unit.scale_in_unit, ScaledGroups):
+        size, no_scale, no_exponent = unit.scale_in_unit.n, np.empty(0, np.float32), np.empty(0, np.int32)
+        return fused.Grouped(
+            **common, dots=aligned(lanes, np.float32), top=aligned(lanes, np.int32), group=size,
+            terms=aligned(unit.products // size * lanes, np.float64), left_scale=no_scale,
+            left_exponent=no_exponent, right_scale=no_scale, right_exponent=no_exponent,
         )  # fmt: skip
     sums = aligned(2 * lanes, way.real)
     return fused.Wide(**common, sums=sums, register=as_register(unit))
-
-
-def choose(product: Product, unit: FusedSum) -> tuple[Way | None, int, int]:
-    """The fastest kernel that is exact for this product, and what operands' exponents are relative to.
-
-    None: only the general kernel is. The conditions are those that the kernels' comments prove.
-    """
-    width, terms = unit.fraction_bits + 2, unit.products
-    if unit.scale_in_unit is not None:
-        return _choose_scaled(product, unit)
-    if unit.alignment_rounding is not Rounding.TOWARD_ZERO:
-        return None, 0, 0
-    significands = sum(stack.fmt.fraction_bits + 1 for stack in (product.left, product.right))
-    if as_unit(unit).register_mask and significands <= 24:
-        narrow = width + math.ceil(math.log2(terms + 1)) <= 23
-        integer = unit.fraction_bits <= 25 and terms << width <= 2**32
-        if narrow or integer:
-            (low_a, high_a), (low_b, high_b) = exponents(product.left), exponents(product.right)
-            near = max(high_a - low_a, high_b - low_b) <= 62
-            for way, suits, reach in ((NARROW, narrow, 60), (INTEGER, integer, 100)):
-                inside = -reach <= low_a + low_b and high_a + high_b <= reach
-                if suits and near and inside and _starts_within(product, -reach, 100):
-                    return way, high_a, high_b
-    if width + math.ceil(math.log2(terms + 1)) <= 52 and unit.min_exponent >= -300:
-        return WIDE, 0, 0
-    return None, 0, 0
-
-
-def _choose_scaled(product: Product, unit: FusedSum) -> tuple[Way | None, int, int]:
-    """The same for a unit that takes scales itself."""
-    general, scales = (None, 0, 0), product.unit_scales
-    width, terms = unit.fraction_bits + 2, unit.products
-    significands = sum(stack.fmt.fraction_bits + 1 for stack in (product.left, product.right))
-    suits = as_unit(unit).register_mask and significands <= 24 and unit.fraction_bits <= 25
-    truncating = unit.alignment_rounding is Rounding.TOWARD_ZERO
-    if scales is None or not isinstance(unit.scale_in_unit, ScaledProducts) or not (suits and truncating):
-        return general
-    if any(group % terms and group < product.length for group in (scales.left_group, scales.right_group)):
-        return general
-    (low_a, high_a), (low_b, high_b) = exponents(product.left), exponents(product.right)
-    low, high = low_a + low_b, high_a + high_b
-    for values, fmt in ((scales.left, scales.left_format), (scales.right, scales.right_format)):
-        found = scale_parts(values[np.isfinite(values)], fmt)[0]
-        low, high = low + int(found.min(initial=0)), high + int(found.max(initial=0))
-    near = max(high_a - low_a, high_b - low_b) <= 62 and low >= -100 and high <= 100
-    if near and terms << width <= 2**32 and _starts_within(product, -100, 100):
-        return INTEGER, high_a, high_b
-    return general
-
-
-def _starts_within(product: Product, lowest: int, highest: int) -> bool:
-    """Whether every register starts at zero or with an exponent in this range."""
-    if product.promotion or product.start is None:
-        return True
-    size = np.abs(product.start)
-    with np.errstate(invalid="ignore"):
-        inside = (size == 0) | ((size >= 2.0**lowest) & (size < 2.0 ** (highest + 1)))
-    return bool(inside.all())
 
 
 def _epilogue(product: Product, step: int) -> Any:
@@ -228,17 +103,6 @@ def _epilogue(product: Product, step: int) -> Any:
     )
 
 
-def scale_parts(values: Array, fmt: FloatFormat) -> tuple[Array, Array]:
-    """Exponents and significands of scales: ``value = significand * 2**(exponent - fraction_bits)``.
-
-    Those of scales that are NaN or Inf mean nothing.
-    """
-    finite = np.where(np.isfinite(values), values, np.float32(0)).astype(np.float64)
-    exponents = np.maximum(np.frexp(finite)[1] - 1, fmt.min_exponent)
-    significands = np.ldexp(finite, fmt.fraction_bits - exponents)
-    return exponents.astype(np.int32), significands.astype(np.int64)
-
-
 def _unit_scales(product: Product, unit: FusedSum | None) -> Any:
     """The same for the general kernel."""
     from precision._kernels.params import UnitScales
@@ -261,10 +125,15 @@ def _unit_scales(product: Product, unit: FusedSum | None) -> Any:
     return UnitScales(group, place, bits, *sides[0], *sides[1])
 
 
-def _chunk_depth(step: int, promotion: int | None, length: int, target: int) -> int:
-    """The K of a chunk: the most steps up to ``target`` of which a promotion interval is a multiple."""
-    steps = max(1, min(target // step, -(-length // step)))
-    while promotion and promotion % (steps * step):
+def _chunk_depth(product: Product, unit: FusedSum, target: int) -> int:
+    """The K of a chunk: the most steps up to ``target`` of which every interval along K is a multiple."""
+    intervals = [product.promotion] if product.promotion else []
+    if product.unit_scales is not None and isinstance(unit.scale_in_unit, ScaledProducts):
+        groups = product.unit_scales.left_group, product.unit_scales.right_group
+        intervals += [group for group in groups if group < product.length]
+    step = unit.products
+    steps = max(1, min(target // step, -(-product.length // step)))
+    while any(interval % (steps * step) for interval in intervals):
         steps -= 1
     return steps * step
 
@@ -286,27 +155,49 @@ def _int32_terms(product: Product, unit: FusedSum) -> int:
     return min(unit.products, 1 << max(0, math.frexp(most)[1] - 1))
 
 
-class _Shifts:
-    """Exponents of scales inside the unit, for tiles of the integer way."""
+class _InnerScales:
+    """Scales inside the unit, laid out for tiles."""
 
-    def __init__(self, scales: UnitScales, product: Product, step: int) -> None:
-        self.left = scale_parts(scales.left, scales.left_format)[0]
-        self.right = scale_parts(scales.right, scales.right_format)[0]
-        self.left_steps, self.right_steps = (
-            -(-group // step) for group in (scales.left_group, scales.right_group)
+    def __init__(self, scales: UnitScales, inside: ScaledProducts | ScaledGroups, length: int) -> None:
+        sides = (
+            (scales.left, scales.left_group, scales.left_format),
+            (scales.right, scales.right_group, scales.right_format),
         )
+        self.groups = scales.left_group, scales.right_group
+        self.values: list[Array] = []
+        self.exponents: list[Array] = []
+        for values, group, fmt in sides:
+            if isinstance(inside, ScaledGroups):  # one for each exact sum
+                each = np.arange(length // inside.n) * inside.n // group
+                values = values[:, np.minimum(each, values.shape[1] - 1)]
+            self.values.append(np.where(np.isfinite(values), values, np.float32(0)))
+            self.exponents.append(scale_parts(values, fmt)[0])
 
     def beside(self, scratch: Any, i: int, j: int, row: int, rows: int, column: int, lanes: int) -> Any:
-        """The scratch with the exponents of one tile."""
-        some = self.right[j, :, column : column + lanes]
-        right = np.zeros((len(some), lanes), np.int32)
-        right[:, : some.shape[1]] = some
+        """The scratch with the scales of one tile."""
+
+        def left(x: Array) -> Array:
+            return x[i, :, row : row + rows].reshape(-1)
+
+        def right(x: Array) -> Array:
+            some = x[j, :, column : column + lanes]
+            padded = np.zeros((len(some), lanes), x.dtype)
+            padded[:, : some.shape[1]] = some
+            return padded.reshape(-1)
+
+        exponents = left(self.exponents[0]), right(self.exponents[1])
+        if hasattr(scratch, "shifts"):
+            return scratch._replace(
+                left_shift=exponents[0],
+                right_shift=exponents[1],
+                left_group=self.groups[0],
+                right_group=self.groups[1],
+            )
         return scratch._replace(
-            left_shift=self.left[i, :, row : row + rows].reshape(-1),
-            right_shift=right.reshape(-1),
-            left_steps=self.left_steps,
-            right_steps=self.right_steps,
-            left_rows=rows,
+            left_scale=left(self.values[0]),
+            left_exponent=exponents[0],
+            right_scale=right(self.values[1]),
+            right_exponent=exponents[1],
         )
 
 
@@ -318,7 +209,7 @@ def run_panels(
 
     results, rows, columns = product.shape
     length, lanes = product.length, way.lanes
-    depth = _chunk_depth(unit.products, product.promotion, length, way.depth)
+    depth = _chunk_depth(product, unit, way.depth)
     chunks = -(-length // depth)
     found_left, found_right = (
         tables(stack, reference, np.dtype(way.exponent))
@@ -332,7 +223,9 @@ def run_panels(
     epilogue = _epilogue(product, depth)
     most = max(1, min(chunks, SLAB // (depth * lanes)))
     part = _int32_terms(product, unit)
-    inside = product.unit_scales and _Shifts(product.unit_scales, product, unit.products)
+    inside = None
+    if product.unit_scales is not None and unit.scale_in_unit is not None:
+        inside = _InnerScales(product.unit_scales, unit.scale_in_unit, chunks * depth)
 
     def work(first: int, last: int) -> None:
         scratch = _scratch(way, depth, height, unit, bool(epilogue.promote), part)

@@ -220,6 +220,7 @@ class FusedSum:
 
         A register with fewer exponent bits than float32 (FP16) stays as it is.
         """
+        _check_int("bits", bits, 1, 40 if isinstance(self.scale_in_unit, ScaledGroups) else 30)
         register = self.register
         if register.exponent_bits == 8:
             register = dataclasses.replace(register, fraction_bits=min(bits, 23))

@@ -21,7 +21,7 @@ from precision._arguments import (
 )
 from precision._exact import Factors, exact_sums
 from precision._packing import Stack
-from precision._sums import Product
+from precision._ways import Product
 from precision.accumulators import HOPPER_FP8, Accumulator, Exact, FmaChain, FusedSum
 from precision.codec import encode
 from precision.formats import BF16

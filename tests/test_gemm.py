@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import precision as pr
-from precision import _packing, _sums
+from precision import _packing, _sums, _ways
 from precision.formats import parse_format
 
 OPERANDS = {
@@ -122,8 +122,8 @@ def test_each_kernel_is_chosen_and_exact_over_panels_and_tiles(name, monkeypatch
     a, b = random_codes(rng, pr.E4M3, (150, 200), "normal"), random_codes(rng, pr.E5M2, (200, 131), "normal")
     stacks = [_packing.Stack(x.view(np.uint8)[None], f) for x, f in ((a, pr.E4M3), (b, pr.E5M2))]
     zeros = np.zeros(1, np.int64)
-    product = _sums.Product(*stacks, zeros, zeros, None, None, None)
-    way, *_ = _sums.choose(product, unit)
+    product = _ways.Product(*stacks, zeros, zeros, None, None, None)
+    way, *_ = _ways.choose(product, unit)
     assert (way.name if way else "general") == name
     monkeypatch.setattr(_sums, "_tile_rows", lambda *_: 64)
     result = pr.matmul(a, b, accumulator=unit)

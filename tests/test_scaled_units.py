@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import precision as pr
+from precision import _sums
 from precision.formats import parse_format
 
 UE5M3 = parse_format("ue5m3")
@@ -144,3 +145,129 @@ def test_golden_value_of_nvfp4():
     assert pr.matmul(qa, qb, accumulator=pr.BLACKWELL_NVFP4, c=c)[0, 0] == exact
     assert pr.matmul(qa, qb, accumulator=pr.BLACKWELL_NVFP4.with_width(21), c=c)[0, 0] == -1.0
     assert pr.matmul(qa, qb, accumulator=pr.BLACKWELL_NVFP4.with_width(15), c=c)[0, 0] == 0
+
+
+def plain(x, rng):
+    return x
+
+
+def wide(x, rng):
+    return x * np.float32(2.0) ** rng.integers(-20, 20, x.shape).astype(np.float32)
+
+
+def special(x, rng):
+    x[3, 40] = np.nan
+    return x
+
+
+def tiny(x, rng):
+    return x * np.float32(1e-35)
+
+
+@pytest.mark.parametrize(
+    ("spec", "unit", "data", "way"),
+    [
+        (pr.MXFP8_E4M3, pr.BLACKWELL_MX, plain, "Integer"),
+        (pr.MXFP8_E5M2, pr.BLACKWELL_MX, wide, "Integer"),
+        (pr.MXFP6_E2M3, pr.BLACKWELL_MX, special, "Integer"),
+        (pr.MXFP4, pr.BLACKWELL_MX, tiny, "general"),
+        (pr.MXFP4, pr.BLACKWELL_MX, wide, "Integer"),
+        (pr.MXFP8_E4M3, pr.BLACKWELL_MX.with_width(13), plain, "Integer"),
+        (pr.MXFP8_E4M3, pr.BLACKWELL_MX.with_width(26), plain, "general"),
+        (pr.MXFP8_E4M3, pr.BLACKWELL_MX.promoted(64), wide, "Integer"),
+        (pr.NVFP4, pr.BLACKWELL_NVFP4, plain, "Grouped"),
+        (pr.NVFP4, pr.BLACKWELL_NVFP4, special, "Grouped"),
+        (pr.NVFP4, pr.BLACKWELL_NVFP4.with_width(9), wide, "Grouped"),
+        (pr.MXFP4, pr.BLACKWELL_NVFP4, tiny, "Grouped"),
+        (pr.MXFP4, pr.BLACKWELL_NVFP4.promoted(128), wide, "Grouped"),
+    ],
+    ids=str,
+)
+def test_each_kernel_is_chosen_and_exact_over_panels_and_tiles(spec, unit, data, way, monkeypatch):
+    """Several tiles and panels, a ragged K and a start: all outputs by the general kernel as well."""
+    rng = np.random.default_rng(5)
+    x, y = (data(rng.standard_normal(shape, np.float32), rng) for shape in ((130, 200), (200, 131)))
+    a, b = pr.quantize(x, spec), pr.quantize(y, spec, axis=-2)
+    c = rng.standard_normal((130, 131), np.float32)
+    found, choose = [], _sums.choose
+
+    def watched(product, some):
+        found.append(choose(product, some))
+        return found[-1]
+
+    monkeypatch.setattr(_sums, "choose", watched)
+    monkeypatch.setattr(_sums, "_tile_rows", lambda *_: 64)
+    result = pr.matmul(a, b, accumulator=unit, c=c)
+    assert (found[0][0].name if found[0][0] else "general") == way
+    monkeypatch.setattr(_sums, "choose", lambda *_: (None, 0, 0))
+    general = pr.matmul(a, b, accumulator=unit, c=c)
+    np.testing.assert_array_equal(result.view(np.uint32), general.view(np.uint32))
+
+
+def test_group_scaling_inside_the_unit_that_deepseek_asked_for():
+    """FP32 scales, 1x128 by 128x128, in the unit: the register's width decides the error."""
+    rng = np.random.default_rng(6)
+    x, y = rng.random((8, 1024), np.float32), rng.random((1024, 8), np.float32)
+    a = pr.quantize(x, pr.QuantSpec(pr.E4M3, pr.PerGroup(128)))
+    b = pr.quantize(y, pr.QuantSpec(pr.E4M3, pr.PerBlock(128, 128)), axis=-2)
+    exact = pr.matmul(a, b, accumulator=pr.EXACT, dtype=np.float64)
+    unit = pr.FusedSum((pr.E4M3,), 32, fraction_bits=25, scale_in_unit=pr.ScaledGroups(32))
+    errors = []
+    for bits in (10, 16, 25):
+        result = pr.matmul(a, b, accumulator=unit.with_width(bits))
+        # The blocks' scales repeated over the lines under them.
+        tall = pr.QuantizedTensor(b.codes, np.repeat(b.scale, 8, 1), fmt=b.fmt, block=(128, 1))
+        expected = expected_bits(a, tall, unit.with_width(bits))
+        np.testing.assert_array_equal(result.view(np.uint32), expected)
+        errors.append(np.abs(result / exact - 1).max())
+    assert errors[0] > 30 * errors[1] > 900 * errors[2]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: pr.ScaledGroups(0), ValueError, "n must be from 1"),
+        (
+            lambda: pr.FusedSum((pr.E4M3,), 32, fraction_bits=13, scale_in_unit=16),
+            TypeError,
+            "scale_in_unit must",
+        ),
+        (
+            lambda: pr.FusedSum((pr.E4M3,), 32, fraction_bits=13, scale_in_unit=pr.ScaledGroups(3)),
+            ValueError,
+            "a divisor of 32",
+        ),
+        (
+            lambda: pr.FusedSum((pr.E5M2,), 32, fraction_bits=13, scale_in_unit=pr.ScaledGroups(32)),
+            ValueError,
+            "within 62 bits",
+        ),
+        (
+            lambda: pr.FusedSum((pr.E4M3,), 32, fraction_bits=39, scale_in_unit=pr.ScaledGroups(32)),
+            ValueError,
+            "fraction_bits must be at most",
+        ),
+        (
+            lambda: pr.matmul(
+                *_operands(pr.QuantSpec(pr.E4M3, pr.PerGroup(32))), accumulator=pr.BLACKWELL_MX
+            ),
+            TypeError,
+            "a must have scales that are powers of two",
+        ),
+        (
+            lambda: pr.matmul(
+                *_operands(pr.QuantSpec(pr.E2M1, pr.PerGroup(8))), accumulator=pr.BLACKWELL_NVFP4
+            ),
+            ValueError,
+            "a must have a scale for a multiple of 16 of K",
+        ),
+    ],
+)
+def test_bad_units_and_scales_are_answered(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def _operands(spec):
+    x = np.ones((4, 64), np.float32)
+    return pr.quantize(x, spec), pr.quantize(x.T, spec, axis=-2)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._kernels._jit import inline, jit
+from precision._kernels.narrow import narrow_steps
 from precision._kernels.params import Register, Unit
 from precision._kernels.rounding import (
     bits32,
@@ -34,7 +35,6 @@ from precision._kernels.vector import (
     chain_products,
     keep_apart,
     largest_exponents,
-    narrow_steps,
     set_rounding,
 )
 
@@ -75,13 +75,35 @@ class Integer(NamedTuple):
     largest: Any  #: exponents [lane]
     left_shift: Any  #: int32 exponents of scales inside the unit, [group of K][row of the tile]
     right_shift: Any  #: and [group of K][lane]
-    left_steps: int  #: steps under one of them
-    right_steps: int
-    left_rows: int  #: rows of the tile
+    left_group: int  #: K under one of them, a multiple of a chunk's
+    right_group: int
+    shifts: Any  #: those of the chunk [lane]
     scale: Any  #: float32 [lane], from a product to its aligned term
     unscale: Any  #: and back
     whole: Any  #: int32 [part of the products][lane], and one part of zeros
     part: int  #: products whose terms an int32 holds the sum of
+
+
+class Grouped(NamedTuple):
+    """The same for units that scale exact sums of ``group`` products.
+
+    Scales have one entry for each such sum: float32 values, zero where they are, and int32 exponents,
+    [sum along K][row of the tile] and [sum along K][lane].
+    """
+
+    values: Any
+    exponents: Any
+    registers: Any
+    totals: Any
+    largest: Any
+    dots: Any  #: float32 [lane]
+    terms: Any  #: float64 [sum of the step][lane]
+    top: Any  #: int32 exponents [lane]
+    group: int
+    left_scale: Any
+    left_exponent: Any
+    right_scale: Any
+    right_exponent: Any
 
 
 class Wide(NamedTuple):
@@ -159,20 +181,23 @@ def advance_integer(
     mask, place = U32(unit.register_mask), I32(reference)
     part = scratch.part
     width = I32(unit.fraction_bits)
+    rows_from = start // scratch.left_group * rows
+    lanes_from = start // scratch.right_group * NARROW_LANES
+    shifts = scratch.shifts
+    for j in range(NARROW_LANES):
+        shifts[j] = scratch.right_shift[lanes_from + j]
     for i in range(rows):
+        row_shift = scratch.left_shift[rows_from + i]
         for k in range(0, count, unit.products):
             a0 = base + i * depth + k
-            n_step = (start + k) // unit.products
-            row_shift = I32(scratch.left_shift[n_step // scratch.left_steps * scratch.left_rows + i] + place)
-            shifts = n_step // scratch.right_steps * NARROW_LANES
             largest_exponents(unit.products, left.exponents, a0, scratch.exponents, k * NARROW_LANES, largest)
             for j in range(NARROW_LANES):
                 register = registers[i * NARROW_LANES + j]
-                shift = I32(scratch.right_shift[shifts + j] + row_shift)
-                exponent = I32(I32(largest[j]) + shift) if largest[j] > -128 else floor
+                shift = I32(shifts[j] + row_shift)
+                exponent = I32(I32(largest[j]) + I32(shift + place)) if largest[j] > -128 else floor
                 exponent = max(floor, exponent32(register), exponent)
                 factor = power32(I32(width - exponent))
-                scale[j] = power32(max(I32(-126), I32(I32(width - exponent) + I32(shift - place))))
+                scale[j] = power32(max(I32(-126), I32(I32(width - exponent) + shift)))
                 unscale[j] = power32(I32(exponent - width))
                 whole[j] = I32(F32(register * factor))
             for n in range(NARROW_LANES, -(-unit.products // part) * NARROW_LANES):
@@ -254,6 +279,64 @@ def advance_wide(
                         _value64(sign, magnitude, kept, binade, code, rounding.format, rounding.ends)
                     )
                     registers[i * lanes + j] = F32(result) if result != 0.0 else F32(0)
+    set_rounding(I32(1))
+
+
+@jit
+def advance_grouped(
+    left: Left, base: int, rows: int, start: int, depth: int, count: int,
+    reference: int, unit: Unit, lanes: int, scratch: Any,
+) -> None:  # fmt: skip
+    """Steps of a unit that scales exact sums of ``scratch.group`` products, by float64 sums.
+
+    A sum is exact in float32 (24 bits) and a term in float64 (53); all terms of a step and the register
+    stay below 2**52 quanta. ``lanes`` is `NARROW_LANES`.
+    """
+    keep_apart()
+    set_rounding(I32(0))
+    registers, largest, dots, terms, top = (
+        scratch.registers, scratch.largest, scratch.dots, scratch.terms, scratch.top,
+    )  # fmt: skip
+    floor, least = I32(unit.min_exponent), I32(unit.register_min_exponent)
+    power, mask = I64(1023 + 52 - unit.fraction_bits), U32(unit.register_mask)
+    size = scratch.group
+    sums = unit.products // size
+    for i in range(rows):
+        for k in range(0, count, unit.products):
+            at = (start + k) // size
+            for j in range(NARROW_LANES):
+                register = registers[i * NARROW_LANES + j]
+                exponent = max(exponent32(register), least) if register != F32(0) else floor
+                top[j] = max(exponent, floor)
+            for n in range(sums):
+                a0, b0 = base + i * depth + k + n * size, (k + n * size) * NARROW_LANES
+                largest_exponents(size, left.exponents, a0, scratch.exponents, b0, largest)
+                for j in range(NARROW_LANES):
+                    dots[j] = F32(0)
+                chain_products(size, left.values, a0, scratch.values, b0, dots, 0)
+                sa, ea = scratch.left_scale[(at + n) * rows + i], scratch.left_exponent[(at + n) * rows + i]
+                scales, own = U64((at + n) * NARROW_LANES), U64(n * NARROW_LANES)
+                for j in range(U64(NARROW_LANES)):
+                    scale = F64(sa) * F64(scratch.right_scale[scales + j])
+                    exponent = I32(ea + scratch.right_exponent[scales + j])
+                    some = largest[j] > -128 and scale != 0.0
+                    top[j] = max(top[j], exponent if some else floor)
+                    terms[own + j] = F64(dots[j]) * scale
+            for j in range(NARROW_LANES):
+                first = float64_of(U64(U64(I64(top[j]) + power) << U64(52)))
+                register = F64(registers[i * NARROW_LANES + j])
+                positive = first + max(register, 0.0)
+                negative = first + max(-register, 0.0)
+                for n in range(sums):
+                    term = terms[n * NARROW_LANES + j]
+                    positive += max(term, 0.0)
+                    negative += max(-term, 0.0)
+                total = positive - negative
+                bits = U32(bits32(F32(total)) & mask)
+                sign = U32(U32(bits32(F32(total))) & U32(0x80000000))
+                bits = U32(sign | U32(0x7F800000)) if abs(total) >= 2.0**128 else bits
+                bits = bits if U32(bits & U32(0x7FFFFFFF)) != U32(0) else U32(0)
+                registers[i * NARROW_LANES + j] = float32_of(bits)
     set_rounding(I32(1))
 
 

@@ -12,11 +12,13 @@ import numpy as np
 from precision._kernels._jit import inline, jit, overload
 from precision._kernels.fused import (
     Chain,
+    Grouped,
     Integer,
     Left,
     Narrow,
     Wide,
     advance_chain,
+    advance_grouped,
     advance_integer,
     advance_narrow,
     advance_wide,
@@ -119,6 +121,7 @@ def _advance_by_type(
         Narrow: advance_narrow,
         Integer: advance_integer,
         Wide: advance_wide,
+        Grouped: advance_grouped,
         Chain: advance_chain,
     }
     way = ways[scratch.instance_class]

@@ -1,0 +1,144 @@
+"""Pieces of LLVM code of which `vector` and `narrow` are made, as llvmlite's builders take them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+I32 = ir.IntType(32)
+I64 = ir.IntType(64)
+VECTOR_BYTES = 256
+REGISTER_BYTES = 64
+
+
+def splat(builder: Any, x: Any, lanes: int) -> Any:
+    vector = ir.VectorType(x.type, lanes)
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, x, I32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+
+
+def pointer(context: Any, builder: Any, kind: Any, array: Any, offset: Any) -> Any:
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [offset])
+
+
+def declared(module: Any, signature: Any, name: str) -> Any:
+    """An LLVM intrinsic of a vector type, which llvmlite's own ``declare_intrinsic`` cannot name."""
+    return cgutils.get_or_insert_function(module, signature, name)  # type: ignore[no-untyped-call]
+
+
+def float_types(kind: Any) -> tuple[Any, Any, int]:
+    """LLVM's float and integer types of this size, and how many fill one register."""
+    if kind == types.float32:
+        return ir.FloatType(), I32, 16
+    return ir.DoubleType(), I64, 8
+
+
+def counted_loop(builder: Any, count: Any, carried: list[Any], body: Any) -> list[Any]:
+    """``for k in range(count): carried = body(k, carried)``, for a count of at least 1."""
+    before = builder.block
+    loop = builder.append_basic_block("products")
+    after = builder.append_basic_block("products.end")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    k = builder.phi(I64)
+    k.add_incoming(I64(0), before)
+    phis = []
+    for value in carried:
+        phi = builder.phi(value.type)
+        phi.add_incoming(value, before)
+        phis.append(phi)
+    results = body(k, phis)
+    following = builder.add(k, I64(1))
+    k.add_incoming(following, builder.block)
+    for phi, value in zip(phis, results, strict=True):
+        phi.add_incoming(value, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
+    builder.position_at_end(after)
+    return list(results)
+
+
+def passes(context: Any) -> list[range]:
+    """Which of the four vectors of lanes to take at once, so that the sums, two each, stay in registers."""
+    features = context.codegen().magic_tuple()[2]
+    return [range(4)] if "+avx512f" in features else [range(2), range(2, 4)]
+
+
+def own_function(builder: Any, name: str, arguments: list[Any]) -> tuple[Any, Any]:
+    """Call a new function that is never inlined; returns its parameters and the builder of its body.
+
+    None of its arithmetic can leave its rounding mode, and it costs Numba nothing to compile.
+    """
+    kind = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments])
+    function = ir.Function(builder.module, kind, builder.module.get_unique_name(name))
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    builder.call(function, arguments)
+    return function.args, ir.IRBuilder(function.append_basic_block("entry"))
+
+
+def write_rounding(builder: Any, mode: Any) -> None:
+    """0 toward zero, 1 to nearest even (the default), for this thread."""
+    signature = ir.FunctionType(ir.VoidType(), [I32])
+    builder.call(declared(builder.module, signature, "llvm.set.rounding"), [mode])
+
+
+def larger(builder: Any, x: Any, y: Any) -> Any:
+    return builder.select(builder.icmp_signed(">", x, y), x, y)
+
+
+def exponent_step(builder: Any, a: Any, b: Any, vector: Any) -> Any:
+    """The loop body of a largest exponent: ``(k, largest so far) -> largest``."""
+    width, lanes = vector.element.width, vector.count
+    signature = ir.FunctionType(vector, [vector, vector])
+    add = declared(builder.module, signature, f"llvm.sadd.sat.v{lanes}i{width}")
+
+    def body(k: Any, largest: Any) -> Any:
+        row = splat(builder, builder.load(builder.gep(a, [k])), lanes)
+        column = builder.load(builder.gep(b, [k]), align=REGISTER_BYTES)
+        total = builder.call(add, [row, column])
+        return builder.select(builder.icmp_signed(">", total, largest), total, largest)
+
+    return body
+
+
+def exponent_vector(kind: Any) -> Any:
+    width = kind.dtype.bitwidth
+    return ir.VectorType(ir.IntType(width), 8 * REGISTER_BYTES // width)
+
+
+def lowest(vector: Any) -> Any:
+    return ir.Constant(vector, [-(1 << (vector.element.width - 1))] * vector.count)
+
+
+def cut_step(builder: Any, left: Any, right: Any, vector: Any, some: range) -> Any:
+    """The loop body of `add_cut_products` for some of its vectors: ``(k, sums so far) -> sums``."""
+    registers = VECTOR_BYTES // REGISTER_BYTES
+    absolute = builder.module.declare_intrinsic("llvm.fabs", [ir.FloatType()])
+    half = I64(registers)
+
+    def body(k: Any, carried: list[Any]) -> list[Any]:
+        x = builder.load(builder.gep(left, [k]))
+        sign = builder.zext(builder.lshr(builder.bitcast(x, I32), I32(31)), I64)
+        magnitude = builder.call(absolute, [x])
+        if vector.element != ir.FloatType():
+            magnitude = builder.fpext(magnitude, vector.element)
+        row = splat(builder, magnitude, vector.count)
+        first = builder.mul(k, I64(2 * registers))
+        # A negative left operand swaps the two halves.
+        shift = builder.mul(sign, half)
+        starts = (builder.add(first, shift), builder.sub(builder.add(first, half), shift))
+        results = []
+        for side, start in enumerate(starts):
+            for n, i in enumerate(some):
+                place = builder.gep(right, [builder.add(start, I64(i))])
+                column = builder.load(place, align=REGISTER_BYTES)
+                product = builder.fmul(row, column, flags=("contract",))
+                sum_ = carried[side * len(some) + n]
+                results.append(builder.fadd(sum_, product, flags=("contract",)))
+        return results
+
+    return body

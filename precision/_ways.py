@@ -1,0 +1,180 @@
+"""A checked product, and which kernel is exact for it and a unit."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from precision._packing import Stack, exponents
+from precision.accumulators import FusedSum, ScaledGroups
+from precision.codec import MODES, code_ends, format_params, value_ends
+from precision.formats import FloatFormat
+from precision.rounding import Overflow, Rounding
+
+Array = npt.NDArray[Any]
+
+
+class GroupScales(NamedTuple):
+    """Scales that enter at promotion, float32 [matrix][group of K][row or column], and K under one."""
+
+    left: Array
+    left_group: int
+    right: Array
+    right_group: int
+    partial_first: bool  #: fma(fl(partial*sa), sb, total) instead of fma(partial, fl(sa*sb), total)
+
+
+class UnitScales(NamedTuple):
+    """Scales that the unit takes itself: the same arrays, and the formats that say their exponents."""
+
+    left: Array
+    left_group: int
+    left_format: FloatFormat
+    right: Array
+    right_group: int
+    right_format: FloatFormat
+
+
+class Product(NamedTuple):
+    """A checked product: stacks of matrices, and for each result the left and right matrix it is of."""
+
+    left: Stack
+    right: Stack
+    left_matrix: Array
+    right_matrix: Array
+    promotion: int | None
+    scales: GroupScales | None
+    start: Array | None  #: (results, rows, columns), float32
+    unit_scales: UnitScales | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return len(self.left_matrix), self.left.codes.shape[1], self.right.codes.shape[2]
+
+    @property
+    def length(self) -> int:
+        return int(self.left.codes.shape[2])
+
+
+@functools.lru_cache(maxsize=64)
+def as_unit(unit: FusedSum) -> Any:
+    from precision._kernels.params import Unit
+
+    register = unit.register
+    # A truncating register with float32's exponents is a float32 without its last bits.
+    like_float32 = register.exponent_bits == 8 and register.bias == 127
+    truncating = unit.register_rounding is Rounding.TOWARD_ZERO and like_float32
+    mask = (0xFFFFFFFF << (23 - register.fraction_bits)) & 0xFFFFFFFF if truncating else 0
+    return Unit(
+        products=unit.products,
+        fraction_bits=unit.fraction_bits,
+        min_exponent=unit.min_exponent,
+        register_min_exponent=register.min_exponent,
+        register_mask=mask,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def as_register(unit: FusedSum) -> Any:
+    from precision._kernels.params import Register
+
+    ends = value_ends(unit.register, code_ends(unit.register, Overflow.NON_SATURATING), 8)
+    return Register(format_params(unit.register), MODES[unit.register_rounding], ends)
+
+
+class Way(NamedTuple):
+    """A kernel over panels: its scratch's class, the K that suits a chunk, lanes, halves and types."""
+
+    name: str
+    depth: int
+    halves: int
+    lanes: int = 64
+    real: type[np.floating[Any]] = np.float32
+    exponent: type[np.signedinteger[Any]] = np.int8
+
+
+NARROW = Way("Narrow", 32, 2)
+INTEGER = Way("Integer", 64, 1)
+WIDE = Way("Wide", 32, 2, 32, np.float64, np.int16)
+CHAIN = Way("Chain", 64, 1)
+GROUPED = Way("Grouped", 64, 1)
+
+
+def scale_parts(values: Array, fmt: FloatFormat) -> tuple[Array, Array]:
+    """Exponents and significands of scales: ``value = significand * 2**(exponent - fraction_bits)``.
+
+    Those of scales that are NaN or Inf mean nothing.
+    """
+    finite = np.where(np.isfinite(values), values, np.float32(0)).astype(np.float64)
+    exponents = np.maximum(np.frexp(finite)[1] - 1, fmt.min_exponent)
+    significands = np.ldexp(finite, fmt.fraction_bits - exponents)
+    return exponents.astype(np.int32), significands.astype(np.int64)
+
+
+def choose(product: Product, unit: FusedSum) -> tuple[Way | None, int, int]:
+    """The fastest kernel that is exact for this product, and what operands' exponents are relative to.
+
+    None: only the general kernel is. The conditions are those that the kernels' comments prove.
+    """
+    width, terms = unit.fraction_bits + 2, unit.products
+    if unit.scale_in_unit is not None:
+        return _choose_scaled(product, unit)
+    if unit.alignment_rounding is not Rounding.TOWARD_ZERO:
+        return None, 0, 0
+    significands = sum(stack.fmt.fraction_bits + 1 for stack in (product.left, product.right))
+    if as_unit(unit).register_mask and significands <= 24:
+        narrow = width + math.ceil(math.log2(terms + 1)) <= 23
+        integer = unit.fraction_bits <= 25 and terms << width <= 2**32
+        if narrow or integer:
+            (low_a, high_a), (low_b, high_b) = exponents(product.left), exponents(product.right)
+            near = max(high_a - low_a, high_b - low_b) <= 62
+            for way, suits, reach in ((NARROW, narrow, 60), (INTEGER, integer, 100)):
+                inside = -reach <= low_a + low_b and high_a + high_b <= reach
+                if suits and near and inside and _starts_within(product, -reach, 100):
+                    return way, high_a, high_b
+    if width + math.ceil(math.log2(terms + 1)) <= 52 and unit.min_exponent >= -300:
+        return WIDE, 0, 0
+    return None, 0, 0
+
+
+def _choose_scaled(product: Product, unit: FusedSum) -> tuple[Way | None, int, int]:
+    """The same for a unit that takes scales itself."""
+    general, scales, inside = (None, 0, 0), product.unit_scales, unit.scale_in_unit
+    if scales is None or not as_unit(unit).register_mask:
+        return general
+    if unit.alignment_rounding is not Rounding.TOWARD_ZERO:
+        return general
+    (low_a, high_a), (low_b, high_b) = exponents(product.left), exponents(product.right)
+    near = max(high_a - low_a, high_b - low_b) <= 62
+    width, terms = unit.fraction_bits + 2, unit.products
+    if isinstance(inside, ScaledGroups):
+        top, bottom = inside.headroom((product.left.fmt, product.right.fmt))  # type: ignore[arg-type]
+        factor = scales.left_format.fraction_bits + scales.right_format.fraction_bits + 2
+        sums = (unit.products // inside.n).bit_length() + 1
+        exact = top + bottom <= 24 and top + bottom + factor <= 53
+        return (GROUPED, high_a, high_b) if near and exact and width + top + sums <= 52 else general
+    if any(group % terms and group < product.length for group in (scales.left_group, scales.right_group)):
+        return general
+    low, high = low_a + low_b, high_a + high_b
+    for values, fmt in ((scales.left, scales.left_format), (scales.right, scales.right_format)):
+        found = scale_parts(values[np.isfinite(values)], fmt)[0]
+        low, high = low + int(found.min(initial=0)), high + int(found.max(initial=0))
+    significands = sum(stack.fmt.fraction_bits + 1 for stack in (product.left, product.right))
+    suits = significands <= 24 and unit.fraction_bits <= 25 and terms << width <= 2**32
+    if near and suits and low >= -100 and high <= 100 and _starts_within(product, -100, 100):
+        return INTEGER, high_a, high_b
+    return general
+
+
+def _starts_within(product: Product, lowest: int, highest: int) -> bool:
+    """Whether every register starts at zero or with an exponent in this range."""
+    if product.promotion or product.start is None:
+        return True
+    size = np.abs(product.start)
+    with np.errstate(invalid="ignore"):
+        inside = (size == 0) | ((size >= 2.0**lowest) & (size < 2.0 ** (highest + 1)))
+    return bool(inside.all())
