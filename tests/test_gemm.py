@@ -436,3 +436,26 @@ def test_memory_beside_the_output_is_a_few_times_the_codes(rows, name):
     finally:
         tracemalloc.stop()
     assert peak - result.nbytes <= 6 * (a.nbytes + b.nbytes)
+
+
+@pytest.mark.parametrize("spec", [pr.MXINT8, pr.MXINT4, pr.NVINT4], ids=str)
+def test_integer_operands_keep_their_binary_point(spec):
+    """Read by table for panels, and code by code for traces and beside a NaN: the same values."""
+    rng = np.random.default_rng(13)
+    x, y = rng.standard_normal((4, 64), np.float32), rng.standard_normal((64, 3), np.float32)
+    x[3, 5] = np.nan
+    a, b = pr.quantize(x, spec), pr.quantize(y, spec, axis=-2)
+    accumulator = pr.FP32_FMA.promoted(16)
+    product = pr.matmul(a, b, accumulator=accumulator)
+    exact = pr.matmul(a, b, accumulator=pr.EXACT)
+    np.testing.assert_allclose(product[:3], exact[:3], rtol=1e-5, atol=1e-5)
+    row, column = _codes(a, 0), _codes(b.T, 0)
+    last = pr.trace(row, column, accumulator=pr.FP32_FMA).register[-1]
+    assert last == pr.matmul(row, column, accumulator=pr.FP32_FMA)
+    left, right = (pr.decode(q.codes, q.fmt).astype(np.float64) for q in (row, column))
+    assert abs(last - left @ right) < 1e-4 * np.abs(left) @ np.abs(right)
+
+
+def _codes(q: pr.QuantizedTensor, row: int) -> pr.QuantizedTensor:
+    """One row's codes without their scales."""
+    return pr.QuantizedTensor(q.codes[row], np.ones((), np.float32), fmt=q.fmt)
