@@ -46,11 +46,13 @@ from precision.microscaling import (
     MXINT4,
     MXINT8,
     NVFP4,
+    NVFP4_4OVER6,
+    NVFP4_TE,
     NVINT4,
 )
 from precision.quantized import QuantizedTensor, QuantSpec, quantize
 from precision.rounding import Overflow, Rounding, Stochastic
-from precision.scaling import PerBlock, PerGroup, PerTensor, PerVector, ScaleRule
+from precision.scaling import Arithmetic, NonFinite, PerBlock, PerGroup, PerTensor, PerVector, ScaleRule
 
 __all__ = [
     "BF16",
@@ -81,13 +83,17 @@ __all__ = [
     "MXINT4",
     "MXINT8",
     "NVFP4",
+    "NVFP4_4OVER6",
+    "NVFP4_TE",
     "NVINT4",
     "TF32",
+    "Arithmetic",
     "Exact",
     "FloatFormat",
     "FmaChain",
     "FusedSum",
     "IntFormat",
+    "NonFinite",
     "Overflow",
     "PerBlock",
     "PerGroup",
