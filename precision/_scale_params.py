@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from precision._kernels.scales import ScaleFormat, ScaleParams
 
 Array = npt.NDArray[Any]
+
+_FLOAT32 = np.finfo(np.float32)
+SMALLEST, LEAST_NORMAL, LARGEST = _FLOAT32.smallest_subnormal, _FLOAT32.tiny, _FLOAT32.max
 
 
 class TensorScale(NamedTuple):
@@ -47,46 +51,64 @@ def tensor_scale_of(spec: QuantSpec, amax: Array) -> TensorScale:
     with np.errstate(over="ignore", under="ignore"):
         if spec.arithmetic is Arithmetic.DIVISION:
             scale = np.float32(largest / kind(span(spec)))
-            return TensorScale(np.clip(scale, np.float32(FP32.smallest), np.float32(FP32.max)), 1, largest)
+            return TensorScale(np.clip(scale, SMALLEST, LARGEST), kind(1), largest)
         encode = np.float32(kind(span(spec)) / largest)
-        encode = np.clip(encode, np.float32(FP32.min_normal), np.float32(FP32.max))
+        encode = np.clip(encode, LEAST_NORMAL, LARGEST)
         return TensorScale(np.float32(1) / encode, kind(encode), largest)
 
 
 def scale_params(spec: QuantSpec, dtype: np.dtype[Any], tensor: TensorScale | None) -> ScaleParams:
     """What the kernels know of the scales, for a source of this type."""
+    params = _without_tensor_scale(
+        spec.fmt, spec.scale_format, spec.scale_rule, spec.scale_overflow, spec.non_finite, spec.min_amax,
+        spec.zero_scale, spec.least_scale, dtype,
+    )  # fmt: skip
+    if tensor is None:
+        return params
+    from precision._kernels.scales import PRODUCTS
+
+    kind = dtype.type
+    params = params._replace(tensor_scale=kind(tensor.value))
+    if spec.arithmetic is Arithmetic.DIVISION:
+        return params
+    params = params._replace(way=PRODUCTS, multiply=1, factor=tensor.encode)
+    if spec.arithmetic is Arithmetic.TRANSFORMER_ENGINE and not spec.scale_rule.tries_two_scales:
+        with np.errstate(over="ignore", under="ignore"):
+            folded = kind(tensor.encode * (kind(1) / params.maximum))
+        params = params._replace(factor=folded, maximum=kind(1))
+    return params
+
+
+@functools.lru_cache(maxsize=256)
+def _without_tensor_scale(
+    element: Format, fmt: FloatFormat, rule: ScaleRule, overflow: Overflow, non_finite: NonFinite,
+    min_amax: float | None, zero: float | None, least: float | None, dtype: np.dtype[Any],
+) -> ScaleParams:  # fmt: skip
     from precision._kernels import scales as kernels
 
-    kind, rule, fmt = dtype.type, spec.scale_rule, spec.scale_format
-    one = np.float32(1)
-    way, maximum, factor = kernels.QUOTIENTS, kind(spec.fmt.max), kind(1)
+    kind = dtype.type
+    way, factor = kernels.QUOTIENTS, kind(1)
     if rule is ScaleRule.RCEIL_RECIPROCAL:
-        way, factor = kernels.RECIPROCAL_POWERS, kind(one / np.float32(spec.fmt.max))
+        way, factor = kernels.RECIPROCAL_POWERS, kind(np.float32(1) / np.float32(element.max))
     elif rule.gives_powers_of_two:
         way = kernels.POWERS
-    elif tensor is not None and spec.arithmetic is not Arithmetic.DIVISION:
-        way, factor = kernels.PRODUCTS, tensor.encode
-        if spec.arithmetic is Arithmetic.TRANSFORMER_ENGINE and not rule.tries_two_scales:
-            with np.errstate(over="ignore", under="ignore"):
-                factor, maximum = kind(factor * (kind(1) / maximum)), kind(1)
-    least = fmt.smallest if spec.least_scale is None else spec.least_scale
-    zero = spec.zero_scale
+    least = fmt.smallest if least is None else least
     if zero is None:
         zero = 1.0 if fmt == FP32 else least
-    loud = spec.scale_overflow is Overflow.NON_SATURATING
+    loud = overflow is Overflow.NON_SATURATING
     return kernels.ScaleParams(
         plain=int(fmt == FP32),
         way=way,
-        finite=int(spec.non_finite is NonFinite.FINITE_AMAX),
-        multiply=int(spec.arithmetic is not Arithmetic.DIVISION),
-        addend=_addend(rule, spec.fmt),
-        max_exponent=spec.fmt.max_exponent,
+        finite=int(non_finite is NonFinite.FINITE_AMAX),
+        multiply=0,
+        addend=_addend(rule, element),
+        max_exponent=element.max_exponent,
         low=math.frexp(least)[1] - 1,
         high=fmt.max_exponent,
         over=fmt.max_exponent if loud else 1 << 30,
-        maximum=maximum,
-        min_amax=kind(spec.min_amax or 0),
-        tensor_scale=kind(1 if tensor is None else tensor.value),
+        maximum=kind(element.max),
+        min_amax=kind(min_amax or 0),
+        tensor_scale=kind(1),
         factor=factor,
         least=np.float32(least),
         least_code=_code(least, fmt),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, TypeVar
 
 import numpy.typing as npt
@@ -15,7 +15,15 @@ from precision.formats import FP32, NAMED, FloatFormat, Format, IntFormat, Speci
 from precision.rounding import Overflow, Rounding, Stochastic
 from precision.scaling import Arithmetic, Granularity, NonFinite, ScaleRule, filled, scale_shape
 
-__all__ = ["QuantSpec", "QuantizedTensor", "Spec", "filled", "quantize", "scale_shape"]
+__all__ = [
+    "QuantSpec",
+    "QuantizedTensor",
+    "Spec",
+    "alike_but_for_rule",
+    "filled",
+    "quantize",
+    "scale_shape",
+]
 
 Result_co = TypeVar("Result_co", covariant=True)
 
@@ -233,6 +241,12 @@ def quantize(x: npt.ArrayLike, spec: Spec[Result_co], axis: int = -1, out: Any =
     if not callable(getattr(spec, "quantize", None)) or isinstance(spec, type):
         raise TypeError(f"spec must be one as QuantSpec(E4M3, PerGroup(128)), got {spec!r}")
     return spec.quantize(x, axis=axis, out=out)
+
+
+def alike_but_for_rule(spec: QuantSpec, other: QuantSpec) -> bool:
+    """Whether two specs are the same or differ in nothing but the scale rule."""
+    names = (f.name for f in fields(spec) if f.name != "scale_rule")
+    return all(getattr(spec, name) == getattr(other, name) for name in names)
 
 
 SPECS: dict[str, QuantSpec] = {}

@@ -281,13 +281,14 @@ class Arithmetic(Named):
     Examples
     --------
     >>> import dataclasses, numpy as np, precision as pr
-    >>> x = np.array([[1.4375, 0.5], [0.84375, 0.11]], np.float32)
+    >>> x = np.float32([[3, 1], [0.5625, 1.125], [1.21875, 0.34375]])
+    >>> spec = pr.QuantSpec(pr.E2M1, pr.PerGroup(2), scale_format=pr.E4M3, tensor_scale=True)
     >>> for order in pr.Arithmetic:
-    ...     spec = pr.QuantSpec(pr.E2M1, pr.PerGroup(2), scale_format=pr.E4M3, tensor_scale=True,
-    ...                         arithmetic=order)
-    ...     q = pr.quantize(x, spec)
-    ...     print(order, q.tensor_scale, q.scale[1])
-    DIVISION
+    ...     q = pr.quantize(x, dataclasses.replace(spec, arithmetic=order))
+    ...     print(order, q.scale.T, pr.decode(q.codes, pr.E2M1)[2])
+    DIVISION [[448 160 176]] [6.  1.5]
+    NVFP4_PAPER [[448 160 176]] [6. 2.]
+    TRANSFORMER_ENGINE [[448 176 176]] [6. 2.]
     """
 
     DIVISION = "division"
