@@ -448,6 +448,24 @@ def test_torchao_nvfp4_under_a_tensor_scale(nv: pr.QuantSpec, table: tuple[Diffe
             assert np.array_equal(codes_of(q)[0][usual, 0], theirs[0][usual, 0])
 
 
+@pytest.mark.parametrize("shift", [-60, -3, 0, 5, 90])
+def test_torchao_nvfp4_is_the_papers_where_the_tensor_scale_is_a_power_of_two(shift: int) -> None:
+    """Without roundings of the tensor scale, 1 / ts / scale is 1 / (scale * ts): bytes alike, at ties too."""
+    spec = dataclasses.replace(pr.NVFP4, least_scale=2.0**-6)
+    for name, x in nvfp4_tensors().items():
+        if name in ("wide", "overflows", "specials", "small"):
+            continue
+        x = np.ldexp(np.concatenate([np.clip(x, -2688, 2688), np.full((1, 16), F(2688))]), shift)
+        q = pr.quantize(x, spec)
+        second = torch.tensor(q.tensor_scale)
+        assert (
+            q.tensor_scale == np.ldexp(1.0, shift) == per_tensor_amax_to_scale(torch.tensor(x.max())).item()
+        )
+        scale, codes = nvfp4_quantize(torch.from_numpy(x), per_tensor_scale=second)
+        assert np.array_equal(codes_of(q)[0], scale.view(torch.uint8).numpy().reshape(-1, 1))
+        assert np.array_equal(codes_of(q)[1], unpacked(codes, True))
+
+
 def test_torchao_nvfp4_of_a_tiny_tensor() -> None:
     """Below amax 2688 * 2**-128 torchao's 1 / tensor scale is infinite: zeros are NaN, all else is 6.
 
