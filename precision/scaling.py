@@ -213,7 +213,8 @@ class ScaleRule(Named):
     FOUR_OVER_SIX rounds 1.5 times the *unrounded* scale. The errors, |restored - x| or their squares, are
     summed one after another along the group, every operation rounded to the source's type (float32, or
     float64 for float64 input); elements that are not finite are left out; where the sums tie, amax is at
-    max. How elements are restored is `Arithmetic`'s.
+    max. So they do where both overflow, as squares of errors above 2**64. How elements are restored is
+    `Arithmetic`'s.
 
     Examples
     --------

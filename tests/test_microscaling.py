@@ -73,7 +73,11 @@ def test_sign_symmetric(x: np.ndarray, spec: pr.QuantSpec) -> None:
 @given(TENSORS, NAMED, st.integers(-70, 70))
 @settings(max_examples=150, deadline=None)
 def test_equivariant_under_powers_of_two(x: np.ndarray, spec: pr.QuantSpec, shift: int) -> None:
-    """As long as neither the scales nor a result leave their range, which 2**±70 is far from."""
+    """As long as neither the scales nor a result leave their range, which 2**±70 is far from.
+
+    Squares of errors are in float32 too, and leave its range earlier.
+    """
+    shift = shift // 5 if spec.scale_rule is pr.ScaleRule.FOUR_OVER_SIX_MSE else shift
     moved = pr.quantize(np.ldexp(x, shift), narrow(spec)).dequantize()
     assert np.array_equal(moved, np.ldexp(pr.quantize(x, narrow(spec)).dequantize(), shift))
 
@@ -312,8 +316,7 @@ def test_the_least_scale_of_nvfp4(arithmetic: pr.Arithmetic, least: float | None
         same = codes_of(q)[0] == codes_of(plain_q)[0]
         assert np.array_equal(q.dequantize()[same[:, 0]], plain_q.dequantize()[same[:, 0]])
         return
-    orders = {"nvfp4_paper": oracle.nvfp4_paper, "transformer_engine": oracle.nvfp4_transformer_engine}
-    want = orders[arithmetic.value](x.tolist(), least_scale=code)
+    want = ORDERS[arithmetic.value](x.tolist(), least_scale=code)
     same_tensor(want, codes_of(pr.quantize(x, spec))[0][:, 0], codes_of(pr.quantize(x, spec))[1], F(want[0]))
     zeros = sum(block.scale == 0 for block in want.blocks)
     assert (zeros > 0) == (least == 0)
@@ -451,8 +454,8 @@ def test_four_over_six_without_a_tensor_scale(rounding: pr.Rounding) -> None:
         picked = []
         for left in range(0, 21, 8):
             part = slice(left, left + 8)
-                away = [(np.abs(v - x)[:, part] ** power).T for v in (six, four)]
-                errors = [sum(columns, F(0)) for columns in away]  # in order, in float32
+            away = [(np.abs(v - x)[:, part] ** power).T for v in (six, four)]
+            errors = [sum(columns, F(0)) for columns in away]  # in order, in float32
             better = (errors[1] < errors[0])[:, None]
             assert np.array_equal(y[:, part], np.where(better, four[:, part], six[:, part]))
             picked.append(better.mean())

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
 
-from precision._kernels._jit import jit
+from precision._kernels._jit import jit, overload
 from precision._kernels.params import Ends, FormatParams, ModeParams
-from precision._kernels.rounding import U32, U64, bits64, core64, decode_value
+from precision._kernels.rounding import U32, U64, bits32, bits64, core32, core64, decode_value
 from precision._kernels.scales import ScaleFormat, ScaleParams, divisor_of, scale_code, wanted_scales
 
+_code32, _rounded32 = core32.code, core32.rounded
 _code64, _rounded64 = core64.code, core64.rounded
 
 
@@ -32,24 +34,45 @@ def _total(code: Any, how: ScaleParams, target: ScaleFormat) -> Any:
 
 
 @jit
-def _error(
-    x: Any, start: Any, count: Any, code: Any, how: ScaleParams, target: ScaleFormat, trial: Trial
-) -> Any:
-    """The error of a group's finite elements by the scale of this code, summed in order."""
+def code_of32(quotient: Any, trial: Trial) -> Any:
+    """The code of a float32."""
+    sign, size, _, _, rounded = _rounded32(bits32(quotient), trial.fmt, trial.mode)
+    return _code32(sign, size, rounded, trial.fmt, trial.ends)
+
+
+@jit
+def code_of64(quotient: Any, trial: Trial) -> Any:
+    """The code of a float64."""
+    sign, size, _, _, rounded = _rounded64(bits64(quotient), trial.fmt, trial.mode)
+    return _code64(sign, size, rounded, trial.fmt, trial.ends)
+
+
+def _code_of(quotient: Any, trial: Trial) -> Any:
+    """The code of a quotient, by its type."""
+
+
+@overload(_code_of)
+def _code_by_type(quotient: Any, trial: Trial) -> Any:
+    way = code_of32 if quotient == types.float32 else code_of64
+    return getattr(way, "py_func", way)
+
+
+@jit
+def _find_errors(
+    x: Any, start: Any, count: Any, code: Any, how: ScaleParams, target: ScaleFormat, trial: Trial, out: Any
+) -> None:
+    """The errors of a group by the scale of this code; 0 for elements that are not finite."""
     kind = x.dtype.type
     scale, total = decode_value(U32(code), target.fmt), _total(code, how, target)
-    divisor, error = divisor_of(total, how), kind(0)
+    divisor, amax, span = divisor_of(total, how), trial.amax, trial.span
+    multiply, by_amax, squares = how.multiply, trial.by_amax, trial.squares
     for i in range(count):
         value = x[start + i]
-        if abs(value) < kind(np.inf):
-            quotient = value * divisor if how.multiply else value / divisor
-            # a float32 as a float64 is the same number: one core rounds both
-            sign, size, _, _, rounded = _rounded64(bits64(np.float64(quotient)), trial.fmt, trial.mode)
-            q = kind(decode_value(U32(_code64(sign, size, rounded, trial.fmt, trial.ends)), trial.fmt))
-            restored = q * scale * trial.amax / trial.span if trial.by_amax else q * total
-            away = restored - value
-            error += away * away if trial.squares else abs(away)
-    return error
+        quotient = value * divisor if multiply else value / divisor
+        q = kind(decode_value(U32(_code_of(quotient, trial)), trial.fmt))
+        away = (q * scale * amax / span if by_amax else q * total) - value
+        away = away * away if squares else abs(away)
+        out[i] = away if abs(value) < kind(np.inf) else kind(0)
 
 
 @jit
@@ -59,17 +82,22 @@ def better_scales(
 ) -> None:  # fmt: skip
     """Scales of a piece, and what its elements are divided or multiplied by. Spoils ``amax``."""
     wanted_scales(amax, 0, amax.size, how)
+    errors, others = np.empty(group, x.dtype), np.empty(group, x.dtype)
     g = 0
     for r in range(rows):
         for low in range(0, width, group):
             start, count = U64(r * width + low), U64(min(group, width - low))
-            # a group of zeros stays -1
+            # a group of zeros stays below 0
             more = amax[g] * np.float32(1.5)
             code, other = scale_code(amax[g], how, target), scale_code(more, how, target)
             if code != other:
-                first = _error(x, start, count, code, how, target, trial)
-                if _error(x, start, count, other, how, target, trial) < first:
-                    code = other
+                _find_errors(x, start, count, code, how, target, trial, errors)
+                _find_errors(x, start, count, other, how, target, trial, others)
+                error, another = x.dtype.type(0), x.dtype.type(0)
+                for i in range(count):  # in order, which no vector does
+                    error += errors[i]
+                    another += others[i]
+                code = other if another < error else code
             codes[g] = code
             divisors[g] = divisor_of(_total(code, how, target), how)
             g += 1
