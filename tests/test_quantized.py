@@ -47,6 +47,8 @@ MX = QuantSpec(E2M1, PerGroup(32), scale_format=E8M0, scale_rule=ScaleRule.FLOOR
 NV = QuantSpec(E2M1, PerGroup(16), scale_format=E4M3, tensor_scale=True)
 FP8 = QuantSpec(E4M3, PerGroup(128))
 PAPER, SIX = pr.Arithmetic.NVFP4_PAPER, ScaleRule.FOUR_OVER_SIX_MAE
+FINITE = QuantSpec(E4M3, PerVector(), non_finite=pr.NonFinite.FINITE_AMAX)
+TRIED = dataclasses.replace(pr.NVFP4_4OVER6, granularity=PerGroup(1000))
 UNDER = {"tensor_scale": True, "scale_format": E4M3}
 SPECS = [
     FP8,
@@ -251,7 +253,7 @@ def test_random_bits_belong_to_the_element_of_the_given_array() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 700_001), (600_001,), (1100, 600), (2, 40, 9000), (70_000, 9)])
-@pytest.mark.parametrize("spec", [FP8, SPECS[1], SPECS[2], NV, SPECS[12]], ids=str)
+@pytest.mark.parametrize("spec", [FP8, SPECS[1], SPECS[2], NV, SPECS[12], pr.NVFP4, FINITE, TRIED], ids=str)
 def test_pieces_and_threads_change_no_bit(
     shape: tuple[int, ...], spec: QuantSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,7 +307,7 @@ def test_codes_are_contiguous_along_the_axis() -> None:
 # ---- out --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", [*SPECS, pr.NVFP4, pr.NVFP4_4OVER6], ids=str)
 @pytest.mark.parametrize("axis", [-1, -2])
 def test_out(spec: QuantSpec, axis: int) -> None:
     x, other = wide(10, (24, 70)), wide(11, (24, 70))
@@ -378,7 +380,7 @@ def test_negative_zeros_keep_their_sign_where_they_can() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", [*SPECS, pr.NVFP4, pr.NVFP4_TE, pr.NVFP4_4OVER6], ids=str)
 def test_nan_and_inf_make_the_scale_nan(spec: QuantSpec, dtype: type, bad: float) -> None:
     x = wide(14, (9, 80), 3, dtype)
     x[4, 41] = bad
