@@ -84,7 +84,7 @@ class QuantSpec:
         elements restore to zero (TransformerEngine's NVFP4).
     scale_overflow : Overflow
         What a scale too large for its format becomes. SATURATE: the largest. NON_SATURATING: NaN, whether
-        the format has Inf or not (microxcaling).
+        the format has Inf or not (microxcaling); the codes below it are then those of NaN elements.
     non_finite : NonFinite
         What a NaN or Inf does to its group: NAN_SCALE or FINITE_AMAX.
 
@@ -99,7 +99,7 @@ class QuantSpec:
     format; its elements are zeros. A scale too small for its format becomes the smallest positive value, one
     too large the largest. A group that holds NaN or Inf has the scale NaN, as OCP MX v1.0 (section 5.1)
     makes all its values NaN, in every format; its codes are the format's NaN or, without one, 0, and the
-    tensor scale is taken over the other groups. Implementations part on each of these points: the last six
+    tensor scale is taken over the other groups. Implementations part on each of these points: the last four
     parameters say what others do. ``zero_scale`` and ``least_scale`` must be values of the scale format.
 
     Examples
