@@ -51,11 +51,13 @@ from precision.microscaling import (
     MXINT4,
     MXINT8,
     NVFP4,
+    NVFP4_4OVER6,
+    NVFP4_TE,
     NVINT4,
 )
 from precision.quantized import QuantizedTensor, QuantSpec, quantize
 from precision.rounding import Overflow, Rounding, Stochastic
-from precision.scaling import PerBlock, PerGroup, PerTensor, PerVector, ScaleRule
+from precision.scaling import Arithmetic, NonFinite, PerBlock, PerGroup, PerTensor, PerVector, ScaleRule
 
 __all__ = [
     "BF16",
@@ -88,14 +90,18 @@ __all__ = [
     "MXINT4",
     "MXINT8",
     "NVFP4",
+    "NVFP4_4OVER6",
+    "NVFP4_TE",
     "NVINT4",
     "TF32",
+    "Arithmetic",
     "Exact",
     "FloatFormat",
     "FmaChain",
     "FusedSum",
     "Hadamard",
     "IntFormat",
+    "NonFinite",
     "Overflow",
     "PerBlock",
     "PerGroup",

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from precision._codec_params import MODES, code_ends, format_params, nearest_suits, short_params
+from precision._codec_params import MODES, format_params, nearest_suits, short_params
 from precision._kernels._threads import parallel
 from precision._kernels.params import StochasticParams
-from precision.formats import FP32, FloatFormat, Format, format_of
+from precision._scale_params import element_ends, scale_params, scale_target, tensor_scale_of, trial_params
+from precision.formats import FloatFormat, format_of
 from precision.quantized import QuantizedTensor, QuantSpec
 from precision.rounding import Overflow, Rounding, Stochastic
-from precision.scaling import Block, ScaleRule, checked_axis, filled, scale_shape
+from precision.scaling import Block, NonFinite, checked_axis, filled, scale_shape
 
 if TYPE_CHECKING:
-    from precision._kernels.quantize import ScaleFormat, ScaleParams
+    from precision._kernels.four_over_six import Trial
+    from precision._kernels.scales import ScaleParams
 
 Array = npt.NDArray[Any]
 
@@ -146,29 +148,35 @@ class _Run:
         self.groups = -(-rows.width // self.group)
         self.leading = leading
         self.piece = min(PIECE, max(PIECE >> 4, rows.count * rows.width >> 4))
+        if spec.scale_rule.tries_two_scales:
+            self.piece = max(self.piece, self.group)  # whole groups
         wide = rows.sheets.dtype == np.float64
         self.dtype = np.dtype(np.float64 if wide else np.float32)
         self.word = np.dtype(np.uint64 if wide else np.uint32)
         self.magnitude = self.word.type((1 << (8 * self.word.itemsize - 1)) - 1)
+        self.infinity = np.array(np.inf, self.dtype).view(self.word)[()]
         self.encode = self._element_loop()
-        ends = code_ends(spec.scale_format, Overflow.SATURATE)
-        nearest = MODES[Rounding.TIES_TO_EVEN]
-        self.target: ScaleFormat = kernels.ScaleFormat(format_params(spec.scale_format), nearest, ends)
+        self.target = scale_target(spec)
 
     def run(self) -> np.float32 | None:
         """Fill codes and scales; the tensor scale is returned."""
-        single = all(step == 1 for step in self.leading[1])
-        if single and not self.spec.tensor_scale and (self.groups > 1 or self.rows.width <= self.piece):
-            how = self._how(None)
+        spec, dtype = self.spec, self.dtype
+        single = all(step == 1 for step in self.leading[1]) and not spec.scale_rule.tries_two_scales
+        if single and not spec.tensor_scale and (self.groups > 1 or self.rows.width <= self.piece):
+            how = scale_params(spec, dtype, None)
             self._each(lambda span: self._quantize(span, how, None))
             return None
-        amax = self._amax()
-        tensor_scale = self._tensor_scale(amax) if self.spec.tensor_scale else None
-        how = self._how(tensor_scale)
-        divisors = self._scales(amax, how)
+        finite = spec.non_finite is NonFinite.FINITE_AMAX
+        amax = self._amax(finite)
+        tensor = tensor_scale_of(spec, amax) if spec.tensor_scale else None
+        how = scale_params(spec, dtype, tensor)
+        if spec.scale_rule.tries_two_scales:
+            divisors = self._better_scales(amax, how, trial_params(spec, dtype, tensor))
+        else:
+            divisors = self._scales(amax, how)
         row_of = _block_rows(*self.leading)
         self._each(lambda span: self._quantize(span, how, divisors[row_of[span.top : span.bottom]]))
-        return tensor_scale
+        return None if tensor is None else tensor.value
 
     # ---- pieces ---------------------------------------------------------------------------------
     def _spans(self) -> Iterator[Span]:
@@ -215,6 +223,7 @@ class _Run:
             x,
             x.view(self.word),
             self.magnitude,
+            self.infinity,
             amax,
             amax.view(self.word),
             scales.reshape(-1),
@@ -230,8 +239,7 @@ class _Run:
     def _element_loop(self) -> Any:
         """The loop for the spec's rounding and the source's type."""
         fmt, rounding, bits = self.spec.fmt, self.spec.rounding, 8 * self.dtype.itemsize
-        ends = code_ends(fmt, self.spec.overflow)
-        ends = ends._replace(nan_negative=ends.nan_positive)  # the NaN is the scale's: it has no sign
+        ends = element_ends(self.spec)
         params, short = format_params(fmt), short_params(fmt)
         if isinstance(rounding, Stochastic):
             random = StochasticParams(rounding.bits, rounding.seed & 0xFFFFFFFF, rounding.seed >> 32)
@@ -240,30 +248,17 @@ class _Run:
         # Both signs alike: a sign bit with its zero, or symmetric two's complement.
         alike = params.max_code == params.max_negative and (params.negative_zero or params.negate_flip)
         nearest = rounding is Rounding.TIES_TO_EVEN and self.spec.overflow is Overflow.SATURATE and alike
+        nearest = nearest and self.spec.non_finite is NonFinite.NAN_SCALE  # else quotients may be NaN
         if nearest and bits == 32 and short is not None and nearest_suits(short, short.maximum):
             return lambda *a: self.kernels.quantize_nearest32(*a[:5], short, params, ends)
         loop = getattr(self.kernels, f"quantize{bits}")
         return lambda *a: loop(*a[:5], MODES[rounding], params, ends)
 
     # ---- scales ---------------------------------------------------------------------------------
-    def _how(self, tensor_scale: np.float32 | None) -> ScaleParams:
-        spec, kind = self.spec, self.dtype.type
-        return self.kernels.ScaleParams(
-            plain=int(spec.scale_format == FP32),
-            power_of_two=int(spec.scale_rule is not ScaleRule.AMAX),
-            addend=_addend(spec.scale_rule, spec.fmt),
-            max_exponent=spec.fmt.max_exponent,
-            low=math.frexp(spec.scale_format.smallest)[1] - 1,
-            high=spec.scale_format.max_exponent,
-            maximum=kind(spec.fmt.max),
-            min_amax=kind(spec.min_amax or 0),
-            tensor_scale=kind(1 if tensor_scale is None else tensor_scale),
-            zero_scale=kind(1 if spec.scale_format == FP32 else spec.scale_format.smallest),
-            smallest_code=1 if spec.scale_format.has_zero else 0,
-        )
-
-    def _amax(self) -> Array:
+    def _amax(self, finite: bool) -> Array:
         """Largest magnitudes, of the scales' shape (rows, groups)."""
+        from precision._kernels import scales
+
         count, width = self.rows.count, self.rows.width
         # A row of one long group is searched in parts.
         step = self.piece if self.groups == 1 and width > self.piece else self.group
@@ -273,7 +268,11 @@ class _Run:
             x = self.rows.take(span, self.dtype).view(self.word)
             part = amax[span.top : span.bottom, span.left // step : -(-span.right // step)].reshape(-1)
             height, length = span.bottom - span.top, span.right - span.left
-            self.kernels.largest_magnitudes(x, height, 0, length, step, self.magnitude, part, 0)
+            if finite:
+                masks = self.magnitude, self.infinity
+                scales.largest_finite_magnitudes(x, height, 0, length, step, *masks, part, 0)
+            else:
+                scales.largest_magnitudes(x, height, 0, length, step, self.magnitude, part, 0)
 
         self._each(work)
         if step != self.group:
@@ -285,37 +284,34 @@ class _Run:
                 stack = np.maximum.reduceat(stack, np.arange(0, shape[axis], size), axis=axis)
         return np.ascontiguousarray(stack).reshape(-1, self.groups).view(self.dtype)
 
-    def _tensor_scale(self, amax: Array) -> np.float32:
-        kind = self.dtype.type
-        largest = amax[np.isfinite(amax)].max(initial=kind(self.spec.min_amax or 0))
-        if largest == 0:
-            return np.float32(1)
-        scale = np.float32(largest / kind(self.spec.fmt.max * self.spec.scale_format.max))
-        return np.clip(scale, np.float32(FP32.smallest), np.float32(FP32.max))
-
     def _scales(self, amax: Array, how: ScaleParams) -> Array:
         """Fill the scales; the elements' divisors are returned, of the same shape."""
+        from precision._kernels.scales import make_scales
+
         divisors = np.empty(amax.shape, np.float32)
         flat = amax.reshape(-1), self.scales.reshape(-1), divisors.reshape(-1)
 
         def work(start: int, stop: int) -> None:
-            self.kernels.make_scales(flat[0], start, stop, how, self.target, flat[1], flat[2])
+            make_scales(flat[0], start, stop, how, self.target, flat[1], flat[2])
 
         parallel(work, amax.size, TILE)
         return divisors
 
+    def _better_scales(self, amax: Array, how: ScaleParams, trial: Trial) -> Array:
+        """The same where two scales are tried on the elements of each group, which all lie in one row."""
+        from precision._kernels.four_over_six import better_scales
 
-def _addend(rule: ScaleRule, fmt: Format) -> int:
-    """What a rule adds to amax's float64 bits before their exponent is read."""
-    ones = (1 << 52) - 1
-    if rule is ScaleRule.CEIL:
-        return ones  # carries unless the fraction is zero
-    if rule is ScaleRule.RCEIL:
-        return ones - (int(np.float64(fmt.max).view(np.uint64)) & ones)  # carries above max's fraction
-    if rule is ScaleRule.EVEN:
-        places = fmt.fraction_bits if isinstance(fmt, FloatFormat) else fmt.bits - fmt.signed - 1
-        return 1 << (51 - places)
-    return 0
+        divisors = np.empty(amax.shape, np.float32)
+
+        def work(span: Span) -> None:
+            where = slice(span.top, span.bottom), self._groups(span)
+            flat = [array[where].reshape(-1) for array in (amax, self.scales, divisors)]
+            rows, width = span.bottom - span.top, span.right - span.left
+            x = self.rows.take(span, self.dtype)
+            better_scales(x, rows, width, self.group, flat[0], how, self.target, trial, *flat[1:])
+
+        self._each(work)
+        return divisors
 
 
 def _block_rows(shape: tuple[int, ...], block: tuple[int, ...]) -> Array:

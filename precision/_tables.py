@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
 import math
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from precision import quantization_study
 from precision.formats import FloatFormat, Format
-from precision.quantized import QuantSpec
+from precision.quantized import QuantSpec, alike_but_for_rule
 from precision.sweep import DISTRIBUTIONS, Row
 
 _WIDTH = 100  # of tables that go to a file or a pipe
@@ -118,7 +117,7 @@ def fidelity_table(rows: list[quantization_study.Row]) -> Table:
     base: QuantSpec | None = None
     for row in rows:
         spec, name, flat = QuantSpec.parse(row.spec), row.spec, row.flat()
-        if base is not None and dataclasses.replace(spec, scale_rule=base.scale_rule) == base:
+        if base is not None and alike_but_for_rule(spec, base):
             name = f"  scale_rule={spec.scale_rule}"
         else:
             base = spec

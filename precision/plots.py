@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,8 +11,7 @@ from precision import quantization_study
 from precision._extras import require
 from precision._files import draft
 from precision.formats import FP32, FloatFormat
-from precision.quantized import SPECS, QuantSpec
-from precision.scaling import ScaleRule
+from precision.quantized import SPECS, QuantSpec, alike_but_for_rule
 from precision.sweep import DISTRIBUTIONS, Row
 
 if TYPE_CHECKING:
@@ -204,7 +202,7 @@ _SCALES = {
 
 
 def _scales(spec: QuantSpec) -> str:
-    if not spec.scale_format.fraction_bits or spec.scale_rule is not ScaleRule.AMAX:
+    if not spec.scale_format.fraction_bits or spec.scale_rule.gives_powers_of_two:
         return "powers of two"
     if spec.tensor_scale and spec.scale_format.bits == 8:
         return "8 bits, over a float32 one"
@@ -214,7 +212,7 @@ def _scales(spec: QuantSpec) -> str:
 def _spec_label(spec: QuantSpec) -> str:
     """``MXFP4``, ``MXFP4 RCEIL`` for its kin with another rule, ``e4m3, PerGroup(128)``."""
     for name, known in SPECS.items():
-        if dataclasses.replace(spec, scale_rule=known.scale_rule) == known:
+        if alike_but_for_rule(spec, known):
             return name if spec == known else f"{name} {spec.scale_rule}"
     return str(spec).removeprefix("QuantSpec(").removesuffix(")")
 

@@ -171,7 +171,7 @@ def with_rules(specs: Iterable[QuantSpec], rules: Iterable[ScaleRule]) -> tuple[
     rules, found, any_powers = tuple(rules), [], False
     for spec in specs:
         found.append(spec)
-        if spec.scale_rule is not ScaleRule.AMAX or not spec.scale_format.fraction_bits:
+        if spec.scale_rule.gives_powers_of_two or not spec.scale_format.fraction_bits:
             any_powers = True
             found += [dataclasses.replace(spec, scale_rule=rule) for rule in rules]
     if rules and not any_powers:

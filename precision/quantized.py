@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, TypeVar
 
 import numpy.typing as npt
 
 from precision import _text, scaling
 from precision._quantized_tensor import QuantizedTensor
-from precision.formats import FP32, FP64, NAMED, FloatFormat, Format, IntFormat, Specials
+from precision._spec_checks import check_spec
+from precision.formats import FP32, NAMED, FloatFormat, Format, IntFormat, Specials
 from precision.rounding import Overflow, Rounding, Stochastic
-from precision.scaling import Granularity, ScaleRule, filled, scale_shape
+from precision.scaling import Arithmetic, Granularity, NonFinite, ScaleRule, filled, scale_shape
 
-__all__ = ["QuantSpec", "QuantizedTensor", "Spec", "filled", "quantize", "scale_shape"]
+__all__ = [
+    "QuantSpec",
+    "QuantizedTensor",
+    "Spec",
+    "alike_but_for_rule",
+    "filled",
+    "quantize",
+    "scale_shape",
+]
 
 Result_co = TypeVar("Result_co", covariant=True)
 
@@ -50,15 +59,34 @@ class QuantSpec:
     scale_rule : ScaleRule
         How amax becomes a scale.
     tensor_scale : bool
-        Whether a second scale, float32, lies over the whole tensor: fl32(amax / (max * scale_format.max)).
+        Whether a second scale, float32, lies over the whole tensor: fl32(amax / (max * scale_bound)).
         The groups' scales are then of fl32(fl32(amax / max) / tensor_scale), or by a rule for powers of
-        two of fl32(amax / tensor_scale), and the elements are divided by fl32(scale * tensor_scale).
+        two of fl32(amax / tensor_scale), and the elements are divided by fl32(scale * tensor_scale). (So
+        with the ``arithmetic`` DIVISION.)
     rounding : Rounding or Stochastic
         Of the elements. The random bits of an element belong to its flat index in ``x``, whatever the axis.
     overflow : Overflow
         Of the elements. NON_SATURATING needs a ``fmt`` with NaN.
     min_amax : float, optional
         An amax below it counts as it (DeepGEMM: 1e-4).
+    arithmetic : Arithmetic
+        The order of operations under a tensor scale: DIVISION, as above, NVFP4_PAPER or
+        TRANSFORMER_ENGINE. The last two need ``tensor_scale`` and no rule for powers of two.
+    scale_bound : float, optional
+        The largest group scale that the tensor scale aims at; by default the scale format's largest value.
+        (FOUR_OVER_SIX needs room for 1.5 times it: TransformerEngine takes 256 of E4M3's 448.)
+    zero_scale : float, optional
+        The scale of a group of zeros; by default 1 in FP32, and ``least_scale`` in any other scale format.
+        (torchao, gfloat: E8M0's byte 0, the default; microxcaling: 2**-126.)
+    least_scale : float, optional
+        What a smaller scale becomes; by default the smallest positive value of the scale format. (torchao's
+        NVFP4: 2**-6, modelopt's: 2**-9, which is the default.) With 0.0 a scale may round to zero, and its
+        elements restore to zero (TransformerEngine's NVFP4).
+    scale_overflow : Overflow
+        What a scale too large for its format becomes. SATURATE: the largest. NON_SATURATING: NaN, whether
+        the format has Inf or not (microxcaling); the codes below it are then those of NaN elements.
+    non_finite : NonFinite
+        What a NaN or Inf does to its group: NAN_SCALE or FINITE_AMAX.
 
     Raises
     ------
@@ -67,15 +95,16 @@ class QuantSpec:
 
     Notes
     -----
-    A group of zeros has the scale 1 in FP32, and the smallest positive one in any other scale format
-    (E8M0: byte 0, as torchao); its elements are zeros. A scale too small for its format becomes the
-    smallest positive value, one too large the largest. A group that holds NaN or Inf has the scale NaN, as
-    OCP MX v1.0 (section 5.1) makes all its values NaN, in every format; its codes are the format's NaN or,
-    without one, 0, and the tensor scale is taken over the other groups.
+    The defaults: a group of zeros has the scale 1 in FP32, and the smallest positive one in any other scale
+    format; its elements are zeros. A scale too small for its format becomes the smallest positive value, one
+    too large the largest. A group that holds NaN or Inf has the scale NaN, as OCP MX v1.0 (section 5.1)
+    makes all its values NaN, in every format; its codes are the format's NaN or, without one, 0, and the
+    tensor scale is taken over the other groups. Implementations part on each of these points: the last four
+    parameters say what others do. ``zero_scale`` and ``least_scale`` must be values of the scale format.
 
     Examples
     --------
-    >>> import numpy as np, precision as pr
+    >>> import dataclasses, numpy as np, precision as pr
     >>> spec = pr.QuantSpec(pr.E4M3, pr.PerGroup(128))
     >>> q = pr.quantize(np.linspace(-1, 1, 512, dtype=np.float32).reshape(2, 256), spec)
     >>> q.scale.shape, q.codes.dtype.name, spec.bits_per_element((2, 256))
@@ -85,6 +114,8 @@ class QuantSpec:
     (True, 'MXFP4', 'QuantSpec(e2m1, PerGroup(16))')
     >>> pr.QuantSpec.parse("MXFP4") == mx
     True
+    >>> print(dataclasses.replace(mx, scale_overflow=pr.Overflow.NON_SATURATING))
+    QuantSpec(e2m1, PerGroup(32), scale_format=e8m0, scale_rule=FLOOR, scale_overflow=NON_SATURATING)
     """
 
     fmt: Format
@@ -95,39 +126,15 @@ class QuantSpec:
     rounding: Rounding | Stochastic = field(default=Rounding.TIES_TO_EVEN, kw_only=True)
     overflow: Overflow = field(default=Overflow.SATURATE, kw_only=True)
     min_amax: float | None = field(default=None, kw_only=True)
+    arithmetic: Arithmetic = field(default=Arithmetic.DIVISION, kw_only=True)
+    scale_bound: float | None = field(default=None, kw_only=True)
+    zero_scale: float | None = field(default=None, kw_only=True)
+    least_scale: float | None = field(default=None, kw_only=True)
+    scale_overflow: Overflow = field(default=Overflow.SATURATE, kw_only=True)
+    non_finite: NonFinite = field(default=NonFinite.NAN_SCALE, kw_only=True)
 
     def __post_init__(self) -> None:
-        kinds: dict[str, Any] = {
-            "fmt": (FloatFormat, IntFormat),
-            "scale_format": FloatFormat,
-            "scale_rule": ScaleRule,
-            "tensor_scale": bool,
-            "rounding": (Rounding, Stochastic),
-            "overflow": Overflow,
-        }
-        for name, kind in kinds.items():
-            if not isinstance(getattr(self, name), kind):
-                wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-                raise TypeError(f"{name} must be a {wanted}, got {getattr(self, name)!r}")
-        if isinstance(self.granularity, type) or not callable(getattr(self.granularity, "block", None)):
-            raise TypeError(f"granularity must be one as PerGroup(128), got {self.granularity!r}")
-        if self.fmt == FP64 or not self.fmt.has_zero:
-            raise ValueError(f"fmt must have a zero and at most 32 bits, got {self.fmt}")
-        if self.scale_format == FP64 or not self.scale_format.has_nan:
-            raise ValueError(f"scale_format must have a NaN and at most 32 bits, got {self.scale_format}")
-        if self.overflow is Overflow.NON_SATURATING and not self.fmt.has_nan:
-            raise ValueError(f"overflow must be SATURATE for {self.fmt}, which has neither Inf nor NaN")
-        if self.tensor_scale and self.fmt.max * self.scale_format.max > FP32.max:
-            raise ValueError(f"tensor_scale needs a scale_format of less range than {self.scale_format}")
-        self._check_min_amax()
-
-    def _check_min_amax(self) -> None:
-        if self.min_amax is None:
-            return
-        if isinstance(self.min_amax, bool) or not isinstance(self.min_amax, int | float):
-            raise TypeError(f"min_amax must be a float or None, got {self.min_amax!r}")
-        if not 0 < self.min_amax <= FP32.max:
-            raise ValueError(f"min_amax must be positive and at most float32's largest, got {self.min_amax}")
+        check_spec(self)
 
     def __str__(self) -> str:
         return next((name for name, spec in SPECS.items() if spec == self), _text.describe(self))
@@ -236,6 +243,12 @@ def quantize(x: npt.ArrayLike, spec: Spec[Result_co], axis: int = -1, out: Any =
     return spec.quantize(x, axis=axis, out=out)
 
 
+def alike_but_for_rule(spec: QuantSpec, other: QuantSpec) -> bool:
+    """Whether two specs are the same or differ in nothing but the scale rule."""
+    names = (f.name for f in fields(spec) if f.name != "scale_rule")
+    return all(getattr(spec, name) == getattr(other, name) for name in names)
+
+
 SPECS: dict[str, QuantSpec] = {}
 """The named specs, by the name that they print."""
 
@@ -254,7 +267,7 @@ def _vocabulary() -> dict[str, object]:
             scaling.PerTensor, scaling.PerVector, scaling.PerGroup, scaling.PerBlock,
         )
     }  # fmt: skip
-    for members in (ScaleRule, Rounding, Overflow, Specials):
+    for members in (ScaleRule, Arithmetic, NonFinite, Rounding, Overflow, Specials):
         names |= {member.name: member for member in members}
     # mxint8 is a format and MXINT8 a spec.
     return names | dict(NAMED) | {name.upper(): fmt for name, fmt in NAMED.items()} | SPECS

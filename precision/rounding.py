@@ -6,14 +6,14 @@ import enum
 from dataclasses import dataclass
 
 
-class _Named(enum.Enum):
+class Named(enum.Enum):
     """An enumeration whose members print as the name that `parse` reads back."""
 
     def __str__(self) -> str:
         return self.name
 
 
-class Rounding(_Named):
+class Rounding(Named):
     """Deterministic rounding modes: IEEE 754's five, and to odd.
 
     ``TIES_TO_EVEN`` and ``TO_ODD`` look at the parity of the *code*. It is the significand's as well,
@@ -84,7 +84,7 @@ class Stochastic:
         return f"Stochastic({', '.join(given)})"
 
 
-class Overflow(_Named):
+class Overflow(Named):
     """What becomes of a value that, rounded with an unbounded exponent, exceeds the format's largest.
 
     ``SATURATE``: it and the infinities become the largest value of their sign. ``NON_SATURATING``: Inf,

@@ -305,57 +305,75 @@ def rceil_reciprocal(block: Sequence[float], element: Format | Integer) -> Block
 
 # ------------------------------------------------------------------------------------------------ NVFP4
 
-SIX, LARGEST_SCALE = Fraction(6), Fraction(448)
 
+def encode_scale(amax: Fraction, span: Fraction) -> Fraction:
+    """s_enc = fl32(span / amax) for the tensor's amax: at most FLT_MAX, and 1 for amax 0.
 
-def encode_scale(amax: Fraction, bound: Fraction = LARGEST_SCALE) -> Fraction:
-    """s_enc = fl32(6 * bound / amax) for the tensor's amax: at most FLT_MAX, and 1 for amax 0.
-
-    The paper is silent on both ends; TransformerEngine does so.
+    ``span`` is the largest element times the largest scale. The paper is silent on both ends;
+    TransformerEngine does so.
     """
-    return ONE if amax == 0 else at_most(quotient(6 * bound, amax), FLT_MAX)
+    return ONE if amax == 0 else at_most(quotient(span, amax), FLT_MAX)
 
 
-def multiplied(block: Sequence[float], scale: int, decode_scale: Fraction) -> Block:
+def multiplied(
+    block: Sequence[float], scale: int, decode_scale: Fraction, element: Format | Integer,
+    scale_format: Format,
+) -> Block:  # fmt: skip
     """Elements times fl32(1 / fl32(scale * s_dec)), which is at most FLT_MAX."""
-    multiplier = at_most(quotient(ONE, product(scale_value(scale, E4M3), decode_scale)), FLT_MAX)
-    return Block(scale, [element_code(product(from_float(x), multiplier), E2M1) for x in block])
+    multiplier = at_most(quotient(ONE, product(scale_value(scale, scale_format), decode_scale)), FLT_MAX)
+    return Block(scale, [element_code(product(from_float(x), multiplier), element) for x in block])
 
 
-def nvfp4_paper(blocks: Sequence[Sequence[float]], *, least_scale: int = 1) -> Tensor:
+def nvfp4_paper(
+    blocks: Sequence[Sequence[float]],
+    *,
+    least_scale: int = 1,
+    element: Format | Integer = E2M1,
+    scale_format: Format = E4M3,
+) -> Tensor:
     """NVFP4 in the order of arXiv 2509.25149, appendix B; float32. The tensor scale is s_dec.
 
     s_enc = fl32(6 * 448 / amax_x), s_dec = fl32(1 / s_enc), s_b = fl32(amax_b / 6),
     code = E4M3(fl32(s_b * s_enc)), element = E2M1(fl32(x * fl32(1 / fl32(code * s_dec)))).
+    Other formats put their largest values in the places of 6 and 448.
     """
-    s_enc = encode_scale(tensor_amax(blocks))
+    s_enc = encode_scale(tensor_amax(blocks), largest(element) * largest(scale_format))
     s_dec = finite(quotient(ONE, s_enc))
 
     def one(block: Sequence[float]) -> Block:
         amax = largest_magnitude(block)
         if amax is None:
-            return nan_block(len(block), E2M1, E4M3)
-        scale = rounded_scale(product(quotient(amax, SIX), s_enc), E4M3, least_scale)
-        return multiplied(block, scale, s_dec)
+            return nan_block(len(block), element, scale_format)
+        wanted = product(quotient(amax, largest(element)), s_enc)
+        return multiplied(
+            block, rounded_scale(wanted, scale_format, least_scale), s_dec, element, scale_format
+        )
 
     return Tensor(s_dec, [one(b) for b in blocks])
 
 
-def nvfp4_transformer_engine(blocks: Sequence[Sequence[float]], *, least_scale: int = 0) -> Tensor:
+def nvfp4_transformer_engine(
+    blocks: Sequence[Sequence[float]],
+    *,
+    least_scale: int = 0,
+    element: Format | Integer = E2M1,
+    scale_format: Format = E4M3,
+) -> Tensor:
     """NVFP4 in TransformerEngine's order (core_nvfp4.cuh): 1/6 is folded into s_enc; float32.
 
     code = E4M3(fl32(amax_b * fl32(s_enc * fl32(1/6)))); the rest is `nvfp4_paper`. TransformerEngine lets
     a scale be zero: its multiplier is then FLT_MAX. ``least_scale=1`` is the convention of this package.
     """
-    s_enc = encode_scale(tensor_amax(blocks))
+    s_enc = encode_scale(tensor_amax(blocks), largest(element) * largest(scale_format))
     s_dec = finite(quotient(ONE, s_enc))
-    folded = product(s_enc, quotient(ONE, SIX))
+    folded = product(s_enc, quotient(ONE, largest(element)))
 
     def one(block: Sequence[float]) -> Block:
         amax = largest_magnitude(block)
         if amax is None:
-            return nan_block(len(block), E2M1, E4M3)
-        return multiplied(block, rounded_scale(product(amax, folded), E4M3, least_scale), s_dec)
+            return nan_block(len(block), element, scale_format)
+        scale = rounded_scale(product(amax, folded), scale_format, least_scale)
+        return multiplied(block, scale, s_dec, element, scale_format)
 
     return Tensor(s_dec, [one(b) for b in blocks])
 
@@ -400,6 +418,8 @@ def four_over_six(
     bound: int = 256,
     arithmetic: str = "transformer_engine",
     least_scale: int | None = None,
+    element: Format | Integer = E2M1,
+    scale_format: Format = E4M3,
 ) -> Tensor:
     """4/6 (arXiv 2512.02010): of the scale that maps amax to 6 and the one that maps it to 4, the better.
 
@@ -414,34 +434,36 @@ def four_over_six(
     - "transformer_engine" (quantize_4over6_nvfp4.cuh; not the base of its plain NVFP4): as the paper's, but
       restored as fl32(fl32(fl32(code * scale) * amax_x) / (6 * bound)), and scales may be zero.
     """
-    amax_x, limit = tensor_amax(blocks), Fraction(bound)
+    amax_x, limit, top = tensor_amax(blocks), Fraction(bound), largest(element)
     te, division = arithmetic == "transformer_engine", arithmetic == "division"
     least = least_scale if least_scale is not None else 0 if te else 1
-    s_enc = encode_scale(amax_x, limit)
+    s_enc = encode_scale(amax_x, top * limit)
     tensor_scale = (
-        tensor_scale_for(amax_x, E2M1, E4M3, bound=limit) if division else finite(quotient(ONE, s_enc))
+        tensor_scale_for(amax_x, element, scale_format, bound=limit)
+        if division
+        else finite(quotient(ONE, s_enc))
     )
 
     def candidate(block: Sequence[float], wanted: Value) -> tuple[Block, Value]:
-        scale = rounded_scale(wanted, E4M3, least)
+        scale = rounded_scale(wanted, scale_format, least)
         if division:
-            made = divided(block, scale, E2M1, E4M3, tensor_scale, FP32)
+            made = divided(block, scale, element, scale_format, tensor_scale, FP32)
         else:
-            made = multiplied(block, scale, tensor_scale)
-        values: list[Value] = [decode(code, E2M1) for code in made.codes]
+            made = multiplied(block, scale, tensor_scale, element, scale_format)
+        values: list[Value] = [element_value(code, element) for code in made.codes]
         if te:
-            values = [product(product(v, scale_value(scale, E4M3)), amax_x) for v in values]
-            values = [quotient(v, 6 * limit) for v in values]
+            values = [product(product(v, scale_value(scale, scale_format)), amax_x) for v in values]
+            values = [quotient(v, top * limit) for v in values]
         else:
-            restore = product(scale_value(scale, E4M3), tensor_scale)
+            restore = product(scale_value(scale, scale_format), tensor_scale)
             values = [product(v, restore) for v in values]
         return made, summed_error(block, values, error)
 
     def one(block: Sequence[float]) -> Block:
         amax = largest_magnitude(block)
         if amax is None:
-            return nan_block(len(block), E2M1, E4M3)
-        base = quotient(amax, SIX)
+            return nan_block(len(block), element, scale_format)
+        base = quotient(amax, top)
         base = quotient(base, tensor_scale) if division else product(base, s_enc)
         six, error_six = candidate(block, base)
         four, error_four = candidate(block, product(base, Fraction(3, 2)))

@@ -232,7 +232,8 @@ TORCHAO_NVFP4 = (
         "amax / 6 / tensor scale rounds below 2**-6, blocks of zeros included",
         "the scale is 2**-6, E4M3's smallest normal number; here the scale is rounded, down to 2**-9",
         "clamp(min=finfo(e4m3).tiny)",
-        "the paper (2509.25149) says E4M3 and no floor: ours keeps more of small blocks",
+        "the paper (2509.25149) says E4M3 and no floor: ours keeps more of small blocks. The spec's "
+        "least_scale=2**-6 is torchao's",
         low_scale,
     ),
     Difference(
@@ -242,9 +243,26 @@ TORCHAO_NVFP4 = (
         "quotients x / scale next to a tie of E2M1",
         "the element goes to the other side of the tie",
         "x * fl32(fl32(1 / tensor scale) / scale) instead of x / fl32(scale * tensor scale)",
-        "the paper multiplies by a reciprocal too, of another order; the division is nearer to x / scale",
+        "the paper and TransformerEngine multiply by a reciprocal too, of fl32(scale * tensor scale) (the "
+        "spec's arithmetic); the division is nearer to x / scale",
         lambda case: reciprocal(case) & ~low_scale(case) & ~case.nan & ~case.inf,
     ),
+)
+
+
+#: The package's conventions, and the one that torchao's least scale asks for: all scales of finite blocks
+#: are then the same, and only elements next to a tie are left.
+NV = dataclasses.replace(pr.NVFP4, arithmetic=pr.Arithmetic.DIVISION)
+NV_FLOOR = dataclasses.replace(NV, least_scale=2.0**-6)
+TORCHAO_NVFP4_FLOOR = (
+    *(row for row in TORCHAO_NVFP4 if row.name not in ("scale_floor", "reciprocal")),
+    dataclasses.replace(
+        next(row for row in TORCHAO_NVFP4 if row.name == "reciprocal"),
+        blocks=lambda case: reciprocal(case) & ~case.nan & ~case.inf,
+    ),
+)
+BOTH_FLOORS = pytest.mark.parametrize(
+    ("nv", "table"), [(NV, TORCHAO_NVFP4), (NV_FLOOR, TORCHAO_NVFP4_FLOOR)], ids=["ours", "floor"]
 )
 
 
@@ -394,12 +412,13 @@ def test_torchao_mx_of_bfloat16(mode: str) -> None:
     compare(ours, theirs, Case(x.astype(F), reference.E4M3, mode), TORCHAO_MX)
 
 
-def test_torchao_nvfp4_without_a_tensor_scale() -> None:
-    spec = dataclasses.replace(pr.NVFP4, tensor_scale=False)
+@BOTH_FLOORS
+def test_torchao_nvfp4_without_a_tensor_scale(nv: pr.QuantSpec, table: tuple[Difference, ...]) -> None:
+    spec = dataclasses.replace(nv, tensor_scale=False)
     for x in inputs(6.0, 16).values():
         scale, codes = nvfp4_quantize(torch.from_numpy(x))
         theirs = scale.view(torch.uint8).numpy(), unpacked(codes, True)
-        compare(codes_of(pr.quantize(x, spec)), theirs, Case(x, reference.E2M1), TORCHAO_NVFP4)
+        compare(codes_of(pr.quantize(x, spec)), theirs, Case(x, reference.E2M1), table)
 
 
 def nvfp4_tensors() -> dict[str, Array]:
@@ -414,15 +433,37 @@ def nvfp4_tensors() -> dict[str, Array]:
     }
 
 
-def test_torchao_nvfp4_under_a_tensor_scale() -> None:
+@BOTH_FLOORS
+def test_torchao_nvfp4_under_a_tensor_scale(nv: pr.QuantSpec, table: tuple[Difference, ...]) -> None:
     for x in nvfp4_tensors().values():
-        q = pr.quantize(x, pr.NVFP4)
+        q = pr.quantize(x, nv)
         finite = np.where(np.isfinite(x).all(axis=1, keepdims=True), x, F(0))
         wanted = per_tensor_amax_to_scale(torch.tensor(np.abs(finite).max()))
         assert wanted.item() == q.tensor_scale
         scale, codes = nvfp4_quantize(torch.from_numpy(x), per_tensor_scale=wanted)
         theirs = scale.view(torch.uint8).numpy(), unpacked(codes, True)
-        compare(codes_of(q), theirs, Case(x, reference.E2M1, tensor_scale=q.tensor_scale), TORCHAO_NVFP4)
+        compare(codes_of(q), theirs, Case(x, reference.E2M1, tensor_scale=q.tensor_scale), table)
+        if nv is NV_FLOOR:
+            usual = np.isfinite(x).all(axis=1)
+            assert np.array_equal(codes_of(q)[0][usual, 0], theirs[0][usual, 0])
+
+
+@pytest.mark.parametrize("shift", [-60, -3, 0, 5, 90])
+def test_torchao_nvfp4_is_the_papers_where_the_tensor_scale_is_a_power_of_two(shift: int) -> None:
+    """Without roundings of the tensor scale, 1 / ts / scale is 1 / (scale * ts): bytes alike, at ties too."""
+    spec = dataclasses.replace(pr.NVFP4, least_scale=2.0**-6)
+    for name, x in nvfp4_tensors().items():
+        if name in ("wide", "overflows", "specials", "small"):
+            continue
+        x = np.ldexp(np.concatenate([np.clip(x, -2688, 2688), np.full((1, 16), F(2688))]), shift)
+        q = pr.quantize(x, spec)
+        second = torch.tensor(q.tensor_scale)
+        assert (
+            q.tensor_scale == np.ldexp(1.0, shift) == per_tensor_amax_to_scale(torch.tensor(x.max())).item()
+        )
+        scale, codes = nvfp4_quantize(torch.from_numpy(x), per_tensor_scale=second)
+        assert np.array_equal(codes_of(q)[0], scale.view(torch.uint8).numpy().reshape(-1, 1))
+        assert np.array_equal(codes_of(q)[1], unpacked(codes, True))
 
 
 def test_torchao_nvfp4_of_a_tiny_tensor() -> None:
@@ -433,7 +474,7 @@ def test_torchao_nvfp4_of_a_tiny_tensor() -> None:
     """
     x = float32(np.random.default_rng(24).standard_normal((40, 16)) * 2.0**-120)
     x[:, 0] = 0
-    q = pr.quantize(x, pr.NVFP4)
+    q = pr.quantize(x, NV)
     second = per_tensor_amax_to_scale(torch.tensor(np.abs(x).max()))
     assert second.item() == q.tensor_scale < 2.0**-128
     scale, codes = nvfp4_quantize(torch.from_numpy(x), per_tensor_scale=second)
@@ -444,9 +485,9 @@ def test_torchao_nvfp4_of_a_tiny_tensor() -> None:
 
     least = F(2.0**-149)
     assert per_tensor_amax_to_scale(torch.tensor(least * F(1000))).item() == 0
-    assert pr.quantize(np.full((1, 16), least * F(1000)), pr.NVFP4).tensor_scale == least
+    assert pr.quantize(np.full((1, 16), least * F(1000)), NV).tensor_scale == least
     assert per_tensor_amax_to_scale(torch.tensor(0.0)).item() == 0  # and 1 here
-    assert pr.quantize(np.zeros((1, 16), F), pr.NVFP4).tensor_scale == 1
+    assert pr.quantize(np.zeros((1, 16), F), NV).tensor_scale == 1
 
 
 GFLOAT_FORMATS = {
@@ -501,7 +542,7 @@ def test_gfloat_values() -> None:
 
 def nv_cases() -> Iterator[Case]:
     for x in nvfp4_tensors().values():
-        yield Case(x, reference.E2M1, tensor_scale=pr.quantize(x, pr.NVFP4).tensor_scale)
+        yield Case(x, reference.E2M1, tensor_scale=pr.quantize(x, NV).tensor_scale)
 
 
 def mx_cases() -> Iterator[Case]:
@@ -512,8 +553,13 @@ def mx_cases() -> Iterator[Case]:
 
 @pytest.mark.parametrize(
     ("table", "cases"),
-    [(TORCHAO_MX, mx_cases), (TORCHAO_NVFP4, nv_cases), ((*GFLOAT, GFLOAT_LOGARITHM), mx_cases)],
-    ids=["torchao_mx", "torchao_nvfp4", "gfloat"],
+    [
+        (TORCHAO_MX, mx_cases),
+        (TORCHAO_NVFP4, nv_cases),
+        (TORCHAO_NVFP4_FLOOR, nv_cases),
+        ((*GFLOAT, GFLOAT_LOGARITHM), mx_cases),
+    ],
+    ids=["torchao_mx", "torchao_nvfp4", "torchao_nvfp4_floor", "gfloat"],
 )
 def test_every_difference_is_met(table: tuple[Difference, ...], cases: Callable[[], Iterator[Case]]) -> None:
     """The inputs hold blocks of every row, so that none of them is asserted of nothing."""

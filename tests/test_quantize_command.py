@@ -180,7 +180,10 @@ def test_threads_change_nothing():
         (["normal", "--spec", "MXFP5"], "unknown name 'MXFP5'; near names: MXFP4"),
         (["normal", "--spec", "e4m3"], "must say a QuantSpec"),
         (["normal", "--spec", "QuantSpec(e4m3, PerGroup(0))"], "n must be at least 1, got 0"),
-        (["normal", "--rule", "UP"], "must be one of AMAX, FLOOR, CEIL, RCEIL, EVEN; got 'UP'"),
+        (
+            ["normal", "--rule", "UP"],
+            "EVEN, FOUR_OVER_SIX_MAE, FOUR_OVER_SIX_MSE; got 'UP'",
+        ),
         (["normal", "--spec", "NVFP4", "--rule", "CEIL"], "rules (CEIL) are for specs whose scales are"),
         (["model.safetensors", "--tensor", "layer.2.weight"], "has no tensor 'layer.2.weight'; near names"),
         (

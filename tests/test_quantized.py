@@ -46,6 +46,10 @@ from precision.scaling import PerBlock, PerGroup, PerTensor, PerVector, ScaleRul
 MX = QuantSpec(E2M1, PerGroup(32), scale_format=E8M0, scale_rule=ScaleRule.FLOOR)
 NV = QuantSpec(E2M1, PerGroup(16), scale_format=E4M3, tensor_scale=True)
 FP8 = QuantSpec(E4M3, PerGroup(128))
+PAPER, SIX = pr.Arithmetic.NVFP4_PAPER, ScaleRule.FOUR_OVER_SIX_MAE
+FINITE = QuantSpec(E4M3, PerVector(), non_finite=pr.NonFinite.FINITE_AMAX)
+TRIED = dataclasses.replace(pr.NVFP4_4OVER6, granularity=PerGroup(1000))
+UNDER = {"tensor_scale": True, "scale_format": E4M3}
 SPECS = [
     FP8,
     QuantSpec(E5M2, PerTensor(), rounding=Rounding.TOWARD_ZERO),
@@ -249,7 +253,7 @@ def test_random_bits_belong_to_the_element_of_the_given_array() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 700_001), (600_001,), (1100, 600), (2, 40, 9000), (70_000, 9)])
-@pytest.mark.parametrize("spec", [FP8, SPECS[1], SPECS[2], NV, SPECS[12]], ids=str)
+@pytest.mark.parametrize("spec", [FP8, SPECS[1], SPECS[2], NV, SPECS[12], pr.NVFP4, FINITE, TRIED], ids=str)
 def test_pieces_and_threads_change_no_bit(
     shape: tuple[int, ...], spec: QuantSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,7 +307,7 @@ def test_codes_are_contiguous_along_the_axis() -> None:
 # ---- out --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", [*SPECS, pr.NVFP4, pr.NVFP4_4OVER6], ids=str)
 @pytest.mark.parametrize("axis", [-1, -2])
 def test_out(spec: QuantSpec, axis: int) -> None:
     x, other = wide(10, (24, 70)), wide(11, (24, 70))
@@ -376,7 +380,7 @@ def test_negative_zeros_keep_their_sign_where_they_can() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", [*SPECS, pr.NVFP4, pr.NVFP4_TE, pr.NVFP4_4OVER6], ids=str)
 def test_nan_and_inf_make_the_scale_nan(spec: QuantSpec, dtype: type, bad: float) -> None:
     x = wide(14, (9, 80), 3, dtype)
     x[4, 41] = bad
@@ -611,15 +615,30 @@ specs = st.builds(
         st.builds(PerBlock, st.integers(1, 999), st.integers(1, 999)),
     ),
     scale_format=st.sampled_from([FP32, E8M0, E4M3, UE5M3, BF16]),
-    scale_rule=st.sampled_from(ScaleRule),
+    scale_rule=st.sampled_from([rule for rule in ScaleRule if not rule.tries_two_scales]),
     rounding=st.one_of(
         st.sampled_from(Rounding), st.builds(Stochastic, st.integers(1, 32), st.integers(0, 2**64 - 1))
     ),
     min_amax=st.one_of(st.none(), st.floats(1e-30, 1e30)),
+    zero_scale=st.sampled_from([None, 1.0, 2.0**-3]),
+    least_scale=st.sampled_from([None, 2.0**-6, 2]),
+    scale_overflow=st.sampled_from(Overflow),
+    non_finite=st.sampled_from(pr.NonFinite),
+)
+under = st.builds(
+    QuantSpec,
+    st.sampled_from([E2M1, E4M3, INT4]),
+    st.builds(PerGroup, st.integers(1, 1024)),
+    scale_format=st.sampled_from([E4M3, UE5M3]),
+    scale_rule=st.sampled_from([ScaleRule.AMAX, SIX, ScaleRule.FOUR_OVER_SIX_MSE]),
+    tensor_scale=st.just(True),
+    arithmetic=st.sampled_from(pr.Arithmetic),
+    scale_bound=st.one_of(st.none(), st.floats(2.0**-9, 448)),
+    least_scale=st.sampled_from([None, 0.0, 2.0**-6, 0.875]),
 )
 
 
-@given(specs)
+@given(st.one_of(specs, under))
 def test_specs_print_as_text_that_parses_back(spec: QuantSpec) -> None:
     assert QuantSpec.parse(str(spec)) == spec
     assert hash(QuantSpec.parse(str(spec))) == hash(spec)
@@ -632,11 +651,15 @@ def test_every_kind_of_spec_parses_back(spec: QuantSpec) -> None:
 
 def test_text_of_specs() -> None:
     assert str(FP8) == "QuantSpec(e4m3, PerGroup(128))"
-    assert (str(MX), str(NV)) == ("MXFP4", "NVFP4")
+    assert (str(MX), str(NV)) == (
+        "MXFP4",
+        "QuantSpec(e2m1, PerGroup(16), scale_format=e4m3, tensor_scale=True)",
+    )
+    assert str(dataclasses.replace(NV, arithmetic=pr.Arithmetic.NVFP4_PAPER)) == "NVFP4"
     other = dataclasses.replace(MX, scale_rule=ScaleRule.EVEN)
     assert str(other) == "QuantSpec(e2m1, PerGroup(32), scale_format=e8m0, scale_rule=EVEN)"
     assert (str(pr.MXINT8), str(pr.MXINT8.fmt)) == ("MXINT8", "mxint8")
-    for named in (pr.MXFP8_E4M3, pr.MXINT8, pr.MXINT4, pr.NVINT4):
+    for named in (pr.MXFP8_E4M3, pr.MXINT8, pr.MXINT4, pr.NVINT4, pr.NVFP4, pr.NVFP4_TE, pr.NVFP4_4OVER6):
         assert QuantSpec.parse(str(named)) == named
     assert (
         QuantSpec.parse(" quantspec(E4M3, pergroup(128))".replace("quants", "QuantS").replace("perg", "PerG"))
@@ -686,6 +709,57 @@ def test_bad_text(text: str, message: str) -> None:
         ({"min_amax": np.nan}, ValueError, "min_amax must be positive"),
         ({"min_amax": np.inf}, ValueError, "min_amax must be positive"),
         ({"min_amax": "1e-4"}, TypeError, "min_amax must be a float or None"),
+        ({"arithmetic": "division"}, TypeError, "arithmetic must be a Arithmetic, got 'division'"),
+        ({"arithmetic": PAPER}, ValueError, "arithmetic NVFP4_PAPER needs tensor_scale=True"),
+        (
+            UNDER | {"arithmetic": PAPER, "scale_rule": ScaleRule.FLOOR},
+            ValueError,
+            "arithmetic NVFP4_PAPER needs the scale_rule AMAX or one of FOUR_OVER_SIX, got FLOOR",
+        ),
+        ({"scale_bound": 256.0}, ValueError, "scale_bound 256.0 needs tensor_scale=True"),
+        (UNDER | {"scale_bound": 449}, ValueError, "scale_bound must be positive and at most 448.0"),
+        (UNDER | {"scale_bound": np.nan}, ValueError, "scale_bound must be positive and at most 448.0"),
+        (UNDER | {"scale_bound": 0}, ValueError, "the largest e4m3, got 0"),
+        (UNDER | {"scale_bound": True}, TypeError, "scale_bound must be a float or None, got True"),
+        ({"zero_scale": "1"}, TypeError, "zero_scale must be a float or None, got '1'"),
+        ({"zero_scale": -1.0}, ValueError, "zero_scale must be 0 or a positive value of fp32, got -1.0"),
+        ({"zero_scale": 0.1}, ValueError, "zero_scale must be 0 or a positive value of fp32, got 0.1"),
+        ({"zero_scale": np.nan}, ValueError, "zero_scale must be 0 or a positive value of fp32, got nan"),
+        (
+            {"scale_format": E8M0, "zero_scale": 0.0},
+            ValueError,
+            "zero_scale must be a positive value of e8m0, got 0.0",
+        ),
+        (
+            {"scale_format": E8M0, "zero_scale": 3.0},
+            ValueError,
+            "zero_scale must be a positive value of e8m0",
+        ),
+        ({"scale_format": E4M3, "least_scale": 2**-10}, ValueError, "least_scale must be 0 or a positive"),
+        ({"least_scale": np.inf}, ValueError, "least_scale must be 0 or a positive value of fp32, got inf"),
+        (
+            {"least_scale": 3.0, "scale_rule": ScaleRule.CEIL},
+            ValueError,
+            "least_scale must be a power of two for CEIL, got 3.0",
+        ),
+        (
+            {"least_scale": 0.0, "scale_rule": ScaleRule.RCEIL_RECIPROCAL},
+            ValueError,
+            "least_scale must be a power of two for RCEIL_RECIPROCAL, got 0.0",
+        ),
+        ({"non_finite": None}, TypeError, "non_finite must be a NonFinite, got None"),
+        ({"scale_overflow": "nan"}, TypeError, "scale_overflow must be a Overflow, got 'nan'"),
+        (
+            {"scale_rule": SIX, "granularity": PerVector()},
+            ValueError,
+            "FOUR_OVER_SIX_MAE needs PerGroup(1) to PerGroup(1024), got PerVector()",
+        ),
+        ({"scale_rule": SIX, "granularity": PerGroup(1025)}, ValueError, "got PerGroup(1025)"),
+        (
+            {"scale_rule": SIX, "rounding": Stochastic(bits=8)},
+            ValueError,
+            "FOUR_OVER_SIX_MAE compares errors and needs a deterministic rounding, got Stochastic(bits=8)",
+        ),
     ],
 )
 def test_bad_specs(change: dict[str, object], error: type[Exception], message: str) -> None:

@@ -1,8 +1,4 @@
-"""The package's quantizer against `reference_blocks`, block by block; the oracle against other statements.
-
-`reference_blocks` also states what the package does not do yet (RCEIL_RECIPROCAL, NVFP4 in the orders of
-its paper and of TransformerEngine, 4/6): those comparisons are skipped until the names exist.
-"""
+"""The package's quantizer against `reference_blocks`, block by block; the oracle against other statements."""
 
 import dataclasses
 import math
@@ -128,7 +124,10 @@ def agree(x: np.ndarray, spec: pr.QuantSpec, wanted: list[oracle.Block], tensor_
 
 
 def with_rule(name: str, rule: str) -> pr.QuantSpec:
-    return dataclasses.replace(getattr(pr, name), scale_rule=pr.ScaleRule(rule))
+    """A named spec with another rule, and with the package's division."""
+    return dataclasses.replace(
+        getattr(pr, name), scale_rule=pr.ScaleRule(rule), arithmetic=pr.Arithmetic.DIVISION
+    )
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -542,28 +541,24 @@ def test_four_over_six_by_hand() -> None:
     assert oracle.scale_value(full.blocks[0].scale, reference.E4M3) == 448
 
 
-# ---- what the package does not do yet -----------------------------------------------------------------
-
-
-def has_arithmetic() -> bool:
-    return "arithmetic" in {f.name for f in dataclasses.fields(pr.QuantSpec)}
+# ---- the package against the oracle in the orders of others -------------------------------------------
 
 
 def nvfp4_spec(arithmetic: str, rule: str = "AMAX", bound: int = 448) -> pr.QuantSpec:
-    """NVFP4 by other arithmetic, another rule and another largest scale; the one place that names them."""
-    options: dict[str, object] = {"scale_rule": getattr(pr.ScaleRule, rule)}
-    if arithmetic != "division":
-        options["arithmetic"] = getattr(pr.Arithmetic, arithmetic.upper())
-    if bound != 448:
-        options["scale_bound"] = bound
-    return dataclasses.replace(pr.NVFP4, **options)
+    """NVFP4 by some arithmetic, a rule and a largest scale."""
+    return dataclasses.replace(
+        pr.NVFP4,
+        scale_rule=pr.ScaleRule[rule],
+        arithmetic=pr.Arithmetic(arithmetic),
+        scale_bound=None if bound == 448 else bound,
+        least_scale=0.0 if arithmetic == "transformer_engine" else None,
+    )
 
 
 def agree_as_tensor(x: np.ndarray, spec: pr.QuantSpec, want: oracle.Tensor) -> None:
     agree(x, spec, want.blocks, float(want.tensor_scale))
 
 
-@pytest.mark.skipif(not hasattr(pr.ScaleRule, "RCEIL_RECIPROCAL"), reason="no ScaleRule.RCEIL_RECIPROCAL yet")
 @pytest.mark.parametrize("name", MX)
 def test_rceil_reciprocal(name: str) -> None:
     spec = dataclasses.replace(getattr(pr, name), scale_rule=pr.ScaleRule.RCEIL_RECIPROCAL)
@@ -572,7 +567,6 @@ def test_rceil_reciprocal(name: str) -> None:
         agree(x, spec, [oracle.rceil_reciprocal(row.tolist(), ELEMENTS[name]) for row in x])
 
 
-@pytest.mark.skipif(not has_arithmetic(), reason="no QuantSpec.arithmetic yet")
 @pytest.mark.parametrize("order", ORDERS)
 def test_orders_of_nvfp4(order: str) -> None:
     rng = np.random.default_rng(13)
@@ -580,7 +574,6 @@ def test_orders_of_nvfp4(order: str) -> None:
         agree_as_tensor(x, nvfp4_spec(order), ORDERS[order](x.tolist()))
 
 
-@pytest.mark.skipif(not hasattr(pr.ScaleRule, "FOUR_OVER_SIX_MAE"), reason="no ScaleRule.FOUR_OVER_SIX_… yet")
 @pytest.mark.parametrize("bound", [256, 448])
 @pytest.mark.parametrize("error", ["mae", "mse"])
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)

@@ -1,9 +1,9 @@
-"""Loops of `quantize` and `dequantize`: amax of each group, scales, elements.
+"""Loops of `quantize` and `dequantize` over whole pieces.
 
 A *piece* is a flat array of rows of ``width`` elements, each row cut into groups of ``group`` (the last
 one may be shorter). It is walked in tiles that stay in cache from one stage to the next: all amax, all
-scales, then the elements. These are divided into a scratch tile that the loops of `codec` encode, or,
-where the common case allows it, divided and encoded in one loop.
+scales (`scales`), then the elements. These are divided or multiplied into a scratch tile that the loops of
+`codec` encode, or, where the common case allows it, scaled and encoded in one loop.
 """
 
 from __future__ import annotations
@@ -16,54 +16,27 @@ from precision._kernels._jit import jit
 from precision._kernels.codec import encode32, encode64
 from precision._kernels.params import Ends, FormatParams, ModeParams, ShortParams, StochasticParams
 from precision._kernels.rounding import (
-    I64,
     U32,
     U64,
+    always_inline,
     bits32,
-    bits64,
     core32,
     core64,
     decode_value,
-    float64_of,
-    left,
     nearest_code32,
     philox,
     right,
 )
-
-SMALLEST, LARGEST = np.finfo(np.float32).smallest_subnormal, np.finfo(np.float32).max
+from precision._kernels.scales import (
+    ScaleFormat,
+    ScaleParams,
+    largest_finite_magnitudes,
+    largest_magnitudes,
+    make_scales,
+)
 
 _random32, _code32 = core32.rounded_random, core32.code
 _random64, _code64 = core64.rounded_random, core64.code
-_rounded64 = core64.rounded
-
-
-class ScaleParams(NamedTuple):
-    """How a group's amax becomes its scale. The floats have the source's type.
-
-    A power of two takes its exponent from ``float64_bits(amax) + addend``, less ``max_exponent``: the
-    rules differ only in what they add below the exponent field.
-    """
-
-    plain: int  #: 1 for scales in FP32 and no tensor scale
-    power_of_two: int
-    addend: int
-    max_exponent: int  #: of the largest element
-    low: int  #: exponents of the scale format's smallest value and of its largest power of two
-    high: int
-    maximum: Any  #: largest element
-    min_amax: Any
-    tensor_scale: Any  #: 1 without one
-    zero_scale: Any  #: the scale of a group of zeros
-    smallest_code: int  #: of the smallest positive scale
-
-
-class ScaleFormat(NamedTuple):
-    """Everything that rounding to the scale's format needs."""
-
-    fmt: FormatParams
-    mode: ModeParams
-    ends: Ends
 
 
 class Piece(NamedTuple):
@@ -75,6 +48,7 @@ class Piece(NamedTuple):
     x: Any
     x_bits: Any
     magnitude: Any  #: mask of all bits but the sign
+    infinity: Any  #: bits of infinity
     amax: Any
     amax_bits: Any
     scales: Any
@@ -105,76 +79,6 @@ class Position(NamedTuple):
 
 
 @jit
-def largest_magnitudes(
-    x: Any, rows: int, start: int, width: int, group: int, magnitude: Any, out: Any, to: int
-) -> None:
-    """Bits of the largest magnitude of each group; NaN counts as the largest."""
-    for r in range(rows):
-        for low in range(0, width, group):
-            first = U64(start + r * width + low)
-            largest = magnitude ^ magnitude
-            for i in range(U64(min(group, width - low))):
-                value = x[first + i] & magnitude
-                largest = max(largest, value)
-            out[to] = largest
-            to += 1
-
-
-@jit
-def _wanted_scales(amax: Any, first: int, stop: int, how: ScaleParams) -> None:
-    """Replace each amax by its scale before rounding; NaN and Inf give NaN."""
-    nothing, endless = amax.dtype.type(0), amax.dtype.type(np.inf)
-    for i in range(U64(first), U64(stop)):
-        largest = how.min_amax if amax[i] < how.min_amax else amax[i]
-        scale = largest / how.maximum / how.tensor_scale
-        scale = how.zero_scale if largest == nothing else scale
-        amax[i] = scale if largest < endless else amax.dtype.type(np.nan)
-
-
-@jit
-def _wanted_powers(amax: Any, first: int, stop: int, how: ScaleParams) -> None:
-    """The same for powers of two."""
-    nothing, endless = amax.dtype.type(0), amax.dtype.type(np.inf)
-    for i in range(U64(first), U64(stop)):
-        largest = how.min_amax if amax[i] < how.min_amax else amax[i]
-        bits = U64(bits64(np.float64(largest / how.tensor_scale)) + U64(how.addend))
-        exponent = I64(I64(right(bits, U64(52))) - I64(1023 + how.max_exponent))
-        exponent = I64(min(max(exponent, I64(how.low)), I64(how.high)))
-        scale = amax.dtype.type(float64_of(left(U64(exponent + I64(1023)), U64(52))))
-        scale = how.zero_scale if largest == nothing else scale
-        amax[i] = scale if largest < endless else amax.dtype.type(np.nan)
-
-
-@jit
-def make_scales(
-    amax: Any, first: int, stop: int, how: ScaleParams, target: ScaleFormat, codes: Any, divisors: Any
-) -> None:
-    """Codes of scales, and what elements are divided by: fl32(scale * tensor scale). Spoils ``amax``.
-
-    A scale that would be zero is the smallest positive one.
-    """
-    if how.power_of_two:
-        _wanted_powers(amax, first, stop, how)
-    else:
-        _wanted_scales(amax, first, stop, how)
-    if how.plain:
-        for i in range(U64(first), U64(stop)):
-            scale = np.float32(amax[i])
-            scale = SMALLEST if scale < SMALLEST else scale  # not max: NaN stays
-            scale = LARGEST if scale > LARGEST else scale
-            codes[i] = bits32(scale)
-            divisors[i] = scale
-        return
-    for i in range(U64(first), U64(stop)):
-        sign, size, _, _, rounded = _rounded64(bits64(np.float64(amax[i])), target.fmt, target.mode)
-        code = U32(_code64(sign, size, rounded, target.fmt, target.ends))
-        codes[i] = max(code, U32(how.smallest_code))
-    for i in range(U64(first), U64(stop)):
-        divisor = np.float32(decode_value(U32(codes[i]), target.fmt) * np.float32(how.tensor_scale))
-        divisors[i] = SMALLEST if divisor == np.float32(0) else divisor
-
-
-@jit
 def _settle(
     piece: Piece, shape: Shape, r: int, column: int, how: ScaleParams, target: ScaleFormat
 ) -> tuple[int, int, int, int]:
@@ -184,9 +88,15 @@ def _settle(
     groups = (shape.width + shape.group - 1) // shape.group
     start, first = r * shape.width + column, r * groups + column // shape.group
     if not shape.divisors_given:
-        largest_magnitudes(
-            piece.x_bits, rows, start, width, shape.group, piece.magnitude, piece.amax_bits, first
-        )
+        if how.finite:
+            largest_finite_magnitudes(
+                piece.x_bits, rows, start, width, shape.group, piece.magnitude, piece.infinity,
+                piece.amax_bits, first,
+            )  # fmt: skip
+        else:
+            largest_magnitudes(
+                piece.x_bits, rows, start, width, shape.group, piece.magnitude, piece.amax_bits, first
+            )
         stop = first + rows * ((width + shape.group - 1) // shape.group)
         make_scales(piece.amax, first, stop, how, target, piece.scales, piece.divisors)
     return rows, width, start, first
@@ -199,6 +109,12 @@ def _divide_group(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any)
 
 
 @jit
+def _multiply_group(x: Any, start: Any, count: Any, factor: Any, q: Any, to: Any) -> None:
+    for i in range(count):
+        q[to + i] = x[start + i] * factor
+
+
+@jit
 def _fill(
     piece: Piece, shape: Shape, r: int, column: int, how: ScaleParams, target: ScaleFormat
 ) -> tuple[int, int]:
@@ -208,7 +124,11 @@ def _fill(
     for _ in range(rows):
         for low in range(0, width, shape.group):
             count = min(shape.group, width - low)
-            _divide_group(piece.x, U64(start + to), U64(count), piece.divisors[first], piece.q, U64(to))
+            divisor = piece.divisors[first]
+            if how.multiply:
+                _multiply_group(piece.x, U64(start + to), U64(count), divisor, piece.q, U64(to))
+            else:
+                _divide_group(piece.x, U64(start + to), U64(count), divisor, piece.q, U64(to))
             to += count
             first += 1
     return start, to
@@ -218,16 +138,29 @@ def _fill(
 
 
 @jit
+def _nearest_code(bits: Any, short: ShortParams, fmt: FormatParams) -> Any:
+    """The code of a quotient that is no NaN."""
+    always_inline()
+    flip, base = U32(fmt.negate_flip), U32(fmt.negate_base)
+    sign = U32(U32(0) - right(bits, U32(31)))
+    code = nearest_code32(min(U32(bits & U32(0x7FFFFFFF)), U32(short.maximum)), short)
+    return U32(U32(U32(code ^ U32(sign & flip)) + U32(sign & base)) & U32(fmt.mask))
+
+
+@jit
 def _nearest_group(
     x: Any, start: Any, count: Any, divisor: Any, codes: Any, short: ShortParams, fmt: FormatParams
 ) -> None:
-    """Codes of quotients that are no NaN."""
-    flip, base = U32(fmt.negate_flip), U32(fmt.negate_base)
     for i in range(count):
-        bits = bits32(x[start + i] / divisor)
-        sign = U32(U32(0) - right(bits, U32(31)))
-        code = nearest_code32(min(U32(bits & U32(0x7FFFFFFF)), U32(short.maximum)), short)
-        codes[start + i] = U32(U32(U32(code ^ U32(sign & flip)) + U32(sign & base)) & U32(fmt.mask))
+        codes[start + i] = _nearest_code(bits32(x[start + i] / divisor), short, fmt)
+
+
+@jit
+def _nearest_product_group(
+    x: Any, start: Any, count: Any, factor: Any, codes: Any, short: ShortParams, fmt: FormatParams
+) -> None:
+    for i in range(count):
+        codes[start + i] = _nearest_code(bits32(x[start + i] * factor), short, fmt)
 
 
 @jit
@@ -248,10 +181,12 @@ def quantize_nearest32(
             for _ in range(rows):
                 for low in range(0, width, shape.group):
                     count, divisor = min(shape.group, width - low), piece.divisors[first]
-                    if divisor == divisor:
-                        _nearest_group(piece.x, U64(start), U64(count), divisor, codes, short, fmt)
-                    else:
+                    if divisor != divisor:
                         _fill_group(codes, U64(start), U64(count), ends.nan_positive)
+                    elif how.multiply:
+                        _nearest_product_group(piece.x, U64(start), U64(count), divisor, codes, short, fmt)
+                    else:
+                        _nearest_group(piece.x, U64(start), U64(count), divisor, codes, short, fmt)
                     start += count
                     first += 1
 
