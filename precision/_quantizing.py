@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from precision import _blocks
 from precision._codec_params import MODES, code_ends, format_params, nearest_suits, short_params
 from precision._kernels._threads import parallel
 from precision._kernels.params import StochasticParams
@@ -99,31 +100,50 @@ def quantized(x: npt.ArrayLike, spec: QuantSpec, axis: int, out: QuantizedTensor
     )
 
 
-def dequantized(tensor: QuantizedTensor, dtype: np.dtype[Any]) -> Array:
+def dequantized(tensor: QuantizedTensor, dtype: np.dtype[Any], out: Array | None) -> Array:
     """What `QuantizedTensor.dequantize` returns."""
-    # In the order of the codes in memory, which is that of the result as well.
+    # In the order of the codes in memory, which is that of a new result as well.
     order = tuple(np.argsort([-abs(step) for step in tensor.codes.strides], kind="stable").tolist())
     codes = np.ascontiguousarray(tensor.codes.transpose(order)).view(tensor.fmt.code_dtype)
-    result = np.empty(codes.shape, dtype)
-    back = result.transpose(np.argsort(order))
-    if not codes.size:
-        return back
+    given = None if out is None else out.transpose(order)
+    direct = given is not None and given.flags.c_contiguous and not _overlaps(given, tensor)
+    result = given if given is not None and direct else np.empty(codes.shape, dtype)
+    if codes.size:
+        _fill_values(tensor, order, codes, result)
+    if given is not None and out is not None:
+        if not direct:
+            given[...] = result
+        return out
+    return result.transpose(np.argsort(order))
+
+
+def _overlaps(out: Array, tensor: QuantizedTensor) -> bool:
+    return np.may_share_memory(out, tensor.codes) or np.may_share_memory(out, tensor.scale)
+
+
+def _fill_values(tensor: QuantizedTensor, order: tuple[int, ...], codes: Array, result: Array) -> None:
+    """Values of contiguous codes, whose axes are the tensor's in ``order``."""
     block = [filled(tensor.block, tensor.shape)[axis] for axis in order]
+    width, group = codes.shape[-1], min(block[-1], codes.shape[-1])
+    flat, target = codes.reshape(-1), result.reshape(-1)
+    if width % group == 0 and all(step == 1 for step in block[:-1]):
+        scales = np.ascontiguousarray(tensor.scale.transpose(order)).view(tensor.scale_format.code_dtype)
+        formats = tensor.fmt, tensor.scale_format
+        if _blocks.dequantize(flat, scales.reshape(-1), *formats, tensor.tensor_scale, group, target):
+            return
     row_of = _block_rows(codes.shape[:-1], tuple(block[:-1]))
     multipliers = tensor.multipliers().transpose(order)
     multipliers = np.ascontiguousarray(multipliers).reshape(-1, multipliers.shape[-1])
 
     from precision._kernels import quantize as kernels
 
-    width, group = codes.shape[-1], min(block[-1], codes.shape[-1])
-    flat, target, fmt, one = codes.reshape(-1), result.reshape(-1), format_params(tensor.fmt), dtype.type(1)
+    fmt, one = format_params(tensor.fmt), result.dtype.type(1)
 
     def work(start: int, stop: int) -> None:
         loop = kernels.dequantize_each if group == 1 else kernels.dequantize
         loop(flat, start, stop, width, group, multipliers, row_of, fmt, one, target)
 
     parallel(work, len(row_of), max(1, (PIECE >> 2) // width))
-    return back
 
 
 class _Run:
@@ -151,6 +171,8 @@ class _Run:
         self.word = np.dtype(np.uint64 if wide else np.uint32)
         self.magnitude = self.word.type((1 << (8 * self.word.itemsize - 1)) - 1)
         self.encode = self._element_loop()
+        flat = all(step == 1 for step in leading[1])
+        self.blocks = _blocks.quantizer(spec, self.dtype, self.group, rows.width) if flat else None
         ends = code_ends(spec.scale_format, Overflow.SATURATE)
         nearest = MODES[Rounding.TIES_TO_EVEN]
         self.target: ScaleFormat = kernels.ScaleFormat(format_params(spec.scale_format), nearest, ends)
@@ -166,6 +188,9 @@ class _Run:
         tensor_scale = self._tensor_scale(amax) if self.spec.tensor_scale else None
         how = self._how(tensor_scale)
         divisors = self._scales(amax, how)
+        if single:
+            self._each(lambda span: self._quantize(span, how, divisors[span.top : span.bottom]))
+            return tensor_scale
         row_of = _block_rows(*self.leading)
         self._each(lambda span: self._quantize(span, how, divisors[row_of[span.top : span.bottom]]))
         return tensor_scale
@@ -201,6 +226,12 @@ class _Run:
         x = self.rows.take(span, self.dtype)
         height, width = span.bottom - span.top, span.right - span.left
         groups = self._groups(span)
+        if self.blocks is not None:
+            codes = self.codes[span.top : span.bottom, span.left : span.right].reshape(-1)
+            scales = self.scales[span.top : span.bottom, groups].reshape(-1)
+            given = None if divisors is None else divisors[:, groups].reshape(-1)
+            self.blocks.quantize(x, how, codes, scales, given)
+            return
         count = height * (groups.stop - groups.start)
         tile_rows = max(1, TILE // width)
         tile_width = width
@@ -273,6 +304,9 @@ class _Run:
             x = self.rows.take(span, self.dtype).view(self.word)
             part = amax[span.top : span.bottom, span.left // step : -(-span.right // step)].reshape(-1)
             height, length = span.bottom - span.top, span.right - span.left
+            if self.blocks is not None:
+                self.blocks.largest(x, part)
+                return
             self.kernels.largest_magnitudes(x, height, 0, length, step, self.magnitude, part, 0)
 
         self._each(work)
@@ -287,7 +321,9 @@ class _Run:
 
     def _tensor_scale(self, amax: Array) -> np.float32:
         kind = self.dtype.type
-        largest = amax[np.isfinite(amax)].max(initial=kind(self.spec.min_amax or 0))
+        largest = amax.max(initial=kind(self.spec.min_amax or 0))
+        if not np.isfinite(largest):  # NaN comes through
+            largest = amax[np.isfinite(amax)].max(initial=kind(self.spec.min_amax or 0))
         if largest == 0:
             return np.float32(1)
         scale = np.float32(largest / kind(self.spec.fmt.max * self.spec.scale_format.max))
@@ -299,6 +335,9 @@ class _Run:
         flat = amax.reshape(-1), self.scales.reshape(-1), divisors.reshape(-1)
 
         def work(start: int, stop: int) -> None:
+            if self.blocks is not None:
+                self.blocks.make_scales(flat[0], start, stop, how, flat[1], flat[2])
+                return
             self.kernels.make_scales(flat[0], start, stop, how, self.target, flat[1], flat[2])
 
         parallel(work, amax.size, TILE)

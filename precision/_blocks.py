@@ -1,0 +1,138 @@
+"""Chooses the loops of `_kernels.blocks`: for groups of 16 or 32 of a plain spec, with the general loops' bits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precision._codec_params import code_ends, format_params, nearest_suits, short_params
+from precision._kernels._threads import parallel
+from precision._kernels.params import ShortParams
+from precision._memory import LARGE, aligned, head_of
+from precision.formats import E4M3, E8M0, Format
+from precision.quantized import QuantSpec
+from precision.scaling import ScaleRule
+
+if TYPE_CHECKING:
+    from precision._kernels.blocks import Target
+    from precision._kernels.quantize import ScaleParams
+
+Array = npt.NDArray[Any]
+
+GROUPS = 16, 32
+
+
+def quantizer(spec: QuantSpec, dtype: np.dtype[Any], group: int, width: int) -> Quantizer | None:
+    """The fast loops for rows of ``width`` in groups of ``group``, or None where the general ones are needed."""
+    plain = QuantSpec(
+        spec.fmt,
+        spec.granularity,
+        scale_format=spec.scale_format,
+        scale_rule=spec.scale_rule,
+        tensor_scale=spec.tensor_scale,
+    )
+    powers = (ScaleRule.FLOOR, ScaleRule.CEIL, ScaleRule.RCEIL, ScaleRule.EVEN)
+    known = (
+        (spec.scale_format == E8M0 and spec.scale_rule in powers and not spec.tensor_scale)
+        or (spec.scale_format == E4M3 and spec.scale_rule is ScaleRule.AMAX and spec.tensor_scale)
+    )  # fmt: skip
+    short = _short(spec.fmt)
+    whole = group in GROUPS and width % group == 0
+    if dtype != np.float32 or spec != plain or not known or not whole or short is None:
+        return None
+    return Quantizer(spec, group, short)
+
+
+def _short(fmt: Format) -> ShortParams | None:
+    """What the loops know of a format of elements: at most 8 bits, and both signs alike."""
+    params, short = format_params(fmt), short_params(fmt)
+    alike = params.max_code == params.max_negative and (params.negative_zero or params.negate_flip)
+    if fmt.bits > 8 or not alike or short is None or not nearest_suits(short, short.maximum):
+        return None
+    return short
+
+
+def _target(out: Array, nbytes: int) -> Target:
+    """How a loop writes a piece of an operation over ``nbytes``."""
+    from precision._kernels import blocks
+
+    head = head_of(out)
+    if nbytes < LARGE or head is None:
+        return blocks.Target(out, 0, aligned(0, out.dtype))
+    return blocks.Target(out, head, aligned(blocks.TILE + 64 // out.itemsize, out.dtype))
+
+
+class Quantizer:
+    """The fast loops for one spec."""
+
+    def __init__(self, spec: QuantSpec, group: int, short: ShortParams) -> None:
+        from precision._kernels import blocks
+
+        self.kernels, self.spec, self.group = blocks, spec, group
+        nan = code_ends(spec.fmt, spec.overflow).nan_positive
+        self.elements = blocks.Elements(short, format_params(spec.fmt), nan)
+
+    def largest(self, x: Array, amax: Array) -> None:
+        """Bits of the largest magnitude of each group of flat ``x``."""
+        self.kernels.largest_magnitudes(x, 0, amax.size, self.group, amax, 0)
+
+    def make_scales(
+        self, amax: Array, start: int, stop: int, how: ScaleParams, codes: Array, factors: Array
+    ) -> None:
+        """Codes of the scales and what elements are divided by, from amax (float32)."""
+        fmt = self.spec.scale_format
+        short = short_params(fmt)
+        assert short is not None
+        target = self.kernels.Narrow(short, format_params(fmt), how.smallest_code)
+        nested = self.kernels.Nested(how.maximum, how.tensor_scale, np.float32(1), 0)
+        self.kernels.make_scales(amax, start, stop, nested, target, codes, factors)
+
+    def quantize(
+        self, x: Array, how: ScaleParams, codes: Array, scales: Array, factors: Array | None
+    ) -> None:
+        """Codes of flat ``x``; its scales as well, unless the ``factors`` of its groups are given."""
+        kernels = self.kernels
+        if factors is not None:
+            bits = factors.view(np.uint32)
+            kernels.quantize_given(x, self.group, 0, factors, bits, self.elements, codes)
+            return
+        # The low 29 bits of a float32's 52 fraction bits are zero, and so are those of max's.
+        powers = kernels.Powers(how.addend >> 29, how.max_exponent)
+        factors = np.empty(kernels.TILE // min(GROUPS), np.float32)
+        kernels.quantize_powers(
+            x, x.view(np.uint32), self.group, powers, scales,
+            factors, factors.view(np.uint32), self.elements, codes,
+        )  # fmt: skip
+
+
+def dequantize(
+    codes: Array, scales: Array, fmt: Format, scale_format: Format, tensor_scale: np.float32 | None,
+    group: int, out: Array,
+) -> bool:  # fmt: skip
+    """Fill flat ``out`` from flat codes and the scales of their groups, where the fast loops suit."""
+    short = _short(fmt)
+    params = format_params(fmt)
+    straight = params.nan_code < 0 or params.nan_code > params.max_code
+    if group not in GROUPS or out.dtype != np.float32 or short is None or not straight:
+        return False
+
+    from precision._kernels import blocks
+
+    nbytes = codes.nbytes + out.nbytes
+    factor = np.float32(1) if tensor_scale is None else tensor_scale
+    loop = format_params(scale_format)
+
+    def work(start: int, stop: int) -> None:
+        start, stop = start * blocks.TILE, min(stop * blocks.TILE, codes.size)
+        part = out[start:stop]
+        values = aligned(blocks.TILE, np.float32)
+        blocks.dequantize(
+            codes[start:stop], group, fmt.bits, params, short, scales[start // group : stop // group],
+            loop, factor, values, values.view(np.uint32), _target(part, nbytes),
+        )  # fmt: skip
+
+    tiles = -(-codes.size // blocks.TILE)
+    parallel(work, tiles, max(1, min(1 << 18, codes.size >> 4) // blocks.TILE))
+    return True
