@@ -1,4 +1,4 @@
-"""Chooses the loops of `_kernels.blocks`: for groups of 16 or 32 of a plain spec, with the general loops' bits."""
+"""Chooses the loops of `_kernels.blocks`, for groups of 16 or 32 of plain specs: the general loops' bits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ GROUPS = 16, 32
 
 
 def quantizer(spec: QuantSpec, dtype: np.dtype[Any], group: int, width: int) -> Quantizer | None:
-    """The fast loops for rows of ``width`` in groups of ``group``, or None where the general ones are needed."""
+    """The fast loops for rows of ``width`` in groups of ``group``; None where it takes the general ones.
+
+    They know no parameter of a spec beyond those named here.
+    """
     plain = QuantSpec(
         spec.fmt,
         spec.granularity,
@@ -74,37 +77,27 @@ class Quantizer:
         nan = code_ends(spec.fmt, spec.overflow).nan_positive
         self.elements = blocks.Elements(short, format_params(spec.fmt), nan)
 
-    def largest(self, x: Array, amax: Array) -> None:
-        """Bits of the largest magnitude of each group of flat ``x``."""
-        self.kernels.largest_magnitudes(x, 0, amax.size, self.group, amax, 0)
+    def largest(self, x: Array) -> np.float32:
+        """The largest magnitude of the groups of flat ``x`` without NaN and Inf."""
+        bits = np.uint32(self.kernels.largest_finite(x.view(np.uint32), self.group))
+        return bits.view(np.float32)
 
-    def make_scales(
-        self, amax: Array, start: int, stop: int, how: ScaleParams, codes: Array, factors: Array
-    ) -> None:
-        """Codes of the scales and what elements are divided by, from amax (float32)."""
-        fmt = self.spec.scale_format
-        short = short_params(fmt)
-        assert short is not None
-        target = self.kernels.Narrow(short, format_params(fmt), how.smallest_code)
-        nested = self.kernels.Nested(how.maximum, how.tensor_scale, np.float32(1), 0)
-        self.kernels.make_scales(amax, start, stop, nested, target, codes, factors)
-
-    def quantize(
-        self, x: Array, how: ScaleParams, codes: Array, scales: Array, factors: Array | None
-    ) -> None:
-        """Codes of flat ``x``; its scales as well, unless the ``factors`` of its groups are given."""
-        kernels = self.kernels
-        if factors is not None:
-            bits = factors.view(np.uint32)
-            kernels.quantize_given(x, self.group, 0, factors, bits, self.elements, codes)
-            return
-        # The low 29 bits of a float32's 52 fraction bits are zero, and so are those of max's.
-        powers = kernels.Powers(how.addend >> 29, how.max_exponent)
+    def quantize(self, x: Array, how: ScaleParams, codes: Array, scales: Array) -> None:
+        """Codes of flat ``x`` and of its scales."""
+        kernels, spec = self.kernels, self.spec
         factors = np.empty(kernels.TILE // min(GROUPS), np.float32)
-        kernels.quantize_powers(
-            x, x.view(np.uint32), self.group, powers, scales,
-            factors, factors.view(np.uint32), self.elements, codes,
-        )  # fmt: skip
+        rest = scales, factors, factors.view(np.uint32), self.elements, codes
+        bits = x.view(np.uint32)
+        if spec.scale_rule is not ScaleRule.AMAX:
+            # The low 29 bits of a float32's 52 fraction bits are zero, and so are those of max's.
+            powers = kernels.Powers(how.addend >> 29, how.max_exponent)
+            kernels.quantize_powers(x, bits, self.group, powers, *rest)
+            return
+        short = short_params(spec.scale_format)
+        assert short is not None
+        target = kernels.Narrow(short, format_params(spec.scale_format), how.smallest_code)
+        nested = kernels.Nested(how.maximum, how.tensor_scale, np.float32(1), 0)
+        kernels.quantize_nested(x, bits, self.group, nested, target, *rest)
 
 
 def dequantize(

@@ -179,6 +179,12 @@ class _Run:
 
     def run(self) -> np.float32 | None:
         """Fill codes and scales; the tensor scale is returned."""
+        if self.blocks is not None:
+            tensor_scale = self._tensor_scale(self._largest()) if self.spec.tensor_scale else None
+            how = self._how(tensor_scale)
+            # What was read last may lie in a cache still.
+            self._each(lambda span: self._quantize(span, how, None), backwards=self.spec.tensor_scale)
+            return tensor_scale
         single = all(step == 1 for step in self.leading[1])
         if single and not self.spec.tensor_scale and (self.groups > 1 or self.rows.width <= self.piece):
             how = self._how(None)
@@ -188,9 +194,6 @@ class _Run:
         tensor_scale = self._tensor_scale(amax) if self.spec.tensor_scale else None
         how = self._how(tensor_scale)
         divisors = self._scales(amax, how)
-        if single:
-            self._each(lambda span: self._quantize(span, how, divisors[span.top : span.bottom]))
-            return tensor_scale
         row_of = _block_rows(*self.leading)
         self._each(lambda span: self._quantize(span, how, divisors[row_of[span.top : span.bottom]]))
         return tensor_scale
@@ -209,8 +212,8 @@ class _Run:
             for left in range(0, width, step):
                 yield Span(row, row + 1, left, min(left + step, width))
 
-    def _each(self, work: Any) -> None:
-        spans = list(self._spans())
+    def _each(self, work: Any, *, backwards: bool = False) -> None:
+        spans = list(self._spans())[:: -1 if backwards else 1]
 
         def loop(start: int, stop: int) -> None:
             for span in spans[start:stop]:
@@ -229,8 +232,7 @@ class _Run:
         if self.blocks is not None:
             codes = self.codes[span.top : span.bottom, span.left : span.right].reshape(-1)
             scales = self.scales[span.top : span.bottom, groups].reshape(-1)
-            given = None if divisors is None else divisors[:, groups].reshape(-1)
-            self.blocks.quantize(x, how, codes, scales, given)
+            self.blocks.quantize(x, how, codes, scales)
             return
         count = height * (groups.stop - groups.start)
         tile_rows = max(1, TILE // width)
@@ -293,6 +295,13 @@ class _Run:
             smallest_code=1 if spec.scale_format.has_zero else 0,
         )
 
+    def _largest(self) -> Array:
+        """The largest magnitude of each piece, for the fast loops."""
+        blocks, found = self.blocks, []
+        assert blocks is not None
+        self._each(lambda span: found.append(blocks.largest(self.rows.take(span, self.dtype))))
+        return np.array(found, np.float32)
+
     def _amax(self) -> Array:
         """Largest magnitudes, of the scales' shape (rows, groups)."""
         count, width = self.rows.count, self.rows.width
@@ -304,9 +313,6 @@ class _Run:
             x = self.rows.take(span, self.dtype).view(self.word)
             part = amax[span.top : span.bottom, span.left // step : -(-span.right // step)].reshape(-1)
             height, length = span.bottom - span.top, span.right - span.left
-            if self.blocks is not None:
-                self.blocks.largest(x, part)
-                return
             self.kernels.largest_magnitudes(x, height, 0, length, step, self.magnitude, part, 0)
 
         self._each(work)
@@ -321,9 +327,7 @@ class _Run:
 
     def _tensor_scale(self, amax: Array) -> np.float32:
         kind = self.dtype.type
-        largest = amax.max(initial=kind(self.spec.min_amax or 0))
-        if not np.isfinite(largest):  # NaN comes through
-            largest = amax[np.isfinite(amax)].max(initial=kind(self.spec.min_amax or 0))
+        largest = amax[np.isfinite(amax)].max(initial=kind(self.spec.min_amax or 0))
         if largest == 0:
             return np.float32(1)
         scale = np.float32(largest / kind(self.spec.fmt.max * self.spec.scale_format.max))
@@ -335,9 +339,6 @@ class _Run:
         flat = amax.reshape(-1), self.scales.reshape(-1), divisors.reshape(-1)
 
         def work(start: int, stop: int) -> None:
-            if self.blocks is not None:
-                self.blocks.make_scales(flat[0], start, stop, how, flat[1], flat[2])
-                return
             self.kernels.make_scales(flat[0], start, stop, how, self.target, flat[1], flat[2])
 
         parallel(work, amax.size, TILE)

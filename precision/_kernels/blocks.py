@@ -1,9 +1,9 @@
-"""Fast loops for groups of 16 or 32 neighbours: what `quantize` does, stage by stage over tiles that stay in cache.
+"""Fast loops for groups of 16 or 32 neighbours, which give the bits that the general loops give.
 
-An inner loop over so short a group is either unrolled into scalar code or left to a remainder. So whole
-tiles go through each stage: the largest magnitudes, the factors of the groups, the quotients, the codes.
-The first and the third, where groups matter, are written in LLVM with a group as one vector; the rest are
-plain loops over a tile. Every stage gives the bits that the general loops give.
+An inner loop over so short a group is either unrolled into scalar code or left to a remainder. So a tile,
+which stays in the first-level cache, goes through each stage as a whole: all largest magnitudes, all
+scales, all elements. The stages where groups matter are written in LLVM with a group as one vector; the
+others are plain loops over a tile or its scales.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
 
 SMALLEST, LARGEST = np.finfo(np.float32).smallest_subnormal, np.finfo(np.float32).max
-TILE = 4096  # elements: a tile, its quotients and its codes stay in the first-level cache, or near it
+TILE = 4096  # elements: 16 KiB of float32
 
 
 class Powers(NamedTuple):
@@ -92,7 +92,7 @@ class Target(NamedTuple):
 def _largest(group: int) -> Any:
     @intrinsic
     def largest(typingctx: Any, x: Any, first: Any, count: Any, out: Any, to: Any) -> Any:
-        """Largest magnitude bits of ``count`` groups, at least one."""
+        """Bits of the largest magnitude of ``count`` groups, at least one; NaN counts as the largest."""
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             vector = ir.VectorType(_I32, group)
@@ -228,8 +228,7 @@ _quotients16, _quotients32 = _encoded(16, "fdiv"), _encoded(32, "fdiv")
 
 
 @jit
-def largest_magnitudes(bits: Any, first: int, groups: int, group: int, out: Any, to: int) -> None:
-    """Bits of the largest magnitude of each group; NaN counts as the largest."""
+def _magnitudes(bits: Any, first: int, groups: int, group: int, out: Any, to: int) -> None:
     if group == 16:
         _largest16(bits, first, groups, out, to)
     else:
@@ -237,7 +236,9 @@ def largest_magnitudes(bits: Any, first: int, groups: int, group: int, out: Any,
 
 
 @jit
-def _multiplied(x: Any, first: int, factors: Any, f0: int, groups: int, group: int, out: Any, to: int) -> None:
+def _multiplied(
+    x: Any, first: int, factors: Any, f0: int, groups: int, group: int, out: Any, to: int
+) -> None:
     if group == 16:
         _multiplied16(x, first, factors, f0, groups, out, to)
     else:
@@ -270,24 +271,23 @@ def _power_codes(amax: Any, count: int, how: Powers, codes: Any, to: int, factor
 
 
 @jit
-def make_scales(
-    amax: Any, first: int, stop: int, how: Nested, target: Narrow, codes: Any, factors: Any
+def _nested_codes(
+    amax: Any, count: int, how: Nested, target: Narrow, codes: Any, to: int, factors: Any
 ) -> None:
-    """Codes of scales under a tensor scale, and what elements are divided (or multiplied) by."""
-    short = target.short
-    for i in range(U64(first), U64(stop)):
-        largest = bits32(amax[i])
-        quotient = np.float32(amax[i] / how.maximum)
+    """Codes of scales under a tensor scale, and what elements are divided (or multiplied) by, as bits."""
+    short, fmt = target.short, target.fmt
+    for i in range(U64(count)):
+        quotient = np.float32(float32_of(amax[i]) / how.maximum)
         wanted = np.float32(quotient * how.encode_scale if how.multiply else quotient / how.tensor_scale)
         code = nearest_code32(min(bits32(wanted), U32(short.maximum)), short)
         code = max(code, U32(target.smallest_code))
-        codes[i] = code if largest < U32(0x7F800000) else U32(target.fmt.nan_code)
-    for i in range(U64(first), U64(stop)):
-        total = np.float32(decode_value(U32(codes[i]), target.fmt) * how.tensor_scale)
+        codes[U64(to) + i] = code if amax[i] < U32(0x7F800000) else U32(fmt.nan_code)
+    for i in range(U64(count)):
+        total = np.float32(decode_value(U32(codes[U64(to) + i]), fmt) * how.tensor_scale)
         divisor = SMALLEST if total == np.float32(0) else total
         multiplier = np.float32(np.float32(1) / total)
         multiplier = LARGEST if multiplier > LARGEST else multiplier  # not min: NaN stays
-        factors[i] = multiplier if how.multiply else divisor
+        factors[i] = bits32(multiplier if how.multiply else divisor)
 
 
 @jit
@@ -347,19 +347,43 @@ def quantize_powers(
     for start in range(0, x.size, TILE):
         count = min(TILE, x.size - start)
         groups = count // group
-        largest_magnitudes(bits, start, groups, group, amax, 0)
+        _magnitudes(bits, start, groups, group, amax, 0)
         _power_codes(amax, groups, how, scales, start // group, factor_bits)
         _encode(x, start, count, group, factors, factor_bits, 0, 1, elements, codes)
 
 
 @jit
-def quantize_given(
-    x: Any, group: int, multiply: int, factors: Any, factor_bits: Any, elements: Elements, codes: Any
-) -> None:
-    """Codes of whole groups of float32, each divided by its factor, or multiplied by it."""
+def quantize_nested(
+    x: Any, bits: Any, group: int, how: Nested, target: Narrow, scales: Any,
+    factors: Any, factor_bits: Any, elements: Elements, codes: Any,
+) -> None:  # fmt: skip
+    """Codes of whole groups of float32 and their scales under a tensor scale."""
+    amax = np.empty(TILE // 16, np.uint32)
     for start in range(0, x.size, TILE):
         count = min(TILE, x.size - start)
-        _encode(x, start, count, group, factors, factor_bits, start // group, multiply, elements, codes)
+        groups = count // group
+        _magnitudes(bits, start, groups, group, amax, 0)
+        _nested_codes(amax, groups, how, target, scales, start // group, factor_bits)
+        _encode(x, start, count, group, factors, factor_bits, 0, how.multiply, elements, codes)
+
+
+@jit
+def largest_finite(bits: Any, group: int) -> Any:
+    """Bits of the largest magnitude of the groups without NaN and Inf; 0 if there is none."""
+    most = U32(0)
+    for i in range(U64(bits.size)):
+        most = max(most, U32(bits[i] & U32(0x7FFFFFFF)))
+    if most < U32(0x7F800000):
+        return most
+    amax = np.empty(TILE // 16, np.uint32)
+    largest = U32(0)
+    for start in range(0, bits.size, TILE):
+        groups = min(TILE, bits.size - start) // group
+        _magnitudes(bits, start, groups, group, amax, 0)
+        for i in range(U64(groups)):
+            value = amax[i] if amax[i] < U32(0x7F800000) else U32(0)
+            largest = max(largest, value)
+    return largest
 
 
 # ---- values ---------------------------------------------------------------------------------------------
@@ -370,7 +394,10 @@ def _float_values(
     codes: Any, first: int, count: int, bits: int, fmt: FormatParams, short: ShortParams, out: Any
 ) -> None:
     """Bits of what `decode_value` gives, for formats of a sign and a magnitude with NaN above the largest."""
-    up, down = U32(32 - bits), U32(33 - bits)  # of a code at the top of the word, LLVM widens nothing to 64 bits
+    up, down = (
+        U32(32 - bits),
+        U32(33 - bits),
+    )  # of a code at the top of the word, LLVM widens nothing to 64 bits
     shift, offset, hidden = U32(short.shift), U32(short.offset), left(U32(1), U32(fmt.fraction_bits))
     quantum = np.float32(float32_of(U32(short.magic)) * np.float32(2.0**-23))
     last = U32(fmt.max_code) if fmt.nan_code >= 0 else U32(fmt.mask)
