@@ -10,13 +10,13 @@ import numpy.typing as npt
 from precision._codec_params import code_ends, format_params, nearest_suits, short_params
 from precision._kernels._threads import parallel
 from precision._kernels.params import ShortParams
-from precision._memory import LARGE, aligned, head_of
+from precision._memory import LARGE
 from precision.formats import E4M3, E8M0, Format
 from precision.quantized import QuantSpec
 from precision.scaling import ScaleRule
 
 if TYPE_CHECKING:
-    from precision._kernels.blocks import Target
+    from precision._kernels.blocks import Decoding
     from precision._kernels.quantize import ScaleParams
 
 Array = npt.NDArray[Any]
@@ -57,14 +57,24 @@ def _short(fmt: Format) -> ShortParams | None:
     return short
 
 
-def _target(out: Array, nbytes: int) -> Target:
-    """How a loop writes a piece of an operation over ``nbytes``."""
-    from precision._kernels import blocks
+def _decoding(fmt: Format) -> tuple[Decoding, int] | None:
+    """What the loops know of a format that they decode, and whether it is two's complement."""
+    from precision._kernels.blocks import Decoding
 
-    head = head_of(out)
-    if nbytes < LARGE or head is None:
-        return blocks.Target(out, 0, aligned(0, out.dtype))
-    return blocks.Target(out, head, aligned(blocks.TILE + 64 // out.itemsize, out.dtype))
+    params, short = format_params(fmt), _short(fmt)
+    if short is None or 0 <= params.nan_code <= params.max_code:
+        return None
+    decoding = Decoding(
+        up=32 - fmt.bits,
+        magnitude=params.magnitude_mask,
+        hidden=1 << params.fraction_bits,
+        offset=short.offset,
+        shift=short.shift,
+        last=params.mask if params.nan_code < 0 else params.max_code,
+        infinity=params.mask if params.inf_code < 0 else params.inf_code,
+        quantum=np.float32(2.0 ** (params.min_exponent - params.fraction_bits)),
+    )
+    return decoding, int(params.negate_flip > 0)
 
 
 class Quantizer:
@@ -105,26 +115,25 @@ def dequantize(
     group: int, out: Array,
 ) -> bool:  # fmt: skip
     """Fill flat ``out`` from flat codes and the scales of their groups, where the fast loops suit."""
-    short = _short(fmt)
-    params = format_params(fmt)
-    straight = params.nan_code < 0 or params.nan_code > params.max_code
-    if group not in GROUPS or out.dtype != np.float32 or short is None or not straight:
+    known = _decoding(fmt) if group in GROUPS and out.dtype == np.float32 else None
+    if known is None:
         return False
 
     from precision._kernels import blocks
 
-    nbytes = codes.nbytes + out.nbytes
-    factor = np.float32(1) if tensor_scale is None else tensor_scale
-    loop = format_params(scale_format)
+    # Half a line of the cache at a time goes past it; the pieces keep the alignment of the whole.
+    streams = int(codes.nbytes + out.nbytes >= LARGE and out.ctypes.data % 16 == 0)
+    scale_params, factor = (
+        format_params(scale_format),
+        np.float32(1 if tensor_scale is None else tensor_scale),
+    )
 
     def work(start: int, stop: int) -> None:
         start, stop = start * blocks.TILE, min(stop * blocks.TILE, codes.size)
-        part = out[start:stop]
-        values = aligned(blocks.TILE, np.float32)
+        part = scales[start // group : stop // group]
         blocks.dequantize(
-            codes[start:stop], group, fmt.bits, params, short, scales[start // group : stop // group],
-            loop, factor, values, values.view(np.uint32), _target(part, nbytes),
-        )  # fmt: skip
+            codes[start:stop], group, *known, part, scale_params, factor, streams, out[start:stop]
+        )
 
     tiles = -(-codes.size // blocks.TILE)
     parallel(work, tiles, max(1, min(1 << 18, codes.size >> 4) // blocks.TILE))

@@ -29,19 +29,13 @@ def _nothing(dtype: np.dtype[Any]) -> Array:
     return np.empty(0, dtype)
 
 
-def head_of(out: Array) -> int | None:
-    """Elements of ``out`` before its first whole line of the cache; None if no element starts one."""
-    head, rest = divmod(-out.ctypes.data % _LINE, out.itemsize)
-    return None if rest else head
-
-
 def streaming(out: Array, nbytes: int) -> tuple[int, Array]:
     """How a loop writes its piece ``out`` of an operation over ``nbytes``.
 
     Elements before the first whole line of the cache, and a buffer to fill with what follows; an empty
     one if it is to write as usual.
     """
-    head = head_of(out)
-    if nbytes < LARGE or head is None or out.size < 2 * _BLOCK:
+    head, rest = divmod(-out.ctypes.data % _LINE, out.itemsize)
+    if nbytes < LARGE or rest or out.size < 2 * _BLOCK:
         return 0, _nothing(out.dtype)
     return head, aligned(_BLOCK, out.dtype)

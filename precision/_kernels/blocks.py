@@ -8,7 +8,6 @@ others are plain loops over a tile or its scales.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +20,6 @@ from precision._kernels.rounding import (
     I32,
     U32,
     U64,
-    always_inline,
     bits32,
     decode_value,
     float32_of,
@@ -29,7 +27,7 @@ from precision._kernels.rounding import (
     nearest_code32,
     right,
 )
-from precision._kernels.vector import _counted_loop, _declared, _pointer, _splat, stream
+from precision._kernels.vector import _counted_loop, _declared, _pointer, _splat
 
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
@@ -74,16 +72,17 @@ class Elements(NamedTuple):
     nan: int  #: code of the elements of a group that holds NaN or Inf
 
 
-class Target(NamedTuple):
-    """Where results go: straight into ``out``, or by way of a buffer past the caches.
+class Decoding(NamedTuple):
+    """A format of a sign and a magnitude (NaN above the largest), or of two's complement, to be decoded."""
 
-    ``buffer`` is empty, or has `TILE` elements and one line of the cache; ``head`` elements of ``out`` lie
-    before its first whole line.
-    """
-
-    out: Any
-    head: int
-    buffer: Any
+    up: int  #: from a code's sign to a word's
+    magnitude: int  #: mask
+    hidden: int  #: the lowest normal magnitude
+    offset: int  #: what makes a normal magnitude a float32's top bits, and their place
+    shift: int
+    last: int  #: largest magnitude that is a number
+    infinity: int  #: magnitude, or one that there is not
+    quantum: Any  #: float32
 
 
 # ---- loops over groups, a group being one vector ------------------------------------------------------
@@ -116,69 +115,112 @@ def _largest(group: int) -> Any:
     return largest
 
 
-def _scaled(group: int, operation: str) -> Any:
+def _fields(context: Any, builder: Any, kind: Any, value: Any, lanes: int) -> Any:
+    """Gives a tuple's numbers by name, as vectors of words or (float32) of floats."""
+
+    def field(name: str) -> Any:
+        place = kind.fields.index(name)
+        number = builder.extract_value(value, place)
+        if kind.types[place] != types.float32:
+            number = context.cast(builder, number, kind.types[place], types.uint32)
+        return _splat(builder, number, lanes)
+
+    return field
+
+
+def _decoded(signed: bool, streams: bool) -> Any:
     @intrinsic
-    def scaled(
-        typingctx: Any, x: Any, first: Any, factors: Any, f0: Any, count: Any, out: Any, to: Any
-    ) -> Any:
-        """``count`` groups, at least one, each with its factor."""
-
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            vector = ir.VectorType(ir.FloatType(), group)
-            source = _pointer(context, builder, x, *args[:2])
-            factor = _pointer(context, builder, factors, *args[2:4])
-            target = _pointer(context, builder, out, *args[5:])
-
-            def body(k: Any, _: list[Any]) -> list[Any]:
-                step = builder.mul(k, _I64(group))
-                place = builder.bitcast(builder.gep(source, [step]), vector.as_pointer())
-                goal = builder.bitcast(builder.gep(target, [step]), vector.as_pointer())
-                each = _splat(builder, builder.load(builder.gep(factor, [k])), group)
-                result = getattr(builder, operation)(builder.load(place, align=4), each)
-                builder.store(result, goal, align=4)
-                return []
-
-            _counted_loop(builder, args[4], [], body)
-            return context.get_dummy_value()
-
-        signature = types.void(x, types.intp, factors, types.intp, types.intp, out, types.intp)
-        return signature, codegen
-
-    return scaled
-
-
-def _encoded(group: int, operation: str) -> Any:
-    @intrinsic
-    def encoded(
-        typingctx: Any, x: Any, first: Any, factors: Any, f0: Any, count: Any,
-        short: Any, fmt: Any, codes: Any, to: Any,
+    def decoded(
+        typingctx: Any, codes: Any, first: Any, how: Any, factors: Any, places: Any, count: Any, out: Any,
+        to: Any,
     ) -> Any:  # fmt: skip
-        """Codes of ``count`` groups, at least one, each with its factor: nearest even, saturating.
+        """Values of ``count`` runs of 16 codes, at least one; run k has the factor ``k >> places``.
 
-        What `rounding.nearest_code32` does, and the signs. No quotient may be NaN. The memory that the next
-        tile lies in is called for: otherwise it would wait for this one to end.
+        Products of a factor and what `decode_value` gives. Where it ``streams`` past the caches, ``out`` is
+        aligned to 16 bytes.
         """
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            words = ir.VectorType(_I32, group)
-            floats = ir.VectorType(ir.FloatType(), group)
-            octets = ir.VectorType(ir.IntType(8), group)
+            words, floats = ir.VectorType(_I32, 16), ir.VectorType(ir.FloatType(), 16)
+            octets = ir.VectorType(ir.IntType(8), 16)
+            field = _fields(context, builder, sig.args[2], args[2], 16)
+            names = [name for name in Decoding._fields if not signed or name in ("up", "quantum")]
+            the = {name: field(name) for name in names}
+            source = _pointer(context, builder, codes, *args[:2])
+            factor = _pointer(context, builder, factors, args[3], _I64(0))
+            target = _pointer(context, builder, out, *args[6:])
+            mark = builder.module.add_metadata([_I32(1)])
 
             def constant(value: int) -> Any:
-                return ir.Constant(words, [value] * group)
+                return ir.Constant(words, [value] * 16)
 
-            def field(index: int, name: str) -> Any:
-                place = sig.args[index].fields.index(name)
-                value = builder.extract_value(args[index], place)
-                value = context.cast(builder, value, sig.args[index].types[place], types.uint32)
-                return _splat(builder, value, group)
+            def number(code: Any) -> Any:
+                word = builder.shl(code, the["up"])
+                if signed:
+                    return builder.fmul(builder.sitofp(builder.ashr(word, the["up"]), floats), the["quantum"])
+                size = builder.and_(code, the["magnitude"])
+                small = builder.fmul(builder.sitofp(size, floats), the["quantum"])
+                value = builder.shl(builder.add(size, the["offset"]), the["shift"])
+                normal = builder.icmp_unsigned(">=", size, the["hidden"])
+                value = builder.select(normal, value, builder.bitcast(small, words))
+                infinite = builder.icmp_unsigned("==", size, the["infinity"])
+                special = builder.select(infinite, constant(0x7F800000), constant(0x7FC00000))
+                finite = builder.icmp_unsigned("<=", size, the["last"])
+                value = builder.select(finite, value, special)
+                sign = builder.and_(word, constant(0x80000000))
+                return builder.bitcast(builder.or_(value, sign), floats)
 
-            shift, lowest, most = (field(5, name) for name in ("shift", "threshold", "maximum"))
-            flip, base, mask = (field(6, name) for name in ("negate_flip", "negate_base", "mask"))
+            def body(k: Any, _: list[Any]) -> list[Any]:
+                step = builder.mul(k, _I64(16))
+                place = builder.bitcast(builder.gep(source, [step]), octets.as_pointer())
+                goal = builder.bitcast(builder.gep(target, [step]), floats.as_pointer())
+                code = builder.zext(builder.load(place, align=1), words)
+                each = builder.load(builder.gep(factor, [builder.lshr(k, args[4])]))
+                result = builder.fmul(number(code), _splat(builder, each, 16))
+                stored = builder.store(result, goal, align=16 if streams else 4)
+                if streams:
+                    stored.set_metadata("nontemporal", mark)
+                return []
+
+            _counted_loop(builder, args[5], [], body)
+            return context.get_dummy_value()
+
+        signature = types.void(
+            codes, types.intp, how, factors, types.intp, types.intp, out, types.intp
+        )  # fmt: skip
+        return signature, codegen
+
+    return decoded
+
+
+def _encoded(operation: str) -> Any:
+    @intrinsic
+    def encoded(
+        typingctx: Any, x: Any, first: Any, factors: Any, places: Any, count: Any,
+        short: Any, fmt: Any, codes: Any, to: Any,
+    ) -> Any:  # fmt: skip
+        """Codes of ``count`` runs of 16, at least one; run k has the factor ``k >> places``.
+
+        Nearest even, saturating: what `rounding.nearest_code32` does, and the signs. Runs under a factor of
+        NaN get any codes. The memory of the next tile is called for, which would else be read only when
+        this one is done.
+        """
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            words, floats = ir.VectorType(_I32, 16), ir.VectorType(ir.FloatType(), 16)
+            octets = ir.VectorType(ir.IntType(8), 16)
+
+            def constant(value: int) -> Any:
+                return ir.Constant(words, [value] * 16)
+
+            field = _fields(context, builder, sig.args[5], args[5], 16)
+            shift, lowest, most = (field(name) for name in ("shift", "threshold", "maximum"))
+            field = _fields(context, builder, sig.args[6], args[6], 16)
+            flip, base, mask = (field(name) for name in ("negate_flip", "negate_base", "mask"))
             up = builder.shl(shift, constant(23))
             offset = builder.add(builder.lshr(lowest, shift), up)
             source = _pointer(context, builder, x, *args[:2])
-            factor = _pointer(context, builder, factors, *args[2:4])
+            factor = _pointer(context, builder, factors, args[2], _I64(0))
             target = _pointer(context, builder, codes, *args[7:])
             octet = ir.IntType(8).as_pointer()
             prefetch = _declared(
@@ -186,14 +228,13 @@ def _encoded(group: int, operation: str) -> Any:
             )
 
             def body(k: Any, _: list[Any]) -> list[Any]:
-                step = builder.mul(k, _I64(group))
+                step = builder.mul(k, _I64(16))
                 place = builder.gep(source, [step])
-                for line in range(0, group, 16):
-                    ahead = builder.bitcast(builder.gep(place, [_I64(TILE + line)]), octet)
-                    builder.call(prefetch, [ahead, _I32(0), _I32(3), _I32(1)])
-                each = _splat(builder, builder.load(builder.gep(factor, [k])), group)
+                ahead = builder.bitcast(builder.gep(place, [_I64(TILE)]), octet)
+                builder.call(prefetch, [ahead, _I32(0), _I32(3), _I32(1)])
+                each = builder.load(builder.gep(factor, [builder.lshr(k, args[3])]))
                 value = builder.load(builder.bitcast(place, floats.as_pointer()), align=4)
-                bits = builder.bitcast(getattr(builder, operation)(value, each), words)
+                bits = builder.bitcast(getattr(builder, operation)(value, _splat(builder, each, 16)), words)
                 size = builder.and_(bits, constant(0x7FFFFFFF))
                 size = builder.select(builder.icmp_unsigned("<", size, most), size, most)
                 binade = builder.select(builder.icmp_unsigned(">", size, lowest), size, lowest)
@@ -222,9 +263,9 @@ def _encoded(group: int, operation: str) -> Any:
 
 
 _largest16, _largest32 = _largest(16), _largest(32)
-_multiplied16, _multiplied32 = _scaled(16, "fmul"), _scaled(32, "fmul")
-_products16, _products32 = _encoded(16, "fmul"), _encoded(32, "fmul")
-_quotients16, _quotients32 = _encoded(16, "fdiv"), _encoded(32, "fdiv")
+_products, _quotients = _encoded("fmul"), _encoded("fdiv")
+_float_values, _integer_values = _decoded(False, False), _decoded(True, False)
+_float_stream, _integer_stream = _decoded(False, True), _decoded(True, True)
 
 
 @jit
@@ -233,16 +274,6 @@ def _magnitudes(bits: Any, first: int, groups: int, group: int, out: Any, to: in
         _largest16(bits, first, groups, out, to)
     else:
         _largest32(bits, first, groups, out, to)
-
-
-@jit
-def _multiplied(
-    x: Any, first: int, factors: Any, f0: int, groups: int, group: int, out: Any, to: int
-) -> None:
-    if group == 16:
-        _multiplied16(x, first, factors, f0, groups, out, to)
-    else:
-        _multiplied32(x, first, factors, f0, groups, out, to)
 
 
 # ---- loops over a tile ----------------------------------------------------------------------------------
@@ -299,40 +330,13 @@ def _any_nan(factors: Any, first: int, count: int) -> bool:
 
 
 @jit
-def _deliver(target: Target, start: int, place: int, count: int) -> None:
-    """Copy a tile from the buffer to ``out[start:start + count]``, whole lines past the caches."""
-    out, buffer = target.out, target.buffer
-    line = buffer.size - TILE
-    before = min((line - place) % line, count)
-    lines = (count - before) // line * line
-    for i in range(U64(before)):
-        out[U64(start) + i] = buffer[U64(place) + i]
-    if lines > 0:
-        stream(buffer, place + before, out, start + before, lines)
-    for i in range(U64(before + lines), U64(count)):
-        out[U64(start) + i] = buffer[U64(place) + i]
-
-
-@jit
-def _encode(
-    x: Any, start: int, count: int, group: int, factors: Any, factor_bits: Any, f0: int, multiply: int,
-    elements: Elements, codes: Any,
-) -> None:  # fmt: skip
-    """Codes of a tile, from the factors of its groups."""
-    groups = count // group
-    short, fmt = elements.short, elements.fmt
-    if multiply:
-        if group == 16:
-            _products16(x, start, factors, f0, groups, short, fmt, codes, start)
-        else:
-            _products32(x, start, factors, f0, groups, short, fmt, codes, start)
-    elif group == 16:
-        _quotients16(x, start, factors, f0, groups, short, fmt, codes, start)
-    else:
-        _quotients32(x, start, factors, f0, groups, short, fmt, codes, start)
-    if _any_nan(factor_bits, f0, groups):
-        for j in range(groups):
-            if factors[f0 + j] != factors[f0 + j]:
+def _mark_nan(
+    start: int, count: int, group: int, factors: Any, bits: Any, elements: Elements, codes: Any
+) -> None:
+    """The codes of groups whose factor is NaN."""
+    if _any_nan(bits, 0, count // group):
+        for j in range(count // group):
+            if factors[j] != factors[j]:
                 for i in range(group):
                     codes[start + j * group + i] = elements.nan
 
@@ -349,7 +353,8 @@ def quantize_powers(
         groups = count // group
         _magnitudes(bits, start, groups, group, amax, 0)
         _power_codes(amax, groups, how, scales, start // group, factor_bits)
-        _encode(x, start, count, group, factors, factor_bits, 0, 1, elements, codes)
+        _products(x, start, factors, group // 32, count // 16, elements.short, elements.fmt, codes, start)
+        _mark_nan(start, count, group, factors, factor_bits, elements, codes)
 
 
 @jit
@@ -364,7 +369,13 @@ def quantize_nested(
         groups = count // group
         _magnitudes(bits, start, groups, group, amax, 0)
         _nested_codes(amax, groups, how, target, scales, start // group, factor_bits)
-        _encode(x, start, count, group, factors, factor_bits, 0, how.multiply, elements, codes)
+        if how.multiply:
+            _products(x, start, factors, group // 32, count // 16, elements.short, elements.fmt, codes, start)
+        else:
+            _quotients(
+                x, start, factors, group // 32, count // 16, elements.short, elements.fmt, codes, start
+            )
+        _mark_nan(start, count, group, factors, factor_bits, elements, codes)
 
 
 @jit
@@ -390,58 +401,27 @@ def largest_finite(bits: Any, group: int) -> Any:
 
 
 @jit
-def _float_values(
-    codes: Any, first: int, count: int, bits: int, fmt: FormatParams, short: ShortParams, out: Any
-) -> None:
-    """Bits of what `decode_value` gives, for formats of a sign and a magnitude with NaN above the largest."""
-    up, down = (
-        U32(32 - bits),
-        U32(33 - bits),
-    )  # of a code at the top of the word, LLVM widens nothing to 64 bits
-    shift, offset, hidden = U32(short.shift), U32(short.offset), left(U32(1), U32(fmt.fraction_bits))
-    quantum = np.float32(float32_of(U32(short.magic)) * np.float32(2.0**-23))
-    last = U32(fmt.max_code) if fmt.nan_code >= 0 else U32(fmt.mask)
-    infinity = U32(fmt.inf_code)  # no magnitude where there is none
-    for i in range(U64(count)):
-        word = left(U32(codes[U64(first) + i]), up)
-        size = right(left(word, U32(1)), down)
-        small = bits32(np.float32(np.float32(I32(size)) * quantum))
-        value = small if size < hidden else left(U32(size + offset), shift)
-        special = U32(0x7F800000) if size == infinity else U32(0x7FC00000)
-        value = value if size <= last else special
-        out[i] = U32(value | U32(word & U32(0x80000000)))
-
-
-@jit
-def _integer_values(codes: Any, first: int, count: int, bits: int, short: ShortParams, out: Any) -> None:
-    """The same for two's complement."""
-    up = U32(32 - bits)
-    quantum = np.float32(float32_of(U32(short.magic)) * np.float32(2.0**-23))
-    quantum = np.float32(quantum * float32_of(left(U32(127 - (32 - bits)), U32(23))))
-    for i in range(U64(count)):
-        word = left(U32(codes[U64(first) + i]), up)
-        out[i] = bits32(np.float32(np.float32(I32(word)) * quantum))
+def _factors(scales: Any, first: int, count: int, fmt: FormatParams, tensor_scale: Any, out: Any) -> None:
+    for j in range(U64(count)):
+        out[j] = np.float32(decode_value(U32(scales[U64(first) + j]), fmt) * tensor_scale)
 
 
 @jit
 def dequantize(
-    codes: Any, group: int, bits: int, fmt: FormatParams, short: ShortParams,
-    scales: Any, scale_fmt: FormatParams, tensor_scale: Any, values: Any, value_bits: Any, target: Target,
+    codes: Any, group: int, how: Decoding, signed: int, scales: Any, scale_format: FormatParams,
+    tensor_scale: Any, streams: int, out: Any,
 ) -> None:  # fmt: skip
-    """Values of whole groups in ``codes``: one product each of code and scale."""
-    factors = np.empty(TILE // 16, np.float32)
-    streams = target.buffer.size > 0
-    for low in range(0, codes.size, TILE):
-        count = min(TILE, codes.size - low)
-        groups, first = count // group, U64(low // group)
-        for j in range(U64(groups)):
-            factors[j] = np.float32(decode_value(U32(scales[first + j]), scale_fmt) * tensor_scale)
-        if fmt.negate_flip:
-            _integer_values(codes, low, count, bits, short, value_bits)
+    """Values of whole groups: one product each of code and scale."""
+    factors, places = np.empty(TILE // 16, np.float32), group // 32
+    for start in range(0, codes.size, TILE):
+        count = min(TILE, codes.size - start)
+        _factors(scales, start // group, count // group, scale_format, tensor_scale, factors)
+        if signed:
+            if streams:
+                _integer_stream(codes, start, how, factors, places, count // 16, out, start)
+            else:
+                _integer_values(codes, start, how, factors, places, count // 16, out, start)
+        elif streams:
+            _float_stream(codes, start, how, factors, places, count // 16, out, start)
         else:
-            _float_values(codes, low, count, bits, fmt, short, value_bits)
-        place = (low - target.head) % (target.buffer.size - TILE) if streams else low
-        out = target.buffer if streams else target.out
-        _multiplied(values, 0, factors, 0, groups, group, out, place)
-        if streams:
-            _deliver(target, low, place, count)
+            _float_values(codes, start, how, factors, places, count // 16, out, start)
