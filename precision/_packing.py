@@ -116,9 +116,9 @@ class Tables(NamedTuple):
 
 
 def _entries(elements: Array, fmt: Format, reference: int, kind: np.dtype[Any]) -> Tables:
-    """The tables' entries of float32 values, which are spoiled."""
+    """The tables' entries of float32 values."""
     special = ~np.isfinite(elements)
-    elements[special] = 0
+    elements = np.where(special, np.float32(0), elements)  # a copy: they may be the caller's own
     limits = np.iinfo(kind)
     exponents = np.maximum(np.frexp(elements)[1] - 1, _min_exponent(fmt)) - reference
     exponents[elements == 0] = limits.min
@@ -239,9 +239,8 @@ class RightPanels:
         if self.found.values.size:
             table[:deep, :wide] = codes
         else:
-            value = values(Stack(codes, self.stack.fmt))
-            value[self.found.special[some]] = 0
-            table[:deep, :wide] = value.view(np.uint32)
+            value = values(Stack(codes, self.stack.fmt)).view(np.uint32)
+            table[:deep, :wide] = np.where(self.found.special[some], np.uint32(0), value)
             exponents = self.exponents[: count * self.lanes].reshape(count, self.lanes)
             exponents.fill(np.iinfo(exponents.dtype).min)
             exponents[:deep, :wide] = self.found.exponents[some]

@@ -128,29 +128,34 @@ class QuantizedTensor:
             block=tuple(self.block[axis] for axis in order),
         )
 
-    def dequantize(self, dtype: npt.DTypeLike = np.float32) -> Array:
+    def dequantize(self, dtype: npt.DTypeLike = np.float32, *, out: Array | None = None) -> Array:
         """The values that the codes and scales stand for.
 
         Parameters
         ----------
         dtype : dtype
             float32: each product is rounded once. float64: it is exact.
+        out : ndarray, optional
+            Where they are written: of the tensor's shape and of ``dtype``, any strides. Fastest where it
+            lies in memory as the codes do.
 
         Returns
         -------
         ndarray
-            Of the tensor's shape.
+            Of the tensor's shape: ``out``, or a new one that lies in memory as the codes do.
 
         Raises
         ------
         TypeError
-            If ``dtype`` is another one.
+            If ``dtype`` is another one, or ``out`` is no array of it.
+        ValueError
+            If ``out`` has another shape, or is read-only.
 
         Examples
         --------
         >>> import numpy as np, precision as pr
         >>> x = np.array([[1, 2], [3, 448]], np.float32)
-        >>> pr.quantize(x, pr.QuantSpec(pr.E4M3, pr.PerTensor())).dequantize()
+        >>> pr.quantize(x, pr.QuantSpec(pr.E4M3, pr.PerTensor())).dequantize(out=x)
         array([[  1.,   2.],
                [  3., 448.]], dtype=float32)
         """
@@ -159,7 +164,16 @@ class QuantizedTensor:
         kind = np.dtype(dtype)
         if kind not in (np.float32, np.float64):
             raise TypeError(f"dtype must be float32 or float64, got {kind}")
-        return _quantizing.dequantized(self, kind)
+        if out is not None:
+            if not isinstance(out, np.ndarray):
+                raise TypeError(f"out must be an ndarray, got {type(out).__name__}")
+            if out.dtype != kind:
+                raise TypeError(f"out must have dtype {kind}, got {out.dtype}")
+            if out.shape != self.shape:
+                raise ValueError(f"out must have shape {self.shape}, got {out.shape}")
+            if not out.flags.writeable:
+                raise ValueError("out must be writable, got a read-only array")
+        return _quantizing.dequantized(self, kind, out)
 
     def multipliers(self) -> Array:
         """What codes are multiplied by, as float32 of the scales' shape: fl32(scale * tensor_scale)."""

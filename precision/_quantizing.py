@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from precision import _blocks
 from precision._codec_params import MODES, format_params, nearest_suits, short_params
 from precision._kernels._threads import parallel
 from precision._kernels.params import StochasticParams
@@ -101,31 +102,50 @@ def quantized(x: npt.ArrayLike, spec: QuantSpec, axis: int, out: QuantizedTensor
     )
 
 
-def dequantized(tensor: QuantizedTensor, dtype: np.dtype[Any]) -> Array:
+def dequantized(tensor: QuantizedTensor, dtype: np.dtype[Any], out: Array | None) -> Array:
     """What `QuantizedTensor.dequantize` returns."""
-    # In the order of the codes in memory, which is that of the result as well.
+    # In the order of the codes in memory, which is that of a new result as well.
     order = tuple(np.argsort([-abs(step) for step in tensor.codes.strides], kind="stable").tolist())
     codes = np.ascontiguousarray(tensor.codes.transpose(order)).view(tensor.fmt.code_dtype)
-    result = np.empty(codes.shape, dtype)
-    back = result.transpose(np.argsort(order))
-    if not codes.size:
-        return back
+    given = None if out is None else out.transpose(order)
+    direct = given is not None and given.flags.c_contiguous and not _overlaps(given, tensor)
+    result = given if given is not None and direct else np.empty(codes.shape, dtype)
+    if codes.size:
+        _fill_values(tensor, order, codes, result)
+    if given is not None and out is not None:
+        if not direct:
+            given[...] = result
+        return out
+    return result.transpose(np.argsort(order))
+
+
+def _overlaps(out: Array, tensor: QuantizedTensor) -> bool:
+    return np.may_share_memory(out, tensor.codes) or np.may_share_memory(out, tensor.scale)
+
+
+def _fill_values(tensor: QuantizedTensor, order: tuple[int, ...], codes: Array, result: Array) -> None:
+    """Values of contiguous codes, whose axes are the tensor's in ``order``."""
     block = [filled(tensor.block, tensor.shape)[axis] for axis in order]
+    width, group = codes.shape[-1], min(block[-1], codes.shape[-1])
+    flat, target = codes.reshape(-1), result.reshape(-1)
+    if width % group == 0 and all(step == 1 for step in block[:-1]):
+        scales = np.ascontiguousarray(tensor.scale.transpose(order)).view(tensor.scale_format.code_dtype)
+        formats = tensor.fmt, tensor.scale_format
+        if _blocks.dequantize(flat, scales.reshape(-1), *formats, tensor.tensor_scale, group, target):
+            return
     row_of = _block_rows(codes.shape[:-1], tuple(block[:-1]))
     multipliers = tensor.multipliers().transpose(order)
     multipliers = np.ascontiguousarray(multipliers).reshape(-1, multipliers.shape[-1])
 
     from precision._kernels import quantize as kernels
 
-    width, group = codes.shape[-1], min(block[-1], codes.shape[-1])
-    flat, target, fmt, one = codes.reshape(-1), result.reshape(-1), format_params(tensor.fmt), dtype.type(1)
+    fmt, one = format_params(tensor.fmt), result.dtype.type(1)
 
     def work(start: int, stop: int) -> None:
         loop = kernels.dequantize_each if group == 1 else kernels.dequantize
         loop(flat, start, stop, width, group, multipliers, row_of, fmt, one, target)
 
     parallel(work, len(row_of), max(1, (PIECE >> 2) // width))
-    return back
 
 
 class _Run:
@@ -157,10 +177,18 @@ class _Run:
         self.infinity = np.array(np.inf, self.dtype).view(self.word)[()]
         self.encode = self._element_loop()
         self.target = scale_target(spec)
+        flat = all(step == 1 for step in leading[1])
+        self.blocks = _blocks.quantizer(spec, self.dtype, self.group, rows.width) if flat else None
 
     def run(self) -> np.float32 | None:
         """Fill codes and scales; the tensor scale is returned."""
         spec, dtype = self.spec, self.dtype
+        if self.blocks is not None:
+            tensor = tensor_scale_of(spec, self._largest()) if spec.tensor_scale else None
+            how = scale_params(spec, dtype, tensor)
+            # What was read last may lie in a cache still.
+            self._each(lambda span: self._quantize(span, how, None), backwards=spec.tensor_scale)
+            return None if tensor is None else tensor.value
         single = all(step == 1 for step in self.leading[1]) and not spec.scale_rule.tries_two_scales
         if single and not spec.tensor_scale and (self.groups > 1 or self.rows.width <= self.piece):
             how = scale_params(spec, dtype, None)
@@ -192,8 +220,8 @@ class _Run:
             for left in range(0, width, step):
                 yield Span(row, row + 1, left, min(left + step, width))
 
-    def _each(self, work: Any) -> None:
-        spans = list(self._spans())
+    def _each(self, work: Any, *, backwards: bool = False) -> None:
+        spans = list(self._spans())[:: -1 if backwards else 1]
 
         def loop(start: int, stop: int) -> None:
             for span in spans[start:stop]:
@@ -209,6 +237,11 @@ class _Run:
         x = self.rows.take(span, self.dtype)
         height, width = span.bottom - span.top, span.right - span.left
         groups = self._groups(span)
+        if self.blocks is not None:
+            codes = self.codes[span.top : span.bottom, span.left : span.right].reshape(-1)
+            scales = self.scales[span.top : span.bottom, groups].reshape(-1)
+            self.blocks.quantize(x, how, codes, scales)
+            return
         count = height * (groups.stop - groups.start)
         tile_rows = max(1, TILE // width)
         tile_width = width
@@ -255,6 +288,13 @@ class _Run:
         return lambda *a: loop(*a[:5], MODES[rounding], params, ends)
 
     # ---- scales ---------------------------------------------------------------------------------
+    def _largest(self) -> Array:
+        """The largest magnitude of each piece, for the fast loops."""
+        blocks, found = self.blocks, []
+        assert blocks is not None
+        self._each(lambda span: found.append(blocks.largest(self.rows.take(span, self.dtype))))
+        return np.array(found, np.float32)
+
     def _amax(self, finite: bool) -> Array:
         """Largest magnitudes, of the scales' shape (rows, groups)."""
         from precision._kernels import scales

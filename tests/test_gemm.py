@@ -92,6 +92,7 @@ def same_bits(result: np.ndarray, expected: np.ndarray) -> None:
 @example(unit=pr.HOPPER_TF32.with_width(30), length=20, data="bits", start="normal", seed=3)
 @example(unit=pr.HOPPER_FP16_ACC16, length=40, data="bits", start="special", seed=4)
 @example(unit=pr.FusedSum((pr.FP32,), 32, fraction_bits=30), length=70, data="wider", start="wide", seed=5)
+@example(unit=pr.FusedSum((pr.FP32,), 1, fraction_bits=1), length=9, data="bits", start="none", seed=1)
 @example(unit=pr.FusedSum((pr.BF16,), 3, fraction_bits=1), length=54, data="wide", start="none", seed=54)
 def test_any_fused_sum_is_the_oracles(unit, length, data, start, seed):
     rng = np.random.default_rng(seed)
@@ -459,3 +460,18 @@ def test_integer_operands_keep_their_binary_point(spec):
 def _codes(q: pr.QuantizedTensor, row: int) -> pr.QuantizedTensor:
     """One row's codes without their scales."""
     return pr.QuantizedTensor(q.codes[row], np.ones((), np.float32), fmt=q.fmt)
+
+
+@pytest.mark.parametrize("accumulator", [pr.HOPPER_TF32, pr.FP32_FMA, pr.EXACT, pr.HOPPER_BF16], ids=str)
+def test_operands_are_left_as_they_are(accumulator):
+    """NaN and Inf too, which kernels see as zeros; read-only arrays work."""
+    rng = np.random.default_rng(14)
+    dtype = pr.BF16.dtype if accumulator == pr.HOPPER_BF16 else np.float32
+    a, b = (rng.standard_normal(shape, np.float32).astype(dtype) for shape in ((70, 64), (64, 64)))
+    a[3, 5], b[7, 9], b[1, 2] = np.nan, np.inf, -np.inf
+    before = a.tobytes(), b.tobytes()
+    result = pr.matmul(a, b, accumulator=accumulator)
+    assert np.isnan(result[3]).all() and not np.isfinite(result[:, 9]).any()
+    assert (a.tobytes(), b.tobytes()) == before
+    a.flags.writeable = b.flags.writeable = False
+    np.testing.assert_array_equal(pr.matmul(a, b, accumulator=accumulator), result)
