@@ -23,6 +23,8 @@ SPECS = [
     *(dataclasses.replace(spec, scale_rule=rule) for spec in MX for rule in POWERS),
     *(dataclasses.replace(spec, granularity=PerGroup(16)) for spec in MX),
     NV,
+    pr.NVFP4,
+    dataclasses.replace(pr.NVFP4, arithmetic=pr.Arithmetic.TRANSFORMER_ENGINE),
     QuantSpec(pr.parse_format("int4"), PerGroup(16), scale_format=E4M3, tensor_scale=True),
     QuantSpec(E4M3, PerGroup(32), scale_format=E4M3, tensor_scale=True),
     QuantSpec(FloatFormat(3, 4), PerBlock(1, 32), scale_format=E8M0, scale_rule=ScaleRule.FLOOR),
@@ -118,7 +120,7 @@ def test_other_sources(spec, dtype, general, taken):
     assert_same(ours, general(pr.quantize, x, spec))
 
 
-@pytest.mark.parametrize("spec", [pr.MXFP4, NV], ids=str)
+@pytest.mark.parametrize("spec", [pr.MXFP4, NV, pr.NVFP4], ids=str)
 @pytest.mark.parametrize(
     ("shape", "axis", "fast"),
     [
@@ -146,7 +148,7 @@ def test_shapes(spec, shape, axis, fast, general, taken):
     assert_same(pr.quantize(x, spec, axis, out=again), ours)
 
 
-@pytest.mark.parametrize("spec", [pr.MXFP8_E4M3, NV], ids=str)
+@pytest.mark.parametrize("spec", [pr.MXFP8_E4M3, pr.NVFP4], ids=str)
 def test_pieces_and_threads_change_no_bit(spec, monkeypatch):
     x = random(4, 70, 992)
     x[50, 3] = np.inf
