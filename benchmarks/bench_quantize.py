@@ -24,8 +24,8 @@ COPY = np.empty_like(X)
 POOL = ThreadPoolExecutor(2)
 
 FP8 = pr.QuantSpec(pr.E4M3, pr.PerGroup(128))
-MXFP8 = pr.QuantSpec(pr.E4M3, pr.PerGroup(32), scale_format=pr.E8M0, scale_rule=pr.ScaleRule.FLOOR)
-NVFP4 = pr.QuantSpec(pr.E2M1, pr.PerGroup(16), scale_format=pr.E4M3, tensor_scale=True)
+MXFP8 = pr.MXFP8_E4M3
+NVFP4 = pr.NVFP4
 SPECS = [
     (FP8, -1, 0.6),
     (pr.QuantSpec(pr.E4M3, pr.PerTensor()), -1, None),
