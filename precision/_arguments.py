@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -127,8 +128,8 @@ def _stacked(codes: Array) -> Array:
         return codes[None]
     if not codes.flags.c_contiguous and codes.swapaxes(-1, -2).flags.c_contiguous:
         swapped = codes.swapaxes(-1, -2)
-        return swapped.reshape(-1, *swapped.shape[-2:]).swapaxes(1, 2)
-    return np.ascontiguousarray(codes).reshape(-1, *codes.shape[-2:])
+        return swapped.reshape(math.prod(codes.shape[:-2]), *swapped.shape[-2:]).swapaxes(1, 2)
+    return np.ascontiguousarray(codes).reshape(math.prod(codes.shape[:-2]), *codes.shape[-2:])
 
 
 def read_scales(operand: Checked, axis: int, merged: bool = False) -> Scales:
@@ -150,9 +151,8 @@ def read_scales(operand: Checked, axis: int, merged: bool = False) -> Scales:
     other = -1 if axis == -2 else -2
     lines = block[other]
     batch = codes.shape[:-2]
-    whole = np.broadcast_to(_repeat_batch(scale, block, batch), (*batch, *scale.shape[-2:])).reshape(
-        -1, *scale.shape[-2:]
-    )
+    repeated = np.broadcast_to(_repeat_batch(scale, block, batch), (*batch, *scale.shape[-2:]))
+    whole = repeated.reshape(math.prod(batch), *scale.shape[-2:])  # not -1: there may be no element
     values = whole.swapaxes(1, 2) if axis == -2 else whole
     values = np.ascontiguousarray(values, dtype=np.float32)
     each = lines or max(1, codes.shape[other])

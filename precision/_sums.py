@@ -29,6 +29,7 @@ from precision._ways import (
     as_register,
     as_unit,
     choose,
+    largest_term,
     scale_parts,
 )
 from precision.accumulators import FusedSum, ScaledGroups, ScaledProducts
@@ -150,8 +151,7 @@ def _tile_rows(product: Product, lanes: int) -> int:
 
 def _int32_terms(product: Product, unit: FusedSum) -> int:
     """Terms cut at the unit's width that an int32 sums beside the register, as a power of two."""
-    largest = math.prod(2 - 2.0**-stack.fmt.fraction_bits for stack in (product.left, product.right))
-    most = (2.0 ** (31 - unit.fraction_bits) - 2) / largest
+    most = (2.0 ** (31 - unit.fraction_bits) - 2) / largest_term(product)
     return min(unit.products, 1 << max(0, math.frexp(most)[1] - 1))
 
 
@@ -177,7 +177,7 @@ class _InnerScales:
         """The scratch with the scales of one tile."""
 
         def left(x: Array) -> Array:
-            return x[i, :, row : row + rows].reshape(-1)
+            return np.ascontiguousarray(x[i, :, row : row + rows]).reshape(-1)
 
         def right(x: Array) -> Array:
             some = x[j, :, column : column + lanes]
@@ -279,6 +279,9 @@ def run_general(
     right_special: Array | None = None,
 ) -> None:
     """Sum by the general kernel: everything, or only the outputs of rows and columns marked as special."""
+    marked = (left_special, right_special)
+    if all(side is not None and not side.any() for side in marked):
+        return
     from precision._kernels import general
 
     left, right = as_operand(product.left), as_operand(product.right)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from precision._packing import Stack, exponents
+from precision._packing import Stack, Tables, exponents, tables, values
 from precision.accumulators import FusedSum, ScaledGroups
 from precision.codec import MODES, code_ends, format_params, value_ends
 from precision.formats import FloatFormat
@@ -128,7 +128,7 @@ def choose(product: Product, unit: FusedSum) -> tuple[Way | None, int, int]:
     significands = sum(stack.fmt.fraction_bits + 1 for stack in (product.left, product.right))
     if as_unit(unit).register_mask and significands <= 24:
         narrow = width + math.ceil(math.log2(terms + 1)) <= 23
-        integer = unit.fraction_bits <= 25 and terms << width <= 2**32
+        integer = unit.fraction_bits <= 25 and _fits_int32_parts(product, unit)
         if narrow or integer:
             (low_a, high_a), (low_b, high_b) = exponents(product.left), exponents(product.right)
             near = max(high_a - low_a, high_b - low_b) <= 62
@@ -139,6 +139,29 @@ def choose(product: Product, unit: FusedSum) -> tuple[Way | None, int, int]:
     if width + math.ceil(math.log2(terms + 1)) <= 52 and unit.min_exponent >= -300:
         return WIDE, 0, 0
     return None, 0, 0
+
+
+def largest_term(product: Product) -> float:
+    """The largest product of two significands."""
+    return math.prod(2 - 2.0**-stack.fmt.fraction_bits for stack in (product.left, product.right))
+
+
+def _fits_int32_parts(product: Product, unit: FusedSum) -> bool:
+    """Whether a step's cut terms and register stay within the 2**32 that `advance_integer` joins."""
+    return (unit.products * largest_term(product) + 2) * 2.0**unit.fraction_bits <= 2.0**32
+
+
+def _in_use(stack: Stack, axis: int, group: int) -> Array:
+    """Whether any element under a scale is not zero, [matrix][group of K][row or column]; K is ``axis``."""
+    some = tables(stack, 0, np.dtype(np.int16))
+    nonzero = (some.values != 0).take(stack.codes) if some.values.size else values(stack) != 0
+    starts = np.arange(0, stack.codes.shape[axis], group)
+    found = np.logical_or.reduceat(nonzero | _special(some, stack), starts, axis=axis)
+    return found.swapaxes(1, 2) if axis == 2 else found
+
+
+def _special(some: Tables, stack: Stack) -> Array:
+    return some.special.take(stack.codes) if some.values.size else some.special
 
 
 def _choose_scaled(product: Product, unit: FusedSum) -> tuple[Way | None, int, int]:
@@ -159,12 +182,22 @@ def _choose_scaled(product: Product, unit: FusedSum) -> tuple[Way | None, int, i
         return (GROUPED, high_a, high_b) if near and exact and width + top + sums <= 52 else general
     if any(group % terms and group < product.length for group in (scales.left_group, scales.right_group)):
         return general
+    sides = (
+        (scales.left, scales.left_format, scales.left_group, product.left, 2),
+        (scales.right, scales.right_format, scales.right_group, product.right, 1),
+    )
     low, high = low_a + low_b, high_a + high_b
-    for values, fmt in ((scales.left, scales.left_format), (scales.right, scales.right_format)):
-        found = scale_parts(values[np.isfinite(values)], fmt)[0]
+    for scale, fmt, group, stack, axis in sides:
+        if (scale == 0).any():  # the integer way knows scales by their exponents
+            return general
+        kept = np.isfinite(scale)
+        exponent = scale_parts(scale, fmt)[0]
+        if (np.abs(exponent[kept]) > 50).any():
+            kept &= _in_use(stack, axis, group)  # blocks of zeros have the smallest scales
+        found = exponent[kept]
         low, high = low + int(found.min(initial=0)), high + int(found.max(initial=0))
     significands = sum(stack.fmt.fraction_bits + 1 for stack in (product.left, product.right))
-    suits = significands <= 24 and unit.fraction_bits <= 25 and terms << width <= 2**32
+    suits = significands <= 24 and unit.fraction_bits <= 25 and _fits_int32_parts(product, unit)
     if near and suits and low >= -100 and high <= 100 and _starts_within(product, -100, 100):
         return INTEGER, high_a, high_b
     return general

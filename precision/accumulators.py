@@ -68,7 +68,8 @@ class ScaledGroups:
     Terms align at the exponents of their two scales alone, whatever the dot product's own size, and a
     group whose products are all zero, or whose scale is, takes no part. Blackwell's way for NVFP4, with
     groups of 16 (MMA-Sim, arXiv 2511.10909: GST-FDPA); with 32 and FP32 scales, the unit that
-    DeepSeek-V3's authors ask for (arXiv 2412.19437, section 3.5.2).
+    DeepSeek-V3's authors ask for (arXiv 2412.19437, section 3.5.2). `matmul` is fast where a dot product
+    takes at most 24 bits (E2M1); others, E4M3's among them, are summed one output at a time.
 
     Parameters
     ----------
@@ -115,7 +116,7 @@ class FusedSum:
     products : int
         Products summed in one step, 1 to 1024.
     fraction_bits : int
-        Fraction bits kept below the largest exponent, 1 to 30.
+        Fraction bits kept below the largest exponent, 1 to 30 (40 with `ScaledGroups`).
     register : FloatFormat
         The accumulator's format, signed, with Inf and NaN.
     alignment_rounding, register_rounding : Rounding
@@ -234,7 +235,8 @@ class FusedSum:
                 return name + promoted
             if not isinstance(unit, FusedSum) or unit.scale_in_unit != self.scale_in_unit:
                 continue
-            if self.fraction_bits <= 30 and plain == unit.with_width(self.fraction_bits):
+            most = 40 if isinstance(self.scale_in_unit, ScaledGroups) else 30
+            if self.fraction_bits <= most and plain == unit.with_width(self.fraction_bits):
                 return f"{name}.with_width({self.fraction_bits}){promoted}"
         return _text.describe(self)
 

@@ -83,7 +83,8 @@ def matmul(
         How products are summed.
     c : array, optional
         Starts the sum: the register, or with promotion the float32 total. It broadcasts to the
-        result's shape. Tensor-wise and row-wise scales, which multiply the finished sum, multiply it too.
+        result's shape. Tensor-wise and row-wise scales, which multiply the finished sum, multiply it too,
+        unless the unit takes them itself.
     dtype : data type
         float16, bfloat16, float32 or float64; the float32 result is rounded to it once, to nearest
         even. `EXACT` rounds the exact sum to it.
@@ -106,7 +107,7 @@ def matmul(
     ``(total * sb) * sa``; groups along K at each promotion, ``fma(partial, sa * sb, total)`` for 1 x n
     by n x n and ``fma(partial * sa, sb, total)`` for 1 x n by 1 x n. Any other pair of scales is
     ``fma(partial, sa * sb, total)``. Every product and sum is one float32 operation. A second, tensor-wise
-    scale of each operand multiplies the total last.
+    scale of each operand multiplies the total last. A unit with ``scale_in_unit`` takes all other scales.
 
     Examples
     --------
@@ -182,8 +183,8 @@ def trace(
     Parameters
     ----------
     a_row, b_column : array or QuantizedTensor
-        Vectors of K elements, of the types that `matmul` takes. Scales that do not change along K do
-        not show: they multiply the finished sum.
+        Vectors of K elements, of the types that `matmul` takes. Scales that multiply the finished sum
+        (those that do not change along K, unless the unit takes them; a tensor's second one) do not show.
     accumulator : FusedSum or FmaChain
         How products are summed; a step is one fused sum, or one fused multiply-add.
     c : float, optional

@@ -475,3 +475,51 @@ def test_operands_are_left_as_they_are(accumulator):
     assert (a.tobytes(), b.tobytes()) == before
     a.flags.writeable = b.flags.writeable = False
     np.testing.assert_array_equal(pr.matmul(a, b, accumulator=accumulator), result)
+
+
+def test_a_step_of_the_integer_way_stays_within_its_sums():
+    """32 negative products of the largest FP16 significands and a register: more than 2**32 at 25 bits."""
+    unit = pr.FusedSum((pr.FP16,), 32, fraction_bits=25)
+    rng = np.random.default_rng(0)
+    a = -(2 - rng.integers(1, 4, (8, 32)) * 2.0**-10).astype(np.float16)
+    b = (2 - rng.integers(1, 4, (32, 8)) * 2.0**-10).astype(np.float16)
+    c = -(2 - rng.integers(1, 2**22, (8, 8)) * 2.0**-23).astype(np.float32)
+    expected = oracle.product_bits(a, b, pr.FP16, pr.FP16, unit, c)
+    same_bits(pr.matmul(a, b, accumulator=unit, c=c), expected)
+
+
+@pytest.mark.parametrize("shape", [(0, 64, 3), (5, 64, 0), (5, 0, 3), (0, 0, 0)], ids=str)
+@pytest.mark.parametrize(
+    ("spec", "accumulator"),
+    [
+        (pr.QuantSpec(pr.E4M3, pr.PerTensor()), pr.HOPPER_FP8),
+        (pr.QuantSpec(pr.E4M3, pr.PerVector()), pr.HOPPER_FP8),
+        (pr.QuantSpec(pr.E4M3, pr.PerGroup(32)), pr.HOPPER_FP8.promoted(32)),
+        (pr.MXFP8_E4M3, pr.BLACKWELL_MX),
+        (pr.NVFP4, pr.BLACKWELL_NVFP4),
+        (pr.NVFP4, pr.EXACT),
+    ],
+    ids=str,
+)
+def test_quantized_operands_of_size_zero(spec, accumulator, shape):
+    """An expert without tokens: zeros of the right shape."""
+    m, k, n = shape
+    for batch in ((), (2,)):
+        a = pr.quantize(np.ones((*batch, m, k), np.float32), spec)
+        b = pr.quantize(np.ones((*batch, k, n), np.float32), spec, axis=-2)
+        result = pr.matmul(a, b, accumulator=accumulator)
+        assert result.shape == (*batch, m, n) and not result.any()
+
+
+def test_hot_loops_may_use_the_widest_registers():
+    """llvmlite takes only attributes that it knows, unless by the set beneath: notice when that ends."""
+    from precision._kernels._jit import jit
+    from precision._kernels.vector import keep_apart
+
+    def nothing() -> None:
+        keep_apart()
+
+    compiled = jit(nothing)
+    compiled()
+    (signature,) = compiled.signatures
+    assert '"prefer-vector-width"="512"' in compiled.inspect_llvm(signature)

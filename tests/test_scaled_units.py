@@ -1,5 +1,7 @@
 """Units that take scales themselves: against exact fractions and published values."""
 
+import dataclasses
+
 import numpy as np
 import oracle
 import pytest
@@ -271,3 +273,118 @@ def test_bad_units_and_scales_are_answered(make, error, message):
 def _operands(spec):
     x = np.ones((4, 64), np.float32)
     return pr.quantize(x, spec), pr.quantize(x.T, spec, axis=-2)
+
+
+def both_ways(a, b, unit, c, way, monkeypatch):
+    """The result of the kernel that `matmul` chooses, which must be ``way``: the general one's bits."""
+    found, choose = [], _sums.choose
+
+    def watched(product, some):
+        found.append(choose(product, some))
+        return found[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_sums, "choose", watched)
+        result = pr.matmul(a, b, accumulator=unit, c=c)
+        patch.setattr(_sums, "choose", lambda *_: (None, 0, 0))
+        general = pr.matmul(a, b, accumulator=unit, c=c)
+    assert (found[0][0].name if found[0][0] else "general") == way
+    np.testing.assert_array_equal(result.view(np.uint32), general.view(np.uint32))
+    return result
+
+
+def grouped(x, group, axis=-1, fmt=pr.E4M3):
+    spec = pr.QuantSpec(fmt, pr.PerGroup(group), scale_format=pr.E8M0, scale_rule=pr.ScaleRule.FLOOR)
+    return pr.quantize(x, spec, axis)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "way"),
+    [
+        (32, 64, "Integer"),
+        (96, 32, "Integer"),
+        (64, 256, "Integer"),
+        (16, 32, "general"),
+        (32, 48, "general"),
+    ],
+)
+def test_groups_of_the_two_operands_may_differ(left, right, way, monkeypatch):
+    rng = np.random.default_rng(7)
+    x, y = (wide(rng.standard_normal(shape, np.float32), rng) for shape in ((5, 200), (200, 67)))
+    both_ways(grouped(x, left), grouped(y, right, -2), pr.BLACKWELL_MX, None, way, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("power", "way"), [(0, "Integer"), (90, "Integer"), (110, "general"), (-90, "Integer"), (-110, "general")]
+)
+def test_registers_far_from_the_products(power, way, monkeypatch):
+    rng = np.random.default_rng(8)
+    x, y = rng.standard_normal((5, 64), np.float32), rng.standard_normal((64, 66), np.float32)
+    c = (rng.standard_normal((5, 66)) * 2.0**power).astype(np.float32)
+    small = np.float32(2.0**-34)  # scales of about 2**-42 each
+    both_ways(grouped(x * small, 32), grouped(y * small, 32, -2), pr.BLACKWELL_MX, c, way, monkeypatch)
+
+
+@pytest.mark.parametrize("bits", [35, 36, 38, 40])
+def test_widest_grouped_sums(bits, monkeypatch):
+    """Scales far apart, so that terms are cut; past what float64 sums hold, the general kernel."""
+    rng = np.random.default_rng(9)
+    unit = pr.BLACKWELL_NVFP4.with_width(bits)
+    spec = pr.QuantSpec(pr.E2M1, pr.PerGroup(16), scale_format=pr.E8M0, scale_rule=pr.ScaleRule.FLOOR)
+    x, y = (wide(rng.standard_normal(shape, np.float32), rng) for shape in ((5, 128), (128, 66)))
+    a, b = pr.quantize(x, spec), pr.quantize(y, spec, axis=-2)
+    way = "Grouped" if bits <= 37 else "general"
+    both_ways(a, b, unit, rng.standard_normal((5, 66), np.float32), way, monkeypatch)
+
+
+def test_grouped_sums_overflow_to_infinity(monkeypatch):
+    ones = np.full((2, 64), 6, np.float32)
+    ones[1] = -6
+    high = np.full((2, 4), 254, np.uint8).view(pr.E8M0.dtype)
+    a = pr.QuantizedTensor(pr.encode(ones, pr.E2M1), high, fmt=pr.E2M1, block=(1, 16))
+    low = np.full((4, 2), 130, np.uint8).view(pr.E8M0.dtype)
+    b = pr.QuantizedTensor(pr.encode(ones.T, pr.E2M1), low, fmt=pr.E2M1, block=(16, 1))
+    result = both_ways(a, b, pr.BLACKWELL_NVFP4, None, "Grouped", monkeypatch)
+    assert result.tolist() == [[np.inf, -np.inf], [-np.inf, np.inf]]
+
+
+def test_blocks_of_zeros_stay_fast(monkeypatch):
+    """Their scales are the smallest there are, and mean nothing."""
+    rng = np.random.default_rng(10)
+    x, y = rng.standard_normal((70, 128), np.float32), rng.standard_normal((128, 70), np.float32)
+    x[5, :32], y[32:64, 3], y[:, 9] = 0, 0, 0
+    x[6, 3] = np.nan
+    result = both_ways(
+        pr.quantize(x, pr.MXFP8_E4M3), pr.quantize(y, pr.MXFP8_E4M3, axis=-2), pr.BLACKWELL_MX, None,
+        "Integer", monkeypatch,
+    )  # fmt: skip
+    assert not result[:5, 9].any() and np.isnan(result[6]).all()
+
+
+@pytest.mark.parametrize("products", [1, 3, 17, 32])
+@pytest.mark.parametrize("code", [127, 129, 140, 200])
+def test_steps_of_zeros_leave_the_register(products, code, monkeypatch):
+    """Whatever the scales: their factor may be beyond float32's range."""
+    unit = dataclasses.replace(pr.BLACKWELL_MX, products=products)
+    zeros, ones = np.zeros((1, products), pr.E4M3.dtype), np.ones((products, 1), pr.E4M3.dtype)
+    a = pr.QuantizedTensor(
+        zeros, np.full((1, 1), code, np.uint8).view(pr.E8M0.dtype), fmt=pr.E4M3, block=(1, products)
+    )
+    b = pr.QuantizedTensor(
+        ones, np.full((1, 1), 127, np.uint8).view(pr.E8M0.dtype), fmt=pr.E4M3, block=(products, 1)
+    )
+    for start in (0.0, 2.0**-90, -1.5):
+        assert pr.matmul(a, b, accumulator=unit, c=np.float32([[start]]))[0, 0] == start
+
+
+def test_scales_of_zero_are_zero():
+    """In a format of powers of two that has one."""
+    fmt = parse_format("ue5m0")
+    ones = np.ones((1, 64), pr.E4M3.dtype)
+    a = pr.QuantizedTensor(
+        ones, pr.encode(np.float32([[0, 1]]), fmt), fmt=pr.E4M3, block=(1, 32), scale_format=fmt
+    )
+    b = pr.QuantizedTensor(
+        ones.T, pr.encode(np.float32([[1], [1]]), fmt), fmt=pr.E4M3, block=(32, 1), scale_format=fmt
+    )
+    assert pr.matmul(a, b, accumulator=pr.BLACKWELL_MX)[0, 0] == 32

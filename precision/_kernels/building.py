@@ -67,6 +67,15 @@ def passes(context: Any) -> list[range]:
     return [range(4)] if "+avx512f" in features else [range(2), range(2, 4)]
 
 
+def prefer_wide_vectors(function: Any) -> None:
+    """Let LLVM use 512-bit registers in this function where the processor has them.
+
+    For several processors it would keep to 256 bits. llvmlite's set of attributes takes only names that
+    it knows; the set beneath takes any.
+    """
+    set.add(function.attributes, '"prefer-vector-width"="512"')
+
+
 def own_function(builder: Any, name: str, arguments: list[Any]) -> tuple[Any, Any]:
     """Call a new function that is never inlined; returns its parameters and the builder of its body.
 
@@ -76,6 +85,7 @@ def own_function(builder: Any, name: str, arguments: list[Any]) -> tuple[Any, An
     function = ir.Function(builder.module, kind, builder.module.get_unique_name(name))
     function.linkage = "internal"
     function.attributes.add("noinline")
+    prefer_wide_vectors(function)
     builder.call(function, arguments)
     return function.args, ir.IRBuilder(function.append_basic_block("entry"))
 

@@ -1,9 +1,11 @@
-"""Fused sums over panels of columns: three ways to the same bits, each for the units that it fits.
+"""Fused sums over panels of columns: ways to the same bits, each for the units that it fits.
 
 - *narrow*: float32 sums that stay in one binade, added to with rounding toward zero, so that one
   fused multiply-add cuts a product and adds it. Positive and negative products have a sum each.
 - *integer*: the aligned products as int32, cut by the conversion: wider alignments, same lanes.
 - *wide*: as narrow in float64: any finite operands, up to 30 fraction bits, any register.
+- *grouped*: exact float32 sums of a few products, scaled, as the terms of a wide sum.
+- *chain*: no fused sum, but one float32 fused multiply-add a product.
 
 Each passes the registers of a tile of rows times a panel of columns through the unit's steps of one
 chunk of K; `panels` walks the chunks. What holds NaN or Inf is zero here and is computed by `general`.
@@ -171,7 +173,8 @@ def advance_integer(
     Parts are joined as high * 256 + low, with |high| up to 2**24, in one float32 rounding toward zero.
 
     Exponents of scales inside the unit are added to those of products. A factor below 2**-126 is taken
-    as that, which makes zero of every product as well: they lie below 2**126.
+    as that, which makes zero of every product as well: they lie below 2**126. One above 2**127 meets
+    products of zero only, beside which the register decides the alignment.
     """
     keep_apart()
     set_rounding(I32(0))
@@ -197,7 +200,7 @@ def advance_integer(
                 exponent = I32(I32(largest[j]) + I32(shift + place)) if largest[j] > -128 else floor
                 exponent = max(floor, exponent32(register), exponent)
                 factor = power32(I32(width - exponent))
-                scale[j] = power32(max(I32(-126), I32(I32(width - exponent) + shift)))
+                scale[j] = power32(min(I32(127), max(I32(-126), I32(I32(width - exponent) + shift))))
                 unscale[j] = power32(I32(exponent - width))
                 whole[j] = I32(F32(register * factor))
             for n in range(NARROW_LANES, -(-unit.products // part) * NARROW_LANES):

@@ -166,6 +166,8 @@ def scaled_step(
     sum_ = I64(0)
     for n in range(k, stop, size):
         _, total, _, place, _ = _term(left, right, i, row, j, column, n, min(stop, n + size), scales)
+        if total == 0:
+            continue
         _, significand, scale = _scales_of(scales, left, right, i, row, j, column, n)
         places = largest - unit.fraction_bits - (place + scale - scales.fraction_bits)
         # Two places below the last one and a sticky bit decide every rounding.

@@ -30,6 +30,7 @@ from precision._kernels.building import (
     lowest,
     passes,
     pointer,
+    prefer_wide_vectors,
     splat,
     write_rounding,
 )
@@ -52,6 +53,7 @@ def keep_apart(typingctx: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         builder.function.attributes.add("noinline")
+        prefer_wide_vectors(builder.function)
         return context.get_dummy_value()
 
     return types.void(), codegen
