@@ -26,7 +26,7 @@ COPY = np.empty_like(X)
 BACK = np.empty_like(X)
 POOL = ThreadPoolExecutor(2)
 
-# Codes lie one in a byte. Packed FP4 belongs here as another form of the round trip, once there is one.
+# Codes lie one in a byte; `precision.storage` packs them.
 SPECS = {name: getattr(pr, name) for name in ("MXFP8_E4M3", "MXFP6_E2M3", "MXFP4", "NVFP4")}
 BAR, PEER_BAR = 0.4, 20
 
