@@ -206,6 +206,8 @@ def _inside(left: Scales, right: Scales, unit: FusedSum, shapes: Shapes) -> Unit
 
 def plan_scales(left: Scales, right: Scales, accumulator: Accumulator, shapes: Shapes) -> Epilogue:
     """FACTS 0.2's orders for its pairs of scales; fma(partial, fl(sa*sb), total) for any other pair."""
+    if shapes.length == 0:  # nothing is summed, and there may be no scales
+        return Epilogue(None, ())
     kinds = [left.kind, right.kind]
     tensor = [s.tensor_scale for s in (left, right) if s.tensor_scale is not None]
     product = np.prod(np.array(tensor, np.float32), dtype=np.float32)
