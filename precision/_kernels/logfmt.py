@@ -365,7 +365,7 @@ def decode_tiles(
     sign, top = 1 << (grid.bits - 1), np.float64(np.finfo(np.float32).max)
     for number in range(first, last):
         start, count = _span(number, rows)
-        low, step = _levels(firsts[number], seconds[number], grid)
+        low, step = _levels(np.float64(firsts[number]), np.float64(seconds[number]), grid)
         reach = step * grid.steps
         if low > -125.9 and low + reach < 127.9 and reach < 62.0:
             ladder = _ladder(low, step)
@@ -407,9 +407,9 @@ def decode_each(
     sign, top = 1 << (grid.bits - 1), np.finfo(np.float64).max
     for number in range(first, last):
         start, count = _span(number, rows)
-        low, step = (firsts[number], 0.0), (seconds[number], 0.0)
+        low, step = (np.float64(firsts[number]), 0.0), (np.float64(seconds[number]), 0.0)
         if grid.extremes:
-            low, step = _pairs(firsts[number], seconds[number], grid)
+            low, step = _pairs(low[0], step[0], grid)
         elif grid.natural:
             low, step = dd.multiply(low, dd.LOG2E), dd.multiply(step, dd.LOG2E)
         for i in range(start, start + count):
