@@ -29,6 +29,7 @@ EXP2 = (
 """(2**r - 1) / r for |r| <= 1/2, within 2**-28.3 after the product with r, relative to 2**r."""
 LOG2_ERROR = 2.0**-21.3
 """Of the whole logarithm but for the rounding of its last sum; a test walks through every significand."""
+AHEAD = 4096  # elements: a group of tiles of 128
 _MIDDLE = 0x3F3504F3  # sqrt(1/2)
 _MAGIC = 1.5 * 2.0**23  # added to a float32 it leaves the nearest whole number in the low bits
 
@@ -165,8 +166,17 @@ def _encoded(plain: bool) -> Any:
                 builder.module, ir.FunctionType(lanes.floats, [lanes.floats]), f"llvm.fabs.v{lanes.count}f32"
             )
 
+            octet = ir.IntType(8).as_pointer()
+            prefetch = declared(
+                builder.module, ir.FunctionType(ir.VoidType(), [octet, _I32, _I32, _I32]), "llvm.prefetch.p0"
+            )
+
             def body(k: Any, carried: list[Any]) -> list[Any]:
-                word = builder.load(builder.gep(source, [k]), align=4)
+                place = builder.gep(source, [k])
+                # The next group's memory, which would else be read only when this one is done.
+                ahead = builder.gep(source, [builder.add(k, _I64(AHEAD // lanes.count))])
+                builder.call(prefetch, [builder.bitcast(ahead, octet), _I32(0), _I32(3), _I32(1)])
+                word = builder.load(place, align=4)
                 magnitude = builder.and_(word, lanes.word(0x7FFFFFFF))
                 place = lanes.fma(lanes.log2(magnitude, start), slope, offset)
                 lowest = lanes.number(0.0) if plain else least
