@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from precision._kernels._threads import parallel
 from precision._kernels.params import StochasticParams
-from precision._memory import LARGE
 from precision._quantizing import source_of
 from precision.codec import decode, encode
 from precision.logfmt import (
@@ -181,19 +180,13 @@ def dequantized(tensor: LogFMTTensor, dtype: np.dtype[Any], out: Array | None) -
             _as_float32(np.moveaxis(array, along, -1)).reshape(-1) for array in tensor.metadata
         )
         flat, target, grid = codes.reshape(-1), result.reshape(-1), grid_of(spec)
-        large = flat.nbytes + target.nbytes >= LARGE
-        aligned = target.ctypes.data % 16 == 0 and width % 4 == 0 and block % 4 == 0
-        streams = int(large and aligned)
-
-        def work(first: int, last: int) -> None:
-            numbers = firsts, seconds
-            if dtype == np.float32:
-                kernels.decode_tiles(flat, first, last, where, grid, *numbers, streams, target)
-            else:
-                kernels.decode_each(flat, first, last, where, grid, *numbers, target)
-
+        loop = kernels.decode_tiles if dtype == np.float32 else kernels.decode_each
         each = max(1, min(_PIECE, max(flat.size >> 4, 1 << 13)) // block)
-        parallel(work, len(firsts), each)
+        parallel(
+            lambda first, last: loop(flat, first, last, where, grid, firsts, seconds, target),
+            len(firsts),
+            each,
+        )
         if spec.fallback is not None:
             raw = decode(codes.view(spec.fallback.fmt.dtype), spec.fallback.fmt)
             np.copyto(result, raw, where=~np.moveaxis(tensor.cast_elements(), along, -1))

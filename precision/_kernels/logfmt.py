@@ -353,13 +353,9 @@ def _ladder(low: float, step: float) -> vectors.Ladder:
 
 @jit
 def decode_tiles(
-    codes: Any, first: int, last: int, rows: Rows, grid: Grid, firsts: Any, seconds: Any, streams: int,
-    out: Any,
-) -> None:  # fmt: skip
-    """float32 values of tiles ``first`` to ``last``.
-
-    It streams past the caches only where every tile's values are aligned to 16 bytes.
-    """
+    codes: Any, first: int, last: int, rows: Rows, grid: Grid, firsts: Any, seconds: Any, out: Any
+) -> None:
+    """float32 values of tiles ``first`` to ``last``."""
     runs = (rows.block + 15) // 16
     padded, values = np.empty(16 * runs, codes.dtype), np.empty(16 * runs, np.float32)
     sign, top = 1 << (grid.bits - 1), np.float64(np.finfo(np.float32).max)
@@ -370,10 +366,7 @@ def decode_tiles(
         if low > -125.9 and low + reach < 127.9 and reach < 62.0:
             ladder = _ladder(low, step)
             if count % 16 == 0:
-                if streams:
-                    vectors.decode_past(codes, start, count // 16, ladder, grid.bits, out, start)
-                else:
-                    vectors.decode(codes, start, count // 16, ladder, grid.bits, out, start)
+                vectors.decode(codes, start, count // 16, ladder, grid.bits, out, start)
                 continue
             for i in range(count):
                 padded[i] = codes[start + i]

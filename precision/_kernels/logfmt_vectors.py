@@ -225,64 +225,54 @@ class Ladder(NamedTuple):
     step_low: Any
 
 
-def _decoded(streams: bool) -> Any:
-    @intrinsic
-    def decoded(
-        typingctx: Any, codes: Any, start: Any, runs: Any, ladder: Any, width: Any, out: Any, to: Any
-    ) -> Any:
-        """Values of ``runs`` runs of 16 codes of ``width`` bits, all normal numbers; 0 for K = 0.
+@intrinsic
+def decode(
+    typingctx: Any, codes: Any, start: Any, runs: Any, ladder: Any, width: Any, out: Any, to: Any
+) -> Any:
+    """Values of ``runs`` runs of 16 codes of ``width`` bits, all normal numbers; 0 for K = 0.
 
-        Where it streams past the caches, they are aligned to 16 bytes.
-        """
+    (To stream them past the caches made it slower.)
+    """
 
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            lanes = _Lanes(context, builder)
-            code_type = ir.VectorType(ir.IntType(codes.dtype.bitwidth), lanes.count)
-            source = builder.bitcast(pointer(context, builder, codes, *args[:2]), code_type.as_pointer())
-            target = builder.bitcast(pointer(context, builder, out, *args[5:]), lanes.floats.as_pointer())
-            the = {name: builder.extract_value(args[3], i) for i, name in enumerate(Ladder._fields)}
-            magic = lanes.splat(builder.fadd(the.pop("exponent"), _FLOAT(_MAGIC)))
-            first, first_low, step, step_low = (lanes.splat(value) for value in the.values())
-            size = builder.trunc(args[4], _I32)
-            up = lanes.splat(builder.sub(_I32(32), size))
-            mask = lanes.splat(builder.sub(builder.shl(_I32(1), builder.sub(size, _I32(1))), _I32(1)))
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        lanes = _Lanes(context, builder)
+        code_type = ir.VectorType(ir.IntType(codes.dtype.bitwidth), lanes.count)
+        source = builder.bitcast(pointer(context, builder, codes, *args[:2]), code_type.as_pointer())
+        target = builder.bitcast(pointer(context, builder, out, *args[5:]), lanes.floats.as_pointer())
+        the = {name: builder.extract_value(args[3], i) for i, name in enumerate(Ladder._fields)}
+        magic = lanes.splat(builder.fadd(the.pop("exponent"), _FLOAT(_MAGIC)))
+        first, first_low, step, step_low = (lanes.splat(value) for value in the.values())
+        size = builder.trunc(args[4], _I32)
+        up = lanes.splat(builder.sub(_I32(32), size))
+        mask = lanes.splat(builder.sub(builder.shl(_I32(1), builder.sub(size, _I32(1))), _I32(1)))
 
-            mark = builder.module.add_metadata([_I32(1)])
+        def body(k: Any, _: list[Any]) -> list[Any]:
+            code = builder.zext(builder.load(builder.gep(source, [k]), align=1), lanes.words)
+            place = builder.and_(code, mask)
+            number = builder.sitofp(place, lanes.floats)
+            x = lanes.fma(number, step, first)
+            low = lanes.fma(number, step_low, first_low)
+            shifted = builder.fadd(builder.fadd(x, low), magic)
+            r = builder.fadd(builder.fsub(x, builder.fsub(shifted, magic)), low)
+            # 1 + c0*r with its rounding error, to which the rest of the polynomial is added.
+            c0, one = lanes.number(EXP2[0]), lanes.number(1.0)
+            head = lanes.fma(c0, r, one)
+            error = lanes.fma(c0, r, builder.fsub(one, head))
+            tail = lanes.fma(builder.fmul(r, r), lanes.estrin(r, EXP2[1:]), error)
+            value = builder.bitcast(builder.fadd(head, tail), lanes.words)
+            whole = builder.shl(builder.bitcast(shifted, lanes.words), lanes.word(23))
+            value = builder.add(value, whole)
+            value = builder.select(builder.icmp_signed(">", place, lanes.word(0)), value, lanes.word(0))
+            sign = builder.and_(builder.shl(code, up), lanes.word(0x80000000))
+            result = builder.bitcast(builder.or_(value, sign), lanes.floats)
+            builder.store(result, builder.gep(target, [k]), align=4)
+            return []
 
-            def body(k: Any, _: list[Any]) -> list[Any]:
-                code = builder.zext(builder.load(builder.gep(source, [k]), align=1), lanes.words)
-                place = builder.and_(code, mask)
-                number = builder.sitofp(place, lanes.floats)
-                x = lanes.fma(number, step, first)
-                low = lanes.fma(number, step_low, first_low)
-                shifted = builder.fadd(builder.fadd(x, low), magic)
-                r = builder.fadd(builder.fsub(x, builder.fsub(shifted, magic)), low)
-                # 1 + c0*r with its rounding error, to which the rest of the polynomial is added.
-                c0, one = lanes.number(EXP2[0]), lanes.number(1.0)
-                head = lanes.fma(c0, r, one)
-                error = lanes.fma(c0, r, builder.fsub(one, head))
-                tail = lanes.fma(builder.fmul(r, r), lanes.estrin(r, EXP2[1:]), error)
-                value = builder.bitcast(builder.fadd(head, tail), lanes.words)
-                whole = builder.shl(builder.bitcast(shifted, lanes.words), lanes.word(23))
-                value = builder.add(value, whole)
-                value = builder.select(builder.icmp_signed(">", place, lanes.word(0)), value, lanes.word(0))
-                sign = builder.and_(builder.shl(code, up), lanes.word(0x80000000))
-                result = builder.bitcast(builder.or_(value, sign), lanes.floats)
-                stored = builder.store(result, builder.gep(target, [k]), align=16 if streams else 4)
-                if streams:
-                    stored.set_metadata("nontemporal", mark)
-                return []
+        lanes.runs(args[2], body, [])
+        return context.get_dummy_value()
 
-            lanes.runs(args[2], body, [])
-            return context.get_dummy_value()
-
-        signature = types.void(codes, types.intp, types.intp, ladder, types.intp, out, types.intp)
-        return signature, codegen
-
-    return decoded
-
-
-decode, decode_past = _decoded(False), _decoded(True)
+    signature = types.void(codes, types.intp, types.intp, ladder, types.intp, out, types.intp)
+    return signature, codegen
 
 
 @intrinsic
