@@ -33,6 +33,7 @@ from precision._kernels.logfmt_levels import (
 )
 from precision._kernels.params import StochasticParams
 from precision._kernels.rounding import I32, U32, U64, float32_of, philox, right
+from precision._kernels.vector import stream
 
 GROUP = 32  # tiles that go through each stage together
 
@@ -365,40 +366,69 @@ def _ladder(low: float, step: float) -> vectors.Ladder:
 
 
 @jit
+def _decode_tile(
+    codes: Any, start: int, count: int, grid: Grid, low: float, step: float, out: Any, to: int
+) -> None:
+    """float32 values of one tile, from ``out[to]`` on."""
+    reach = step * grid.steps
+    if low > -125.9 and low + reach < 127.9 and reach < 62.0:
+        ladder = _ladder(low, step)
+        whole = count // 16
+        for run in range(0, whole, vectors.RUNS):
+            runs = min(vectors.RUNS, whole - run)
+            vectors.decode(codes, start + 16 * run, runs, ladder, grid.bits, out, to + 16 * run)
+        rest = count - 16 * whole
+        if rest:
+            padded, values = np.zeros(16, codes.dtype), np.empty(16, np.float32)
+            padded[:rest] = codes[start + 16 * whole : start + count]
+            vectors.decode(padded, 0, 1, ladder, grid.bits, values, 0)
+            out[to + 16 * whole : to + count] = values[:rest]
+        return
+    sign, top = 1 << (grid.bits - 1), np.float64(np.finfo(np.float32).max)
+    for i in range(count):
+        code = np.int64(codes[start + i])
+        magnitude = code & (sign - 1)
+        value = np.exp2(low + step * (magnitude - 1)) if magnitude else abs(low) * 0.0
+        value = top if value > top else value  # not min: NaN stays
+        out[to + i] = np.float32(-value if code & sign else value)
+
+
+@jit
 def decode_tiles(
     codes: Any, first: int, last: int, rows: Rows, grid: Grid, firsts: Any, seconds: Any, out: Any
 ) -> None:
     """float32 values of tiles ``first`` to ``last``."""
-    runs = (rows.block + 15) // 16
-    padded, values = np.empty(16 * runs, codes.dtype), np.empty(16 * runs, np.float32)
-    sign, top = 1 << (grid.bits - 1), np.float64(np.finfo(np.float32).max)
     for number in range(first, last):
         start, count = _span(number, rows)
         low, step = _levels(np.float64(firsts[number]), np.float64(seconds[number]), grid)
-        reach = step * grid.steps
-        if low > -125.9 and low + reach < 127.9 and reach < 62.0:
-            ladder = _ladder(low, step)
-            whole = count % 16 == 0
-            if not whole:
-                for i in range(count):
-                    padded[i] = codes[start + i]
-                padded[count:] = 0
-            for left in range(0, count, 16 * vectors.RUNS):
-                runs = (min(16 * vectors.RUNS, count - left) + 15) // 16
-                if whole:
-                    vectors.decode(codes, start + left, runs, ladder, grid.bits, out, start + left)
-                else:
-                    vectors.decode(padded, left, runs, ladder, grid.bits, values, left)
-            if not whole:
-                for i in range(count):
-                    out[start + i] = values[i]
-            continue
-        for i in range(start, start + count):
-            code = np.int64(codes[i])
-            magnitude = code & (sign - 1)
-            value = np.exp2(low + step * (magnitude - 1)) if magnitude else abs(low) * 0.0
-            value = top if value > top else value  # not min: NaN stays
-            out[i] = np.float32(-value if code & sign else value)
+        _decode_tile(codes, start, count, grid, low, step, out, start)
+
+
+@jit
+def decode_past(
+    codes: Any, first: int, last: int, rows: Rows, grid: Grid, firsts: Any, seconds: Any, out: Any,
+    buffer: Any, head: int,
+) -> None:  # fmt: skip
+    """`decode_tiles` past the caches, for tiles of a multiple of 16 that divides the rows.
+
+    ``out[head]`` is the first element that starts a line of the cache, as ``buffer[16]`` does; the buffer
+    takes some tiles, and 32 elements more.
+    """
+    each = max(1, (buffer.size - 32) // rows.block)
+    off = 16 - head
+    for group in range(first, last, each):
+        start, tiles = group * rows.block, min(each, last - group)
+        size = tiles * rows.block
+        for number in range(group, group + tiles):
+            low, step = _levels(np.float64(firsts[number]), np.float64(seconds[number]), grid)
+            at = number * rows.block
+            _decode_tile(codes, at, rows.block, grid, low, step, buffer, off + at - start)
+        for i in range(head):
+            out[start + i] = buffer[off + i]
+        rest = (size - head) // 16 * 16
+        stream(buffer, 16, out, start + head, rest)
+        for i in range(head + rest, size):
+            out[start + i] = buffer[off + i]
 
 
 @jit

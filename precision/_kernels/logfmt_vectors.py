@@ -259,10 +259,7 @@ class Ladder(NamedTuple):
 def decode(
     typingctx: Any, codes: Any, start: Any, runs: Any, ladder: Any, width: Any, out: Any, to: Any
 ) -> Any:
-    """Values of up to RUNS runs of 16 codes of ``width`` bits, all normal numbers; 0 for K = 0.
-
-    (To stream them past the caches made it slower.)
-    """
+    """Values of up to RUNS runs of 16 codes of ``width`` bits, all normal numbers; 0 for K = 0."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         lanes = _Lanes(context, builder)
