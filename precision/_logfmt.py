@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from precision._kernels._threads import parallel
 from precision._kernels.params import StochasticParams
-from precision._memory import LARGE, aligned
 from precision._quantizing import source_of
 from precision.codec import decode, encode
 from precision.logfmt import (
@@ -30,10 +29,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-_PIECE = 1 << 18  # elements that one call of a loop works on, at least; fewer for small arrays
+_PIECE = 1 << 19  # elements that one call of a loop works on, at least; fewer for small arrays
 _NO_CLAMP = 1 << 20  # binades
-_BUFFER = 2048  # values: with their codes they stay in the first-level cache
-_LINE = 64
 
 
 def grid_of(spec: LogFMT) -> Grid:
@@ -183,21 +180,12 @@ def dequantized(tensor: LogFMTTensor, dtype: np.dtype[Any], out: Array | None) -
             _as_float32(np.moveaxis(array, along, -1)).reshape(-1) for array in tensor.metadata
         )
         flat, target, grid = codes.reshape(-1), result.reshape(-1), grid_of(spec)
-        numbers = firsts, seconds
-        # In lines of the cache that start where one does; rows and tiles keep their places in them.
-        past = flat.nbytes + target.nbytes >= LARGE and block % 16 == 0 and width % block == 0
-        head = -target.ctypes.data % _LINE // 4
-
-        def work(first: int, last: int) -> None:
-            if dtype != np.float32:
-                kernels.decode_each(flat, first, last, where, grid, *numbers, target)
-            elif past:
-                buffer = aligned(max(_BUFFER, block) + 32, np.float32)
-                kernels.decode_past(flat, first, last, where, grid, *numbers, target, buffer, head)
-            else:
-                kernels.decode_tiles(flat, first, last, where, grid, *numbers, target)
-
-        parallel(work, len(firsts), max(1, min(_PIECE, max(flat.size >> 4, 1 << 13)) // block))
+        loop = kernels.decode_tiles if dtype == np.float32 else kernels.decode_each
+        parallel(
+            lambda first, last: loop(flat, first, last, where, grid, firsts, seconds, target),
+            len(firsts),
+            max(1, min(_PIECE, max(flat.size >> 4, 1 << 13)) // block),
+        )
         if spec.fallback is not None:
             raw = decode(codes.view(spec.fallback.fmt.dtype), spec.fallback.fmt)
             np.copyto(result, raw, where=~np.moveaxis(tensor.cast_elements(), along, -1))

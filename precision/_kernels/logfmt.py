@@ -33,7 +33,6 @@ from precision._kernels.logfmt_levels import (
 )
 from precision._kernels.params import StochasticParams
 from precision._kernels.rounding import I32, U32, U64, float32_of, philox, right
-from precision._kernels.vector import stream
 
 GROUP = 32  # tiles that go through each stage together
 
@@ -342,48 +341,44 @@ def _pad(bits: Any, start: int, count: int, padded: Any) -> None:
 
 @jit
 def _levels(first: float, second: float, grid: Grid) -> Any:
-    """Low and step of a tile in binades, from what is stored."""
-    if not grid.extremes:
-        unit = _LOG2E if grid.natural else 1.0
-        return first * unit, second * unit
+    """Low and step of a tile in binades, from its extremes."""
     if second == 0.0:
         return 0.0, 0.0
     return binades(first, second, is_clamped(first, second, first == 0.0, grid), grid)
 
 
 @jit
-def _ladder(low: float, step: float) -> vectors.Ladder:
-    whole = np.floor(low + 0.5)
-    first = low - whole - step
-    first_high, step_high = np.rint(first * 2.0**18) * 2.0**-18, np.rint(step * 2.0**18) * 2.0**-18
-    return vectors.Ladder(
-        np.float32(whole),
-        np.float32(first_high),
-        np.float32(first - first_high),
-        np.float32(step_high),
-        np.float32(step - step_high),
-    )
+def _find_ladders(
+    first: int, tiles: int, grid: Grid, firsts: Any, seconds: Any, logs: Any, ladders: Any, slow: Any
+) -> None:
+    """Ladders of some tiles, and which tiles reach beyond them."""
+    if grid.extremes:
+        for i in range(tiles):
+            pair = np.float64(firsts[first + i]), np.float64(seconds[first + i])
+            logs[0, i], logs[1, i] = _levels(pair[0], pair[1], grid)
+    else:
+        unit = _LOG2E if grid.natural else 1.0
+        for i in range(U64(tiles)):
+            logs[0, i] = np.float64(firsts[U64(first) + i]) * unit
+            logs[1, i] = np.float64(seconds[U64(first) + i]) * unit
+    for i in range(U64(tiles)):
+        low, step = logs[0, i], logs[1, i]
+        reach = step * grid.steps
+        inside = low > -125.9 and low + reach < 127.9 and reach < 62.0
+        slow[i] = 0 if inside else 1
+        whole = np.floor(low + 0.5)
+        start = low - whole - step
+        start_high, step_high = np.rint(start * 2.0**18) * 2.0**-18, np.rint(step * 2.0**18) * 2.0**-18
+        ladders[0, i] = np.float32(whole)
+        ladders[1, i], ladders[2, i] = np.float32(start_high), np.float32(start - start_high)
+        ladders[3, i], ladders[4, i] = np.float32(step_high), np.float32(step - step_high)
 
 
 @jit
-def _decode_tile(
+def _decode_slow(
     codes: Any, start: int, count: int, grid: Grid, low: float, step: float, out: Any, to: int
 ) -> None:
-    """float32 values of one tile, from ``out[to]`` on."""
-    reach = step * grid.steps
-    if low > -125.9 and low + reach < 127.9 and reach < 62.0:
-        ladder = _ladder(low, step)
-        whole = count // 16
-        for run in range(0, whole, vectors.RUNS):
-            runs = min(vectors.RUNS, whole - run)
-            vectors.decode(codes, start + 16 * run, runs, ladder, grid.bits, out, to + 16 * run)
-        rest = count - 16 * whole
-        if rest:
-            padded, values = np.zeros(16, codes.dtype), np.empty(16, np.float32)
-            padded[:rest] = codes[start + 16 * whole : start + count]
-            vectors.decode(padded, 0, 1, ladder, grid.bits, values, 0)
-            out[to + 16 * whole : to + count] = values[:rest]
-        return
+    """float32 values of a tile beyond its ladder, from ``out[to]`` on."""
     sign, top = 1 << (grid.bits - 1), np.float64(np.finfo(np.float32).max)
     for i in range(count):
         code = np.int64(codes[start + i])
@@ -397,38 +392,32 @@ def _decode_tile(
 def decode_tiles(
     codes: Any, first: int, last: int, rows: Rows, grid: Grid, firsts: Any, seconds: Any, out: Any
 ) -> None:
-    """float32 values of tiles ``first`` to ``last``."""
-    for number in range(first, last):
-        start, count = _span(number, rows)
-        low, step = _levels(np.float64(firsts[number]), np.float64(seconds[number]), grid)
-        _decode_tile(codes, start, count, grid, low, step, out, start)
-
-
-@jit
-def decode_past(
-    codes: Any, first: int, last: int, rows: Rows, grid: Grid, firsts: Any, seconds: Any, out: Any,
-    buffer: Any, head: int,
-) -> None:  # fmt: skip
-    """`decode_tiles` past the caches, for tiles of a multiple of 16 that divides the rows.
-
-    ``out[head]`` is the first element that starts a line of the cache, as ``buffer[16]`` does; the buffer
-    takes some tiles, and 32 elements more.
-    """
-    each = max(1, (buffer.size - 32) // rows.block)
-    off = 16 - head
-    for group in range(first, last, each):
-        start, tiles = group * rows.block, min(each, last - group)
-        size = tiles * rows.block
-        for number in range(group, group + tiles):
-            low, step = _levels(np.float64(firsts[number]), np.float64(seconds[number]), grid)
-            at = number * rows.block
-            _decode_tile(codes, at, rows.block, grid, low, step, buffer, off + at - start)
-        for i in range(head):
-            out[start + i] = buffer[off + i]
-        rest = (size - head) // 16 * 16
-        stream(buffer, 16, out, start + head, rest)
-        for i in range(head + rest, size):
-            out[start + i] = buffer[off + i]
+    """float32 values of tiles ``first`` to ``last``. (Past the caches they would be slower.)"""
+    some_codes, some = np.zeros(16, codes.dtype), np.empty(16, np.float32)
+    logs, ladders = np.empty((2, GROUP), np.float64), np.empty((5, GROUP), np.float32)
+    slow = np.empty(GROUP, np.uint8)
+    for group in range(first, last, GROUP):
+        tiles = min(GROUP, last - group)
+        _find_ladders(group, tiles, grid, firsts, seconds, logs, ladders, slow)
+        for at in range(tiles):
+            start, count = _span(group + at, rows)
+            if slow[at]:
+                _decode_slow(codes, start, count, grid, logs[0, at], logs[1, at], out, start)
+                continue
+            ladder = vectors.Ladder(
+                ladders[0, at], ladders[1, at], ladders[2, at], ladders[3, at], ladders[4, at]
+            )
+            whole = count // 16
+            for run in range(0, whole, vectors.RUNS):
+                here = start + 16 * run
+                vectors.decode(codes, here, min(vectors.RUNS, whole - run), ladder, grid.bits, out, here)
+            done = 16 * whole
+            if done < count:
+                for i in range(count - done):
+                    some_codes[i] = codes[start + done + i]
+                vectors.decode(some_codes, 0, 1, ladder, grid.bits, some, 0)
+                for i in range(count - done):
+                    out[start + done + i] = some[i]
 
 
 @jit
