@@ -161,7 +161,8 @@ def _fill(
 
 def dequantized(tensor: LogFMTTensor, dtype: np.dtype[Any], out: Array | None) -> Array:
     """What `LogFMTTensor.dequantize` returns."""
-    from precision._kernels import logfmt as kernels
+    from precision._kernels import logfmt_values as kernels
+    from precision._kernels.logfmt import Rows
 
     spec, along = tensor.spec, tensor.axis
     codes = np.ascontiguousarray(np.moveaxis(tensor.codes, along, -1))
@@ -175,7 +176,7 @@ def dequantized(tensor: LogFMTTensor, dtype: np.dtype[Any], out: Array | None) -
         width = codes.shape[-1]
         block = min(spec.block_size, width)
         tiles = -(-width // spec.block_size)
-        where = kernels.Rows(width, block, tiles, 0, 0, width, 1)
+        where = Rows(width, block, tiles, 0, 0, width, 1)
         firsts, seconds = (
             _as_float32(np.moveaxis(array, along, -1)).reshape(-1) for array in tensor.metadata
         )
