@@ -193,6 +193,32 @@ def _decoded(signed: bool, streams: bool) -> Any:
     return decoded
 
 
+def _pairs_of_runs(builder: Any, runs: Any, body: Any) -> None:
+    """``body(k, 32)`` for each pair of runs of 16, of which k is the first, and ``body(k, 16)`` for an odd one."""
+    pairs = builder.lshr(runs, _I64(1))
+
+    def pair(k: Any, _: list[Any]) -> list[Any]:
+        body(builder.shl(k, _I64(1)), 32)
+        return []
+
+    with builder.if_then(builder.icmp_signed(">", pairs, _I64(0)), likely=True):
+        counted_loop(builder, pairs, [], pair)
+    with builder.if_then(builder.trunc(runs, ir.IntType(1)), likely=False):
+        body(builder.sub(runs, _I64(1)), 16)
+
+
+def _each_run(builder: Any, factors: Any, k: Any, places: Any, lanes: int) -> Any:
+    """The factors of one or two runs, in their lanes."""
+    halves = []
+    for run in range(lanes // 16):
+        place = builder.lshr(builder.add(k, _I64(run)), places)
+        halves.append(splat(builder, builder.load(builder.gep(factors, [place])), 16))
+    if lanes == 16:
+        return halves[0]
+    order = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
+    return builder.shuffle_vector(*halves, order)
+
+
 def _encoded(operation: str) -> Any:
     @intrinsic
     def encoded(
@@ -207,51 +233,55 @@ def _encoded(operation: str) -> Any:
         """
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            words, floats = ir.VectorType(_I32, 16), ir.VectorType(ir.FloatType(), 16)
-            octets = ir.VectorType(ir.IntType(8), 16)
-
-            def constant(value: int) -> Any:
-                return ir.Constant(words, [value] * 16)
-
-            field = _fields(context, builder, sig.args[5], args[5], 16)
-            shift, lowest, most = (field(name) for name in ("shift", "threshold", "maximum"))
-            field = _fields(context, builder, sig.args[6], args[6], 16)
-            flip, base, mask = (field(name) for name in ("negate_flip", "negate_base", "mask"))
-            up = builder.shl(shift, constant(23))
-            offset = builder.add(builder.lshr(lowest, shift), up)
             source = pointer(context, builder, x, *args[:2])
             factor = pointer(context, builder, factors, args[2], _I64(0))
             target = pointer(context, builder, codes, *args[7:])
-            octet = ir.IntType(8).as_pointer()
+            octet = ir.IntType(8)
             prefetch = declared(
-                builder.module, ir.FunctionType(ir.VoidType(), [octet, _I32, _I32, _I32]), "llvm.prefetch.p0"
+                builder.module,
+                ir.FunctionType(ir.VoidType(), [octet.as_pointer(), _I32, _I32, _I32]),
+                "llvm.prefetch.p0",
             )
 
-            def body(k: Any, _: list[Any]) -> list[Any]:
+            def body(k: Any, lanes: int) -> None:
+                words, floats = ir.VectorType(_I32, lanes), ir.VectorType(ir.FloatType(), lanes)
+                octets = ir.VectorType(octet, lanes)
+                short = _fields(context, builder, sig.args[5], args[5], lanes)
+                field = _fields(context, builder, sig.args[6], args[6], lanes)
+
+                def constant(value: int) -> Any:
+                    return ir.Constant(words, [value] * lanes)
+
+                def byte(value: Any) -> Any:
+                    return builder.trunc(value, octets)
+
+                shift, lowest, most = (short(name) for name in ("shift", "threshold", "maximum"))
+                up = builder.shl(shift, constant(23))
                 step = builder.mul(k, _I64(16))
                 place = builder.gep(source, [step])
-                ahead = builder.bitcast(builder.gep(place, [_I64(TILE)]), octet)
-                builder.call(prefetch, [ahead, _I32(0), _I32(3), _I32(1)])
-                each = builder.load(builder.gep(factor, [builder.lshr(k, args[3])]))
+                ahead = builder.gep(place, [_I64(TILE)])
+                for line in range(0, lanes, 16):
+                    where = builder.bitcast(builder.gep(ahead, [_I64(line)]), octet.as_pointer())
+                    builder.call(prefetch, [where, _I32(0), _I32(3), _I32(1)])
                 value = builder.load(builder.bitcast(place, floats.as_pointer()), align=4)
-                bits = builder.bitcast(getattr(builder, operation)(value, splat(builder, each, 16)), words)
+                each = _each_run(builder, factor, k, args[3], lanes)
+                bits = builder.bitcast(getattr(builder, operation)(value, each), words)
                 size = builder.and_(bits, constant(0x7FFFFFFF))
                 size = builder.select(builder.icmp_unsigned("<", size, most), size, most)
                 binade = builder.select(builder.icmp_unsigned(">", size, lowest), size, lowest)
                 binade = builder.and_(binade, constant(0x7F800000))
                 power = builder.bitcast(builder.add(binade, up), floats)
                 total = builder.bitcast(builder.fadd(builder.bitcast(size, floats), power), words)
-                code = builder.add(
-                    builder.sub(total, binade), builder.sub(builder.lshr(binade, shift), offset)
-                )
-                sign = builder.ashr(bits, constant(31))
-                code = builder.xor(code, builder.and_(sign, flip))
-                code = builder.and_(builder.add(code, builder.and_(sign, base)), mask)
+                # The sum's last byte counts quanta of the binade; the binade is added, modulo 2**8.
+                code = byte(builder.add(total, builder.lshr(total, shift)))
+                code = builder.sub(code, byte(builder.lshr(builder.add(lowest, up), shift)))
+                sign = byte(builder.ashr(bits, constant(31)))
+                code = builder.xor(code, builder.and_(sign, byte(field("negate_flip"))))
+                code = builder.add(code, builder.and_(sign, byte(field("negate_base"))))
                 goal = builder.bitcast(builder.gep(target, [step]), octets.as_pointer())
-                builder.store(builder.trunc(code, octets), goal, align=1)
-                return []
+                builder.store(builder.and_(code, byte(field("mask"))), goal, align=1)
 
-            counted_loop(builder, args[4], [], body)
+            _pairs_of_runs(builder, args[4], body)
             return context.get_dummy_value()
 
         signature = types.void(
