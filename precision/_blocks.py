@@ -137,5 +137,5 @@ def dequantize(
         )
 
     tiles = -(-codes.size // blocks.TILE)
-    parallel(work, tiles, max(1, min(1 << 18, codes.size >> 4) // blocks.TILE))
+    parallel(work, tiles, max(1, min(1 << 20, codes.size >> 4) // blocks.TILE))
     return True
