@@ -130,7 +130,7 @@ def _fields(context: Any, builder: Any, kind: Any, value: Any, lanes: int) -> An
 
 
 def _pairs_of_runs(builder: Any, runs: Any, body: Any) -> None:
-    """``body(k, 32)`` for each pair of runs of 16, of which k is the first, and ``body(k, 16)`` for an odd one."""
+    """``body(k, 32)`` for each pair of runs of 16 from the k-th on, and ``body(k, 16)`` for an odd one."""
     pairs = builder.lshr(runs, _I64(1))
 
     def pair(k: Any, _: list[Any]) -> list[Any]:
