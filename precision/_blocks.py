@@ -65,6 +65,8 @@ def _decoding(fmt: Format) -> tuple[Decoding, int] | None:
     params, short = format_params(fmt), _short(fmt)
     if short is None or 0 <= params.nan_code <= params.max_code:
         return None
+    if not short.offset:  # the loops go by half the lowest normal value, which float32 must hold as normal
+        return None
     decoding = Decoding(
         up=32 - fmt.bits,
         magnitude=params.magnitude_mask,
@@ -137,5 +139,5 @@ def dequantize(
         )
 
     tiles = -(-codes.size // blocks.TILE)
-    parallel(work, tiles, max(1, min(1 << 18, codes.size >> 4) // blocks.TILE))
+    parallel(work, tiles, max(1, min(1 << 20, codes.size >> 4) // blocks.TILE))
     return True

@@ -218,13 +218,21 @@ def test_elements_may_be_multiplied():
     assert (wanted.view(np.uint8) != divided.view(np.uint8)).any()  # so the flag was seen
 
 
-FORMATS = [*dict.fromkeys(spec.fmt for spec in SPECS), pr.parse_format("int8"), FloatFormat(4, 3, bias=11)]
+FORMATS = [
+    *dict.fromkeys(spec.fmt for spec in SPECS),
+    pr.parse_format("int8"),
+    *(FloatFormat(4, 3, bias=bias) for bias in (11, 126, 127)),
+]
 
 
 @pytest.mark.parametrize("fmt", FORMATS, ids=str)
 @pytest.mark.parametrize("scale_format", [E8M0, E4M3, pr.FP32, pr.BF16], ids=str)
-def test_every_code_with_every_scale(fmt, scale_format, general):
+@pytest.mark.parametrize("special", [True, False])
+def test_every_code_with_every_scale(fmt, scale_format, special, general):
+    """With Inf and NaN, which take a loop of their own, or without."""
     codes = np.tile(np.arange(1 << fmt.bits, dtype=fmt.code_dtype), (256, max(1, 32 >> fmt.bits)))
+    if not special:
+        codes[~np.isfinite(pr.decode(codes, fmt))] = 1
     bits = np.arange(1 << min(scale_format.bits, 16), dtype=np.uint32) << max(0, scale_format.bits - 16)
     bits = bits[pr.decode(bits.astype(scale_format.code_dtype), scale_format) >= 0]
     some = np.random.default_rng(7).choice(bits, (256, codes.shape[1] // 16)).astype(scale_format.code_dtype)

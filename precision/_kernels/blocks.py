@@ -29,6 +29,7 @@ from precision._kernels.rounding import (
     right,
 )
 
+U8 = np.uint8
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
 
@@ -128,7 +129,33 @@ def _fields(context: Any, builder: Any, kind: Any, value: Any, lanes: int) -> An
     return field
 
 
-def _decoded(signed: bool, streams: bool) -> Any:
+def _pairs_of_runs(builder: Any, runs: Any, body: Any) -> None:
+    """``body(k, 32)`` for each pair of runs of 16 from the k-th on, and ``body(k, 16)`` for an odd one."""
+    pairs = builder.lshr(runs, _I64(1))
+
+    def pair(k: Any, _: list[Any]) -> list[Any]:
+        body(builder.shl(k, _I64(1)), 32)
+        return []
+
+    with builder.if_then(builder.icmp_signed(">", pairs, _I64(0)), likely=True):
+        counted_loop(builder, pairs, [], pair)
+    with builder.if_then(builder.trunc(runs, ir.IntType(1)), likely=False):
+        body(builder.sub(runs, _I64(1)), 16)
+
+
+def _each_run(builder: Any, factors: Any, k: Any, places: Any, lanes: int) -> Any:
+    """The factors of one or two runs, in their lanes."""
+    halves = []
+    for run in range(lanes // 16):
+        place = builder.lshr(builder.add(k, _I64(run)), places)
+        halves.append(splat(builder, builder.load(builder.gep(factors, [place])), 16))
+    if lanes == 16:
+        return halves[0]
+    order = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
+    return builder.shuffle_vector(*halves, order)
+
+
+def _decoded(kind: str, streams: bool) -> Any:
     @intrinsic
     def decoded(
         typingctx: Any, codes: Any, first: Any, how: Any, factors: Any, places: Any, count: Any, out: Any,
@@ -136,53 +163,59 @@ def _decoded(signed: bool, streams: bool) -> Any:
     ) -> Any:  # fmt: skip
         """Values of ``count`` runs of 16 codes, at least one; run k has the factor ``k >> places``.
 
-        Products of a factor and what `decode_value` gives. Where it ``streams`` past the caches, ``out`` is
-        aligned to 16 bytes.
+        Products of a factor and what `decode_value` gives; of ``"finite"`` codes none may be Inf or NaN.
+        Where it ``streams`` past the caches, ``out`` is aligned to 16 bytes.
         """
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            words, floats = ir.VectorType(_I32, 16), ir.VectorType(ir.FloatType(), 16)
-            octets = ir.VectorType(ir.IntType(8), 16)
-            field = _fields(context, builder, sig.args[2], args[2], 16)
-            names = [name for name in Decoding._fields if not signed or name in ("up", "quantum")]
-            the = {name: field(name) for name in names}
             source = pointer(context, builder, codes, *args[:2])
             factor = pointer(context, builder, factors, args[3], _I64(0))
             target = pointer(context, builder, out, *args[6:])
             mark = builder.module.add_metadata([_I32(1)])
 
-            def constant(value: int) -> Any:
-                return ir.Constant(words, [value] * 16)
+            def body(k: Any, lanes: int) -> None:
+                words, floats = ir.VectorType(_I32, lanes), ir.VectorType(ir.FloatType(), lanes)
+                octets = ir.VectorType(ir.IntType(8), lanes)
+                the = _fields(context, builder, sig.args[2], args[2], lanes)
 
-            def number(code: Any) -> Any:
-                word = builder.shl(code, the["up"])
-                if signed:
-                    return builder.fmul(builder.sitofp(builder.ashr(word, the["up"]), floats), the["quantum"])
-                size = builder.and_(code, the["magnitude"])
-                small = builder.fmul(builder.sitofp(size, floats), the["quantum"])
-                value = builder.shl(builder.add(size, the["offset"]), the["shift"])
-                normal = builder.icmp_unsigned(">=", size, the["hidden"])
-                value = builder.select(normal, value, builder.bitcast(small, words))
-                infinite = builder.icmp_unsigned("==", size, the["infinity"])
-                special = builder.select(infinite, constant(0x7F800000), constant(0x7FC00000))
-                finite = builder.icmp_unsigned("<=", size, the["last"])
-                value = builder.select(finite, value, special)
-                sign = builder.and_(word, constant(0x80000000))
-                return builder.bitcast(builder.or_(value, sign), floats)
+                def constant(value: int) -> Any:
+                    return ir.Constant(words, [value] * lanes)
 
-            def body(k: Any, _: list[Any]) -> list[Any]:
-                step = builder.mul(k, _I64(16))
+                def magnitude(size: Any) -> Any:
+                    value = builder.shl(builder.add(size, the("offset")), the("shift"))
+                    if kind == "finite":
+                        # Below the lowest normal value v, twice what is read as normal is too large by v;
+                        # elsewhere that is no less than it.
+                        value = builder.bitcast(value, floats)
+                        hidden = builder.shl(builder.add(the("hidden"), the("offset")), the("shift"))
+                        twice = builder.fsub(builder.fadd(value, value), builder.bitcast(hidden, floats))
+                        least = builder.select(builder.fcmp_ordered("<", value, twice), value, twice)
+                        return builder.bitcast(least, words)
+                    small = builder.fmul(builder.sitofp(size, floats), the("quantum"))
+                    normal = builder.icmp_unsigned(">=", size, the("hidden"))
+                    value = builder.select(normal, value, builder.bitcast(small, words))
+                    infinite = builder.icmp_unsigned("==", size, the("infinity"))
+                    special = builder.select(infinite, constant(0x7F800000), constant(0x7FC00000))
+                    return builder.select(builder.icmp_unsigned("<=", size, the("last")), value, special)
+
+                step = builder.shl(k, _I64(4))
                 place = builder.bitcast(builder.gep(source, [step]), octets.as_pointer())
                 goal = builder.bitcast(builder.gep(target, [step]), floats.as_pointer())
                 code = builder.zext(builder.load(place, align=1), words)
-                each = builder.load(builder.gep(factor, [builder.lshr(k, args[4])]))
-                result = builder.fmul(number(code), splat(builder, each, 16))
+                word = builder.shl(code, the("up"))
+                if kind == "integer":
+                    signed = builder.sitofp(builder.ashr(word, the("up")), floats)
+                    value = builder.fmul(signed, the("quantum"))
+                else:
+                    size = magnitude(builder.and_(code, the("magnitude")))
+                    sign = builder.and_(word, constant(0x80000000))
+                    value = builder.bitcast(builder.or_(size, sign), floats)
+                result = builder.fmul(value, _each_run(builder, factor, k, args[4], lanes))
                 stored = builder.store(result, goal, align=16 if streams else 4)
                 if streams:
                     stored.set_metadata("nontemporal", mark)
-                return []
 
-            counted_loop(builder, args[5], [], body)
+            _pairs_of_runs(builder, args[5], body)
             return context.get_dummy_value()
 
         signature = types.void(
@@ -207,51 +240,55 @@ def _encoded(operation: str) -> Any:
         """
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            words, floats = ir.VectorType(_I32, 16), ir.VectorType(ir.FloatType(), 16)
-            octets = ir.VectorType(ir.IntType(8), 16)
-
-            def constant(value: int) -> Any:
-                return ir.Constant(words, [value] * 16)
-
-            field = _fields(context, builder, sig.args[5], args[5], 16)
-            shift, lowest, most = (field(name) for name in ("shift", "threshold", "maximum"))
-            field = _fields(context, builder, sig.args[6], args[6], 16)
-            flip, base, mask = (field(name) for name in ("negate_flip", "negate_base", "mask"))
-            up = builder.shl(shift, constant(23))
-            offset = builder.add(builder.lshr(lowest, shift), up)
             source = pointer(context, builder, x, *args[:2])
             factor = pointer(context, builder, factors, args[2], _I64(0))
             target = pointer(context, builder, codes, *args[7:])
-            octet = ir.IntType(8).as_pointer()
+            octet = ir.IntType(8)
             prefetch = declared(
-                builder.module, ir.FunctionType(ir.VoidType(), [octet, _I32, _I32, _I32]), "llvm.prefetch.p0"
+                builder.module,
+                ir.FunctionType(ir.VoidType(), [octet.as_pointer(), _I32, _I32, _I32]),
+                "llvm.prefetch.p0",
             )
 
-            def body(k: Any, _: list[Any]) -> list[Any]:
+            def body(k: Any, lanes: int) -> None:
+                words, floats = ir.VectorType(_I32, lanes), ir.VectorType(ir.FloatType(), lanes)
+                octets = ir.VectorType(octet, lanes)
+                short = _fields(context, builder, sig.args[5], args[5], lanes)
+                field = _fields(context, builder, sig.args[6], args[6], lanes)
+
+                def constant(value: int) -> Any:
+                    return ir.Constant(words, [value] * lanes)
+
+                def byte(value: Any) -> Any:
+                    return builder.trunc(value, octets)
+
+                shift, lowest, most = (short(name) for name in ("shift", "threshold", "maximum"))
+                up = builder.shl(shift, constant(23))
                 step = builder.mul(k, _I64(16))
                 place = builder.gep(source, [step])
-                ahead = builder.bitcast(builder.gep(place, [_I64(TILE)]), octet)
-                builder.call(prefetch, [ahead, _I32(0), _I32(3), _I32(1)])
-                each = builder.load(builder.gep(factor, [builder.lshr(k, args[3])]))
+                ahead = builder.gep(place, [_I64(TILE)])
+                for line in range(0, lanes, 16):
+                    where = builder.bitcast(builder.gep(ahead, [_I64(line)]), octet.as_pointer())
+                    builder.call(prefetch, [where, _I32(0), _I32(3), _I32(1)])
                 value = builder.load(builder.bitcast(place, floats.as_pointer()), align=4)
-                bits = builder.bitcast(getattr(builder, operation)(value, splat(builder, each, 16)), words)
+                each = _each_run(builder, factor, k, args[3], lanes)
+                bits = builder.bitcast(getattr(builder, operation)(value, each), words)
                 size = builder.and_(bits, constant(0x7FFFFFFF))
                 size = builder.select(builder.icmp_unsigned("<", size, most), size, most)
                 binade = builder.select(builder.icmp_unsigned(">", size, lowest), size, lowest)
                 binade = builder.and_(binade, constant(0x7F800000))
                 power = builder.bitcast(builder.add(binade, up), floats)
                 total = builder.bitcast(builder.fadd(builder.bitcast(size, floats), power), words)
-                code = builder.add(
-                    builder.sub(total, binade), builder.sub(builder.lshr(binade, shift), offset)
-                )
-                sign = builder.ashr(bits, constant(31))
-                code = builder.xor(code, builder.and_(sign, flip))
-                code = builder.and_(builder.add(code, builder.and_(sign, base)), mask)
+                # The sum's last byte counts quanta of the binade; the binade is added, modulo 2**8.
+                code = byte(builder.add(total, builder.lshr(total, shift)))
+                code = builder.sub(code, byte(builder.lshr(builder.add(lowest, up), shift)))
+                sign = byte(builder.ashr(bits, constant(31)))
+                code = builder.xor(code, builder.and_(sign, byte(field("negate_flip"))))
+                code = builder.add(code, builder.and_(sign, byte(field("negate_base"))))
                 goal = builder.bitcast(builder.gep(target, [step]), octets.as_pointer())
-                builder.store(builder.trunc(code, octets), goal, align=1)
-                return []
+                builder.store(builder.and_(code, byte(field("mask"))), goal, align=1)
 
-            counted_loop(builder, args[4], [], body)
+            _pairs_of_runs(builder, args[4], body)
             return context.get_dummy_value()
 
         signature = types.void(
@@ -264,8 +301,10 @@ def _encoded(operation: str) -> Any:
 
 _largest16, _largest32 = _largest(16), _largest(32)
 _products, _quotients = _encoded("fmul"), _encoded("fdiv")
-_float_values, _integer_values = _decoded(False, False), _decoded(True, False)
-_float_stream, _integer_stream = _decoded(False, True), _decoded(True, True)
+_any_values, _finite_values, _integer_values = (
+    _decoded(kind, False) for kind in ("any", "finite", "integer")
+)
+_finite_stream, _integer_stream = _decoded("finite", True), _decoded("integer", True)
 
 
 @jit
@@ -407,6 +446,15 @@ def _factors(scales: Any, first: int, count: int, fmt: FormatParams, tensor_scal
 
 
 @jit
+def _any_special(codes: Any, first: int, count: int, how: Decoding) -> bool:
+    """Whether a code is Inf or NaN."""
+    largest, mask = U8(0), U8(how.magnitude)
+    for i in range(U64(count)):
+        largest = max(largest, U8(codes[U64(first) + i] & mask))
+    return bool(largest > how.last)
+
+
+@jit
 def dequantize(
     codes: Any, group: int, how: Decoding, signed: int, scales: Any, scale_format: FormatParams,
     tensor_scale: Any, streams: int, out: Any,
@@ -416,12 +464,15 @@ def dequantize(
     for start in range(0, codes.size, TILE):
         count = min(TILE, codes.size - start)
         _factors(scales, start // group, count // group, scale_format, tensor_scale, factors)
+        runs = count // 16
         if signed:
             if streams:
-                _integer_stream(codes, start, how, factors, places, count // 16, out, start)
+                _integer_stream(codes, start, how, factors, places, runs, out, start)
             else:
-                _integer_values(codes, start, how, factors, places, count // 16, out, start)
+                _integer_values(codes, start, how, factors, places, runs, out, start)
+        elif _any_special(codes, start, count, how):
+            _any_values(codes, start, how, factors, places, runs, out, start)
         elif streams:
-            _float_stream(codes, start, how, factors, places, count // 16, out, start)
+            _finite_stream(codes, start, how, factors, places, runs, out, start)
         else:
-            _float_values(codes, start, how, factors, places, count // 16, out, start)
+            _finite_values(codes, start, how, factors, places, runs, out, start)
