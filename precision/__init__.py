@@ -42,6 +42,7 @@ from precision.formats import (
 )
 from precision.gemm import Trace, matmul, trace
 from precision.hadamard import Hadamard
+from precision.logfmt import DEEPEP_LOGFMT10, LogFMT, LogFMTTensor
 from precision.microscaling import (
     MXFP4,
     MXFP6_E2M3,
@@ -63,6 +64,7 @@ __all__ = [
     "BF16",
     "BLACKWELL_MX",
     "BLACKWELL_NVFP4",
+    "DEEPEP_LOGFMT10",
     "E2M1",
     "E2M3",
     "E3M2",
@@ -101,6 +103,8 @@ __all__ = [
     "FusedSum",
     "Hadamard",
     "IntFormat",
+    "LogFMT",
+    "LogFMTTensor",
     "NonFinite",
     "Overflow",
     "PerBlock",

@@ -161,18 +161,7 @@ class QuantizedTensor:
         """
         from precision import _quantizing
 
-        kind = np.dtype(dtype)
-        if kind not in (np.float32, np.float64):
-            raise TypeError(f"dtype must be float32 or float64, got {kind}")
-        if out is not None:
-            if not isinstance(out, np.ndarray):
-                raise TypeError(f"out must be an ndarray, got {type(out).__name__}")
-            if out.dtype != kind:
-                raise TypeError(f"out must have dtype {kind}, got {out.dtype}")
-            if out.shape != self.shape:
-                raise ValueError(f"out must have shape {self.shape}, got {out.shape}")
-            if not out.flags.writeable:
-                raise ValueError("out must be writable, got a read-only array")
+        kind = _quantizing.checked_out(self.shape, dtype, out)
         return _quantizing.dequantized(self, kind, out)
 
     def multipliers(self) -> Array:

@@ -81,7 +81,7 @@ def _contiguous(part: Array, dtype: np.dtype[Any]) -> Array:
 
 def quantized(x: npt.ArrayLike, spec: QuantSpec, axis: int, out: QuantizedTensor | None) -> QuantizedTensor:
     """What `QuantSpec.quantize` returns."""
-    source = _source(x)
+    source = source_of(x)
     given = spec.granularity.block(source.shape, axis)
     block = filled(given, source.shape)
     # Rows run along the axis of the groups; of a block's axes along the one that memory runs along.
@@ -362,7 +362,8 @@ def _block_rows(shape: tuple[int, ...], block: tuple[int, ...]) -> Array:
     return row_of
 
 
-def _source(x: npt.ArrayLike) -> Array:
+def source_of(x: npt.ArrayLike) -> Array:
+    """``x`` as an array of a floating-point type that can be quantized, or an error that says why not."""
     source = np.asarray(x)
     native = source.dtype.newbyteorder("=")
     try:
@@ -376,6 +377,23 @@ def _source(x: npt.ArrayLike) -> Array:
     if source.ndim == 0:
         raise ValueError("x must have at least one axis, got a scalar")
     return source.astype(native, copy=False)
+
+
+def checked_out(shape: tuple[int, ...], dtype: npt.DTypeLike, out: Array | None) -> np.dtype[Any]:
+    """The type to dequantize to, or an error if it is another than float32 and float64, or ``out`` unfit."""
+    kind = np.dtype(dtype)
+    if kind not in (np.float32, np.float64):
+        raise TypeError(f"dtype must be float32 or float64, got {kind}")
+    if out is not None:
+        if not isinstance(out, np.ndarray):
+            raise TypeError(f"out must be an ndarray, got {type(out).__name__}")
+        if out.dtype != kind:
+            raise TypeError(f"out must have dtype {kind}, got {out.dtype}")
+        if out.shape != shape:
+            raise ValueError(f"out must have shape {shape}, got {out.shape}")
+        if not out.flags.writeable:
+            raise ValueError("out must be writable, got a read-only array")
+    return kind
 
 
 def _targets(source: Array, spec: QuantSpec, block: Block, along: int, out: object) -> tuple[Array, Array]:

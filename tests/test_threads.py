@@ -157,6 +157,23 @@ def test_cached_code_belongs_to_the_whole_room():
     assert str(_jit._STAMP[1]) in file._index_name  # and lies in files of its own
 
 
+def test_cached_code_loads_before_what_only_compiling_needs(expected):
+    """Our way to load still fits this Numba, with every kernel, and other code compiles after it."""
+    code = (
+        "import sys, numba, numpy as np, test_threads\n"
+        "print(test_threads.digest(), 'numba.np.linalg' in sys.modules)\n"
+        "print(numba.njit(lambda x: np.flip(x).sum())(np.ones(3)), 'numba.np.linalg' in sys.modules)\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=os.path.dirname(__file__),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == [expected, "False", "3.0", "True"]
+
+
 def test_no_writable_cache_warns_once_and_compiles(tmp_path):
     code = (
         "import warnings; warnings.simplefilter('error'); import numba.core.caching as caching\n"

@@ -5,6 +5,7 @@ Lazy ``njit(cache=True, nogil=True, error_model="numpy")``: never fastmath, neve
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 import numba.extending
-from numba.core.caching import IndexDataCacheFile
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,13 +35,37 @@ _STAMP = _room_stamp()
 _warned = False
 
 
+class _Cache(FunctionCache):
+    """Numba's cache of a function, for the room as it is, and quicker to load."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        # Entries of another state of the room lie in other files: they may name types that are gone.
+        name = f"{self._impl.filename_base}-{_STAMP[0]:.6f}-{_STAMP[1]}"
+        self._cache_file = IndexDataCacheFile(self._cache_path, name, _STAMP)  # type: ignore[no-untyped-call]
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Load compiled code before Numba loads what it knows of Python and NumPy, a third of a first call.
+
+        Only compiling needs that, and asks for it by itself. Compiled code calls Numba's runtime and nothing
+        else; where this finds no code, or a newer Numba works in another way, Numba's own method follows.
+        """
+        with contextlib.suppress(Exception):
+            from numba.core.runtime.nrt import rtsys
+
+            rtsys.initialize(target_context)
+            found = self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+            if found is not None:
+                return found
+        return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+
+
 def jit(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` at its first call, without the GIL, cached on disk where that can be."""
     global _warned
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    compiled = numba.njit(**options)(function)
+    compiled: Any = numba.njit(nogil=True, error_model="numpy")(function)
     try:
-        compiled.enable_caching()
+        compiled._cache = _Cache(function)
     except RuntimeError as error:  # Numba: "no locator available"
         if not _warned:
             _warned = True
@@ -50,12 +75,6 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
                 RuntimeWarning,
                 stacklevel=2,
             )
-        compiled = numba.njit(**options)(function)
-        return cast(Callable[P, R], compiled)
-    # Entries of another state of the room lie in other files: they may name types that are gone.
-    cache = compiled._cache
-    name = f"{cache._impl.filename_base}-{_STAMP[0]:.6f}-{_STAMP[1]}"
-    cache._cache_file = IndexDataCacheFile(cache._cache_path, name, _STAMP)  # type: ignore[no-untyped-call]
     return cast(Callable[P, R], compiled)
 
 

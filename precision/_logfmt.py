@@ -1,0 +1,196 @@
+"""Runs the loops of `_kernels.logfmt`: arrays of any shape as rows of tiles, tiles in pieces on threads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precision._kernels._threads import parallel
+from precision._kernels.params import StochasticParams
+from precision._memory import LARGE
+from precision._quantizing import source_of
+from precision.codec import decode, encode
+from precision.logfmt import (
+    METADATA_TYPES,
+    BelowClamp,
+    LogBase,
+    LogFMT,
+    LogFMTTensor,
+    Metadata,
+    SingleValued,
+    Space,
+)
+from precision.rounding import Overflow, Rounding, Stochastic
+from precision.scaling import NonFinite, checked_axis
+
+if TYPE_CHECKING:
+    from precision._kernels.logfmt_levels import Grid
+
+Array = npt.NDArray[Any]
+
+_PIECE = 1 << 18  # elements that one call of a loop works on, at least; fewer for small arrays
+_NO_CLAMP = 1 << 20  # binades
+
+
+def grid_of(spec: LogFMT) -> Grid:
+    """The spec in numbers."""
+    from precision._kernels import logfmt_levels as levels
+
+    info = spec.metadata_format
+    rounding = spec.rounding
+    return levels.Grid(
+        bits=spec.bits,
+        steps=2 ** (spec.bits - 1) - 2,
+        natural=int(spec.base is LogBase.E),
+        linear=int(spec.space is Space.LINEAR),
+        ties_away=int(rounding is Rounding.TIES_TO_AWAY),
+        random_bits=rounding.bits if isinstance(rounding, Stochastic) else 0,
+        clamp=_NO_CLAMP if spec.clamp is None else spec.clamp,
+        below={
+            BelowClamp.NEAREST: levels.NEAREST,
+            BelowClamp.MIN: levels.MIN,
+            BelowClamp.ZERO: levels.ZERO,
+            BelowClamp.NEXT_LEVEL: levels.NEXT_LEVEL,
+        }[spec.below_clamp],
+        extremes=int(spec.metadata is Metadata.EXTREMES),
+        precision=info.fraction_bits + 1,
+        min_exponent=info.min_exponent,
+        largest=info.max,
+        from_stored=int(spec.from_stored),
+        single_last=int(spec.single_valued is SingleValued.LAST),
+        skip_zeros=int(spec.skip_zeros),
+        keep_sign=int(spec.negative_zero),
+        finite=int(spec.non_finite is NonFinite.FINITE_AMAX),
+    )
+
+
+def quantized(x: npt.ArrayLike, spec: LogFMT, axis: int, out: LogFMTTensor | None) -> LogFMTTensor:
+    """What `LogFMT.quantize` returns."""
+    source = source_of(x)
+    along = checked_axis(axis, source.ndim)
+    rows = np.moveaxis(source, along, -1)
+    codes, metadata = _targets(source.shape, spec, along, out)
+    if source.size:
+        target = np.moveaxis(codes, along, -1)
+        direct = target.flags.c_contiguous and not np.may_share_memory(target, source)
+        flat = target if direct else np.empty(rows.shape, codes.dtype)
+        numbers = _fill(rows, spec, source.shape, along, flat.reshape(-1))
+        for kept, made in zip(metadata, numbers, strict=True):
+            kept[...] = np.moveaxis(made, -1, along)
+        if not direct:
+            target[...] = flat
+    tensor = LogFMTTensor(codes, metadata, spec, axis=along)
+    if spec.fallback is not None and source.size:
+        raw = encode(source, spec.fallback.fmt, overflow=Overflow.NON_SATURATING).view(np.uint16)
+        np.copyto(codes, raw, where=~tensor.cast_elements())
+    return tensor
+
+
+def _targets(
+    shape: tuple[int, ...], spec: LogFMT, along: int, out: LogFMTTensor | None
+) -> tuple[Array, tuple[Array, Array]]:
+    """Codes, contiguous along the axis, and metadata to fill: new ones, or those of ``out`` if they fit."""
+    if out is None:
+        moved = *shape[:along], *shape[along + 1 :], shape[along]
+        codes = np.moveaxis(np.empty(moved, spec.code_dtype), -1, along)
+        tiles, kind = spec.tiles_shape(shape, along), METADATA_TYPES[spec.metadata_format]
+        return codes, (np.empty(tiles, kind), np.empty(tiles, kind))
+    if not isinstance(out, LogFMTTensor):
+        raise TypeError(f"out must be a LogFMTTensor, got {type(out).__name__}")
+    wanted = {"shape": shape, "spec": spec, "axis": along}
+    for name, value in wanted.items():
+        if getattr(out, name) != value:
+            raise ValueError(f"out must have {name} {value}, got {getattr(out, name)}")
+    if not all(array.flags.writeable for array in (out.codes, *out.metadata)):
+        raise ValueError("out must be writable, got read-only codes or metadata")
+    return out.codes, out.metadata
+
+
+def _fill(rows: Array, spec: LogFMT, shape: tuple[int, ...], along: int, codes: Array) -> tuple[Array, Array]:
+    """Codes of rows; their tiles' stored numbers, float64 of shape (..., tiles), are returned."""
+    from precision._kernels import logfmt as kernels
+
+    grid = grid_of(spec)
+    random = isinstance(spec.rounding, Stochastic)
+    seed = spec.rounding.seed if isinstance(spec.rounding, Stochastic) else 0
+    philox = StochasticParams(grid.random_bits, seed & 0xFFFFFFFF, seed >> 32)
+    width = rows.shape[-1]
+    tiles = -(-width // spec.block_size)
+    inner = int(np.prod(shape[along + 1 :]))
+    block = min(spec.block_size, width)
+    where = kernels.Rows(width, block, tiles, 0, 0, width, inner)
+    total = rows.size // width * tiles
+    firsts, seconds = np.empty(total), np.empty(total)
+    fast = rows.dtype.itemsize <= 4 and not random
+    flat = np.ascontiguousarray(rows).reshape(-1)
+    each = max(1, min(_PIECE, max(flat.size >> 4, 1 << 13)) // block)
+
+    def work(first: int, last: int) -> None:
+        # Whole rows, or tiles of one row, are converted piece by piece.
+        top = first // tiles
+        bottom = -(-last // tiles)
+        left = (first % tiles) * block if bottom - top == 1 else 0
+        right = min(width, ((last - 1) % tiles + 1) * block) if bottom - top == 1 else width
+        part = flat[top * width + left : (bottom - 1) * width + right]
+        shift = top * width + left
+        own = where._replace(width=right - left, tiles=-(-(right - left) // block), top=top, left=left)
+        base = top * tiles + left // block
+        some = first - base, last - base
+        numbers = firsts[base:last], seconds[base:last]
+        target = codes[shift : shift + part.size]
+        if fast:
+            bits = np.ascontiguousarray(part, np.float32).view(np.uint32)
+            kernels.encode_tiles(bits, *some, own, grid, target, *numbers)
+        else:
+            values = part.astype(np.float64)
+            kernels.encode_each(values, *some, own, grid, philox, target, *numbers)
+
+    parallel(work, total, each)
+    final = *rows.shape[:-1], tiles
+    return firsts.reshape(final), seconds.reshape(final)
+
+
+def dequantized(tensor: LogFMTTensor, dtype: np.dtype[Any], out: Array | None) -> Array:
+    """What `LogFMTTensor.dequantize` returns."""
+    from precision._kernels import logfmt as kernels
+
+    spec, along = tensor.spec, tensor.axis
+    codes = np.ascontiguousarray(np.moveaxis(tensor.codes, along, -1))
+    given = None if out is None else np.moveaxis(out, along, -1)
+    shared = out is not None and any(
+        np.may_share_memory(out, array) for array in (tensor.codes, *tensor.metadata)
+    )
+    direct = given is not None and given.flags.c_contiguous and not shared
+    result = given if given is not None and direct else np.empty(codes.shape, dtype)
+    if codes.size:
+        width = codes.shape[-1]
+        block = min(spec.block_size, width)
+        tiles = -(-width // spec.block_size)
+        where = kernels.Rows(width, block, tiles, 0, 0, width, 1)
+        firsts, seconds = (
+            np.moveaxis(array, along, -1).astype(np.float64).reshape(-1) for array in tensor.metadata
+        )
+        flat, target, grid = codes.reshape(-1), result.reshape(-1), grid_of(spec)
+        large = flat.nbytes + target.nbytes >= LARGE
+        aligned = target.ctypes.data % 16 == 0 and width % 4 == 0 and block % 4 == 0
+        streams = int(large and aligned)
+
+        def work(first: int, last: int) -> None:
+            numbers = firsts, seconds
+            if dtype == np.float32:
+                kernels.decode_tiles(flat, first, last, where, grid, *numbers, streams, target)
+            else:
+                kernels.decode_each(flat, first, last, where, grid, *numbers, target)
+
+        each = max(1, min(_PIECE, max(flat.size >> 4, 1 << 13)) // block)
+        parallel(work, len(firsts), each)
+        if spec.fallback is not None:
+            raw = decode(codes.view(spec.fallback.fmt.dtype), spec.fallback.fmt)
+            np.copyto(result, raw, where=~np.moveaxis(tensor.cast_elements(), along, -1))
+    if out is None:
+        return np.moveaxis(result, -1, along)
+    if given is not None and not direct:
+        given[...] = result
+    return out
