@@ -233,6 +233,7 @@ def tile_of(low: Fraction | None, high: Fraction | None, has_zero: bool, spec: S
     real = None if spec.from_stored else grid_of(start, high, spec.steps)
     if spec.metadata == "min_step":
         first = rounded_log(start, spec.base, 1, f)
+        first = Fraction(0) if first == "-0" else first  # the rules' one zero
         second = rounded_log(high / start, spec.base, spec.steps, f)
         base: Fraction | str = "e" if spec.base == "e" else Fraction(2)
         read = Grid(Fraction(1), base, finite(first), finite(second))
