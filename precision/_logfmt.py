@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from precision._kernels._threads import parallel
 from precision._kernels.params import StochasticParams
-from precision._memory import LARGE
 from precision._quantizing import source_of
 from precision.codec import decode, encode
 from precision.logfmt import (
@@ -76,9 +75,12 @@ def quantized(x: npt.ArrayLike, spec: LogFMT, axis: int, out: LogFMTTensor | Non
         target = np.moveaxis(codes, along, -1)
         direct = target.flags.c_contiguous and not np.may_share_memory(target, source)
         flat = target if direct else np.empty(rows.shape, codes.dtype)
-        numbers = _fill(rows, spec, source.shape, along, flat.reshape(-1))
-        for kept, made in zip(metadata, numbers, strict=True):
-            kept[...] = np.moveaxis(made, -1, along)
+        moved = [np.moveaxis(array, along, -1) for array in metadata]
+        numbers = [_as_float32(array) for array in moved]
+        _fill(rows, spec, source.shape, along, flat.reshape(-1), numbers)
+        for kept, made in zip(moved, numbers, strict=True):
+            if made is not kept:
+                kept[...] = made
         if not direct:
             target[...] = flat
     tensor = LogFMTTensor(codes, metadata, spec, axis=along)
@@ -108,8 +110,15 @@ def _targets(
     return out.codes, out.metadata
 
 
-def _fill(rows: Array, spec: LogFMT, shape: tuple[int, ...], along: int, codes: Array) -> tuple[Array, Array]:
-    """Codes of rows; their tiles' stored numbers, float64 of shape (..., tiles), are returned."""
+def _as_float32(array: Array) -> Array:
+    """Stored numbers as the kernels take them: the array itself if it is such, else another like it."""
+    return np.ascontiguousarray(array, np.float32)
+
+
+def _fill(
+    rows: Array, spec: LogFMT, shape: tuple[int, ...], along: int, codes: Array, numbers: list[Array]
+) -> None:
+    """Codes of rows, and the stored numbers of their tiles."""
     from precision._kernels import logfmt as kernels
 
     grid = grid_of(spec)
@@ -122,7 +131,7 @@ def _fill(rows: Array, spec: LogFMT, shape: tuple[int, ...], along: int, codes: 
     block = min(spec.block_size, width)
     where = kernels.Rows(width, block, tiles, 0, 0, width, inner)
     total = rows.size // width * tiles
-    firsts, seconds = np.empty(total), np.empty(total)
+    firsts, seconds = (array.reshape(-1) for array in numbers)
     fast = rows.dtype.itemsize <= 4 and not random
     flat = np.ascontiguousarray(rows).reshape(-1)
     each = max(1, min(_PIECE, max(flat.size >> 4, 1 << 13)) // block)
@@ -138,18 +147,16 @@ def _fill(rows: Array, spec: LogFMT, shape: tuple[int, ...], along: int, codes: 
         own = where._replace(width=right - left, tiles=-(-(right - left) // block), top=top, left=left)
         base = top * tiles + left // block
         some = first - base, last - base
-        numbers = firsts[base:last], seconds[base:last]
+        stored = firsts[base:last], seconds[base:last]
         target = codes[shift : shift + part.size]
         if fast:
             bits = np.ascontiguousarray(part, np.float32).view(np.uint32)
-            kernels.encode_tiles(bits, *some, own, grid, target, *numbers)
+            kernels.encode_tiles(bits, *some, own, grid, target, *stored)
         else:
             values = part.astype(np.float64)
-            kernels.encode_each(values, *some, own, grid, philox, target, *numbers)
+            kernels.encode_each(values, *some, own, grid, philox, target, *stored)
 
     parallel(work, total, each)
-    final = *rows.shape[:-1], tiles
-    return firsts.reshape(final), seconds.reshape(final)
 
 
 def dequantized(tensor: LogFMTTensor, dtype: np.dtype[Any], out: Array | None) -> Array:
@@ -170,22 +177,16 @@ def dequantized(tensor: LogFMTTensor, dtype: np.dtype[Any], out: Array | None) -
         tiles = -(-width // spec.block_size)
         where = kernels.Rows(width, block, tiles, 0, 0, width, 1)
         firsts, seconds = (
-            np.moveaxis(array, along, -1).astype(np.float64).reshape(-1) for array in tensor.metadata
+            _as_float32(np.moveaxis(array, along, -1)).reshape(-1) for array in tensor.metadata
         )
         flat, target, grid = codes.reshape(-1), result.reshape(-1), grid_of(spec)
-        large = flat.nbytes + target.nbytes >= LARGE
-        aligned = target.ctypes.data % 16 == 0 and width % 4 == 0 and block % 4 == 0
-        streams = int(large and aligned)
-
-        def work(first: int, last: int) -> None:
-            numbers = firsts, seconds
-            if dtype == np.float32:
-                kernels.decode_tiles(flat, first, last, where, grid, *numbers, streams, target)
-            else:
-                kernels.decode_each(flat, first, last, where, grid, *numbers, target)
-
+        loop = kernels.decode_tiles if dtype == np.float32 else kernels.decode_each
         each = max(1, min(_PIECE, max(flat.size >> 4, 1 << 13)) // block)
-        parallel(work, len(firsts), each)
+        parallel(
+            lambda first, last: loop(flat, first, last, where, grid, firsts, seconds, target),
+            len(firsts),
+            each,
+        )
         if spec.fallback is not None:
             raw = decode(codes.view(spec.fallback.fmt.dtype), spec.fallback.fmt)
             np.copyto(result, raw, where=~np.moveaxis(tensor.cast_elements(), along, -1))

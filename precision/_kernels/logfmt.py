@@ -16,6 +16,7 @@ from precision._kernels._jit import jit
 from precision._kernels.logfmt_levels import (
     BAD,
     MIN,
+    NEXT_LEVEL,
     NORMAL,
     SINGLE,
     Grid,
@@ -225,14 +226,19 @@ def _find_lines(levels: Any, tiles: int, grid: Grid, lines: Any, exponents: Any)
         lines[1, i] = np.float32((whole - low) * slope + 1.0 - above)
         lines[2, i] = np.float32(1.0 - 0.5 * levels[6, i])
         lines[3, i] = np.float32(0.5 - margin)
+        # Where the lowest level lies: below it a clamped tile has a boundary of its own.
+        lines[4, i] = np.float32(1.0 - above + margin)
         exponents[i] = np.int32(whole)
     for i in range(tiles):
         if linear and levels[3, i] > 0.7:
             above = nearest_offset(levels[3, i], grid) - 0.5
             whole = np.floor(levels[2, i])
             lines[1, i] = np.float32((whole - levels[2, i]) / levels[3, i] + 1.0 - above)
+            lines[4, i] = np.float32(1.0 - above + 0.5) - lines[3, i]
         if levels[6, i] > 0.0 and grid.below == MIN:
             lines[2, i] = np.float32(1.0)
+        if levels[6, i] == 0.0 or grid.below == MIN or grid.below == NEXT_LEVEL:
+            lines[4, i] = np.float32(0.0)
 
 
 @jit
@@ -272,9 +278,9 @@ def encode_tiles(
     """`encode_each` to nearest, for float32 given as bits."""
     most = 16 * ((rows.block + 15) // 16)
     padded, padded_codes = np.empty(most, np.uint32), np.empty(most, codes.dtype)
-    marks, space = np.empty(most, np.uint8), np.empty(rows.block, np.float64)
+    marks, space = np.empty(16 * vectors.RUNS, np.uint8), np.empty(rows.block, np.float64)
     stats, logs = np.empty(3 * GROUP, np.uint32), np.empty(2 * GROUP, np.float64)
-    levels, lines = np.empty((10, GROUP), np.float64), np.empty((4, GROUP), np.float32)
+    levels, lines = np.empty((10, GROUP), np.float64), np.empty((5, GROUP), np.float32)
     exponents = np.empty(GROUP, np.int32)
     top = np.float32(grid.steps + 1)
     for group in range(first, last, GROUP):
@@ -297,21 +303,28 @@ def encode_tiles(
                 firsts[group + at], seconds[group + at] = tile.first, tile.second
                 continue
             firsts[group + at], seconds[group + at] = levels[0, at], levels[1, at]
-            line = vectors.Line(exponents[at], lines[0, at], lines[1, at], lines[2, at], top, lines[3, at])
-            runs = (count + 15) // 16
-            if count % 16 == 0:
-                if levels[7, at] == 0.0 and not vectors.encode_plain(
-                    bits, start, runs, line, grid.bits, codes, start, marks
-                ):
+            line = vectors.Line(
+                exponents[at], lines[0, at], lines[1, at], lines[2, at], top, lines[3, at], lines[4, at]
+            )
+            whole = count % 16 == 0
+            if not whole:
+                _pad(bits, start, count, padded)
+            for left in range(0, count, 16 * vectors.RUNS):
+                some = min(16 * vectors.RUNS, count - left)
+                if not whole:
+                    runs = (some + 15) // 16
+                    if vectors.encode_marked(padded, left, runs, line, grid.bits, padded_codes, left, marks):
+                        _encode_open(padded, left, some, marks, grid, levels, at, padded_codes, left)
                     continue
-                if vectors.encode_marked(bits, start, runs, line, grid.bits, codes, start, marks):
-                    _encode_open(bits, start, count, marks, grid, levels, at, codes, start)
-                continue
-            _pad(bits, start, count, padded)
-            if vectors.encode_marked(padded, 0, runs, line, grid.bits, padded_codes, 0, marks):
-                _encode_open(padded, 0, count, marks, grid, levels, at, padded_codes, 0)
-            for i in range(count):
-                codes[start + i] = padded_codes[i]
+                here, runs = start + left, some // 16
+                plain = levels[7, at] == 0.0
+                if plain and not vectors.encode_plain(bits, here, runs, line, grid.bits, codes, here, marks):
+                    continue
+                if vectors.encode_marked(bits, here, runs, line, grid.bits, codes, here, marks):
+                    _encode_open(bits, here, some, marks, grid, levels, at, codes, here)
+            if not whole:
+                for i in range(count):
+                    codes[start + i] = padded_codes[i]
 
 
 @jit
@@ -353,35 +366,32 @@ def _ladder(low: float, step: float) -> vectors.Ladder:
 
 @jit
 def decode_tiles(
-    codes: Any, first: int, last: int, rows: Rows, grid: Grid, firsts: Any, seconds: Any, streams: int,
-    out: Any,
-) -> None:  # fmt: skip
-    """float32 values of tiles ``first`` to ``last``.
-
-    It streams past the caches only where every tile's values are aligned to 16 bytes.
-    """
+    codes: Any, first: int, last: int, rows: Rows, grid: Grid, firsts: Any, seconds: Any, out: Any
+) -> None:
+    """float32 values of tiles ``first`` to ``last``."""
     runs = (rows.block + 15) // 16
     padded, values = np.empty(16 * runs, codes.dtype), np.empty(16 * runs, np.float32)
     sign, top = 1 << (grid.bits - 1), np.float64(np.finfo(np.float32).max)
     for number in range(first, last):
         start, count = _span(number, rows)
-        low, step = _levels(firsts[number], seconds[number], grid)
+        low, step = _levels(np.float64(firsts[number]), np.float64(seconds[number]), grid)
         reach = step * grid.steps
         if low > -125.9 and low + reach < 127.9 and reach < 62.0:
             ladder = _ladder(low, step)
-            if count % 16 == 0:
-                if streams:
-                    vectors.decode_past(codes, start, count // 16, ladder, grid.bits, out, start)
+            whole = count % 16 == 0
+            if not whole:
+                for i in range(count):
+                    padded[i] = codes[start + i]
+                padded[count:] = 0
+            for left in range(0, count, 16 * vectors.RUNS):
+                runs = (min(16 * vectors.RUNS, count - left) + 15) // 16
+                if whole:
+                    vectors.decode(codes, start + left, runs, ladder, grid.bits, out, start + left)
                 else:
-                    vectors.decode(codes, start, count // 16, ladder, grid.bits, out, start)
-                continue
-            for i in range(count):
-                padded[i] = codes[start + i]
-            for i in range(count, 16 * ((count + 15) // 16)):
-                padded[i] = 0
-            vectors.decode(padded, 0, (count + 15) // 16, ladder, grid.bits, values, 0)
-            for i in range(count):
-                out[start + i] = values[i]
+                    vectors.decode(padded, left, runs, ladder, grid.bits, values, left)
+            if not whole:
+                for i in range(count):
+                    out[start + i] = values[i]
             continue
         for i in range(start, start + count):
             code = np.int64(codes[i])
@@ -407,9 +417,9 @@ def decode_each(
     sign, top = 1 << (grid.bits - 1), np.finfo(np.float64).max
     for number in range(first, last):
         start, count = _span(number, rows)
-        low, step = (firsts[number], 0.0), (seconds[number], 0.0)
+        low, step = (np.float64(firsts[number]), 0.0), (np.float64(seconds[number]), 0.0)
         if grid.extremes:
-            low, step = _pairs(firsts[number], seconds[number], grid)
+            low, step = _pairs(low[0], step[0], grid)
         elif grid.natural:
             low, step = dd.multiply(low, dd.LOG2E), dd.multiply(step, dd.LOG2E)
         for i in range(start, start + count):

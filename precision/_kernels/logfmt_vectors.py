@@ -29,6 +29,8 @@ EXP2 = (
 """(2**r - 1) / r for |r| <= 1/2, within 2**-28.3 after the product with r, relative to 2**r."""
 LOG2_ERROR = 2.0**-21.3
 """Of the whole logarithm but for the rounding of its last sum; a test walks through every significand."""
+RUNS = 16  # that one call of `encode` or `decode` takes, at most
+AHEAD = 4096  # elements: a group of tiles of 128
 _MIDDLE = 0x3F3504F3  # sqrt(1/2)
 _MAGIC = 1.5 * 2.0**23  # added to a float32 it leaves the nearest whole number in the low bits
 
@@ -36,7 +38,7 @@ _MAGIC = 1.5 * 2.0**23  # added to a float32 it leaves the nearest whole number 
 class Line(NamedTuple):
     """The place of an element on its tile's grid: ``log2(x * 2**-exponent) * slope + offset``; float32.
 
-    The nearest whole number is the code. Places further than ``open`` from it are undecided.
+    The nearest whole number is the code. Places further than ``open`` from it, or below ``below``, are open.
     """
 
     exponent: Any  #: int32
@@ -45,6 +47,7 @@ class Line(NamedTuple):
     least: Any
     most: Any
     open: Any
+    below: Any
 
 
 class _Lanes:
@@ -90,6 +93,23 @@ class _Lanes:
         significand = builder.bitcast(builder.add(rest, self.word(_MIDDLE)), self.floats)
         t = builder.fsub(significand, self.number(1.0))
         return self.fma(self.estrin(t, LOG2), t, binades)
+
+    def space(self, arrays: int) -> list[Any]:
+        """Arrays of RUNS runs in the stack frame, to hand values from one loop to the next.
+
+        A loop that did all would need more constants than there are registers.
+        """
+        each = RUNS * 16 // self.count
+        with self.builder.goto_entry_block():
+            return [self.builder.alloca(self.words, each) for _ in range(arrays)]
+
+    def keep(self, space: Any, k: Any, value: Any) -> None:
+        """Write one of those."""
+        self.builder.store(self.builder.bitcast(value, self.words), self.builder.gep(space, [k]))
+
+    def kept(self, space: Any, k: Any, kind: Any) -> Any:
+        """Read one."""
+        return self.builder.bitcast(self.builder.load(self.builder.gep(space, [k])), kind)
 
     def runs(self, count: Any, body: Any, carried: list[Any]) -> list[Any]:
         """``body`` for each register's worth of ``count`` runs of 16."""
@@ -137,7 +157,7 @@ def _encoded(plain: bool) -> Any:
         typingctx: Any, bits: Any, first: Any, runs: Any, line: Any, width: Any, codes: Any, to: Any,
         marks: Any,
     ) -> Any:  # fmt: skip
-        """Codes of ``runs`` runs of 16 float32, of ``width`` bits; whether any element is open is returned.
+        """Codes of up to RUNS runs of 16 float32, of ``width`` bits; whether an element is open is returned.
 
         Codes of zeros keep the sign. The plain loop is for tiles where nothing lies beyond the levels by half
         a step: only zeros have places below 1/2. The other one limits places to ``least`` and ``most``, and
@@ -154,8 +174,8 @@ def _encoded(plain: bool) -> Any:
             the = {name: builder.extract_value(args[3], i) for i, name in enumerate(Line._fields)}
             start = builder.add(builder.shl(the["exponent"], _I32(23)), _I32(_MIDDLE))
             start = lanes.splat(start)
-            slope, offset, least, most, limit = (
-                lanes.splat(the[name]) for name in ("slope", "offset", "least", "most", "open")
+            slope, offset, least, most, limit, below = (
+                lanes.splat(the[name]) for name in ("slope", "offset", "least", "most", "open", "below")
             )
             size = builder.trunc(args[4], _I32)
             high = lanes.splat(builder.sub(_I32(32), size))
@@ -165,10 +185,25 @@ def _encoded(plain: bool) -> Any:
                 builder.module, ir.FunctionType(lanes.floats, [lanes.floats]), f"llvm.fabs.v{lanes.count}f32"
             )
 
-            def body(k: Any, carried: list[Any]) -> list[Any]:
+            octet = ir.IntType(8).as_pointer()
+            prefetch = declared(
+                builder.module, ir.FunctionType(ir.VoidType(), [octet, _I32, _I32, _I32]), "llvm.prefetch.p0"
+            )
+
+            (places,) = lanes.space(1)
+
+            def locate(k: Any, _: list[Any]) -> list[Any]:
+                at = builder.gep(source, [k])
+                # The next group's memory, which would else be read only when this one is done.
+                ahead = builder.gep(source, [builder.add(k, _I64(AHEAD // lanes.count))])
+                builder.call(prefetch, [builder.bitcast(ahead, octet), _I32(0), _I32(3), _I32(1)])
+                magnitude = builder.and_(builder.load(at, align=4), lanes.word(0x7FFFFFFF))
+                lanes.keep(places, k, lanes.fma(lanes.log2(magnitude, start), slope, offset))
+                return []
+
+            def round_(k: Any, carried: list[Any]) -> list[Any]:
                 word = builder.load(builder.gep(source, [k]), align=4)
-                magnitude = builder.and_(word, lanes.word(0x7FFFFFFF))
-                place = lanes.fma(lanes.log2(magnitude, start), slope, offset)
+                place = lanes.kept(places, k, lanes.floats)
                 lowest = lanes.number(0.0) if plain else least
                 place = builder.select(builder.fcmp_ordered(">", place, lowest), place, lowest)
                 if not plain:
@@ -176,8 +211,12 @@ def _encoded(plain: bool) -> Any:
                 shifted = builder.fadd(place, lanes.number(_MAGIC))
                 rest = builder.fsub(place, builder.fsub(shifted, lanes.number(_MAGIC)))
                 rest = builder.call(absolute, [rest])
+                if not plain:
+                    under = builder.fcmp_ordered("<", place, below)
+                    rest = builder.select(under, lanes.number(1.0), rest)
                 code = builder.and_(builder.bitcast(shifted, lanes.words), mask)
                 if not plain:
+                    magnitude = builder.and_(word, lanes.word(0x7FFFFFFF))
                     nonzero = builder.icmp_signed(">", magnitude, lanes.word(0))
                     code = builder.select(nonzero, code, lanes.word(0))
                 sign = builder.and_(builder.lshr(word, high), sign_bit)
@@ -188,7 +227,8 @@ def _encoded(plain: bool) -> Any:
                     builder.store(builder.zext(undecided, octets), builder.gep(noted, [k]), align=1)
                 return [builder.select(builder.fcmp_ordered(">", rest, carried[0]), rest, carried[0])]
 
-            (furthest,) = lanes.runs(args[2], body, [lanes.number(0.0)])
+            lanes.runs(args[2], locate, [])
+            (furthest,) = lanes.runs(args[2], round_, [lanes.number(0.0)])
             undecided = builder.fcmp_ordered(">", furthest, limit)
             undecided = builder.bitcast(undecided, ir.IntType(lanes.count))
             return builder.icmp_unsigned("!=", undecided, ir.IntType(lanes.count)(0))
@@ -215,64 +255,64 @@ class Ladder(NamedTuple):
     step_low: Any
 
 
-def _decoded(streams: bool) -> Any:
-    @intrinsic
-    def decoded(
-        typingctx: Any, codes: Any, start: Any, runs: Any, ladder: Any, width: Any, out: Any, to: Any
-    ) -> Any:
-        """Values of ``runs`` runs of 16 codes of ``width`` bits, all normal numbers; 0 for K = 0.
+@intrinsic
+def decode(
+    typingctx: Any, codes: Any, start: Any, runs: Any, ladder: Any, width: Any, out: Any, to: Any
+) -> Any:
+    """Values of up to RUNS runs of 16 codes of ``width`` bits, all normal numbers; 0 for K = 0.
 
-        Where it streams past the caches, they are aligned to 16 bytes.
-        """
+    (To stream them past the caches made it slower.)
+    """
 
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            lanes = _Lanes(context, builder)
-            code_type = ir.VectorType(ir.IntType(codes.dtype.bitwidth), lanes.count)
-            source = builder.bitcast(pointer(context, builder, codes, *args[:2]), code_type.as_pointer())
-            target = builder.bitcast(pointer(context, builder, out, *args[5:]), lanes.floats.as_pointer())
-            the = {name: builder.extract_value(args[3], i) for i, name in enumerate(Ladder._fields)}
-            magic = lanes.splat(builder.fadd(the.pop("exponent"), _FLOAT(_MAGIC)))
-            first, first_low, step, step_low = (lanes.splat(value) for value in the.values())
-            size = builder.trunc(args[4], _I32)
-            up = lanes.splat(builder.sub(_I32(32), size))
-            mask = lanes.splat(builder.sub(builder.shl(_I32(1), builder.sub(size, _I32(1))), _I32(1)))
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        lanes = _Lanes(context, builder)
+        code_type = ir.VectorType(ir.IntType(codes.dtype.bitwidth), lanes.count)
+        source = builder.bitcast(pointer(context, builder, codes, *args[:2]), code_type.as_pointer())
+        target = builder.bitcast(pointer(context, builder, out, *args[5:]), lanes.floats.as_pointer())
+        the = {name: builder.extract_value(args[3], i) for i, name in enumerate(Ladder._fields)}
+        magic = lanes.splat(builder.fadd(the.pop("exponent"), _FLOAT(_MAGIC)))
+        first, first_low, step, step_low = (lanes.splat(value) for value in the.values())
+        size = builder.trunc(args[4], _I32)
+        up = lanes.splat(builder.sub(_I32(32), size))
+        mask = lanes.splat(builder.sub(builder.shl(_I32(1), builder.sub(size, _I32(1))), _I32(1)))
 
-            mark = builder.module.add_metadata([_I32(1)])
+        rests, wholes, keeps = lanes.space(3)
 
-            def body(k: Any, _: list[Any]) -> list[Any]:
-                code = builder.zext(builder.load(builder.gep(source, [k]), align=1), lanes.words)
-                place = builder.and_(code, mask)
-                number = builder.sitofp(place, lanes.floats)
-                x = lanes.fma(number, step, first)
-                low = lanes.fma(number, step_low, first_low)
-                shifted = builder.fadd(builder.fadd(x, low), magic)
-                r = builder.fadd(builder.fsub(x, builder.fsub(shifted, magic)), low)
-                # 1 + c0*r with its rounding error, to which the rest of the polynomial is added.
-                c0, one = lanes.number(EXP2[0]), lanes.number(1.0)
-                head = lanes.fma(c0, r, one)
-                error = lanes.fma(c0, r, builder.fsub(one, head))
-                tail = lanes.fma(builder.fmul(r, r), lanes.estrin(r, EXP2[1:]), error)
-                value = builder.bitcast(builder.fadd(head, tail), lanes.words)
-                whole = builder.shl(builder.bitcast(shifted, lanes.words), lanes.word(23))
-                value = builder.add(value, whole)
-                value = builder.select(builder.icmp_signed(">", place, lanes.word(0)), value, lanes.word(0))
-                sign = builder.and_(builder.shl(code, up), lanes.word(0x80000000))
-                result = builder.bitcast(builder.or_(value, sign), lanes.floats)
-                stored = builder.store(result, builder.gep(target, [k]), align=16 if streams else 4)
-                if streams:
-                    stored.set_metadata("nontemporal", mark)
-                return []
+        def split(k: Any, _: list[Any]) -> list[Any]:
+            code = builder.zext(builder.load(builder.gep(source, [k]), align=1), lanes.words)
+            place = builder.and_(code, mask)
+            number = builder.sitofp(place, lanes.floats)
+            x = lanes.fma(number, step, first)
+            low = lanes.fma(number, step_low, first_low)
+            shifted = builder.fadd(builder.fadd(x, low), magic)
+            r = builder.fadd(builder.fsub(x, builder.fsub(shifted, magic)), low)
+            lanes.keep(rests, k, r)
+            sign = builder.and_(builder.shl(code, up), lanes.word(0x80000000))
+            whole = builder.shl(builder.bitcast(shifted, lanes.words), lanes.word(23))
+            lanes.keep(wholes, k, builder.add(whole, sign))
+            nonzero = builder.sext(builder.icmp_signed(">", place, lanes.word(0)), lanes.words)
+            lanes.keep(keeps, k, builder.or_(nonzero, lanes.word(0x80000000)))
+            return []
 
-            lanes.runs(args[2], body, [])
-            return context.get_dummy_value()
+        def join(k: Any, _: list[Any]) -> list[Any]:
+            r = lanes.kept(rests, k, lanes.floats)
+            # 1 + c0*r with its rounding error, to which the rest of the polynomial is added.
+            c0, one = lanes.number(EXP2[0]), lanes.number(1.0)
+            head = lanes.fma(c0, r, one)
+            error = lanes.fma(c0, r, builder.fsub(one, head))
+            tail = lanes.fma(builder.fmul(r, r), lanes.estrin(r, EXP2[1:]), error)
+            value = builder.bitcast(builder.fadd(head, tail), lanes.words)
+            value = builder.add(value, lanes.kept(wholes, k, lanes.words))
+            value = builder.and_(value, lanes.kept(keeps, k, lanes.words))
+            builder.store(builder.bitcast(value, lanes.floats), builder.gep(target, [k]), align=4)
+            return []
 
-        signature = types.void(codes, types.intp, types.intp, ladder, types.intp, out, types.intp)
-        return signature, codegen
+        lanes.runs(args[2], split, [])
+        lanes.runs(args[2], join, [])
+        return context.get_dummy_value()
 
-    return decoded
-
-
-decode, decode_past = _decoded(False), _decoded(True)
+    signature = types.void(codes, types.intp, types.intp, ladder, types.intp, out, types.intp)
+    return signature, codegen
 
 
 @intrinsic
