@@ -150,6 +150,8 @@ class Fallback:
     amax_below: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.fmt, FloatFormat):
+            raise TypeError(f"fmt must be a FloatFormat, got {self.fmt!r}")
         if self.fmt not in (BF16, FP16):
             raise ValueError(f"fmt must be BF16 or FP16, got {self.fmt}")
         check_int("span", self.span, 1, 2**31)

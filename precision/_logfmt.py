@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from precision import _logfmt_doubts
 from precision._kernels._threads import parallel
 from precision._kernels.params import StochasticParams
 from precision._quantizing import source_of
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 _PIECE = 1 << 19  # elements that one call of a loop works on, at least; fewer for small arrays
+_DOUBTS = 1 << 10
 _NO_CLAMP = 1 << 20  # binades
 
 
@@ -149,12 +152,29 @@ def _fill(
         some = first - base, last - base
         stored = firsts[base:last], seconds[base:last]
         target = codes[shift : shift + part.size]
+        # Room for every element of a tile: two boundaries at most lie near one.
+        doubts = np.zeros(_DOUBTS + 4 * block, np.int64)
         if fast:
             bits = np.ascontiguousarray(part, np.float32).view(np.uint32)
-            kernels.encode_tiles(bits, *some, own, grid, target, *stored)
+            kernels.encode_tiles(bits, *some, own, grid, target, *stored, doubts)
         else:
             values = part.astype(np.float64)
-            kernels.encode_each(values, *some, own, grid, philox, target, *stored)
+            kernels.encode_each(values, *some, own, grid, philox, target, *stored, doubts)
+        if doubts[0] >= len(doubts) and last - first > 1:
+            middle = (first + last) // 2
+            work(first, middle)
+            work(middle, last)
+            return
+        for index in sorted(set(doubts[1 : doubts[0] + 1].tolist())):
+            row, column = divmod(index, own.width)
+            number = row * own.tiles + column // block
+            start = row * own.width + column // block * block
+            tile = part[start : min(start + block, (row + 1) * own.width)].astype(np.float64)
+            t = kernels.random_threshold(top + row, left + column, own, philox) if random else 0.5
+            pair = float(stored[0][number]), float(stored[1][number])
+            sign, guess = divmod(int(target[index]), grid.steps + 2)
+            code = _logfmt_doubts.code_of(float(part[index]), tile, pair, spec, guess, Decimal(float(t)))
+            target[index] = sign * (grid.steps + 2) + code
 
     parallel(work, total, each)
 

@@ -101,9 +101,10 @@ class LogFMT:
 
     Notes
     -----
-    A tile of zeros stores zeros. A boundary between two levels is transcendental or algebraic, and a number
-    lies on it only where both levels are powers of two (or, with levels from unrounded extremes, rational):
-    there alone are ties.
+    A tile of zeros stores zeros, and a min that rounds to zero is +0. A boundary between two levels is
+    transcendental or algebraic, and a number lies on it only where both levels are powers of two (or, with
+    levels from unrounded extremes, rational; or, in LOG space, where it is 1 and the levels lie symmetrically
+    about it): there alone are ties.
 
     Examples
     --------
@@ -155,6 +156,8 @@ class LogFMT:
             check_int("clamp", self.clamp, 1, 4096)
         elif not self.skip_zeros:
             raise ValueError("skip_zeros=False needs a clamp: else one zero makes min minus infinity")
+        if not isinstance(self.metadata_format, FloatFormat):
+            raise TypeError(f"metadata_format must be a FloatFormat, got {self.metadata_format!r}")
         if self.metadata_format not in METADATA_TYPES:
             raise ValueError(f"metadata_format must be FP32, BF16 or FP16, got {self.metadata_format}")
         extremes = self.metadata is Metadata.EXTREMES

@@ -63,14 +63,15 @@ def span(tile: int, rows: Rows) -> Any:
 
 
 @jit
-def _random_threshold(row: int, column: int, rows: Rows, random: StochasticParams) -> Any:
+def random_threshold(row: int, column: int, rows: Rows, random: StochasticParams) -> Any:
+    """How far from one level to the next the boundary of an element lies."""
     index = ((row // rows.inner) * rows.length + column) * rows.inner + row % rows.inner
     word = right(philox(U32(index), U32(right(U64(index), U64(32))), random), U32(32 - random.bits))
     return 1.0 - np.float64(word) * 2.0**-random.bits
 
 
 @jit
-def _code(x: float, tile: Tile, offset: float, t: float, grid: Grid) -> int:
+def _code(x: float, tile: Tile, offset: float, t: float, grid: Grid, doubts: Any, index: int) -> int:
     """The code of one element, its sign included."""
     negative = int(x < 0.0 or (x == 0.0 and np.copysign(1.0, x) < 0.0))
     top = grid.steps + 1
@@ -85,7 +86,7 @@ def _code(x: float, tile: Tile, offset: float, t: float, grid: Grid) -> int:
     elif tile.kind == SINGLE:
         magnitude = top if grid.single_last else 1
     else:
-        magnitude = choose(abs(x), tile, offset, t, grid)
+        magnitude = choose(abs(x), tile, offset, t, grid, doubts, index)
     if magnitude == 0 and not grid.keep_sign:
         negative = 0
     return magnitude | (negative << (grid.bits - 1))
@@ -109,9 +110,9 @@ def _tile_from(x: Any, start: int, count: int, grid: Grid) -> Tile:
 @jit
 def encode_each(
     x: Any, first: int, last: int, rows: Rows, grid: Grid, random: StochasticParams, codes: Any, firsts: Any,
-    seconds: Any,
+    seconds: Any, doubts: Any,
 ) -> None:  # fmt: skip
-    """Codes and stored numbers of tiles ``first`` to ``last`` of float64."""
+    """Codes and stored numbers of tiles ``first`` to ``last`` of float64; see `logfmt_levels` for doubts."""
     for number in range(first, last):
         start, count = span(number, rows)
         tile = _tile_from(x, start, count, grid)
@@ -121,9 +122,9 @@ def encode_each(
         for i in range(count):
             t = 0.5
             if grid.random_bits:
-                t = _random_threshold(rows.top + row, rows.left + column + i, rows, random)
+                t = random_threshold(rows.top + row, rows.left + column + i, rows, random)
                 offset = t
-            codes[start + i] = _code(x[start + i], tile, offset, t, grid)
+            codes[start + i] = _code(x[start + i], tile, offset, t, grid, doubts, start + i)
 
 
 # ---- float32, many at a time ------------------------------------------------------------------------
@@ -239,8 +240,9 @@ def _find_lines(levels: Any, tiles: int, grid: Grid, lines: Any, exponents: Any)
 
 @jit
 def _encode_open(
-    bits: Any, start: int, count: int, marks: Any, grid: Grid, levels: Any, at: int, codes: Any, to: int
-) -> None:
+    bits: Any, start: int, count: int, marks: Any, grid: Grid, levels: Any, at: int, codes: Any, to: int,
+    doubts: Any, index: int,
+) -> None:  # fmt: skip
     """The elements of a tile whose codes the vector loop left open; its guesses are in ``codes``."""
     first, second, low, step = levels[0, at], levels[1, at], levels[2, at], levels[3, at]
     clamped = int(levels[6, at] > 0.0)
@@ -251,26 +253,27 @@ def _encode_open(
         if marks[i]:
             word = bits[start + i]
             x = np.float64(float32_of(U32(word & U32(0x7FFFFFFF))))
-            code = settle(x, tile, np.int64(codes[to + i]) & mask, 0.5, grid)
+            code = settle(x, tile, np.int64(codes[to + i]) & mask, 0.5, grid, doubts, index + i)
             sign = (np.int64(word) >> 31 & 1) << (grid.bits - 1)
             codes[to + i] = code | sign
 
 
 @jit
-def _encode_slow(bits: Any, start: int, count: int, grid: Grid, space: Any, codes: Any) -> Tile:
+def _encode_slow(bits: Any, start: int, count: int, grid: Grid, space: Any, codes: Any, doubts: Any) -> Tile:
     for i in range(count):
         space[i] = np.float64(float32_of(bits[start + i]))
     tile = _tile_from(space, 0, count, grid)
     offset = nearest_offset(tile.step, grid)
     for i in range(count):
-        codes[start + i] = _code(space[i], tile, offset, 0.5, grid)
+        codes[start + i] = _code(space[i], tile, offset, 0.5, grid, doubts, start + i)
     return tile
 
 
 @jit
 def encode_tiles(
-    bits: Any, first: int, last: int, rows: Rows, grid: Grid, codes: Any, firsts: Any, seconds: Any
-) -> None:
+    bits: Any, first: int, last: int, rows: Rows, grid: Grid, codes: Any, firsts: Any, seconds: Any,
+    doubts: Any,
+) -> None:  # fmt: skip
     """`encode_each` to nearest, for float32 given as bits."""
     most = 16 * ((rows.block + 15) // 16)
     padded, padded_codes = np.empty(most, np.uint32), np.empty(most, codes.dtype)
@@ -295,7 +298,7 @@ def encode_tiles(
             start, count = span(group + at, rows)
             # Below a quarter nothing but NaN and doubtful tiles: most elements would be open.
             if levels[5, at] > 0.0 or not lines[3, at] > np.float32(0.25):
-                tile = _encode_slow(bits, start, count, grid, space, codes)
+                tile = _encode_slow(bits, start, count, grid, space, codes, doubts)
                 firsts[group + at], seconds[group + at] = tile.first, tile.second
                 continue
             firsts[group + at], seconds[group + at] = levels[0, at], levels[1, at]
@@ -310,14 +313,17 @@ def encode_tiles(
                 if not whole:
                     runs = (some + 15) // 16
                     if vectors.encode_marked(padded, left, runs, line, grid.bits, padded_codes, left, marks):
-                        _encode_open(padded, left, some, marks, grid, levels, at, padded_codes, left)
+                        index = start + left
+                        _encode_open(
+                            padded, left, some, marks, grid, levels, at, padded_codes, left, doubts, index
+                        )
                     continue
                 here, runs = start + left, some // 16
                 plain = levels[7, at] == 0.0
                 if plain and not vectors.encode_plain(bits, here, runs, line, grid.bits, codes, here, marks):
                     continue
                 if vectors.encode_marked(bits, here, runs, line, grid.bits, codes, here, marks):
-                    _encode_open(bits, here, some, marks, grid, levels, at, codes, here)
+                    _encode_open(bits, here, some, marks, grid, levels, at, codes, here, doubts, here)
             if not whole:
                 for i in range(count):
                     codes[start + i] = padded_codes[i]

@@ -1,8 +1,8 @@
 """LogFMT's exact side: a tile's stored numbers, and on which side of a boundary an element lies.
 
 float64 decides with a bound on its own error, and double-double what that leaves open. What is still open
-then, at 2**-90, is taken as equal: boundaries between levels are transcendental or algebraic numbers, and the
-only ones that a float64 can meet are met exactly.
+then, at 2**-90, is taken as equal; unless that is proven here, it is noted as a doubt, which `_logfmt_doubts`
+settles.
 """
 
 from __future__ import annotations
@@ -193,15 +193,20 @@ def _boundary(low: float, step: float, j: int, t: float, shift: int, grid: Grid)
 
 
 @jit
-def _exact_boundary(tile: Tile, j: int, t: float, shift: int, grid: Grid) -> Any:
-    """The same as a pair."""
+def _pairs(tile: Tile, grid: Grid) -> Any:
+    """Low and step as pairs."""
     if tile.logarithms:
         low, step = (tile.first, 0.0), (tile.second, 0.0)
         if grid.natural:
-            low, step = dd.multiply(low, dd.LOG2E), dd.multiply(step, dd.LOG2E)
-    else:
-        low = low_pair(tile.smallest, tile.largest, tile.clamped, grid)
-        step = step_pair(tile.smallest, tile.largest, tile.clamped, grid)
+            return dd.multiply(low, dd.LOG2E), dd.multiply(step, dd.LOG2E)
+        return low, step
+    low = low_pair(tile.smallest, tile.largest, tile.clamped, grid)
+    return low, step_pair(tile.smallest, tile.largest, tile.clamped, grid)
+
+
+@jit
+def _exact_boundary(low: Any, step: Any, j: int, t: float, shift: int, grid: Grid) -> Any:
+    """`_boundary` as a pair, from pairs."""
     low = dd.add(low, (float(shift), 0.0))
     if j == 0 and grid.below != NEXT_LEVEL:
         return dd.multiply(dd.exp2(low), (t if grid.below == NEAREST else 1.0, 0.0))
@@ -213,8 +218,18 @@ def _exact_boundary(tile: Tile, j: int, t: float, shift: int, grid: Grid) -> Any
 
 
 @jit
-def _up(x: float, tile: Tile, j: int, t: float, grid: Grid) -> Any:
-    """Whether ``x`` takes a code above j: it lies above the boundary, or on it and goes up."""
+def _is_tie(low: Any, step: Any, difference: float) -> bool:
+    """Whether no difference proves a tie: the levels are powers of two, of which nothing was rounded."""
+    whole = np.floor(low[0]) == low[0] and np.floor(step[0]) == step[0] and step[0] < 50.0
+    return bool(difference == 0.0 and whole and low[1] == 0.0 and step[1] == 0.0)
+
+
+@jit
+def _up(x: float, tile: Tile, j: int, t: float, grid: Grid, doubts: Any, index: int) -> Any:
+    """Whether ``x`` takes a code above j: it lies above the boundary, or on it and goes up.
+
+    A doubt writes the element's index behind those before, whose number is ``doubts[0]``.
+    """
     place = tile.low + tile.step * (j - 1)
     shift = 0
     if abs(place) > 800.0:
@@ -224,32 +239,37 @@ def _up(x: float, tile: Tile, j: int, t: float, grid: Grid) -> Any:
     margin = 2.0**-49 * (abs(tile.low) + tile.step * (grid.steps + 1) + 8.0)
     if abs(x - near) > margin * near:
         return x > near
-    high, low = _exact_boundary(tile, j, t, shift, grid)
-    difference = (x - high) - low
+    low, step = _pairs(tile, grid)
+    high, rest = _exact_boundary(low, step, j, t, shift, grid)
+    difference = (x - high) - rest
     if abs(difference) > _EQUAL * x:
         return difference > 0.0
+    if not _is_tie(low, step, difference):
+        doubts[0] += 1
+        if doubts[0] < doubts.size:
+            doubts[doubts[0]] = index
     return bool(grid.random_bits or grid.ties_away or j % 2 == 1 or (j == 0 and grid.below == ZERO))
 
 
 @jit
-def choose(x: float, tile: Tile, offset: float, t: float, grid: Grid) -> Any:
+def choose(x: float, tile: Tile, offset: float, t: float, grid: Grid, doubts: Any, index: int) -> Any:
     """The magnitude code of ``x > 0``; boundaries lie some ``offset`` steps above levels."""
     place = (np.log2(x) - tile.low) / tile.step + 2.0 - offset
-    return settle(x, tile, int(min(max(place, 0.0), grid.steps + 1.0)), t, grid)
+    return settle(x, tile, int(min(max(place, 0.0), grid.steps + 1.0)), t, grid, doubts, index)
 
 
 @jit
-def settle(x: float, tile: Tile, guess: Any, t: float, grid: Grid) -> Any:
+def settle(x: float, tile: Tile, guess: Any, t: float, grid: Grid, doubts: Any, index: int) -> Any:
     """The magnitude code of ``x > 0``, searched from a guess: how many boundaries lie below it."""
     first = 0 if tile.clamped and grid.below != MIN else 1
     last = grid.steps + 1
     code = max(guess, first)
     stride = 1
     while first < last:
-        if code > first and not _up(x, tile, code - 1, t, grid):
+        if code > first and not _up(x, tile, code - 1, t, grid, doubts, index):
             last = code - 1
             following = code - stride
-        elif code < last and _up(x, tile, code, t, grid):
+        elif code < last and _up(x, tile, code, t, grid, doubts, index):
             first = code + 1
             following = code + stride
         else:

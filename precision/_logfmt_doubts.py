@@ -1,0 +1,101 @@
+"""Codes of elements that lie within 2**-90 of a boundary: to as many digits as it takes.
+
+Nearly all are ties. Boundaries are sums and products of powers, so that where hundreds of digits show no
+difference, there is none: `decimal` gives up at 1000 and calls it a tie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Context, Decimal, localcontext
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precision.logfmt import BelowClamp, LogBase, LogFMT, Metadata, Space
+from precision.rounding import Rounding, Stochastic
+
+Array = npt.NDArray[Any]
+
+_DIGITS = 70, 250, 1000
+
+
+def code_of(
+    value: float, tile: Array, stored: tuple[float, float], spec: LogFMT, guess: int, t: Decimal
+) -> int:
+    """The magnitude code of an element of a tile, at most one from the guess.
+
+    ``tile`` holds the tile's elements, ``stored`` its numbers; ``t`` is how far between two levels the
+    boundary lies, 1/2 to nearest.
+    """
+    levels = [_Levels(tile, stored, spec, _DIGITS[0])]
+
+    def finer() -> Iterator[_Levels]:
+        for place, digits in enumerate(_DIGITS):
+            if place == len(levels):
+                levels.append(_Levels(tile, stored, spec, digits))
+            yield levels[place]
+
+    x, code = Decimal(abs(value)), guess
+    top = 2 ** (spec.bits - 1) - 1
+    while code > levels[0].first and not _up(x, finer(), code - 1, t, spec):
+        code -= 1
+    while code < top and _up(x, finer(), code, t, spec):
+        code += 1
+    return code
+
+
+class _Levels:
+    """A tile's levels to some digits."""
+
+    def __init__(self, tile: Array, stored: tuple[float, float], spec: LogFMT, digits: int) -> None:
+        self.context = Context(prec=digits + 20, Emin=-(10**6), Emax=10**6)
+        self.least = Decimal(10) ** -digits
+        self.spec = spec
+        sizes = np.abs(tile[np.isfinite(tile)])
+        zero = not spec.skip_zeros and bool((sizes == 0).any())
+        sizes = sizes[sizes > 0]
+        smallest, largest = Decimal(float(sizes.min())), Decimal(float(sizes.max()))
+        extremes = spec.metadata is Metadata.EXTREMES
+        if extremes and spec.from_stored:
+            smallest, largest = Decimal(stored[0]), Decimal(stored[1])
+        with localcontext(self.context):
+            ln2 = Decimal(2).ln()
+            self.clamped = zero
+            if spec.clamp is not None:
+                self.clamped = zero or smallest * 2**spec.clamp < largest
+            steps = 2 ** (spec.bits - 1) - 2
+            if spec.from_stored and not extremes:
+                unit = Decimal(1) if spec.base is LogBase.E else ln2
+                self.low, self.step = Decimal(stored[0]) * unit, Decimal(stored[1]) * unit
+            elif self.clamped:
+                assert spec.clamp is not None
+                self.low, self.step = largest.ln() - spec.clamp * ln2, spec.clamp * ln2 / steps
+            else:
+                self.low, self.step = smallest.ln(), (largest / smallest).ln() / steps
+        self.first = 0 if self.clamped and spec.below_clamp is not BelowClamp.MIN else 1
+
+    def difference(self, x: Decimal, j: int, t: Decimal) -> Decimal | None:
+        """``x`` less the boundary above code j, relative to x; None if it is too small for the digits."""
+        with localcontext(self.context):
+            below = self.spec.below_clamp
+            if j == 0 and below is not BelowClamp.NEXT_LEVEL:
+                boundary = (t if below is BelowClamp.NEAREST else 1) * self.low.exp()
+            elif self.spec.space is Space.LINEAR:
+                boundary = (self.low + self.step * (j - 1)).exp() * (1 - t + t * self.step.exp())
+            else:
+                boundary = (self.low + self.step * (j - 1 + t)).exp()
+            found = (x - boundary) / x
+        return found if abs(found) > self.least else None
+
+
+def _up(x: Decimal, levels: Iterator[_Levels], j: int, t: Decimal, spec: LogFMT) -> bool:
+    """Whether ``x`` takes a code above j."""
+    found: Iterator[Decimal | None] = (some.difference(x, j, t) for some in levels)
+    difference = next((value for value in found if value is not None), None)
+    if difference is not None:
+        return difference > 0
+    if isinstance(spec.rounding, Stochastic) or spec.rounding is Rounding.TIES_TO_AWAY:
+        return True
+    return j % 2 == 1 or (j == 0 and spec.below_clamp is BelowClamp.ZERO)
