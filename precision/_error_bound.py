@@ -27,11 +27,10 @@ from precision._packing import values as stack_values
 from precision._quantization_bound import Conversion
 from precision._running_bound import (
     NEAREST,
-    NO_PLACE,
     Machine,
     Side,
     Stray,
-    last_places,
+    grains,
     rounding_error,
     sides,
     widened,
@@ -42,6 +41,7 @@ from precision.quantized import QuantizedTensor, QuantSpec
 from precision.rounding import Rounding, Stochastic
 
 Array = npt.NDArray[Any]
+Tile = tuple[slice, slice, slice]
 Specs = QuantSpec | tuple[QuantSpec | None, QuantSpec | None] | None
 
 #: Outputs of a tile: its arrays of float64 stay in second-level cache.
@@ -89,6 +89,7 @@ class Prepared(NamedTuple):
     start: Array | None
     kind: np.dtype[Any]
     conversions: tuple[Conversion, Conversion] | None
+    given: tuple[Operand, Operand]  #: the operands, quantized
 
 
 def _pair_of_specs(spec: Specs) -> tuple[QuantSpec | None, QuantSpec | None]:
@@ -151,18 +152,18 @@ def prepare(
             for (given, original), which, checked in zip(pairs, specs, (left, right), strict=True)
         )
         found = one, two
-    return Prepared(left, right, shapes, start, kind, found)
+    return Prepared(left, right, shapes, start, kind, found, (pairs[0][0], pairs[1][0]))
 
 
 class Parts:
     """Bounds of a tile's outputs that are scaled, added to and rounded; the exact value beside them.
 
-    The exact value is a multiple of ``2**least``, what the unit has in its place one of ``2**place``.
+    The exact value is a multiple of ``exact_grain``, what the unit has in its place one of ``grain``.
     """
 
-    def __init__(self, value: Array, size: Array, safe: float, least: Array, place: Array) -> None:
+    def __init__(self, value: Array, size: Array, safe: float, exact_grain: Array, grain: Array) -> None:
         self.value, self.size, self.safe = value, size, safe
-        self.least, self.place = least, place
+        self.exact_grain, self.grain = exact_grain, grain
         nothing: Array = np.zeros(value.shape)
         self.alignment, self.register, self.epilogue = nothing, nothing, nothing
         self.certain, self.variance = nothing, nothing
@@ -171,7 +172,7 @@ class Parts:
     @classmethod
     def of(cls, stray: Stray) -> Parts:
         """The register's."""
-        parts = cls(stray.sums.copy(), stray.sizes.copy(), stray.machine.safe, stray.least, stray.place)
+        parts = cls(stray.sums.copy(), stray.sizes.copy(), stray.machine.safe, stray.exact_grain, stray.grain)
         parts.alignment, parts.register = stray.alignment.copy(), stray.register.copy()
         parts.certain, parts.variance = stray.certain.copy(), stray.variance.copy()
         return parts
@@ -190,7 +191,7 @@ class Parts:
         self.alignment, self.register = self.alignment * used, self.register * used
         self.variance = self.variance * used**2
         self.value, self.size = self.value * exact, self.size * exact
-        self.least, self.place = self.least + last_places(exact), self.place + last_places(used)
+        self.exact_grain, self.grain = self.exact_grain * grains(exact), self.grain * grains(used)
         self.lost |= ~(used <= FP32.max)
         if rounds:
             # A power of two rounds nothing but subnormal results.
@@ -200,20 +201,21 @@ class Parts:
     def add(self, other: Parts) -> None:
         for name in ("value", "size", "alignment", "register", "epilogue", "certain", "variance"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.least, self.place = np.minimum(self.least, other.least), np.minimum(self.place, other.place)
+        self.exact_grain = np.minimum(self.exact_grain, other.exact_grain)
+        self.grain = np.minimum(self.grain, other.grain)
         self.lost |= other.lost
 
     def round(self, fmt: FloatFormat, most: Array | float = np.inf) -> None:
         """Rounded to nearest, which changes it by at most ``most``."""
         size = self.most
-        change = np.minimum(rounding_error(size, fmt, Rounding.TIES_TO_EVEN, self.place), most)
+        change = np.minimum(rounding_error(size, fmt, Rounding.TIES_TO_EVEN, self.grain), most)
         self.lost |= ~(size <= fmt.max)
         self.epilogue = self.epilogue + change
         self.variance = self.variance + change**2
 
     def compare(self) -> None:
         """The reference is the exact value rounded to float64."""
-        change = rounding_error(self.most, FP64, Rounding.TIES_TO_EVEN, self.least)
+        change = rounding_error(self.most, FP64, Rounding.TIES_TO_EVEN, self.exact_grain)
         self.epilogue, self.certain = self.epilogue + change, self.certain + change
 
 
@@ -228,7 +230,7 @@ class _Result(NamedTuple):
     lost: Array
 
 
-class _Product:
+class SumOfProducts:
     """The accumulation of a product in tiles."""
 
     def __init__(self, accumulator: FusedSum | FmaChain, args: Prepared) -> None:
@@ -279,18 +281,18 @@ class _Product:
         out = _Result(bounds[0], bounds[1], bounds[2], bounds[3], bounds[4], np.zeros(shape, np.bool_))
         if not out.lost.size:
             return out
-        tiles = list(_tiles(shape))
+        pieces = list(tiles(shape))
         merging = self.merging()
 
         def work(first: int, last: int) -> None:
             with np.errstate(all="ignore"):
-                for tile in tiles[first:last]:
+                for tile in pieces[first:last]:
                     self._tile(tile, merging, out)
 
-        parallel(work, len(tiles), 1)
+        parallel(work, len(pieces), 1)
         return out
 
-    def _tile(self, tile: tuple[slice, slice, slice], merging: float, out: _Result) -> None:
+    def _tile(self, tile: Tile, merging: float, out: _Result) -> None:
         pairs, rows, columns = tile
         i, j = self.shapes.left_matrix[pairs], self.shapes.right_matrix[pairs]
         left, right = self.left.take(i, rows, 1), self.right.take(j, columns, 2)
@@ -304,7 +306,7 @@ class _Product:
             off = parts.size * merging
             parts.epilogue, parts.certain = parts.epilogue + off, parts.certain + off
         if merging or self.converted:  # the reference is another number, of as many digits as there are
-            parts.least = np.full(parts.least.shape, -NO_PLACE)
+            parts.exact_grain = np.zeros(parts.value.shape)
         if self.kind != np.float32 and self.kind != np.float64:
             parts.round(OUTPUTS[self.kind.name])
         parts.compare()
@@ -313,24 +315,22 @@ class _Product:
         for name in out._fields:
             getattr(out, name)[tile] = getattr(parts, name)
 
-    def _sums(self, left: Side, right: Side, start: Array | None, tile: tuple[slice, slice, slice]) -> Parts:
+    def _sums(self, left: Side, right: Side, start: Array | None, tile: Tile) -> Parts:
         """The sums before scales that multiply them at the end."""
-        promotion, step = self.accumulator.promotion, self.machine.products
+        promotion = self.accumulator.promotion
         stray = Stray(left, right, self.machine, None if promotion else start)
         if not promotion:
-            for k in range(0, self.length, step):
-                stray.advance(k, min(k + step, self.length))
+            stray.run(0, self.length)
             parts = Parts.of(stray)
             parts.lost |= stray.lost
             return parts
         initial = np.zeros(stray.lost.shape) if start is None else start.astype(np.float64)
-        ends = last_places(initial).astype(np.int32)
+        ends = grains(initial)
         total = Parts(initial, np.abs(initial), self.machine.safe, ends, ends)
         for first in range(0, self.length, promotion):
             last = min(first + promotion, self.length)
             stray.reset()
-            for k in range(first, last, step):
-                stray.advance(k, min(k + step, last))
+            stray.run(first, last)
             partial = Parts.of(stray)
             self._scale_partial(partial, first, tile)
             total.add(partial)
@@ -338,30 +338,43 @@ class _Product:
         total.lost |= stray.lost
         return total
 
-    def _scale_partial(self, partial: Parts, k: int, tile: tuple[slice, slice, slice]) -> None:
-        """Group scales of K from ``k``; the product with the last one is fused with the addition."""
+    def _group_scales(self, k: int, tile: Tile) -> tuple[Array, Array]:
+        """The scales of K from ``k`` that enter at promotion."""
         groups = self.epilogue.groups
-        if groups is None:
-            return
+        assert groups is not None
         pairs, rows, columns = tile
         i, j = self.shapes.left_matrix[pairs], self.shapes.right_matrix[pairs]
         sa = groups.left[i, k // groups.left_group][:, rows, None].astype(np.float64)
-        sb = groups.right[j, k // groups.right_group][:, None, columns].astype(np.float64)
-        if groups.partial_first:
+        return sa, groups.right[j, k // groups.right_group][:, None, columns].astype(np.float64)
+
+    def partial_factor(self, k: int, tile: Tile) -> Array | float:
+        """What the sum over an interval of promotion from ``k`` is multiplied by, exactly."""
+        if self.epilogue.groups is None:
+            return 1.0
+        sa, sb = self._group_scales(k, tile)
+        factor: Array = sa * sb
+        return factor
+
+    def _scale_partial(self, partial: Parts, k: int, tile: Tile) -> None:
+        """Group scales of K from ``k``; the product with the last one is fused with the addition."""
+        if self.epilogue.groups is None:
+            return
+        sa, sb = self._group_scales(k, tile)
+        if self.epilogue.groups.partial_first:
             partial.scale(sa, sa, rounds=True)
             partial.scale(sb, sb, rounds=False)
         else:
             partial.scale(sa * sb, (sa * sb).astype(np.float32).astype(np.float64), rounds=False)
 
 
-def _part(x: Array, tile: tuple[slice, slice, slice]) -> Array:
+def _part(x: Array, tile: Tile) -> Array:
     """The part of an array that broadcasts to (results, rows, columns)."""
     if x.ndim == 0:
         return x
     return x[tuple(slice(None) if size == 1 else some for size, some in zip(x.shape, tile, strict=True))]
 
 
-def _tiles(shape: tuple[int, int, int]) -> Any:
+def tiles(shape: tuple[int, int, int]) -> Any:
     """Slices of pairs, rows and columns, of some `TILE` outputs each."""
     pairs, rows, columns = shape
     wide = min(columns, 512)
@@ -399,15 +412,12 @@ def _exact(args: Prepared) -> _Result:
         value, size = (np.asarray(x @ y).reshape(args.shapes.sizes) for x, y in ((a, b), (abs(a), abs(b))))
         if args.start is not None:
             value, size = value + args.start, size + np.abs(args.start)
-        ends = [
-            last_places(np.asarray(x)).min(initial=NO_PLACE)
-            for x in (a, b, 0 if args.start is None else args.start)
-        ]
-        place = np.full(value.shape, min(int(ends[0]) + int(ends[1]), int(ends[2])))
-        parts = Parts(value, size, safe, place, place)
+        ends = [grains(np.asarray(x)).min(initial=np.inf) for x in (a, b, args.start) if x is not None]
+        grain = np.full(value.shape, min(ends[0] * ends[1], *ends[2:], np.inf))
+        parts = Parts(value, size, safe, grain, grain)
         parts.round(OUTPUTS[args.kind.name])
         if args.conversions is not None:
-            parts.least = np.full(place.shape, -NO_PLACE)
+            parts.exact_grain = np.zeros(value.shape)
         parts.compare()
     parts.lost |= ~np.isfinite(size)
     return _Result(*(getattr(parts, name) for name in _Result._fields))
@@ -440,13 +450,92 @@ def error_bound(
     dtype: npt.DTypeLike = np.float32,
     failure: float = 1e-10,
 ) -> ErrorBound:
-    """DOC"""
+    """For each output of ``a @ b`` the largest error that the declared arithmetic can make.
+
+    Parameters
+    ----------
+    spec : QuantSpec, or a pair of QuantSpec or None, or None
+        How ``a`` and ``b`` are quantized: the reference is then the exact product of the originals. Of a
+        pair, None leaves an operand as it is. With None alone the reference is the exact product of what
+        the unit is given.
+    accumulator : FusedSum, FmaChain or Exact
+        How products are summed.
+    a, b : array or QuantizedTensor
+        What `matmul` takes or, with ``spec``, the originals that it quantizes.
+    c : array, optional
+        As `matmul` takes it. It counts in the reference as `matmul` scales it.
+    dtype : data type
+        The result's: float16, bfloat16, float32 or float64.
+    failure : float
+        How often, for each output, ``probabilistic`` may be exceeded.
+
+    Returns
+    -------
+    ErrorBound
+        ``total`` and its parts, of the result's shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `matmul` and `quantize` do, and if ``failure`` is no number between 0 and 1.
+
+    Notes
+    -----
+    The reference may be rounded to float64, which the bound allows for. It is Inf where an operand, a scale
+    or ``c`` is NaN or Inf, where a register, a scale or the result may overflow, and where a spec that does
+    not saturate may. It depends on the data, but on no emulation: it holds for whatever sums in the steps and
+    with the roundings that the accumulator declares, in that order.
+
+    *Proof.* Let r be the register before a step, s the exact sum so far and B a bound on |r - s|, so that
+    |r| <= |s| + B =: R. The largest exponent of the step is at most e, the largest of the exponents of its
+    non-zero terms, of R's and of ``min_exponent``. Let q = 2**(e - fraction_bits). A term whose last bit
+    weighs q or more is not changed by the alignment. Any other one changes by at most its own size, and by
+    less than q (half of q, to nearest); with directed roundings and to odd by less than q. The same holds for
+    the register, which is a multiple of its last place. Then the sum, at most T = |s'| + B', is rounded into
+    the register: by half its last place at T, to nearest, else by less than that place; and, since all cut
+    terms are multiples of some 2**g, by nothing where the last place is no larger than that, and otherwise by
+    at most the last place less 2**g. Adding these to B gives the next bound. (Running error analysis: Higham
+    2002, section 3.3, with the alignment added.) A fused multiply-add is a step of one term without
+    alignment. Promotion, scales and the result's type are roundings to nearest of numbers that are at most
+    the exact ones plus the bound so far, and errors made before are scaled with the sum.
+
+    Elements: half a step of the format at x / scale (one step, for roundings that are not to nearest) times
+    the scale, the rounding of the quotient added; what exceeds the largest value, for clipped elements. Then
+    |ab - a'b'| <= |a - a'| |b| + |a'| |b - b'|. What a TF32 unit ignores of float32 counts as
+    quantization.
+
+    *Probabilistic.* Roundings to nearest are modelled as independent, of mean zero (Higham and Mary, SISC
+    41(5), 2019), each at most h_i: by the inequality of Azuma and Hoeffding their sum exceeds
+    L sqrt(sum h_i**2) with probability at most 2 exp(-L**2 / 2). For stochastic rounding that needs no model
+    (Connolly, Higham, Mary, SIMAX 42, 2021). Truncation, clipping and the bias of few random bits count in
+    full. Elements that share data share roundings: failures of different outputs are not independent.
+
+    Bounds are computed in float64 and rounded up: every magnitude is raised by (8 K + 64) 2**-52 of itself,
+    more than its own computation can have lost. Time is that of some M * N * K small-integer operations and
+    one float64 product; memory is the operands' in 12 bytes an element, and the result's in 12 arrays.
+
+    Examples
+    --------
+    >>> import numpy as np, precision as pr
+    >>> from precision import bounds
+    >>> rng = np.random.default_rng(0)
+    >>> a, b = rng.standard_normal((16, 512)), rng.standard_normal((512, 16))
+    >>> a8, b8 = pr.encode(a, pr.E4M3), pr.encode(b, pr.E4M3)
+    >>> y, exact = pr.matmul(a8, b8), pr.matmul(a8, b8, accumulator=pr.EXACT, dtype=np.float64)
+    >>> bound = bounds.error_bound(None, pr.HOPPER_FP8, a8, b8)
+    >>> bool((abs(y - exact) <= bound.total).all()), bool((abs(exact) <= bound.total).any())
+    (True, False)
+    >>> spec = pr.QuantSpec(pr.E4M3, pr.PerVector())
+    >>> whole = bounds.error_bound(spec, pr.HOPPER_FP8.promoted(128), a, b)
+    >>> bool((whole.quantization > 10 * whole.alignment).all())
+    True
+    """
     if isinstance(failure, bool) or not isinstance(failure, int | float):
         raise TypeError(f"failure must be a float, got {failure!r}")
     if not 0 < failure < 1:
         raise ValueError(f"failure must lie between 0 and 1, got {failure}")
     args = prepare(spec, accumulator, a, b, c, dtype)
-    product = None if isinstance(accumulator, Exact) else _Product(accumulator, args)
+    product = None if isinstance(accumulator, Exact) else SumOfProducts(accumulator, args)
     found = _exact(args) if product is None else product.run()
     shape, safe = args.shapes.result, 1 + (8 * args.shapes.length + 64) * 2.0**-52
     quantization, certain, variance = _quantization(args, safe)

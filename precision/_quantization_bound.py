@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._quantized_tensor import QuantizedTensor
-from precision._running_bound import NEAREST, powers, top_exponents
+from precision._running_bound import NEAREST, top_powers
 from precision.formats import FloatFormat
 from precision.quantized import QuantSpec
 from precision.rounding import Overflow, Stochastic
@@ -79,7 +79,7 @@ def _elements(x: Array, scale: Array, spec: QuantSpec, digits: int) -> tuple[Arr
     quotient = size * relative + 2.0**-148
     size = size + quotient
     if isinstance(fmt, FloatFormat):
-        step = powers(np.maximum(top_exponents(size), fmt.min_exponent) - fmt.fraction_bits)
+        step = np.maximum(top_powers(size), fmt.min_normal) * 2.0**-fmt.fraction_bits
         top_step = 2.0 ** (fmt.max_exponent - fmt.fraction_bits)
     else:
         top_step = 2.0**-fmt.fraction_bits

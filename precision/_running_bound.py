@@ -26,20 +26,22 @@ Array = npt.NDArray[Any]
 NO_EXPONENT, NO_PLACE = -9000, 9000
 #: Fraction bits of an alignment that loses nothing.
 EVERYTHING = 12000
+#: Steps of a chain that are taken together.
+CHAINED = 32
 NEAREST = (Rounding.TIES_TO_EVEN, Rounding.TIES_TO_AWAY)
 #: Roundings that change a number by at most its own size.
 SHRINKING = (*NEAREST, Rounding.TOWARD_ZERO)
 
 
-def top_exponents(magnitudes: Array) -> Array:
-    """``floor(log2(x))`` of numbers that are not negative; -1023 for zero and float64's subnormals."""
-    bits = np.ascontiguousarray(magnitudes).view(np.int64)
-    return (bits >> 52).astype(np.int32) - np.int32(1023)
+def top_powers(magnitudes: Array) -> Array:
+    """The largest power of two of each number that is not negative: its float64 without fraction bits."""
+    bits = np.ascontiguousarray(magnitudes).view(np.int64) & np.int64(0x7FF << 52)
+    return bits.view(np.float64)
 
 
 def powers(exponents: Array) -> Array:
-    """``2.0**exponents``, with 2**-1022 for all smaller ones."""
-    fields = np.clip(exponents, -1022, 1023).astype(np.int64) + 1023
+    """``2.0**exponents``: with zero and Inf for what float64 has no normal power for."""
+    fields = np.clip(exponents, -1023, 1024).astype(np.int64) + 1023
     return (fields << 52).view(np.float64)
 
 
@@ -50,6 +52,11 @@ def last_places(values: Array) -> Array:
     lowest = (whole & -whole).astype(np.float64)
     found = np.frexp(lowest)[1] - 54 + exponents
     return np.where(values == 0, NO_PLACE, found).astype(np.int16)
+
+
+def grains(values: Array) -> Array:
+    """The largest power of two that each float64 is a multiple of; Inf for zero."""
+    return powers(last_places(values))
 
 
 def widened(values: Array) -> Array:
@@ -125,7 +132,7 @@ def side(stack: Stack, scales: tuple[Array, int, FloatFormat] | None, group: int
         exponents[values == 0] = NO_EXPONENT
         if group > 1 and length:
             exponents = np.maximum.reduceat(exponents, np.arange(0, length, group), axis=axis)
-    odd: Array = np.logical_not(finite).any(axis=axis)
+    odd = np.asarray(np.logical_not(finite).any(axis=axis))
     return Side(values, exponents.astype(np.int16), last_places(values), odd, group)
 
 
@@ -191,8 +198,10 @@ class Stray:
         Bounds on what aligning and what rounding into the register has changed so far.
     certain, variance : ndarray
         The part of those that is no rounding to nearest, and the squares of what is.
+    exact_grain, grain : ndarray
+        Powers of two that the exact sum and the register are multiples of.
     lost : ndarray of bool
-        Where the register may have overflowed.
+        Where the register may have overflowed, or an operand is NaN or Inf.
     """
 
     def __init__(self, left: Side, right: Side, machine: Machine, start: Array | None) -> None:
@@ -200,8 +209,8 @@ class Stray:
         self.machine, self.left, self.right = machine, left, right
         self.terms = _Terms(left, right, shape)
         lowest = left.places.min(axis=2, initial=NO_PLACE), right.places.min(axis=1, initial=NO_PLACE)
-        self.lowest = lowest[0][:, :, None].astype(np.int32) + lowest[1][:, None, :]
-        self.lost = left.odd[:, :, None] | right.odd[:, None, :]
+        self.finest = powers(lowest[0][:, :, None].astype(np.int32) + lowest[1][:, None, :])
+        self.lost: Array = left.odd[:, :, None] | right.odd[:, None, :]
         self.reset(start)
 
     def reset(self, start: Array | None = None) -> None:
@@ -210,90 +219,120 @@ class Stray:
         self.alignment, self.register, self.certain, self.variance = (np.zeros(shape) for _ in range(4))
         self.sums = np.zeros(shape) if start is None else start.astype(np.float64)
         self.sizes = np.abs(self.sums)
-        self.place = last_places(self.sums).astype(np.int32)  #: the register is a multiple of 2**place
-        self.least = np.minimum(self.lowest, self.place)  #: and the exact sum one of 2**least
+        self.grain = grains(self.sums)
+        self.exact_grain = np.minimum(self.finest, self.grain)
         self.above = self.sizes.copy()  #: no smaller than the register
         self.below = self.sizes.copy()  #: no larger than the register
 
     def slack(self) -> Array:
         """What float64 may have lost of the exact sum: nothing where all of it fits 53 bits."""
-        fits = self.sizes <= powers(np.minimum(self.least + 52, 1023))
-        return np.where(fits, 0, self.sizes * (self.machine.safe - 1))
+        slack: Array = self.sizes * ((self.machine.safe - 1) * (self.sizes > self.exact_grain * 2.0**52))
+        return slack
 
-    def advance(self, first: int, last: int) -> None:
-        """One step: the products of K from ``first`` to ``last``."""
-        left, right = self.left.values[:, :, first:last], self.right.values[:, first:last]
-        size = np.abs(left) @ np.abs(right)
-        self.sums += left @ right
-        self.sizes += size
-        if self.machine.fraction_bits == EVERYTHING:
-            lowest = self.terms.extremes(first, last)[1].astype(np.int32)
-            place = np.minimum(lowest, self.place)
-        else:
-            place = self._align(first, last, size)
-        self._round(place)
+    def run(self, first: int, last: int) -> None:
+        """The products of K from ``first`` to ``last``, in steps from there."""
+        step = self.machine.products if self.machine.fraction_bits < EVERYTHING else CHAINED
+        for k in range(first, last, step):
+            end = min(k + step, last)
+            left, right = self.left.values[:, :, k:end], self.right.values[:, k:end]
+            size = np.abs(left) @ np.abs(right)
+            self.sizes += size
+            if self.machine.fraction_bits == EVERYTHING:
+                self._chain(k, end)
+                continue
+            self.sums += left @ right
+            self._round(self._align(k, end, size))
+
+    def _chain(self, first: int, last: int) -> None:
+        """Some steps of one product each, to nearest and without alignment."""
+        safe, fmt = self.machine.safe, self.machine.register
+        lowest = self.terms.extremes(first, last)[1]
+        self.grain = np.minimum(self.grain, powers(lowest.astype(np.int32)))
+        slack, change, size = self.slack(), np.empty(self.sums.shape), np.empty(self.sums.shape)
+        top, most = size.view(np.int64), np.zeros(self.sums.shape)
+        for k in range(first, last):
+            left, right = self.left.values[:, :, k, None], self.right.values[:, k, None, :]
+            self.sums += np.multiply(left, right, out=change)
+            np.abs(self.sums, out=size)
+            size += slack
+            size += self.register
+            size *= safe
+            np.maximum(most, size, out=most)
+            # As `rounding_error` has it.
+            top &= np.int64(0x7FF << 52)
+            size *= 2.0**-fmt.fraction_bits
+            np.maximum(size, 2.0 ** (fmt.min_exponent - fmt.fraction_bits), out=size)
+            np.multiply(size, np.greater(size, self.grain), out=change)
+            change *= 0.5
+            self.register += change
+            change *= change
+            self.variance += change
+        self.lost |= ~(most <= fmt.max)
 
     def _align(self, first: int, last: int, size: Array) -> Array:
+        """One step's terms cut and added; a power of two that the sum is a multiple of."""
         machine = self.machine
         found, lowest = self.terms.extremes(first, last)
-        largest = np.maximum(found, np.int16(machine.min_exponent)).astype(np.int32)
-        least = machine.register.min_exponent
-        own = np.where(self.above > 0, np.maximum(top_exponents(self.above), least), NO_EXPONENT)
-        cut = np.maximum(largest, own) - machine.fraction_bits
-        step = powers(cut) * (0.5 if machine.alignment in NEAREST else 1.0)
-        shrinks = machine.alignment in SHRINKING
-        squares: Array | float = 0.0
-        change = np.zeros(step.shape)
-        if (lowest < cut).any():
-            count = self.terms.count_below(first, last, cut.astype(np.int16))
-            change = count * step
-            squares = change * step
-            if shrinks:
-                change = np.minimum(change, size * machine.safe)
-        own_change = np.where(self.place < cut, step, 0.0)
+        largest = powers(np.maximum(found, np.int16(machine.min_exponent)))
+        least, scale = 2.0**machine.register.min_exponent, 2.0**-machine.fraction_bits
+        own = np.maximum(top_powers(self.above), least) * (self.above > 0)
+        cut = np.maximum(largest, own) * scale
+        nearest, shrinks = machine.alignment in NEAREST, machine.alignment in SHRINKING
+        step = cut / 2 if nearest else cut
+        grain = powers(lowest)
+        change, squares = np.where(self.grain < cut, step, 0.0), np.zeros(0)
         if shrinks:
-            own_change = np.minimum(own_change, self.above)
-        self.alignment += change + own_change
-        if machine.alignment in NEAREST:
-            self.variance += squares + own_change**2
+            change = np.minimum(change, self.above)
+        if nearest:
+            squares = change**2
+        if (grain < cut).any():
+            # A power of two is its own exponent, which int16 holds.
+            count = self.terms.count_below(first, last, np.frexp(cut)[1].astype(np.int16) - np.int16(1))
+            more = count * step
+            if nearest:
+                squares += more * step
+            change += np.minimum(more, size * machine.safe) if shrinks else more
+        self.alignment += change
+        if nearest:
+            self.variance += squares
         else:
-            self.certain += change + own_change
+            self.certain += change
         # What is not a multiple of its step is cut to one; all else is a multiple of its own last place.
-        own = np.where(self.below > 0, np.maximum(top_exponents(self.below), least), NO_EXPONENT)
-        smallest_cut = np.maximum(largest, own) - machine.fraction_bits
-        place: Array = np.maximum(smallest_cut, np.minimum(lowest, self.place))
-        return place
+        own = np.maximum(top_powers(self.below), least) * (self.below > 0)
+        smallest_cut = np.maximum(largest, own) * scale
+        result: Array = np.maximum(smallest_cut, np.minimum(grain, self.grain))
+        return result
 
-    def _round(self, place: Array) -> None:
-        """The sum, a multiple of ``2**place``, rounded into the register."""
+    def _round(self, grain: Array) -> None:
+        """The sum, a multiple of ``grain``, rounded into the register."""
         machine = self.machine
         fmt, size = machine.register, np.abs(self.sums)
         slack = self.slack()
-        stray = self.alignment + self.register
-        size = (size + slack + stray) * machine.safe
-        change = rounding_error(size, fmt, machine.rounding, place)
-        self.lost |= ~(size <= fmt.max)
+        stray = slack + self.alignment
+        stray += self.register
+        most = (size + stray) * machine.safe
+        change = rounding_error(most, fmt, machine.rounding, grain)
+        self.lost |= ~(most <= fmt.max)
         self.register += change
         if machine.rounding in NEAREST:
             self.variance += change**2
         else:
             self.certain += change
-        self.above = size + change
-        self.below = np.maximum(np.abs(self.sums) - (slack + stray + change) * machine.safe, 0)
-        last = np.maximum(top_exponents(self.below), fmt.min_exponent) - fmt.fraction_bits
-        self.place = np.maximum(place, last)
+        self.above = most + change
+        stray += change
+        self.below = np.maximum(size - stray * machine.safe, 0)
+        last = np.maximum(top_powers(self.below), 2.0**fmt.min_exponent) * 2.0**-fmt.fraction_bits
+        self.grain = np.maximum(grain, last)
 
 
-def rounding_error(size: Array, fmt: FloatFormat, rounding: Rounding, place: Array | None = None) -> Array:
-    """The most that rounding changes a number of at most this magnitude, a multiple of ``2**place``."""
-    last = np.maximum(top_exponents(size), fmt.min_exponent) - fmt.fraction_bits
-    step = powers(last)
-    if rounding in NEAREST:
-        change = step / 2
-    else:
-        change = step if place is None else step - powers(np.minimum(place, last))
-    if place is not None:
-        change = np.where(last <= place, 0, change)
+def rounding_error(size: Array, fmt: FloatFormat, rounding: Rounding, grain: Array | float = 0.0) -> Array:
+    """The most that rounding changes a multiple of ``grain`` (a power of two) of at most this magnitude."""
+    step = np.maximum(
+        top_powers(size) * 2.0**-fmt.fraction_bits, 2.0 ** (fmt.min_exponent - fmt.fraction_bits)
+    )
+    # Any multiple of a step is kept; a multiple of ``grain`` lies that far from the next one.
+    change = step / 2 if rounding in NEAREST else step - np.minimum(grain, step)
+    change *= step > grain
     if not fmt.subnormals:  # what is too small becomes the smallest value
         return change + fmt.min_normal
     return np.minimum(change, size) if rounding in SHRINKING else change
