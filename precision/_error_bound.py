@@ -377,8 +377,8 @@ def _part(x: Array, tile: Tile) -> Array:
 def tiles(shape: tuple[int, int, int]) -> Any:
     """Slices of pairs, rows and columns, of some `TILE` outputs each."""
     pairs, rows, columns = shape
-    wide = min(columns, 512)
-    high = min(rows, max(1, TILE // wide))
+    wide = max(1, min(columns, 512))
+    high = max(1, min(rows, TILE // wide))
     deep = max(1, TILE // (wide * high))
     for p in range(0, pairs, deep):
         for m in range(0, rows, high):
@@ -551,7 +551,7 @@ def error_bound(
         reach = math.sqrt(2 * math.log(4 / failure))
         likely = certain + found.certain.reshape(shape)
         likely = likely + reach * (np.sqrt(variance) + np.sqrt(found.variance.reshape(shape)))
-        likely = np.where(np.isnan(likely), np.inf, likely * safe)
+        likely = np.where(lost | np.isnan(likely), np.inf, likely * safe)
     return ErrorBound(
         total=total,
         quantization=quantization,

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from precision import _sums
 from precision._arguments import Operand
-from precision._error_bound import OUTPUTS, Prepared, Specs, SumOfProducts, prepare, tiles
+from precision._error_bound import OUTPUTS, Prepared, Specs, SumOfProducts, Tile, prepare, tiles
 from precision._packing import Stack
 from precision._packing import values as stack_values
-from precision._running_bound import NO_PLACE, Machine, Side, powers, top_powers
+from precision._running_bound import NO_PLACE, Machine, Side, powers, top_powers, widened
 from precision._ways import Product
 from precision.accumulators import EXACT, Accumulator, Exact, FmaChain
 from precision.codec import round_to
@@ -121,8 +121,8 @@ class _Replay:
             exponent = left.exponents[:, :, term, None].astype(np.int32) + right.exponents[:, term, None, :]
             yield value, np.where(place > NO_PLACE // 2, 0, powers(exponent))
 
-    def run(self, register: Array, first: int, last: int) -> tuple[Array, Array, Array]:
-        """The register after K from ``first`` to ``last``, and what aligning and rounding changed."""
+    def run(self, register: Array, first: int, last: int) -> tuple[Array, Array]:
+        """What aligning and rounding changed from this register on, over K from ``first`` to ``last``."""
         machine = self.machine
         fmt, least = machine.register, 2.0**machine.register.min_exponent
         aligning, rounding = np.zeros(self.shape), np.zeros(self.shape)
@@ -141,29 +141,26 @@ class _Replay:
                 total += cut
             register = round_to(total, fmt, rounding=machine.rounding, overflow=Overflow.NON_SATURATING) + 0.0
             rounding += register - total
-        return register, aligning, rounding
+        return aligning, rounding
 
 
 def _steps(product: SumOfProducts, args: Prepared) -> tuple[Array, Array]:
     """What aligning and rounding changed, in units of the result: (results, rows, columns)."""
-    found = np.zeros(args.shapes.sizes), np.zeros(args.shapes.sizes)
-    length, promotion = product.length, product.accumulator.promotion
+    sizes, length, promotion = args.shapes.sizes, product.length, product.accumulator.promotion
+    found = np.zeros(sizes), np.zeros(sizes)
+    if not found[0].size:
+        return found
     every = promotion or max(1, length)
     for first in range(0, length, every):
         last = min(length, first + every)
         start = None if promotion else args.start
-        changes = _chain(product, args, first, last, start), None
-        for tile in tiles(args.shapes.sizes):
-            pairs, rows, columns = tile
-            i, j = args.shapes.left_matrix[pairs], args.shapes.right_matrix[pairs]
-            if isinstance(product.accumulator, FmaChain):
-                aligning, rounding = np.zeros(1), changes[0][tile]
+        chain = isinstance(product.accumulator, FmaChain)
+        changes = _chain(args, first, last, start) if chain else None
+        for tile in tiles(sizes):
+            if changes is None:
+                aligning, rounding = _fused(product, args, tile, first, last, start)
             else:
-                replay = _Replay(
-                    product.left.take(i, rows, 1), product.right.take(j, columns, 2), product.machine
-                )
-                register = np.zeros(replay.shape) if start is None else start[tile].astype(np.float64)
-                _, aligning, rounding = replay.run(register, first, last)
+                aligning, rounding = np.zeros(1), changes[tile]
             factor = product.partial_factor(first, tile)
             found[0][tile] += aligning * factor
             found[1][tile] += rounding * factor
@@ -173,19 +170,27 @@ def _steps(product: SumOfProducts, args: Prepared) -> tuple[Array, Array]:
     return found
 
 
-def _chain(product: SumOfProducts, args: Prepared, first: int, last: int, start: Array | None) -> Array:
+def _fused(
+    product: SumOfProducts, args: Prepared, tile: Tile, first: int, last: int, start: Array | None
+) -> tuple[Array, Array]:
+    """What aligning and rounding changed in a tile over some of K."""
+    pairs, rows, columns = tile
+    left = product.left.take(args.shapes.left_matrix[pairs], rows, 1)
+    right = product.right.take(args.shapes.right_matrix[pairs], columns, 2)
+    replay = _Replay(left, right, product.machine)
+    return replay.run(np.zeros(replay.shape) if start is None else widened(start[tile]), first, last)
+
+
+def _chain(args: Prepared, first: int, last: int, start: Array | None) -> Array:
     """What the float32 roundings of a chain changed over some of K: the chain less the exact sum."""
     shapes = args.shapes
-    out: Array = np.zeros(shapes.sizes)
-    if not isinstance(product.accumulator, FmaChain):
-        return out
     left = Stack(shapes.left[:, :, first:last], args.left.fmt)
     right = Stack(shapes.right[:, first:last], args.right.fmt)
     chained = np.empty(shapes.sizes, np.float32)
     pairs = shapes.left_matrix, shapes.right_matrix
     _sums.chain_sum(Product(left, right, *pairs, None, None, start), chained)
-    exact = stack_values(left)[pairs[0]].astype(np.float64) @ stack_values(right)[pairs[1]].astype(np.float64)
-    out = chained.astype(np.float64) - exact
+    exact = widened(stack_values(left)[pairs[0]]) @ widened(stack_values(right)[pairs[1]])
+    out: Array = chained.astype(np.float64) - exact
     return out if start is None else out - start
 
 
