@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from precision import _sums
 from precision._arguments import Operand
-from precision._error_bound import OUTPUTS, Prepared, Specs, SumOfProducts, Tile, prepare, tiles
+from precision._error_bound import Specs, prepare
 from precision._packing import Stack
 from precision._packing import values as stack_values
+from precision._product_bound import OUTPUTS, Prepared, SumOfProducts, Tile, tiles
 from precision._running_bound import NO_PLACE, Machine, Side, powers, top_powers, widened
 from precision._ways import Product
 from precision.accumulators import EXACT, Accumulator, Exact, FmaChain

@@ -320,7 +320,8 @@ class Stray:
             self.certain += change
         self.above = most + change
         stray += change
-        self.below = np.maximum(size - stray * machine.safe, 0)
+        # The subtraction itself must not round up to a power of two.
+        self.below = np.maximum(size - (stray * machine.safe + size * (2.0**-52 * (stray > 0))), 0)
         last = np.maximum(top_powers(self.below), 2.0**fmt.min_exponent) * 2.0**-fmt.fraction_bits
         self.grain = np.maximum(grain, last)
 

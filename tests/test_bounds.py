@@ -388,7 +388,7 @@ def test_tiles_and_threads_change_nothing(monkeypatch):
     unit = pr.HOPPER_FP8.promoted(32)
     whole = bounds.error_bound(None, unit, a, b)
     before = pr.get_num_threads()
-    monkeypatch.setattr("precision._error_bound.TILE", 2000)
+    monkeypatch.setattr("precision._product_bound.TILE", 2000)
     try:
         for threads in (1, 3):
             pr.set_num_threads(threads)
