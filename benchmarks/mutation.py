@@ -28,12 +28,13 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOM = Path("precision/_kernels")
+NAME = ("file", "function", "before", "after")
 EQUIVALENTS = Path(__file__).with_name("mutation_equivalents.toml")
 
 SCALAR = [
@@ -118,12 +119,13 @@ class Mutant:
     before: str  #: the lines around the edit, without margins
     after: str
     function: str  #: the top-level name whose body holds it
+    count: int = 0  #: of the same edits of the same line before it in that function
 
     @property
     def key(self) -> str:
-        return hashlib.sha1(f"{self.file}\n{self.line}\n{self.before}\n{self.after}".encode()).hexdigest()[
-            :12
-        ]
+        """The same while the line and its function are."""
+        name = "\n".join((self.file, self.function, self.before, self.after, str(self.count)))
+        return hashlib.sha1(name.encode()).hexdigest()[:12]
 
 
 BINARY = {
@@ -333,7 +335,15 @@ class _Finder(ast.NodeVisitor):
 def mutants_of(file: str, text: str) -> list[Mutant]:
     finder = _Finder(file, text)
     finder.visit(ast.parse(text))
-    return list({mutant.key: mutant for mutant in finder.found}.values())
+    # An edit that another way of finding it gave as well is one mutant.
+    found = {(m.line, m.after): m for m in finder.found}.values()
+    seen = Counter[tuple[str, str, str]]()
+    mutants = []
+    for mutant in found:
+        same = mutant.function, mutant.before, mutant.after
+        mutants.append(replace(mutant, count=seen[same]))
+        seen[same] += 1
+    return mutants
 
 
 # ---- what an edit reaches --------------------------------------------------------------------------------
@@ -509,10 +519,10 @@ class Runner:
 # ---- reports ---------------------------------------------------------------------------------------------
 
 
-def reasons() -> dict[tuple[str, str, str], str]:
-    """Why a mutant, named by file and lines before and after, computes the same bits."""
+def reasons() -> dict[tuple[str, ...], str]:
+    """Why a mutant, named by file, function and lines before and after, computes the same bits."""
     entries = tomllib.loads(EQUIVALENTS.read_text()).get("equivalent", []) if EQUIVALENTS.exists() else []
-    return {(e["file"], e["before"], e["after"]): e["reason"] for e in entries}
+    return {tuple(e[part] for part in NAME): e["reason"] for e in entries}
 
 
 def report(rows: list[dict[str, object]], total: int) -> None:
@@ -522,7 +532,7 @@ def report(rows: list[dict[str, object]], total: int) -> None:
     for row in rows:
         status = str(row["status"])
         if status == "survived":
-            reason = known.get((str(row["file"]), str(row["before"]), str(row["after"])))
+            reason = known.get(tuple(str(row[part]) for part in NAME))
             (equivalents if reason else survivors).append((row, reason))
             status = "equivalent" if reason else status
         table.setdefault(str(row["file"]), Counter())[status] += 1
