@@ -53,10 +53,10 @@ LOOPS = [
     "test_codec.py::test_every_16_bit_input_into_integers",
 ]
 SUMS = [
-    "test_hardware.py::test_recorded_result_is_reproduced",
-    "test_gemm.py::test_each_kernel_is_chosen_and_exact_over_panels_and_tiles",
-    "test_gemm.py::test_any_fused_sum_is_the_oracles",
     "test_gemm.py::test_registers_of_one_bit",
+    "test_gemm.py::test_each_kernel_is_chosen_and_exact_over_panels_and_tiles",
+    "test_hardware.py::test_recorded_result_is_reproduced",
+    "test_gemm.py::test_any_fused_sum_is_the_oracles",
     "test_gemm.py::test_fma_chain_is_the_oracles",
     "test_gemm.py::test_a_step_of_the_integer_way_stays_within_its_sums",
 ]
@@ -69,7 +69,7 @@ TESTS = {
     "building": [*SUMS, *SCALED],
     "vector": [*SUMS, *SCALED, "test_codec.py::test_what_streams_past_the_caches_is_the_same"],
     "fused": [*SUMS, *SCALED],
-    "general": [*SUMS[2:], *SCALED, *SUMS[:2], "test_gemm.py::test_trace_is_every_prefix"],
+    "general": [*SUMS, *SCALED, "test_gemm.py::test_trace_is_every_prefix"],
     "exact": [
         "test_gemm.py::test_exact_sums_anywhere_in_float64",
         "test_gemm.py::test_exact_products_and_factors_of_every_bit",
@@ -77,7 +77,18 @@ TESTS = {
         "test_gemm.py::test_exact_takes_scales_in",
         "test_gemm.py::test_millions_of_k",
     ],
-    "scales": ["test_quantized.py", "test_microscaling.py"],
+    "scales": [
+        "test_quantized.py::test_agrees_with_the_oracle",
+        "test_quantized.py::test_agrees_with_the_oracle_at_the_ends_of_the_range",
+        "test_quantized.py::test_nan_and_inf_make_the_scale_nan",
+        "test_quantized.py::test_scales_that_underflow_and_overflow",
+        "test_quantized.py::test_zeros",
+        "test_quantized.py::test_min_amax",
+        "test_microscaling.py",
+        "test_quantized.py::test_source_types",
+        "test_quantized.py::test_agrees_with_the_oracle_for_any_shape",
+        "test_quantized.py::test_pieces_and_threads_change_no_bit",
+    ],
 }
 
 #: What each run of pytest loads: no shrinking of failures, the same examples every time, one thread, and
@@ -86,7 +97,8 @@ PROFILE = """
 import hypothesis, os, precision, time
 hypothesis.settings.register_profile(
     "mutation", phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate], derandomize=True,
-    database=None, report_multiple_bugs=False, suppress_health_check=list(hypothesis.HealthCheck),
+    database=None, deadline=None, report_multiple_bugs=False,
+    suppress_health_check=list(hypothesis.HealthCheck),
 )
 hypothesis.settings.load_profile("mutation")
 precision.set_num_threads(1)
@@ -457,7 +469,7 @@ class Runner:
         return cut or process.returncode, output, max(gaps, default=0.0)
 
     def baseline(self, stems: list[str], jobs: int) -> float:
-        """Run all tests on an unchanged copy, where they must pass, and keep its compiled code.
+        """Run all tests on an unchanged copy and keep its compiled code; one that fails there is left out.
 
         Returns the longest time that a test took.
         """
@@ -468,13 +480,21 @@ class Runner:
         for cache in caches:
             cache.mkdir()
         longest = 0.0
+
+        def run(test: str, cache: Path) -> tuple[int | str, str, float, float]:
+            start = time.monotonic()
+            return *self.test(package, cache, [test]), time.monotonic() - start
+
         with ThreadPoolExecutor(jobs) as pool:
-            for code, output, gap in pool.map(
-                lambda test, cache: self.test(package, cache, [test]), tests, caches
-            ):
+            for test, (code, output, gap, seconds) in zip(tests, pool.map(run, tests, caches), strict=True):
+                print(f"unchanged {seconds:6.0f} s  {test}", flush=True)
                 longest = max(longest, gap)
                 if code != 0:
-                    raise SystemExit(f"the tests do not pass unchanged ({code}):\n{output[-4000:]}")
+                    print(f"LEFT OUT, as it does not pass unchanged ({code}):\n{output[-2000:]}", flush=True)
+                    for some in TESTS.values():
+                        some[:] = [other for other in some if other != test]
+        if not all(TESTS[stem] for stem in stems):
+            raise SystemExit("no test passes unchanged")
         for cache in () if self.cold else caches:
             found: dict[str, list[Path]] = {}
             for path in cache.glob("*/*"):
