@@ -10,7 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import precision._kernels.codec as kernels
+import precision._kernels.rounding as rounding_kernels
 from precision import _memory
+from precision._kernels._jit import jit
 from precision._kernels._threads import get_num_threads, set_num_threads
 from precision._kernels.params import StochasticParams
 from precision.codec import (
@@ -548,3 +550,54 @@ def test_nan_replacement():
     wide = x.astype(np.float64)
     assert list(round_to(wide, E2M1, nan=2.0, overflow=Overflow.NON_SATURATING)) == [2, 2, 1, 2]
     assert list(round_to(x, E4M3, nan=0.0)) == [0, 0, 1, 448]
+
+
+# ------------------------------------------------------------------------- what sums take of the scalar core
+
+
+def shift_products(a, b, places, out):
+    for i in range(a.size):
+        out[i] = rounding_kernels.shifted_product(a[i], b[i], places[i])
+
+
+def test_shifted_products_of_whole_words():
+    """The product cut, its last bit set where anything was cut off; what leaves 64 bits above is lost."""
+    rng = np.random.default_rng(18)
+    a, b = (rng.integers(0, 2**64, 4000, np.uint64) >> rng.integers(0, 64, 4000, np.uint64) for _ in range(2))
+    b[::5] = 2**63 >> rng.integers(0, 64, 800, np.uint64)  # exact shifts among them
+    places = rng.integers(-64, 120, 4000)
+    a[:8], b[:8], places[:8] = 2**60 - 1, 2**59, (118, 119, 120, 121, 127, 128, 1000, 2**40)
+    a[8:10], b[8:10], places[8:10] = 0, 5, (-64, 200)
+    out = np.empty(4000, np.uint64)
+    jit(shift_products)(a, b, places, out)
+    for x, y, n, found in zip(a.tolist(), b.tolist(), places.tolist(), out.tolist(), strict=True):
+        product = x * y
+        kept = product << -n if n < 0 else product >> n
+        assert found == (kept | (n > 0 and product != kept << n)) % 2**64
+
+
+def round_integers(integers, exponents, fmt, mode, out):
+    for i in range(integers.size):
+        out[i] = rounding_kernels.round_scaled_integer(integers[i], exponents[i], fmt, mode)
+
+
+@pytest.mark.parametrize("mode", Rounding, ids=str)
+def test_integers_of_every_length_round_once(mode):
+    """Registers take theirs from such sums, which seldom fill a word."""
+    rng = np.random.default_rng(19)
+    lengths = np.arange(2 * 63 * 6) % 63
+    integers = rng.integers(2**62, 2**63, lengths.size) >> lengths
+    integers[::3] &= -1 << np.maximum(0, 62 - lengths[::3] - rng.integers(1, 28, lengths[::3].size))  # ties
+    integers[::2] *= -1
+    integers[:4] = 2**63 - 1, 1 - 2**63, 2**62 + 1, 0
+    loop = jit(round_integers)
+    for name in ("fp32", "fp16", "e5m2", "e8m13", "e6m9"):
+        fmt = parse_format(name)
+        bits = np.array([int(n).bit_length() for n in integers])
+        tops = rng.integers(fmt.min_exponent - fmt.fraction_bits - 3, fmt.max_exponent + 3, integers.size)
+        exponents = tops - bits + 1
+        out = np.empty(integers.size, np.float32)
+        loop(integers, exponents, format_params(fmt), MODES[mode], out)
+        for n, exponent, found in zip(integers.tolist(), exponents.tolist(), out, strict=True):
+            want = reference.round_value(n * reference.power(exponent), oracle(fmt), mode.value)
+            assert reference.from_float(found) == want

@@ -1,6 +1,9 @@
 """`matmul` and `trace` against integer sums: random units, operands, starts and scales; shapes and errors."""
 
+import math
+import random
 import tracemalloc
+from fractions import Fraction
 
 import ml_dtypes
 import numpy as np
@@ -137,6 +140,17 @@ def test_each_kernel_is_chosen_and_exact_over_panels_and_tiles(name, monkeypatch
     np.testing.assert_array_equal(
         result[np.ix_([0, 63, 64, 149], [0, 63, 64, 130])].view(np.uint32), expected
     )
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_registers_of_one_bit(name):
+    """Among them exactly one, above all products and below them: its exponent counts, and zero has none."""
+    rng = np.random.default_rng(17)
+    x, y = (rng.choice((-1, 1), s) * 2.0 ** rng.integers(-9, -4, s) for s in ((2, 40), (40, 8)))
+    a, b = pr.encode(x, pr.E4M3), pr.encode(y, pr.E5M2)
+    c = np.float32([[1, -1, 2, 0.5, 0, 2.0**-120, -(2.0**127), 1 + 2.0**-10]] * 2)
+    unit = WAYS[name]
+    same_bits(pr.matmul(a, b, accumulator=unit, c=c), oracle.product_bits(a, b, pr.E4M3, pr.E5M2, unit, c))
 
 
 @settings(max_examples=60, deadline=None)
@@ -523,3 +537,72 @@ def test_hot_loops_may_use_the_widest_registers():
     compiled()
     (signature,) = compiled.signatures
     assert '"prefer-vector-width"="512"' in compiled.inspect_llvm(signature)
+
+
+def rounded64(total: Fraction, odd: bool) -> float:
+    """A fraction as float64, to nearest even by Python's own division, or to odd."""
+    try:
+        nearest = float(total)
+    except OverflowError:
+        return math.copysign(math.inf, total)
+    if not odd or Fraction(nearest) == total:
+        return nearest
+    inside = nearest if abs(Fraction(nearest)) < abs(total) else math.nextafter(nearest, 0)
+    is_odd = np.float64(inside).view(np.uint64) & np.uint64(1)
+    return inside if is_odd else math.nextafter(inside, math.copysign(math.inf, total))
+
+
+def exact_rows() -> list[list[float]]:
+    """Sums that tie, nearly tie, cancel, carry far, end among subnormal numbers or overflow."""
+    rng = random.Random(15)
+    rows = []
+    for power in (*range(-1074, -1000), *range(-1000, 970, 11), *range(955, 972)):
+        n = [rng.randrange(1 << 52, 1 << 53) for _ in range(5)]
+        x, half = math.ldexp(n[0], power), math.ldexp(1, power - 1)
+        rows += [
+            [x, half, 0, 0, 0],
+            [-x, -half, math.ldexp(1, power - 70), 0, 0],
+            [x, half, math.ldexp(1, power - rng.randrange(2, 300)), 0, 0],
+            [x, -x, math.ldexp(n[1], power - rng.randrange(1, 400)), 0, 0],
+            [math.ldexp(m, power - rng.randrange(90)) * rng.choice((1, -1)) for m in n],
+            [math.ldexp(m, power - rng.randrange(9)) for m in n],
+        ]
+    return rows
+
+
+@pytest.mark.parametrize("odd", [False, True])
+@pytest.mark.parametrize("started", [False, True])
+def test_exact_sums_anywhere_in_float64(odd, started):
+    """The kernel itself: operands of a product have not the exponents for this."""
+    from precision._kernels import exact
+
+    rows = [row for row in exact_rows() if not odd or abs(sum(map(Fraction, row))) < 2**1023]
+    left, right = np.array(rows), np.ones((1, 5))
+    start = left[:, 4:] if started else np.empty((0, 0))
+    digits, out = np.zeros(exact.DIGITS, np.int64), np.empty((len(rows), 1))
+    width = 4 if started else 5
+    exact.sum_exact(
+        0, len(rows), left[:, :width].copy(), right[:, :width].copy(), start.copy(), odd, digits, out
+    )
+    expected = [rounded64(sum(map(Fraction, row), Fraction(0)), odd) for row in rows]
+    np.testing.assert_array_equal(out[:, 0], expected)
+
+
+@pytest.mark.parametrize("odd", [False, True])
+def test_exact_products_and_factors_of_every_bit(odd):
+    from precision._kernels import exact
+
+    rng = np.random.default_rng(16)
+    left, right = (
+        rng.standard_normal(shape) * 2.0 ** rng.integers(-200, 200, shape) for shape in ((40, 6),) * 2
+    )
+    digits, out = np.zeros(exact.DIGITS, np.int64), np.empty((40, 40))
+    exact.sum_exact(0, 40, left, right, np.empty((0, 0)), odd, digits, out)
+    for i, j in np.ndindex(out.shape):
+        total = sum((Fraction(p) * Fraction(q) for p, q in zip(left[i], right[j], strict=True)), Fraction(0))
+        assert out[i, j] == rounded64(total, odd)
+    row, column = (rng.standard_normal(40).astype(np.float32).astype(np.float64) for _ in range(2))
+    scaled = out.copy()
+    exact.scale_exact(0, 40, scaled, row, column, odd)
+    for i, j in np.ndindex(out.shape):
+        assert scaled[i, j] == rounded64(Fraction(out[i, j]) * Fraction(row[i]) * Fraction(column[j]), odd)

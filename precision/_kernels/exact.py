@@ -67,16 +67,14 @@ def _round(digits: Any, odd: bool) -> Any:
         sticky |= U64(digits[n])
     window |= U64(1) if sticky else U64(0)
     digits[:] = 0
-    # value = window * 2**place; float64 keeps 53 bits, fewer below 2**-1022.
+    # value = window * 2**place; float64 keeps 53 bits, fewer below 2**-1022. A sum of float64 numbers is a
+    # multiple of 2**-1074, so no more than 63 bits are dropped.
     place = 32 * (top - 1) - _BASE - zeros
     drop: Any = -1074 - place
     drop = drop if drop > 11 else 11
-    if drop > 63:
-        size, rest, half = U64(0), U64(1), U64(2)
-    else:
-        size = window >> U64(drop)
-        rest = window & ((U64(1) << U64(drop)) - U64(1))
-        half = U64(1) << U64(drop - 1)
+    size = window >> U64(drop)
+    rest = window & ((U64(1) << U64(drop)) - U64(1))
+    half = U64(1) << U64(drop - 1)
     if odd:
         size |= U64(1) if rest else U64(0)
     elif rest > half or (rest == half and size & U64(1)):
