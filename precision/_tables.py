@@ -7,15 +7,17 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 from rich.console import Console
 from rich.table import Table
 
-from precision import quantization_study
+from precision import quantization_study, specs
 from precision.formats import FloatFormat, Format
-from precision.quantized import QuantSpec, alike_but_for_rule
+from precision.quantized import alike_but_for_rule
+from precision.specs import AnySpec
 from precision.sweep import DISTRIBUTIONS, Row
+from precision.wire_study import SentRow, Wire
 
 _WIDTH = 100  # of tables that go to a file or a pipe
 
@@ -95,7 +97,8 @@ def _or_dash(show: Callable[[float], str]) -> Callable[[float], str]:
     return lambda value: "-" if math.isnan(value) else show(value)
 
 
-_FIDELITY: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+_Columns: TypeAlias = tuple[tuple[str, str, Callable[[float], str]], ...]
+_FIDELITY: _Columns = (
     ("bits /\nelement", "bits_per_element", lambda v: f"{v:.3f}"),
     ("SQNR\ndB", "sqnr_db", _or_dash(lambda v: f"{v:.1f}")),
     ("clipped\n%", "clipped_share", _or_dash(lambda v: _brief(100 * v, ".2g"))),
@@ -105,23 +108,34 @@ _FIDELITY: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 )
 
 
-def fidelity_table(rows: list[quantization_study.Row]) -> Table:
-    """What each spec did to one array, or to all; a spec that differs in its rule stands under its kin."""
+_SENT: _Columns = (
+    ("bytes /\nelement", "combine_bytes_per_element", lambda v: f"{v:.4f}"),
+    *_FIDELITY[1:2],
+    *_FIDELITY[4:],
+    ("dispatch\nµs", "seconds_dispatch", lambda v: f"{1e6 * v:.2f}"),
+    ("combine\nµs", "seconds_combine", lambda v: f"{1e6 * v:.2f}"),
+    ("both\nµs", "seconds_per_micro_batch", lambda v: f"{1e6 * v:.2f}"),
+    ("token\nms", "seconds_per_token", lambda v: f"{1e3 * v:.2f}"),
+)
+
+
+def _spec_table(rows: list[quantization_study.Row], flats: list[dict[str, Any]], columns: _Columns) -> Table:
+    """A line a spec; one that differs from that above in its rule alone stands under it."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("spec", overflow="fold")
     partly = any(row.tally.measured < row.tally.elements for row in rows)
-    for heading, _, _ in _FIDELITY:
+    for heading, _, _ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     if partly:
         table.add_column("measured\n%", justify="right", no_wrap=True)
-    base: QuantSpec | None = None
-    for row in rows:
-        spec, name, flat = QuantSpec.parse(row.spec), row.spec, row.flat()
-        if base is not None and alike_but_for_rule(spec, base):
+    base: AnySpec | None = None
+    for row, flat in zip(rows, flats, strict=True):
+        spec, name = specs.parse(row.spec), row.spec
+        if alike_but_for_rule(spec, base):
             name = f"  scale_rule={spec.scale_rule}"
         else:
             base = spec
-        cells = [show(float(flat[key])) for _, key, show in _FIDELITY]
+        cells = [show(float(flat[key])) for _, key, show in columns]
         if partly:
             cells.append(f"{100 * row.tally.measured / row.tally.elements:.4g}")
         table.add_row(name, *cells)
@@ -137,22 +151,50 @@ def _of_one_array(rows: list[quantization_study.Row]) -> str:
     return f"{called}, {size}" + (f", of which {bad:,} are NaN or Inf" if bad else "")
 
 
-def print_fidelity(console: Console, rows: list[quantization_study.Row]) -> None:
+def _print_specs(
+    console: Console,
+    rows: list[quantization_study.Row],
+    flats: list[dict[str, Any]],
+    columns: _Columns,
+) -> None:
     """A table for each array, and one of their total; of very many arrays the total alone."""
-    arrays: dict[tuple[str, str, bool], list[quantization_study.Row]] = {}
-    for row in rows:
-        arrays.setdefault((row.data, row.tensor, not row.shape), []).append(row)
+    arrays: dict[tuple[str, str, bool], list[int]] = {}
+    for i, row in enumerate(rows):
+        arrays.setdefault((row.data, row.tensor, not row.shape), []).append(i)
     totals = [key for key in arrays if key[2]]
     single = len(arrays) - len(totals)
-    for key, its_rows in arrays.items():
+    for key, places in arrays.items():
         if totals and single > _MANY and not key[2]:
             continue
+        its_rows = [rows[i] for i in places]
         of = f", {single} tensors" if key[2] else ""
         _say(console, f"{_of_one_array(its_rows)}{of}\n")
-        console.print(fidelity_table(its_rows))
+        console.print(_spec_table(its_rows, [flats[i] for i in places], columns))
         _say(console, "")
     if totals and single > _MANY:
         _say(console, "--json and --csv hold the rows of each tensor; --tensor chooses some\n")
+
+
+def print_fidelity(console: Console, rows: list[quantization_study.Row]) -> None:
+    """What each spec did to each array."""
+    _print_specs(console, rows, [row.flat() for row in rows], _FIDELITY)
+
+
+def setting(wire: Wire) -> str:
+    """What is sent where: 32 tokens to 9 experts each, 7000 values, 50 GB/s."""
+    ep = wire.ep
+    return (
+        f"{ep.tokens:,} tokens to {ep.experts_per_token} experts each, {ep.hidden:,} values, "
+        f"{wire.link.bandwidth / 1e9:g} GB/s"
+    )
+
+
+def print_sent(console: Console, rows: list[SentRow], wire: Wire) -> None:
+    """What each spec did to each array, and what it costs to send."""
+    there = "in the row's format, too" if wire.dispatch is None else f"in {rows[0].dispatch}"
+    _say(console, f"all-to-all: {setting(wire)}; token: {wire.ep.layers} layers")
+    _say(console, f"to the experts (dispatch) {there}; back (combine) in the row's format\n")
+    _print_specs(console, [row.row for row in rows], [row.flat() for row in rows], _SENT)
 
 
 # ---- for machines -----------------------------------------------------------------------------------

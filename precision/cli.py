@@ -14,6 +14,7 @@ import numpy.typing as npt
 from precision import _tables, plots, sweep
 from precision._command_line import FILE, Outputs, output_options, reads, said_plainly, with_progress
 from precision._kernels._threads import set_num_threads
+from precision._logfmt_command import logfmt
 from precision._quantize_command import quantize
 from precision.accumulators import parse as parse_accumulator
 from precision.formats import NAMED, FloatFormat, Format, parse_format
@@ -156,6 +157,7 @@ def command() -> None:
 
 
 command.add_command(quantize)
+command.add_command(logfmt)
 
 
 @command.command()

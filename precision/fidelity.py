@@ -6,20 +6,27 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from precision import specs
 from precision.formats import FloatFormat, Format
-from precision.quantized import QuantizedTensor, QuantSpec, quantize
+from precision.logfmt import LogBase, LogFMT, LogFMTTensor
+from precision.quantized import QuantizedTensor
+from precision.specs import AnySpec
 
 __all__ = ["Tally", "tally"]
 
 Array = npt.NDArray[Any]
+Quantized: TypeAlias = QuantizedTensor | LogFMTTensor
 
 _PIECE = 1 << 16  # elements measured at a time: their float64 copies stay in the cache
+_FAR = 2.0**1000  # beyond any element that a level may stand for
 _ROUNDED = 1 + 2.0**-22  # what rounding a scale to float32 leaves beyond the largest value is not clipped
+# Beside a last level: min and max lie within 103 (150 binades) of zero, or 745 for float64.
+_ROUNDED_LOGARITHMS = 1 + 2.0**-15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +34,8 @@ class Tally:
     """What quantizing did to some numbers, as counts and sums: those of two arrays add up with ``+``.
 
     Only finite elements are measured, and only those whose scale is finite: NaN or Inf takes its whole
-    block along (`QuantSpec`). A share is of the measured elements, and NaN where there are none.
+    block along (`QuantSpec`), or its tile (`LogFMT`). A share is of the measured elements, and NaN where
+    there are none.
 
     Parameters
     ----------
@@ -35,11 +43,12 @@ class Tally:
         All elements, those measured, and those that are NaN or Inf.
     clipped : int
         Measured elements beyond the largest value times their scale; a relative 2**-22, which the rounding
-        of the scale to float32 explains, does not count.
+        of the scale to float32 explains, does not count. Of LogFMT those beyond their tile's last level;
+        2**-15, which the rounding of min and step to float32 explains, does not count.
     flushed : int
         Measured elements that are not zero and became zero.
     bits : int
-        Stored for all elements, scales counted.
+        Stored for all elements, scales and metadata counted.
     signal, noise : float
         Sums of the squares of the elements and of their errors.
     magnitude, signed_error : float
@@ -102,22 +111,22 @@ class Tally:
         return count / self.measured if self.measured else math.nan
 
 
-def tally(x: npt.ArrayLike, spec: QuantSpec, *, axis: int = -1) -> Tally:
+def tally(x: npt.ArrayLike, spec: AnySpec, *, axis: int = -1) -> Tally:
     """Quantize an array and measure what became of its elements.
 
     Parameters
     ----------
     x : array_like
         Of a floating-point type, with at least one element. NaN and Inf are counted, not measured.
-    spec : QuantSpec
-        How.
+    spec : QuantSpec, LogFMT or FloatFormat
+        How; a bare format rounds the elements as they are.
     axis : int
         Along which groups run.
 
     Returns
     -------
     Tally
-        Errors are those of the exact products of codes and scales, in float64.
+        Errors are those of the exact products of codes and scales, or of the levels, in float64.
 
     Raises
     ------
@@ -135,26 +144,56 @@ def tally(x: npt.ArrayLike, spec: QuantSpec, *, axis: int = -1) -> Tally:
     -0.1176
     """
     array = np.asarray(x)
-    quantized = quantize(array, spec, axis=axis)
+    quantized = specs.quantize(array, spec, axis, nan=0.0)
     if array.size == 0:
         raise ValueError(f"x has no elements (shape {array.shape}): there is nothing to measure")
     total = sum((_measured(*piece) for piece in _pieces(array, quantized)), Tally())
-    return dataclasses.replace(total, bits=round(spec.bits_per_element(array.shape, axis) * array.size))
+    return dataclasses.replace(total, bits=_bits(spec, quantized, axis))
 
 
-def _pieces(x: Array, quantized: QuantizedTensor) -> Iterator[tuple[Array, QuantizedTensor]]:
+def _bits(spec: AnySpec, quantized: Quantized, axis: int) -> int:
+    if isinstance(spec, FloatFormat):
+        return spec.bits * quantized.codes.size
+    if isinstance(spec, LogFMT) and spec.fallback:  # only the numbers say which tiles were cast
+        return 8 * quantized.nbytes
+    return round(spec.bits_per_element(quantized.shape, axis) * quantized.codes.size)
+
+
+# ---- pieces -----------------------------------------------------------------------------------------
+def _tile(quantized: Quantized, axis: int) -> tuple[int | None, int]:
+    """Elements along an axis that share numbers (None: all), and those that are decided on together."""
+    if isinstance(quantized, QuantizedTensor):
+        block = quantized.block[axis]
+        return block, block or 1
+    if axis != quantized.axis:
+        return 1, 1
+    fallback = quantized.spec.fallback
+    return quantized.spec.block_size, fallback.span if fallback else quantized.spec.block_size
+
+
+def _pieces(x: Array, quantized: Quantized) -> Iterator[tuple[Array, Quantized]]:
     """An array and its codes in pieces of whole blocks."""
     axis = next((i for i, size in enumerate(x.shape) if size > 1), 0)
-    size, block = x.shape[axis], quantized.block[axis]
-    step = max(1, _PIECE * size // x.size)
-    if block is not None:
-        step = -(-step // block) * block
+    size, (block, whole) = x.shape[axis], _tile(quantized, axis)
+    step = -(-max(1, _PIECE * size // x.size) // whole) * whole
     for start in range(0, size, step):
         before = (slice(None),) * axis
         where = (*before, slice(start, start + step))
-        scales = (*before, slice(None) if block is None else slice(start // block, (start + step) // block))
-        part = dataclasses.replace(quantized, codes=quantized.codes[where], scale=quantized.scale[scales])
-        yield x[where], part
+        above = slice(None) if block is None else slice(start // block, -(-(start + step) // block))
+        codes, numbers = quantized.codes[where], (*before, above)
+        if isinstance(quantized, QuantizedTensor):
+            yield x[where], dataclasses.replace(quantized, codes=codes, scale=quantized.scale[numbers])
+        else:
+            first, second = quantized.metadata
+            metadata = first[numbers], second[numbers]
+            yield x[where], dataclasses.replace(quantized, codes=codes, metadata=metadata)
+
+
+def _repeated(numbers: Array, block: int | None, axis: int, size: int) -> Array:
+    """Numbers of blocks as numbers of elements along an axis."""
+    if block is None or block == 1:
+        return numbers
+    return np.repeat(numbers, block, axis=axis)[((slice(None),) * axis) + (slice(size),)]
 
 
 def _ends(fmt: Format) -> tuple[float, float]:
@@ -164,22 +203,34 @@ def _ends(fmt: Format) -> tuple[float, float]:
     return -fmt.min, fmt.max
 
 
-def _measured(x: Array, quantized: QuantizedTensor) -> Tally:
+def _reach(x: Array, quantized: Quantized) -> Array:
+    """The largest magnitude that each element may have without being clipped; not finite where unusable."""
+    if isinstance(quantized, QuantizedTensor):
+        scale = quantized.multipliers().astype(np.float64)
+        for axis, block in enumerate(quantized.block):
+            scale = _repeated(scale, block, axis, x.shape[axis])
+        below, above = _ends(quantized.fmt)
+        return scale * (_ROUNDED * (above if below == above else np.where(x < 0, below, above)))
+    spec = quantized.spec
+    log = np.log(2.0) if spec.base is LogBase.TWO else 1.0
+    with np.errstate(over="ignore"):
+        last = np.exp(log * (quantized.min + quantized.step * (2 ** (spec.bits - 1) - 2)))
+    last = _ROUNDED_LOGARITHMS * np.where(np.isinf(last), _FAR, last)
+    last = _repeated(last, spec.block_size, quantized.axis, x.shape[quantized.axis])
+    if spec.fallback is not None:
+        last = np.where(quantized.cast_elements(), last, spec.fallback.fmt.max)
+    return last
+
+
+def _measured(x: Array, quantized: Quantized) -> Tally:
     original = x.astype(np.float64)
     value = quantized.dequantize(np.float64)
-    scale = quantized.multipliers().astype(np.float64)
-    for axis, step in enumerate(quantized.block):
-        if step is not None and step > 1:
-            whole = (slice(None),) * axis
-            scale = np.repeat(scale, step, axis=axis)[(*whole, slice(x.shape[axis]))]
+    reach = np.broadcast_to(_reach(x, quantized), x.shape)
     finite = np.isfinite(original)
-    usable = finite & np.isfinite(scale)
+    usable = finite & np.isfinite(reach)
     if not usable.all():
-        scale = np.broadcast_to(scale, x.shape)[usable]
-        original, value = original[usable], value[usable]
+        original, value, reach = original[usable], value[usable], reach[usable]
     size = np.abs(original)
-    below, above = _ends(quantized.fmt)
-    reach = above if below == above else np.where(original < 0, below, above)
     with np.errstate(invalid="ignore", over="ignore"):  # codes that overflowed to Inf or NaN
         error = value - original
         # An element of zero has no error: its quotient stays at zero.
@@ -188,7 +239,7 @@ def _measured(x: Array, quantized: QuantizedTensor) -> Tally:
             elements=x.size,
             measured=original.size,
             non_finite=x.size - int(np.count_nonzero(finite)),
-            clipped=int(np.count_nonzero(size > scale * (reach * _ROUNDED))),
+            clipped=int(np.count_nonzero(size > reach)),
             flushed=int(np.count_nonzero((value == 0) & (size != 0))),
             signal=float(np.sum(np.square(size))),
             noise=float(np.sum(np.square(error))),

@@ -196,7 +196,7 @@ class LogFMT:
         """
         if not isinstance(text, str):
             raise TypeError(f"text must be a str, got {text!r}")
-        found = _text.evaluate(text, _vocabulary(), "spec")
+        found = _text.evaluate(text, vocabulary(), "spec")
         if not isinstance(found, cls):
             raise ValueError(f"spec {text!r}: must say a LogFMT, as LogFMT(8)")
         return found
@@ -476,7 +476,8 @@ code may be the neighbour; here they are exact.
 """
 
 
-def _vocabulary() -> dict[str, object]:
+def vocabulary() -> dict[str, object]:
+    """The names that `LogFMT.parse` reads."""
     kinds = LogFMT, Fallback, Stochastic
     names: dict[str, object] = {kind.__name__: kind for kind in kinds}
     names |= {"LOGFMT": LogFMT, "DEEPEP_LOGFMT10": DEEPEP_LOGFMT10}

@@ -1,4 +1,4 @@
-"""Figures of studies. The only room that knows matplotlib (extra ``plots``); it opens no window."""
+"""Figures of studies (extra ``plots``): here and in `_point_figures` alone is matplotlib known; no window."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from precision import quantization_study
 from precision._extras import require
 from precision._files import draft
-from precision.formats import FP32, FloatFormat
-from precision.quantized import SPECS, QuantSpec, alike_but_for_rule
+from precision._point_figures import error_over_bits, error_over_bytes, spread
 from precision.sweep import DISTRIBUTIONS, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["error_over_bits", "error_over_k", "save"]
+__all__ = ["error_over_bits", "error_over_bytes", "error_over_k", "save"]
 
 # Families of accumulators in Okabe and Ito's colours, which most colour-blind readers tell apart; the
 # members of a family differ in line style and marker as well.
@@ -53,31 +51,12 @@ def _short(name: str, names: Iterable[str]) -> str:
     return change if dot and units == {unit} else name
 
 
-def _spread(positions: list[float], gap: float, low: float, high: float) -> list[float]:
-    """The positions, moved as little as keeps them ``gap`` apart (given in rising order)."""
-    placed = list(positions)
-    for _ in range(200):
-        moved = False
-        for i in range(len(placed) - 1):
-            lack = gap - (placed[i + 1] - placed[i])
-            if lack > 1e-9:
-                placed[i] -= lack / 2
-                placed[i + 1] += lack / 2
-                moved = True
-        if not moved:
-            break
-    shift = max(low - placed[0], 0.0) if placed else 0.0
-    placed = [p + shift for p in placed]
-    shift = max(placed[-1] - high, 0.0) if placed else 0.0
-    return [p - shift for p in placed]
-
-
 def _label_ends(axes: Axes, ends: list[tuple[float, str, str]], low: float, high: float) -> None:
     """Name every line at its right end; a thin leader joins a name that had to move."""
     span = math.log(high / low)
     ends = sorted(ends)
     heights = [math.log(value / low) / span for value, _, _ in ends]
-    placed = _spread(heights, 0.047, 0.0, 1.0)
+    placed = spread(heights, 0.047, 0.0, 1.0)
     leader = {"arrowstyle": "-", "lw": 0.6, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 1}
     for (_, text, colour), height, beside in zip(ends, heights, placed, strict=True):
         axes.annotate(
@@ -188,151 +167,6 @@ def error_over_k(
     outputs += "".join(f", accumulated by forms of {unit}" for unit in hidden)
     wide = len(panels) > 1
     figure.suptitle(f"{_TITLES[reference]}\n{operands}{', ' if wide else chr(10)}{outputs}", fontsize=10)
-    return figure
-
-
-# What scales the elements has a colour, and what they are a marker.
-_ELEMENTS = {"float": "o", "integer": "s"}
-_SCALES = {
-    "powers of two": "#0072B2",
-    "8 bits, over a float32 one": "#D55E00",
-    "float32": "#009E73",
-    "others": "#CC79A7",
-}
-
-
-def _scales(spec: QuantSpec) -> str:
-    if not spec.scale_format.fraction_bits or spec.scale_rule.gives_powers_of_two:
-        return "powers of two"
-    if spec.tensor_scale and spec.scale_format.bits == 8:
-        return "8 bits, over a float32 one"
-    return "float32" if spec.scale_format == FP32 else "others"
-
-
-def _spec_label(spec: QuantSpec) -> str:
-    """``MXFP4``, ``MXFP4 RCEIL`` for its kin with another rule, ``e4m3, PerGroup(128)``."""
-    for name, known in SPECS.items():
-        if alike_but_for_rule(spec, known):
-            return name if spec == known else f"{name} {spec.scale_rule}"
-    return str(spec).removeprefix("QuantSpec(").removesuffix(")")
-
-
-def _label_points(axes: Axes, points: list[tuple[float, float, str, str]]) -> None:
-    """Name points at their right, those of nearly the same width in one column beside all of them."""
-    low, high = axes.get_xlim()
-    bottom, top = axes.get_ylim()
-    columns: list[list[tuple[float, float, str, str]]] = []
-    for point in sorted(points):
-        if columns and point[0] - columns[-1][-1][0] < 0.09 * (high - low):
-            columns[-1].append(point)
-        else:
-            columns.append([point])
-    for column in columns:
-        beside = max(x for x, *_ in column) + 0.025 * (high - low)
-        column.sort(key=lambda point: point[1])
-        heights = [(y - bottom) / (top - bottom) for _, y, *_ in column]
-        placed = _spread(heights, 0.042, 0.02, 0.98)
-        for (x, y, text, colour), height in zip(column, placed, strict=True):
-            axes.annotate(
-                text,
-                xy=(x, y),
-                xytext=(beside, bottom + height * (top - bottom)),
-                textcoords="data",
-                fontsize=8,
-                color=colour,
-                va="center",
-                arrowprops={
-                    "arrowstyle": "-",
-                    "lw": 0.6,
-                    "color": colour,
-                    "alpha": 0.6,
-                    "relpos": (0, 0.5),
-                    "shrinkA": 1,
-                    "shrinkB": 4,
-                },
-            )
-
-
-def error_over_bits(rows: Iterable[quantization_study.Row]) -> Figure:
-    """SQNR over the bits stored for each element: one panel for each kind of data, a point for each spec.
-
-    Of a file of several tensors their total is drawn. A dashed line gains 6.02 dB a bit: the limit that
-    rate-distortion theory sets for independent normal numbers, whatever the code.
-
-    Parameters
-    ----------
-    rows : iterable of quantization_study.Row
-        Of a study.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ImportError
-        Without matplotlib; names the extra.
-    ValueError
-        If there are no rows.
-    """
-    require("matplotlib", "plots")
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
-    table = list(rows)
-    if not table:
-        raise ValueError("rows is empty: there is nothing to draw")
-    totals = {row.data for row in table if not row.shape}
-    panels: dict[str, list[quantization_study.Row]] = {}
-    for row in table:
-        if row.data not in totals or not row.shape:
-            name = DISTRIBUTIONS[row.data].description if row.data in DISTRIBUTIONS else row.data
-            panels.setdefault(name + (f", {row.tensor}" if row.tensor else ""), []).append(row)
-    shown = [row for its_rows in panels.values() for row in its_rows if math.isfinite(row.tally.sqnr_db)]
-    widths = [row.tally.bits_per_element for row in shown] or [4.0, 8.0]
-    heights = [row.tally.sqnr_db for row in shown] or [20.0, 40.0]
-    span = max(max(widths) - min(widths), 1.0)
-    left, right = min(widths) - 0.1 * span, max(widths) + 0.1 * span
-    # Room for the names at the right of the last points.
-    right += 0.32 * (right - left)
-    rise = max(max(heights) - min(heights), 6.0)
-    low, high = min(heights) - 0.12 * rise, max(heights) + 0.12 * rise
-
-    figure = Figure(figsize=(1.0 + 7.0 * len(panels), 5.2), layout="constrained")
-    figures = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    colours: dict[str, None] = {}
-    markers: dict[str, None] = {}
-    for axes, (name, its_rows) in zip(figures, panels.items(), strict=True):
-        axes.set(xlim=(left, right), ylim=(low, high), xlabel="bits for each element, scales counted")
-        axes.plot((left, right), (6.02 * left, 6.02 * right), "--", color="#BBBBBB", linewidth=1, zorder=0)
-        points = []
-        for row in its_rows:
-            x, y = row.tally.bits_per_element, row.tally.sqnr_db
-            if not math.isfinite(y):
-                continue
-            spec = QuantSpec.parse(row.spec)
-            scales, kind = _scales(spec), "float" if isinstance(spec.fmt, FloatFormat) else "integer"
-            colours[scales] = markers[kind] = None
-            colour = _SCALES[scales]
-            axes.plot([x], [y], _ELEMENTS[kind], color=colour, markersize=7, markeredgecolor="white")
-            points.append((x, y, _spec_label(spec), colour))
-        _label_points(axes, points)
-        axes.grid(True, color="#E5E5E5", linewidth=0.6)
-        axes.set_axisbelow(True)
-        if max(widths) - min(widths) > 1:
-            axes.set_xticks(range(math.ceil(left), math.ceil(max(widths)) + 1))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(name, fontsize=11)
-    figures[0].set_ylabel("SQNR, dB")
-    entries = [(f"scales: {name}", _SCALES[name], "o") for name in colours]
-    entries += [(f"elements: {name}", "#777777", _ELEMENTS[name]) for name in markers]
-    handles = [
-        Line2D([], [], color=colour, marker=marker, linestyle="none", label=name)
-        for name, colour, marker in entries
-    ]
-    limit = "6.02 dB a bit: the limit for N(0,1)"
-    handles.append(Line2D([], [], color="#BBBBBB", linestyle="--", linewidth=1, label=limit))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 

@@ -18,6 +18,7 @@ from precision.fidelity import Tally, tally
 from precision.formats import E4M3, FloatFormat, IntFormat, format_of
 from precision.quantized import QuantSpec
 from precision.scaling import PerGroup, PerTensor, PerVector, ScaleRule, checked_axis
+from precision.specs import AnySpec, check_suits
 from precision.sweep import draw
 from precision.tensors import read_header, read_tensor
 
@@ -137,7 +138,7 @@ def read_sources(path: str | Path, tensors: Sequence[str] = ()) -> tuple[Source,
 
 
 def suited(
-    sources: Iterable[Source], specs: Iterable[QuantSpec], *, axis: int = -1
+    sources: Iterable[Source], specs: Iterable[AnySpec], *, axis: int = -1
 ) -> tuple[tuple[Source, ...], dict[str, str]]:
     """The sources whose shape every spec can quantize along ``axis``, and why the others' is none."""
     kept: list[Source] = []
@@ -146,14 +147,14 @@ def suited(
     for source in sources:
         try:
             for spec in specs:
-                spec.scale_shape(source.shape, axis)
+                check_suits(spec, source.shape, axis)
             kept.append(source)
         except ValueError as error:
             reasons[source.name] = str(error)
     return tuple(kept), reasons
 
 
-def with_rules(specs: Iterable[QuantSpec], rules: Iterable[ScaleRule]) -> tuple[QuantSpec, ...]:
+def with_rules(specs: Iterable[AnySpec], rules: Iterable[ScaleRule]) -> tuple[AnySpec, ...]:
     """The specs, each whose scales are powers of two followed by itself with other scale rules.
 
     Raises
@@ -168,9 +169,12 @@ def with_rules(specs: Iterable[QuantSpec], rules: Iterable[ScaleRule]) -> tuple[
     >>> [spec.scale_rule.name for spec in with_rules([pr.MXFP4, pr.NVFP4], [pr.ScaleRule.RCEIL])]
     ['FLOOR', 'RCEIL', 'AMAX']
     """
-    rules, found, any_powers = tuple(rules), [], False
+    rules, any_powers = tuple(rules), False
+    found: list[AnySpec] = []
     for spec in specs:
         found.append(spec)
+        if not isinstance(spec, QuantSpec):
+            continue
         if spec.scale_rule.gives_powers_of_two or not spec.scale_format.fraction_bits:
             any_powers = True
             found += [dataclasses.replace(spec, scale_rule=rule) for rule in rules]
@@ -196,7 +200,7 @@ class Row:
     shape : tuple of int
         Of the array; empty for the total.
     spec : str
-        As `QuantSpec.parse` reads it.
+        As `specs.parse` reads it.
     tally : Tally
         The measures.
     """
@@ -237,7 +241,7 @@ class QuantizationStudy:
         What the rows call the sources together: a distribution, a file.
     sources : tuple of Source
         What is quantized. One is in memory at a time.
-    specs : tuple of QuantSpec
+    specs : tuple of QuantSpec, LogFMT or FloatFormat
         How.
     axis : int
         Along which groups run.
@@ -259,7 +263,7 @@ class QuantizationStudy:
 
     data: str
     sources: tuple[Source, ...]
-    specs: tuple[QuantSpec, ...] = DEFAULT_SPECS
+    specs: tuple[AnySpec, ...] = DEFAULT_SPECS
     axis: int = -1
 
     def __post_init__(self) -> None:
@@ -286,6 +290,6 @@ class QuantizationStudy:
             for spec, total in zip(self.specs, totals, strict=True):
                 yield self._row(None, spec, total)
 
-    def _row(self, source: Source | None, spec: QuantSpec, found: Tally) -> Row:
+    def _row(self, source: Source | None, spec: AnySpec, found: Tally) -> Row:
         tensor, shape = ("", ()) if source is None else (source.name, source.shape)
         return Row(data=self.data, tensor=tensor, shape=shape, spec=str(spec), tally=found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 import numpy.typing as npt
 
@@ -158,7 +158,7 @@ class QuantSpec:
         """
         if not isinstance(text, str):
             raise TypeError(f"text must be a str, got {text!r}")
-        found = _text.evaluate(text, _vocabulary(), "spec")
+        found = _text.evaluate(text, vocabulary(), "spec")
         if not isinstance(found, cls):
             raise ValueError(f"spec {text!r}: must say a QuantSpec, as QuantSpec(e4m3, PerGroup(128))")
         return found
@@ -243,8 +243,10 @@ def quantize(x: npt.ArrayLike, spec: Spec[Result_co], axis: int = -1, out: Any =
     return spec.quantize(x, axis=axis, out=out)
 
 
-def alike_but_for_rule(spec: QuantSpec, other: QuantSpec) -> bool:
-    """Whether two specs are the same or differ in nothing but the scale rule."""
+def alike_but_for_rule(spec: object, other: object) -> TypeGuard[QuantSpec]:
+    """Whether both are of this kind, and the same or different in nothing but the scale rule."""
+    if not isinstance(spec, QuantSpec) or not isinstance(other, QuantSpec):
+        return False
     names = (f.name for f in fields(spec) if f.name != "scale_rule")
     return all(getattr(spec, name) == getattr(other, name) for name in names)
 
@@ -259,7 +261,8 @@ def named(name: str, spec: QuantSpec) -> QuantSpec:
     return spec
 
 
-def _vocabulary() -> dict[str, object]:
+def vocabulary() -> dict[str, object]:
+    """The names that `QuantSpec.parse` reads."""
     names: dict[str, object] = {
         kind.__name__: kind
         for kind in (

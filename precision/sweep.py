@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from precision import metrics
+from precision import metrics, specs
 from precision.accumulators import (
     EXACT,
     FP32_FMA,
@@ -21,10 +21,9 @@ from precision.accumulators import (
     HOPPER_TF32,
     Accumulator,
 )
-from precision.codec import encode
 from precision.formats import E4M3, FloatFormat
 from precision.gemm import matmul
-from precision.quantized import QuantizedTensor, QuantSpec, quantize
+from precision.quantized import QuantSpec
 from precision.scaling import PerTensor
 
 __all__ = ["DISTRIBUTIONS", "Distribution", "GemmStudy", "Row", "compare", "default_accumulators", "draw"]
@@ -103,13 +102,6 @@ def draw(distribution: str, shape: tuple[int, int], *, k_axis: int, seed: int = 
         )
     rng = np.random.default_rng([seed, zlib.crc32(distribution.encode()), *shape, k_axis])
     return DISTRIBUTIONS[distribution].draw(rng, shape, k_axis)
-
-
-def _quantized(x: Array, spec: Spec, axis: int) -> QuantizedTensor:
-    if isinstance(spec, FloatFormat):
-        return QuantizedTensor(encode(x, spec), np.ones((), np.float32), fmt=spec)
-    quantized: QuantizedTensor = quantize(x, spec, axis=axis)
-    return quantized
 
 
 # ---- accumulators -----------------------------------------------------------------------------------
@@ -235,7 +227,7 @@ def compare(
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"a and b must have shapes (M, K) and (K, N), got {a.shape} and {b.shape}")
     accumulators = default_accumulators(a_spec, b_spec) if accumulators is None else accumulators
-    qa, qb = _quantized(a, a_spec, -1), _quantized(b, b_spec, -2)
+    qa, qb = specs.quantize(a, a_spec, -1), specs.quantize(b, b_spec, -2)
     exact = matmul(qa, qb, accumulator=EXACT, dtype=np.float64)
     original = a.astype(np.float64) @ b.astype(np.float64)
     for accumulator in accumulators:

@@ -230,3 +230,74 @@ def test_bad_arguments():
         tally(np.arange(4), pr.MXFP4)
     with pytest.raises(ValueError, match="axis must lie in"):
         tally(numbers(), pr.MXFP4, axis=2)
+
+
+# ---- other specs than QuantSpec -------------------------------------------------------------------------
+def levels_tally(x: np.ndarray, bits: int, axis: int) -> dict[str, float]:
+    """LogFMT's measures in float64: every element against every level of its tile of 128."""
+    sums = dict.fromkeys(("signal", "noise", "magnitude", "signed_error"), 0.0)
+    worst = 0.0
+    for line in np.moveaxis(x, axis, -1).reshape(-1, x.shape[axis]).astype(np.float64):
+        for start in range(0, len(line), 128):
+            size = np.abs(line[start : start + 128])
+            logs = np.log(size[size > 0])
+            low, high = max(logs.min(), logs.max() - 32 * math.log(2)), logs.max()
+            levels = np.exp(np.linspace(low, high, 2 ** (bits - 1) - 1))
+            if low > logs.min():
+                levels = np.append(0.0, levels)
+            near = levels[np.abs(size[:, None] - levels).argmin(1)]
+            error = np.where(size > 0, near - size, 0.0)
+            sums["signal"] += size @ size
+            sums["noise"] += error @ error
+            sums["magnitude"] += size.sum()
+            sums["signed_error"] += error.sum()
+            worst = max(worst, (np.abs(error)[size > 0] / size[size > 0]).max())
+    return sums | {"max_relative_error": worst}
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((6, 300), -1), ((200, 7), 0), ((3, 2, 130), -1)])
+@pytest.mark.parametrize("piece", [100, 1 << 16])
+def test_logfmt_against_its_levels(monkeypatch, shape, axis, piece):
+    monkeypatch.setattr(fidelity, "_PIECE", piece)
+    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    x[(0,) * len(shape)] = 0
+    x[(1,) * len(shape)] = 1e-20  # below its tile's clamp
+    found = tally(x, pr.LogFMT(6), axis=axis)
+    for name, value in levels_tally(x, 6, axis).items():
+        assert getattr(found, name) == pytest.approx(value, rel=2e-5, abs=2e-6 * found.magnitude), name
+    tiles = x.size // shape[axis] * -(-shape[axis] // 128)
+    assert found.bits == 6 * x.size + 64 * tiles
+    assert (found.measured, found.clipped, found.flushed) == (x.size, 0, 1)
+
+
+def test_logfmt_tiles_with_nan_are_not_measured():
+    x = np.ones((2, 300), np.float32) * np.arange(1, 301, dtype=np.float32)
+    x[0, 5], x[1, 299] = np.nan, np.inf
+    found = tally(x, pr.LogFMT(8))
+    assert (found.elements, found.measured, found.non_finite) == (600, 600 - 128 - 44, 2)
+    assert math.isfinite(found.noise)
+
+
+def test_logfmt_whose_last_level_falls_short_clips():
+    x = np.float32([[1.0, 1.986]])
+    stored = pr.LogFMT(8, metadata=pr.logfmt.Metadata.EXTREMES, metadata_format=pr.BF16)
+    assert float(pr.quantize(x, stored).metadata[1][0, 0]) < 1.986
+    assert tally(x, stored).clipped == 1 and tally(x, pr.LogFMT(8)).clipped == 0
+
+
+def test_deepep_counts_what_is_not_cast():
+    x = np.tile(np.float32([0.25, 0.5]), (2, 1024))
+    x[1] *= 4.03  # not below 1, and no numbers of BF16
+    found = tally(x, pr.DEEPEP_LOGFMT10)
+    assert found.bits == 10 * 2048 + 16 * 2048 + 2 * 2 * 16 * 16
+    rest = tally(x[1:], pr.BF16)
+    assert rest.noise > 0 and found.noise == pytest.approx(rest.noise) and found.measured == 4096
+
+
+def test_a_bare_format_rounds_the_elements_as_they_are():
+    x = np.array([[1.0, 1.03, -7.0, 1e-9, 0.0, np.nan, np.inf]])
+    found = tally(x, pr.E2M1)
+    assert (found.elements, found.measured, found.non_finite, found.bits) == (7, 5, 2, 28)
+    assert (found.clipped, found.flushed, found.max_relative_error) == (1, 1, 1.0)
+    assert found.noise == pytest.approx(0.03**2 + 1 + 1e-18)
+    assert tally(x, pr.BF16).bits_per_element == 16

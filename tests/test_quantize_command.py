@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from test_cli import ran, refused, run
 
 import precision as pr
+from precision import specs
 from precision.fidelity import tally
 from precision.quantization_study import DEFAULT_SPECS
 from precision.sweep import draw
@@ -99,6 +100,21 @@ def test_rules_stand_under_their_spec():
     ]  # fmt: skip
 
 
+def test_every_kind_of_spec():
+    names = ["LogFMT(8, 64)", "bf16", "DEEPEP_LOGFMT10", "MXFP8_E4M3"]
+    arguments = ["normal", *SMALL, *(part for name in names for part in ("--spec", name))]
+    rows = rows_of(*arguments)
+    assert [row["spec"] for row in rows] == names
+    x = draw("normal", (16, 96), k_axis=1)
+    for row in rows:
+        assert row["sqnr_db"] == tally(x, specs.parse(row["spec"])).sqnr_db
+    assert [row["bits_per_element"] for row in rows[:2]] == [8 + 2 * 64 / 96, 16]
+    assert rows_of(*arguments, "--rule", "RCEIL")[:3] == rows[:3]
+    output = ran("quantize", *arguments)
+    assert [line.split("  ")[0] for line in output.splitlines()[4:8]] == names
+    assert os.listdir() == ["precision-quantize.png"]
+
+
 def test_npy():
     x = np.random.default_rng(1).standard_normal((2, 3, 33)).astype(np.float16)
     np.save("x.npy", x)
@@ -178,7 +194,8 @@ def test_threads_change_nothing():
         (["normal", "--tensor", "x"], "--tensor is of a file"),
         (["normal", "--seed", "-1"], "-1 is not in the range"),
         (["normal", "--spec", "MXFP5"], "unknown name 'MXFP5'; near names: MXFP4"),
-        (["normal", "--spec", "e4m3"], "must say a QuantSpec"),
+        (["normal", "--spec", "int8"], "must say a QuantSpec"),
+        (["normal", "--spec", "e8m0"], "must have a sign and a zero"),
         (["normal", "--spec", "QuantSpec(e4m3, PerGroup(0))"], "n must be at least 1, got 0"),
         (
             ["normal", "--rule", "UP"],
