@@ -1,0 +1,7 @@
+"""Is a quantizer right? Hypothesis strategies and conformance checks for *other people's* code."""
+
+from precision.testing._calls import Fault
+from precision.testing._properties import Property
+from precision.testing._report import CheckFailed, Outcome, Report, Verdict
+
+__all__ = ["CheckFailed", "Fault", "Outcome", "Property", "Report", "Verdict"]
