@@ -40,11 +40,14 @@ class Call:
     time_limit : float, optional
         Seconds for one call. Such calls run on a thread of their own, which Python cannot stop: one that
         hangs is left behind, as a daemon that does not keep the process alive, and may go on using a core.
+    forgiving : bool
+        Whether ``fn`` may write into its input, which it only has a copy of.
     """
 
     fn: Callable[..., Any]
     convert: Callable[[Array], Any] | None = field(default=None, kw_only=True)
     time_limit: float | None = field(default=None, kw_only=True)
+    forgiving: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         if not callable(self.fn):
@@ -60,11 +63,13 @@ class Call:
         Raises
         ------
         Fault
-            If it raises, takes longer than the time limit, or writes into one of them.
+            If it raises, takes longer than the time limit, or writes into one of them and is not forgiven.
         """
         given = [array.copy() for array in arrays]
         arguments = [given_one if self.convert is None else self.convert(given_one) for given_one in given]
         result = self._timed(arguments)
+        if self.forgiving:
+            return result
         # What was converted may share the memory of the copy, or have its own: both are looked at.
         for index, (before, after, argument) in enumerate(zip(arrays, given, arguments, strict=True)):
             now = as_array(argument) if self.convert is not None else after
