@@ -95,28 +95,35 @@ def _mean(target: Elements, call: Call) -> Tried:
     assert isinstance(rounding, Stochastic)
     low, high = _values.pairs(target.fmt)
     middle = min(int(np.searchsorted(low, min(1.0, target.fmt.max / 2))), len(low) - 1)
-    worst, cases = None, 0
+    below, above = float(low[middle]), float(high[middle])
+    cases = 0
     for fraction in (0.25, 0.5, 0.75, 0.9):
         for sign in (1.0, -1.0) if target.fmt.signed else (1.0,):
-            below, above = float(low[middle]), float(high[middle])
             number = np.array(sign * (below + fraction * (above - below)), target.dtype)
             real = (abs(float(number)) - below) / (above - below)
-            y = np.abs(target.observe(call, np.full(COPIES, number)))
-            share = float(np.mean(y == above))
-            # So few bits cut the fraction by less than 2**-bits.
-            slack = SIGMAS * math.sqrt(real * (1 - real) / COPIES) + 2.0**-rounding.bits
+            count = int((np.abs(target.observe(call, np.full(COPIES, number))) == above).sum())
             cases += COPIES
-            if abs(share - real) > slack and (worst is None or abs(share - real) > worst[0]):
-                worst = abs(share - real), number, real, share
-    if worst is None:
-        return passed(name, cases)
-    _, number, real, share = worst
-    causes = {0.0: "truncates", 1.0: "rounds away from zero"}
-    cause = causes.get(share, "")
+            wrong, cause = judged_share(count, COPIES, real, rounding.bits)
+            if wrong:
+                outcome = Outcome(
+                    name, Verdict.FAILED, cases=cases, failures=1, cause=cause,
+                    example=f"{COPIES} times {shown_array(number.reshape(1))}",
+                    expected=f"{plain(round(real, 6))} of them rounded up in magnitude",
+                    got=plain(round(count / COPIES, 6)),
+                )  # fmt: skip
+                return Tried(outcome)
+    return passed(name, cases)
+
+
+def judged_share(count: int, total: int, real: float, bits: int) -> tuple[bool, str]:
+    """Whether so many of ``total`` were rounded up wrongly for a fraction, and a guess at the cause."""
+    if not total:
+        return False, ""
+    share = count / total
+    # So few bits cut the fraction by less than 2**-bits.
+    slack = SIGMAS * math.sqrt(real * (1 - real) / total) + 2.0**-bits
+    if abs(share - real) <= slack:
+        return False, ""
     if abs(real - 0.5) > 0.1 and share == float(real > 0.5):
-        cause = "rounds to nearest"
-    outcome = Outcome(
-        name, Verdict.FAILED, cases=cases, failures=1, example=f"{COPIES} times {shown_array(number.reshape(1))}",
-        expected=f"{plain(round(real, 6))} of them rounded up in magnitude", got=plain(round(share, 6)), cause=cause,
-    )  # fmt: skip
-    return Tried(outcome)
+        return True, "rounds to nearest"
+    return True, {0.0: "truncates", 1.0: "rounds away from zero"}.get(share, "")
