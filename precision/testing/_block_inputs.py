@@ -124,6 +124,27 @@ class Blocks:
         top = _values.largest_of(self.dtype)
         return mixed[(mixed < top) & (mixed > 0)]
 
+    def scale_ties(self) -> Iterator[Array]:
+        """Amaxes whose scales are halfway between two of the scale's format, and beside: not for powers of two."""
+        spec = self.spec
+        if spec.scale_format.fraction_bits in (0, 23) or spec.scale_rule.gives_powers_of_two:
+            return
+        middle = _values.ties(spec.scale_format, np.dtype(np.float32)).astype(np.float64)
+        bound = spec.scale_format.max if spec.scale_bound is None else spec.scale_bound
+        middle = middle[middle <= bound]
+        anchors = np.random.default_rng(7).uniform(1, 2, 8) if spec.tensor_scale else np.float64([1.0])
+        for index, anchor in enumerate(anchors):
+            head = self.cast(np.float64([anchor * spec.fmt.max * bound]))
+            tensor = self.reference.scales(head)[1] if spec.tensor_scale else 1.0
+            exact = self.cast(middle * spec.fmt.max * tensor)
+            amaxes = np.stack(
+                [np.resize(_values.moved(exact, k), len(exact)) for k in range(-3, 4)], axis=1
+            ).ravel()
+            kept = np.random.default_rng(index).permutation(amaxes)[: self.layout.most() - 1]
+            if spec.tensor_scale:
+                kept = np.concatenate([head, kept[kept <= head]])
+            yield from self.of_amaxes(kept.astype(np.float64), 20 + index)
+
     def extremes(self) -> Array:
         """The smallest and largest amaxes that the source has, and where the scale's format ends."""
         fmt, scale = self.spec.fmt, self.spec.scale_format

@@ -5,7 +5,7 @@ Scales are explained by themselves; elements under the scales that came with the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,15 +21,15 @@ from precision.testing._scale_rules import scale_rules, unrounded_scales
 Array = npt.NDArray[Any]
 
 
-def guess(reference: Reference, seen: Sequence[SeenBlocks]) -> str:
-    """The first mistake that predicts everything that was seen; "" if none does."""
-    if not seen:
-        return ""
+def guess(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[str]:
+    """The mistakes that predict everything that was seen, the likeliest first: in scales, or else in elements."""
     finite = [one for one in seen if np.isfinite(one.x).all()]
     if any(one.came.scale is None for one in seen):
-        return _of_restored(reference, finite)
-    cause = _of_scales(reference, seen)
-    return cause if cause is not None else _of_elements(reference, finite)
+        yield from _of_restored(reference, finite)
+    elif all(_matches(reference.parts(one.x), one.came) for one in seen):
+        yield from _of_elements(reference, finite)
+    else:
+        yield from _of_scales(reference, seen)
 
 
 def _matches(wanted: Parts, came: Parts) -> bool:
@@ -40,16 +40,12 @@ def _matches(wanted: Parts, came: Parts) -> bool:
     return bool(tensor) and not differ(wanted.scale, came.scale).any()
 
 
-def _of_scales(reference: Reference, seen: Sequence[SeenBlocks]) -> str | None:
-    """The mistake in the scales; None where they are all right, "" where no mistake explains them."""
-    wrong = [one for one in seen if not _matches(reference.parts(one.x), one.came)]
-    if not wrong:
-        return None
+def _of_scales(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[str]:
+    # Those that the declared rule does not explain come first: most mistakes fall there.
+    order = sorted(seen, key=lambda one: _matches(reference.parts(one.x), one.came))
     for name, rule in scale_rules(reference, seen):
-        # Those that the declared rule does not explain come first: most mistakes fall there.
-        if all(_predicts(rule, one) for one in wrong) and all(_predicts(rule, one) for one in seen):
-            return name
-    return ""
+        if all(_predicts(rule, one) for one in order):
+            yield name
 
 
 def _predicts(rule: Any, one: SeenBlocks) -> bool:
@@ -60,10 +56,9 @@ def _predicts(rule: Any, one: SeenBlocks) -> bool:
 
 
 # ---- elements ---------------------------------------------------------------------------------------
-def _of_elements(reference: Reference, seen: Sequence[SeenBlocks]) -> str:
-    spec = reference.spec
-    if isinstance(spec.rounding, Stochastic) or not seen:
-        return ""
+def _of_elements(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[str]:
+    if isinstance(reference.spec.rounding, Stochastic) or not seen:
+        return
     usable, quotients, came = [], [], []
     for one in seen:
         assert one.came.scale is not None
@@ -76,28 +71,26 @@ def _of_elements(reference: Reference, seen: Sequence[SeenBlocks]) -> str:
         for q, v, use in zip(quotients, came, usable, strict=True)
     ]
     together = [one for one in kept if one.x.size]
-    if not together:
-        return ""
+    found = False
     for signs in (True, False):
         right = [differ(reference.rounds(one.x), one.got, signs=signs).any() for one in together]
-        if not any(right):
-            return ""
-        for name, predicted in _scalings(reference, seen):
-            if all(
-                not differ(predicted[i][usable[i]], came[i][usable[i]], signs=signs).any()
-                for i in range(len(seen))
-            ):
-                return name
+        if found or not any(right):
+            return
+        for name, values in _scalings(reference, seen):
+            matched = zip(values, came, usable, strict=True)
+            if not any(differ(v[use], c[use], signs=signs).any() for v, c, use in matched):
+                found = True
+                yield name
         for name, rule in rules(reference.rounds, together):
             try:
-                if all(
-                    not differ(np.asarray(rule(one.x), np.float64), one.got, signs=signs).any()
-                    for one in together
-                ):
-                    return name
+                predicted = [np.asarray(rule(one.x), np.float64) for one in together]
             except (ValueError, OverflowError):
                 continue
-    return ""
+            if not any(
+                differ(p, one.got, signs=signs).any() for p, one in zip(predicted, together, strict=True)
+            ):
+                found = True
+                yield name
 
 
 def _scalings(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[tuple[str, list[Array]]]:
@@ -124,12 +117,13 @@ def _quotients(reference: Reference) -> Iterator[tuple[str, Any]]:
 
         def unrounded(x: Array, came: Parts, scales: Any = scales) -> Array:
             amax = amax_of(_wide(x), reference.block(x))
-            return np.asarray(_wide(x) / expanded(scales(amax, came.tensor), x.shape, reference.block(x)))
+            q = _wide(x) / expanded(scales(amax, came.tensor), x.shape, reference.block(x))
+            return np.where(x == 0, _wide(x), q)
 
         def inverted(x: Array, came: Parts, scales: Any = scales) -> Array:
             amax = amax_of(_wide(x), reference.block(x))
             scale = expanded(scales(amax, came.tensor), x.shape, reference.block(x))
-            return np.asarray(_wide(x) * (1 / scale).astype(_wide(x).dtype))
+            return np.where(x == 0, _wide(x), _wide(x) * (1 / scale).astype(_wide(x).dtype))
 
         yield f"scale rounded after the elements were divided{name}", unrounded
         yield f"scale rounded after the elements were divided{name}", inverted
@@ -137,7 +131,8 @@ def _quotients(reference: Reference) -> Iterator[tuple[str, Any]]:
     def by_amax(x: Array, came: Parts) -> Array:
         """x * (max / amax): what many kernels compute in the place of x / (amax / max)."""
         amax = expanded(amax_of(_wide(x), reference.block(x)), x.shape, reference.block(x))
-        return np.asarray(_wide(x) * (x.dtype.type(reference.spec.fmt.max) / amax).astype(_wide(x).dtype))
+        factor = (x.dtype.type(reference.spec.fmt.max) / amax).astype(_wide(x).dtype)
+        return np.where(x == 0, _wide(x), _wide(x) * factor)
 
     def by_parts(x: Array, came: Parts) -> Array:
         assert came.scale is not None
@@ -192,42 +187,45 @@ def _without_short(reference: Reference, one: SeenBlocks) -> Array:
 
 
 # ---- where no scale came ----------------------------------------------------------------------------
-def _of_restored(reference: Reference, seen: Sequence[SeenBlocks]) -> str:
-    """The mistake behind restored values: in the scales, or else in the elements."""
-    if not seen or isinstance(reference.spec.rounding, Stochastic):
-        return ""
-
-    def same(restored: Array, one: SeenBlocks) -> bool:
-        return not differ(restored, one.came.values).any()
-
-    if all(same(reference.restored(one.x, reference.parts(one.x)), one) for one in seen):
-        return ""
-    for name, rule in scale_rules(reference, seen):
-        try:
-            with np.errstate(all="ignore"):
-                if all(same(_restored_with(reference, one.x, rule(one.x)), one) for one in seen):
-                    return name
-        except (ValueError, OverflowError, IndexError):
-            continue
+def _of_restored(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[str]:
+    """The mistakes behind restored values: in the scales, or in the elements."""
     parts = [reference.parts(one.x) for one in seen]
     hidden = [SeenBlocks(one.x, part) for one, part in zip(seen, parts, strict=True)]
+
+    def all_same(restored: Iterable[Array]) -> bool:
+        with np.errstate(all="ignore"):
+            return not any(differ(r, one.came.values).any() for r, one in zip(restored, seen, strict=True))
+
+    def with_values(values: Iterable[Array]) -> Iterator[Array]:
+        for one, value in zip(hidden, values, strict=True):
+            yield reference.restored(one.x, one.came._replace(values=value))
+
+    if isinstance(reference.spec.rounding, Stochastic) or all_same(
+        with_values(part.values for part in parts)
+    ):
+        return
+    for name, rule in scale_rules(reference, hidden):
+        try:
+            if all_same(_restored_with(reference, one.x, rule(one.x)) for one in seen):
+                yield name
+        except (ValueError, OverflowError, IndexError):
+            continue
     for name, values in _scalings(reference, hidden):
-        found = zip(seen, parts, values, strict=True)
-        if all(same(reference.restored(one.x, part._replace(values=v)), one) for one, part, v in found):
-            return name
+        if all_same(with_values(values)):
+            yield name
     quotients = [Seen(_quotients_of(reference, one), one.came.values.ravel()) for one in hidden]
     for name, rule in rules(reference.rounds, quotients):
         try:
-            predicted = [
-                np.asarray(rule(q.x), np.float64).reshape(one.x.shape)
-                for q, one in zip(quotients, seen, strict=True)
-            ]
+            if all_same(
+                with_values(_shaped(rule(q.x), one.x) for q, one in zip(quotients, hidden, strict=True))
+            ):
+                yield name
         except (ValueError, OverflowError):
             continue
-        found = zip(seen, parts, predicted, strict=True)
-        if all(same(reference.restored(one.x, part._replace(values=v)), one) for one, part, v in found):
-            return name
-    return ""
+
+
+def _shaped(values: Array, x: Array) -> Array:
+    return np.asarray(values, np.float64).reshape(x.shape)
 
 
 def _quotients_of(reference: Reference, one: SeenBlocks) -> Array:

@@ -44,7 +44,7 @@ def _tests(target: Quantizer) -> Iterator[Test]:
     yield "determinism", "the same input gives the same result", False, lambda call: _repeats(target, call)
     yield compares(
         "scale rule", "each block's amax, wherever it stands and whatever its sign, sets the declared scale",
-        lambda: inputs.of_amaxes(inputs.amaxes()), target.scales,
+        lambda: chained(lambda: inputs.of_amaxes(inputs.amaxes()), inputs.scale_ties), target.scales,
     )  # fmt: skip
     yield compares(
         "scale range", "the smallest and largest amaxes, and the ends of the scale's format",

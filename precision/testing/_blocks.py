@@ -137,7 +137,8 @@ class Quantizer:
             return self.whole(x, came, signs=signs)
         usable = np.isfinite(self.reference.total(x, came.scale, came.tensor)) & np.isfinite(x)
         wanted = self._elements(x, came)
-        bad = differ(wanted, came.values, signs=signs) & usable
+        bad = differ(wanted, came.values) if not signs else _wrong_zeros(wanted, came.values)
+        bad &= usable
         return Compared(bad, wanted, came.values, spec.fmt, "code")
 
     def _elements(self, x: Array, came: Parts) -> Array:
@@ -158,7 +159,7 @@ class Quantizer:
         """Scales first; where they are right, elements. Restored values where no scale came."""
         if came.scale is None:
             right = self.reference.restored(x, self.reference.parts(x))
-            bad = differ(right, came.values, signs=signs)
+            bad = differ(right, came.values) if not signs else _wrong_zeros(right, came.values)
             return Compared(bad, right, came.values, FloatFormat(8, 23), "restored value")
         found = self.scales(x, came)
         return found if found.bad.any() else self.elements(x, came)
@@ -199,9 +200,16 @@ class Quantizer:
         low = [int(i) // step * step for i, step in zip(where, steps, strict=True)]
         return x[low[0] : low[0] + steps[0], low[1] : low[1] + steps[1]]
 
-    def guess(self, seen: Sequence[Any]) -> str:
-        """The known mistake that predicts all that was seen."""
+    def guess(self, seen: Sequence[Any]) -> Iterable[str]:
+        """The known mistakes that predict all that was seen."""
         return _block_rules.guess(self.reference, [one for one in seen if isinstance(one, SeenBlocks)])
+
+
+def _wrong_zeros(wanted: Array, got: Array) -> Array:
+    """Zeros of the wrong sign, and NaN in the place of a zero; other wrong numbers are not meant."""
+    return np.asarray(
+        (wanted == 0) & (((got == 0) & (np.signbit(wanted) != np.signbit(got))) | np.isnan(got))
+    )
 
 
 def _failure(name: str, cases: int, failures: int, x: Array, found: Compared) -> Outcome:

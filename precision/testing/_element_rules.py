@@ -76,12 +76,30 @@ def _nearest(right: Rounds, upper_at_tie: Callable[[Array, Array], Array]) -> Ru
 
 
 def _roundings(right: Rounds) -> Iterator[tuple[str, Rule]]:
-    for rounding, name in _WRONG_ROUNDINGS.items():
-        if rounding is not right.rounding:
-            yield name, replace(right, rounding=rounding)
+    """Rules for ties first: on ties alone a directed rounding looks like one of them."""
+    directed = [
+        (name, replace(right, rounding=rounding))
+        for rounding, name in _WRONG_ROUNDINGS.items()
+        if rounding is not right.rounding
+    ]
+    yield from (one for one in directed if one[0].startswith("ties"))
     yield "ties toward zero", _nearest(right, lambda x, low: x < 0)
     yield "ties up: floor(x + 0.5)", _nearest(right, lambda x, low: np.ones(x.shape, bool))
     yield "ties down: ceil(x - 0.5)", _nearest(right, lambda x, low: np.zeros(x.shape, bool))
+    yield from (one for one in directed if not one[0].startswith("ties"))
+    if isinstance(right.fmt, IntFormat):
+        # As they are written: the sum is rounded as well, so that the number below 0.5 becomes 1.
+        unit = 2.0**right.fmt.fraction_bits
+
+        def half_up(x: Array) -> Array:
+            return right(np.floor(x * x.dtype.type(unit) + x.dtype.type(0.5)) / x.dtype.type(unit))
+
+        def half_away(x: Array) -> Array:
+            whole = np.trunc(x * x.dtype.type(unit) + np.copysign(x.dtype.type(0.5), x))
+            return right(whole / x.dtype.type(unit))
+
+        yield "ties up: floor(x + 0.5)", half_up
+        yield "ties away from zero, by adding 0.5", half_away
 
 
 def _narrowed(kind: npt.DTypeLike) -> Rule:
@@ -102,6 +120,10 @@ def _double_roundings(right: Rounds) -> Iterator[tuple[str, Rule]]:
         narrow = _narrowed(kind)
         yield f"double rounding through {name}", lambda x, narrow=narrow: right(narrow(x))  # type: ignore[misc]
     yield "truncated to bfloat16 first", lambda x: right(_truncated_to_bfloat16(x))
+    cut = replace(right, rounding=Rounding.TOWARD_ZERO)
+    for name, kind in (("float16", np.float16), ("bfloat16", ml_dtypes.bfloat16)):
+        narrow = _narrowed(kind)
+        yield f"rounded to {name} and then truncated", lambda x, narrow=narrow: cut(narrow(x))  # type: ignore[misc]
     fmt = right.fmt
     if isinstance(fmt, FloatFormat) and fmt.subnormals and 0 < fmt.fraction_bits < 23:
         normal = replace(right, fmt=FloatFormat(8, fmt.fraction_bits))
@@ -308,26 +330,25 @@ def rules(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]]:
     yield from _other_formats(right)
 
 
-def guess(right: Rounds, seen: Sequence[Seen]) -> str:
-    """The first mistake that predicts everything that was seen; "" if none does.
+def guess(right: Rounds, seen: Sequence[Seen]) -> Iterator[str]:
+    """The mistakes that predict everything that was seen, the likeliest first.
 
     Signs of zeros count at first; if nothing explains them as well, they do not.
     """
     together = [s for s in seen if s.x.size]
     if not together:
-        return ""
+        return
     x = np.concatenate([s.x for s in together])
     got = np.concatenate([s.got for s in together])
-    expected = right(x)
-    known = list(rules(right, together))
+    expected, found = right(x), False
     for signs in (True, False):
-        if not differ(expected, got, signs=signs).any():
-            return ""
-        for name, rule in known:
+        if found or not differ(expected, got, signs=signs).any():
+            return
+        for name, rule in rules(right, together):
             try:
-                predicted = rule(x)
+                predicted = np.asarray(rule(x), np.float64)
             except (ValueError, OverflowError):
                 continue
-            if not differ(np.asarray(predicted, np.float64), got, signs=signs).any():
-                return name
-    return ""
+            if not differ(predicted, got, signs=signs).any():
+                found = True
+                yield name

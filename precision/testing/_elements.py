@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -68,10 +68,10 @@ class Elements:
         """The values that came for an array, as float64."""
         return decoded(expect_shape("the result", as_array(call(x)), x.shape), self.fmt, self.returns)
 
-    def guess(self, seen: Sequence[Any]) -> str:
-        """The known mistake that predicts all that was seen."""
+    def guess(self, seen: Sequence[Any]) -> Iterable[str]:
+        """The known mistakes that predict all that was seen."""
         if isinstance(self.right.rounding, Stochastic):
-            return ""
+            return ()
         return guess(self.right, [one for one in seen if isinstance(one, Seen)])
 
     # ---- one property -----------------------------------------------------------------------------

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from precision.testing._calls import Call, Fault
 from precision.testing._report import CheckFailed, Outcome, Report, Verdict
 
-Guess = Callable[[Sequence[Any]], str]
+#: Known mistakes that predict everything that was observed, the likeliest first: names, or one name ("" for none).
+Guess = Callable[[Sequence[Any]], str | Iterable[str]]
 
 
 class Tried(NamedTuple):
@@ -19,8 +21,8 @@ class Tried(NamedTuple):
     observed: tuple[Any, ...] = ()
 
 
-def _no_guess(observed: Sequence[Any]) -> str:
-    return ""
+def _no_guess(observed: Sequence[Any]) -> Iterable[str]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Property:
     ) -> Outcome:
         """Try it on ``fn``; the keywords are those of the check it belongs to."""
         tried = self.attempt(Call(fn, convert=convert, time_limit=time_limit))
-        return with_cause(tried, self.guess, tried.observed)
+        return with_cause(tried, self.guess)
 
     def check(
         self,
@@ -87,20 +89,22 @@ def passed(name: str, cases: int, observed: Sequence[Any] = ()) -> Tried:
     return Tried(Outcome(name, Verdict.PASSED, cases=cases), tuple(observed))
 
 
-def with_cause(tried: Tried, guess: Guess, *observations: Sequence[Any]) -> Outcome:
-    """A failed outcome with the first guess that one of the sets of observations supports."""
+def guesses(guess: Guess, observed: Sequence[Any]) -> Iterable[str]:
+    """The names of a guess, faults left out of what was observed."""
+    found = guess([one for one in observed if not isinstance(one, Fault)])
+    return (name for name in ((found,) if isinstance(found, str) else found) if name)
+
+
+def with_cause(tried: Tried, guess: Guess) -> Outcome:
+    """A failed outcome with the first guess that what was observed supports."""
     outcome = tried.outcome
     if not outcome.failed or outcome.cause:
         return outcome
-    for observed in observations:
-        cause = guess([one for one in observed if not isinstance(one, Fault)])
-        if cause:
-            return replace(outcome, cause=cause)
-    return outcome
+    return replace(outcome, cause=next(iter(guesses(guess, tried.observed)), ""))
 
 
 def run(properties: Sequence[Property], call: Call, *, subject: str, like: str) -> Report:
-    """Try every property; what nothing explains by itself is guessed from all that was observed.
+    """Try every property, and guess at causes: one for all that was observed, or else as few as will do.
 
     A callable that hung is not called again, and one that fails an essential property (it raises, or
     returns something of the wrong shape or type) is asked for nothing else.
@@ -116,6 +120,33 @@ def run(properties: Sequence[Property], call: Call, *, subject: str, like: str) 
         hung = any(isinstance(one, Fault) and one.kind == "hangs" for one in tried.observed)
         if tried.outcome.failed and (prop.essential or hung):
             stopped = f"the callable {tried.outcome.cause or 'fails'}" if hung else f"{prop.name} failed"
+    return Report(subject, like, outcomes=_explained(attempts))
+
+
+def _explained(attempts: Sequence[tuple[Property, Tried]]) -> tuple[Outcome, ...]:
+    open_ones = {
+        i: prop.guess
+        for i, (prop, tried) in enumerate(attempts)
+        if tried.outcome.failed and not tried.outcome.cause
+    }
+    causes: dict[int, str] = {}
     everything = [one for _, tried in attempts for one in tried.observed]
-    outcomes = tuple(with_cause(tried, prop.guess, everything, tried.observed) for prop, tried in attempts)
-    return Report(subject, like, outcomes=outcomes)
+    for guess in dict.fromkeys(open_ones.values()):
+        cause = next(iter(guesses(guess, everything)), "")
+        if cause:
+            causes |= {i: cause for i, own in open_ones.items() if own == guess}
+    names = {
+        i: tuple(dict.fromkeys(guesses(guess, attempts[i][1].observed)))
+        for i, guess in open_ones.items()
+        if i not in causes
+    }
+    while any(names.values()):
+        counted = Counter(name for some in names.values() for name in some)
+        first = {name: min(some.index(name) for some in names.values() if name in some) for name in counted}
+        best = min(counted, key=lambda name: (-counted[name], first[name]))
+        causes |= {i: best for i, some in names.items() if best in some}
+        names = {i: some for i, some in names.items() if best not in some}
+    return tuple(
+        replace(tried.outcome, cause=causes[i]) if i in causes else tried.outcome
+        for i, (_, tried) in enumerate(attempts)
+    )

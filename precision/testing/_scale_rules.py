@@ -164,7 +164,10 @@ def _other_specs(reference: Reference) -> Iterator[tuple[str, Predict]]:
 
     for rule in ScaleRule:
         if rule is not spec.scale_rule:
-            yield from one(f"scale rule {rule} instead of {spec.scale_rule}", scale_rule=rule)
+            said = f"scale rule {rule} instead of {spec.scale_rule}"
+            if rule is ScaleRule.AMAX and spec.scale_rule.gives_powers_of_two:
+                said = f"scale rounded to nearest instead of {spec.scale_rule}"
+            yield from one(said, scale_rule=rule)
     for order in Arithmetic:
         if order is not spec.arithmetic:
             yield from one(f"arithmetic {order} instead of {spec.arithmetic}", arithmetic=order)
@@ -383,6 +386,12 @@ def _from_what_came(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterato
         amax = amax_of(_wide(one.x), reference.block(one.x))
         zeros += one.came.scale[amax == 0].ravel().tolist()
         came += one.came.scale[np.isfinite(one.came.scale) & (amax > 0)].ravel().tolist()
+    least = min((v for v in came if v > 0), default=0.0)
+    declared_least = spec.scale_format.smallest if spec.least_scale is None else spec.least_scale
+    for value in (least, 0.0, spec.scale_format.smallest):
+        other = _of_spec(reference, least_scale=value) if value != declared_least else None
+        if other is not None:
+            yield f"least scale is {value:g} instead of {declared_least:g}", other
     if zeros:
         value = zeros[0]
         declared, _ = reference.scales(np.zeros((1, 1), np.float32))
