@@ -41,7 +41,7 @@ class Blocks:
     def _signs(self, shape: tuple[int, ...], seed: int) -> Array:
         if not self.spec.fmt.signed:
             return np.ones(shape)
-        return np.random.default_rng(seed).choice(np.float64([-1, 1]), shape)
+        return np.random.default_rng(seed).choice(_values.wide([-1, 1]), shape)
 
     def cast(self, blocks: Array) -> Array:
         """Float64 numbers in the source's type, rounded where it does not hold them."""
@@ -71,7 +71,7 @@ class Blocks:
         ``tops`` are the amaxes, in the same units; by default the format's largest value.
         """
         n, fmt, most = self.layout.elements, self.spec.fmt, self.layout.most()
-        tops = np.float64([fmt.max]) if tops is None else tops
+        tops = _values.wide([fmt.max]) if tops is None else tops
         room = max(1, n - 1)
         count = max(1, min(-(-points.size // room), most // (len(EXPONENTS) * len(tops)) or 1))
         body = np.tile(np.resize(points, (count, room)), (len(tops), 1))
@@ -112,7 +112,7 @@ class Blocks:
             1.25,
         ]
         exponents = [0, 1, -1, 3, 7, 8, 9, -4, -9, 15, 20, -20, 40, -40, 60, -60]
-        marks = np.float64([s * 2.0**e for e in exponents for s in dict.fromkeys(significands)])
+        marks = _values.wide([s * 2.0**e for e in exponents for s in dict.fromkeys(significands)])
         exact = _values.cast(marks, self.dtype)
         beside = np.stack([exact, *(np.resize(_values.moved(exact, k), len(exact)) for k in (-1, 1))], axis=1)
         some = np.random.default_rng(5).uniform(1, 2, 256) * 2.0 ** np.random.default_rng(6).integers(
@@ -125,16 +125,16 @@ class Blocks:
         return mixed[(mixed < top) & (mixed > 0)]
 
     def scale_ties(self) -> Iterator[Array]:
-        """Amaxes whose scales are halfway between two of the scale's format, and beside: not for powers of two."""
+        """Amaxes whose scales, no powers of two, are halfway between two of their format, and beside."""
         spec = self.spec
         if spec.scale_format.fraction_bits in (0, 23) or spec.scale_rule.gives_powers_of_two:
             return
         middle = _values.ties(spec.scale_format, np.dtype(np.float32)).astype(np.float64)
         bound = spec.scale_format.max if spec.scale_bound is None else spec.scale_bound
         middle = middle[middle <= bound]
-        anchors = np.random.default_rng(7).uniform(1, 2, 8) if spec.tensor_scale else np.float64([1.0])
+        anchors = np.random.default_rng(7).uniform(1, 2, 8) if spec.tensor_scale else _values.wide([1.0])
         for index, anchor in enumerate(anchors):
-            head = self.cast(np.float64([anchor * spec.fmt.max * bound]))
+            head = self.cast(_values.wide([anchor * spec.fmt.max * bound]))
             tensor = self.reference.scales(head)[1] if spec.tensor_scale else 1.0
             exact = self.cast(middle * spec.fmt.max * tensor)
             amaxes = np.stack(
@@ -148,17 +148,17 @@ class Blocks:
     def extremes(self) -> Array:
         """The smallest and largest amaxes that the source has, and where the scale's format ends."""
         fmt, scale = self.spec.fmt, self.spec.scale_format
-        info = np.float64([_values.largest_of(self.dtype), 2.0**127, 2.0**126])
-        small = 2.0 ** np.float64([-149, -148, -140, -133, -127, -126, -125, -120, -110, -100])
+        info = _values.wide([_values.largest_of(self.dtype), 2.0**127, 2.0**126])
+        small = 2.0 ** _values.wide([-149, -148, -140, -133, -127, -126, -125, -120, -110, -100])
         with np.errstate(over="ignore"):
-            ends = np.float64(
+            ends = _values.wide(
                 [s * m for s in (scale.smallest, scale.max) for m in (fmt.max, 2.0**fmt.max_exponent)]
             )
             marks = np.concatenate(
                 [info, info / 2, small, small * 1.5, *(ends * f for f in (0.25, 0.5, 0.75, 1, 1.5, 2))]
             )
         if self.spec.min_amax:
-            marks = np.concatenate([marks, self.spec.min_amax * np.float64([0.1, 0.99, 1, 1.01])])
+            marks = np.concatenate([marks, self.spec.min_amax * _values.wide([0.1, 0.99, 1, 1.01])])
         top = _values.largest_of(self.dtype)
         with np.errstate(all="ignore"):
             rounded = marks[np.isfinite(marks) & (marks <= top)].astype(self.dtype)
@@ -189,5 +189,5 @@ class Blocks:
         step, top = _values.last_step(fmt), 2.0 ** (fmt.max_exponent + 1)
         shares = np.linspace(0, 1, 17)
         tops = fmt.max + shares[1:] * max(top - fmt.max, step) * 0.999
-        points = np.concatenate([fmt.max + np.float64([-0.5, -0.25, 0, 0.25, 0.5, 0.75]) * step, tops])
+        points = np.concatenate([fmt.max + _values.wide([-0.5, -0.25, 0, 0.25, 0.5, 0.75]) * step, tops])
         return points, tops

@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 
 
 def guess(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[str]:
-    """The mistakes that predict everything that was seen, the likeliest first: in scales, or else in elements."""
+    """The mistakes that predict everything that was seen: in scales, or where those are right in elements."""
     finite = [one for one in seen if np.isfinite(one.x).all()]
     if any(one.came.scale is None for one in seen):
         yield from _of_restored(reference, finite)
@@ -214,11 +214,10 @@ def _of_restored(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[s
         if all_same(with_values(values)):
             yield name
     quotients = [Seen(_quotients_of(reference, one), one.came.values.ravel()) for one in hidden]
-    for name, rule in rules(reference.rounds, quotients):
+    for name, mistake in rules(reference.rounds, quotients):
+        given = zip(quotients, hidden, strict=True)
         try:
-            if all_same(
-                with_values(_shaped(rule(q.x), one.x) for q, one in zip(quotients, hidden, strict=True))
-            ):
+            if all_same(with_values(_shaped(mistake(q.x), one.x) for q, one in given)):
                 yield name
         except (ValueError, OverflowError):
             continue

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from precision.formats import FloatFormat, Format
+from precision.formats import FP32, Format
 from precision.quantized import QuantizedTensor
 from precision.rounding import Rounding, Stochastic
 from precision.testing import _block_rules
@@ -122,10 +122,10 @@ class Quantizer:
         if came.scale is None:
             return self.whole(x, came)
         assert right.scale is not None
-        if spec.tensor_scale and differ(np.float64(right.tensor), np.float64(came.tensor)):
+        if spec.tensor_scale and np.float32(right.tensor) != np.float32(came.tensor):
             every = np.ones(x.shape, bool)
-            whole = (np.full(x.shape, parts.tensor) for parts in (right, came))
-            return Compared(every, *whole, FloatFormat(8, 23), "tensor scale")
+            wanted, got = (np.full(x.shape, parts.tensor) for parts in (right, came))
+            return Compared(every, wanted, got, FP32, "tensor scale")
         block = self.reference.block(x)
         wanted, got = (expanded(scale, x.shape, block) for scale in (right.scale, came.scale))
         return Compared(differ(wanted, got), wanted, got, spec.scale_format, "scale")
@@ -153,14 +153,14 @@ class Quantizer:
     def restored(self, x: Array, came: Parts) -> Compared:
         """The numbers that codes and scales stand for, against the spec's."""
         wanted, got = (self.reference.restored(x, parts) for parts in (self.reference.parts(x), came))
-        return Compared(differ(wanted, got), wanted, got, FloatFormat(8, 23), "restored value")
+        return Compared(differ(wanted, got), wanted, got, FP32, "restored value")
 
     def whole(self, x: Array, came: Parts, *, signs: bool = False) -> Compared:
         """Scales first; where they are right, elements. Restored values where no scale came."""
         if came.scale is None:
             right = self.reference.restored(x, self.reference.parts(x))
             bad = differ(right, came.values) if not signs else _wrong_zeros(right, came.values)
-            return Compared(bad, right, came.values, FloatFormat(8, 23), "restored value")
+            return Compared(bad, right, came.values, FP32, "restored value")
         found = self.scales(x, came)
         return found if found.bad.any() else self.elements(x, came)
 

@@ -256,7 +256,8 @@ def _differs(name: str, target: Elements, x: Array, wanted: Array, got: Array, c
     outcome = Outcome(
         name, Verdict.FAILED, cases=x.size, failures=max(1, bad.size),
         example=f"{shown_array(x[index : index + 1])} at index {index} of {x.size}",
-        expected=shown(float(wanted[index]), target.fmt), got=shown(float(got[index]), target.fmt), cause=cause,
+        expected=shown(float(wanted[index]), target.fmt), got=shown(float(got[index]), target.fmt),
+        cause=cause,
     )  # fmt: skip
     return Tried(outcome)
 

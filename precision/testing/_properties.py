@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from precision.testing._calls import Call, Fault
 from precision.testing._report import CheckFailed, Outcome, Report, Verdict
 
-#: Known mistakes that predict everything that was observed, the likeliest first: names, or one name ("" for none).
+#: Known mistakes that predict all that was observed, the likeliest first: names, or one name ("" for none).
 Guess = Callable[[Sequence[Any]], str | Iterable[str]]
 
 

@@ -82,7 +82,8 @@ def _beside(target: Elements, call: Call) -> Tried:
         return passed("neighbours", x.size)
     i = int(np.flatnonzero(bad)[0])
     outcome = Outcome(
-        "neighbours", Verdict.FAILED, cases=x.size, failures=int(bad.sum()), example=shown_array(x[i : i + 1]),
+        "neighbours", Verdict.FAILED, cases=x.size, failures=int(bad.sum()),
+        example=shown_array(x[i : i + 1]),
         expected=f"{shown(float(low[i]), target.fmt)} or {shown(float(high[i]), target.fmt)}",
         got=shown(float(came[i]), target.fmt),
     )  # fmt: skip

@@ -20,7 +20,7 @@ from precision.testing._block_layout import amax_of, reduced
 from precision.testing._block_reference import Parts, Predict, Reference, SeenBlocks
 
 Array = npt.NDArray[Any]
-Reduce = Callable[[Array], Array]
+Scales = Callable[[Array, float], Array]
 
 
 def scale_rules(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[tuple[str, Predict]]:
@@ -265,7 +265,7 @@ def _to_scale_format(spec: QuantSpec, wanted: Array, rounding: Rounding = Roundi
     return np.where(found < least, least, found)
 
 
-def _with_scales(reference: Reference, scales: Callable[[Array, float], Array]) -> Predict:
+def _with_scales(reference: Reference, scales: Scales) -> Predict:
     """Scales of the amaxes that are positive numbers; the declared ones for the rest."""
 
     def rule(x: Array) -> Parts:
@@ -323,10 +323,13 @@ def _other_roundings(reference: Reference) -> Iterator[tuple[str, Predict]]:
             (Rounding.TIES_TO_AWAY, "scale rounded with ties away from zero"),
         ):
             if spec.scale_rule is ScaleRule.AMAX:
-                rounded = _with_scales(
-                    reference, lambda a, t, s=scales, r=rounding: _to_scale_format(spec, s(a, t), r)
-                )  # type: ignore[misc]
-                yield said, rounded
+
+                def rounded(
+                    amax: Array, tensor: float, of: Scales = scales, way: Rounding = rounding
+                ) -> Array:
+                    return _to_scale_format(spec, of(amax, tensor), way)
+
+                yield said, _with_scales(reference, rounded)
         yield "scale not rounded to its format", _with_scales(reference, scales)
     for kind, said in ((ml_dtypes.bfloat16, "bfloat16"), (np.float16, "float16")):
 
@@ -348,7 +351,7 @@ def _other_roundings(reference: Reference) -> Iterator[tuple[str, Predict]]:
     )
 
 
-def unrounded_scales(reference: Reference) -> Iterator[tuple[str, Callable[[Array, float], Array]]]:
+def unrounded_scales(reference: Reference) -> Iterator[tuple[str, Scales]]:
     """Scales of amaxes before they are rounded to their format, in the orders in which people compute them."""
     spec = reference.spec
     if spec.scale_format == FP32 and spec.scale_rule is ScaleRule.AMAX and not spec.tensor_scale:

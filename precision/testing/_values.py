@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -20,6 +20,11 @@ SOURCES = tuple(np.dtype(t) for t in (np.float32, np.float64, np.float16, ml_dty
 
 MANY = 2048
 """Pairs of neighbouring values that are tried of a format, all of them where there are fewer."""
+
+
+def wide(numbers: Sequence[float]) -> Array:
+    """Some numbers as float64."""
+    return np.asarray(numbers, np.float64)
 
 
 def checked_source(dtype: npt.DTypeLike) -> np.dtype[Any]:
@@ -44,7 +49,7 @@ def cast(values: Array, dtype: np.dtype[Any]) -> Array:
     """Those of some float64 numbers that a type holds exactly, in it."""
     with np.errstate(all="ignore"):
         narrow = values.astype(dtype)
-        return narrow[(narrow.astype(np.float64) == values) & np.isfinite(values)]
+        return np.asarray(narrow[(narrow.astype(np.float64) == values) & np.isfinite(values)])
 
 
 def moved(values: Array, steps: int) -> Array:
@@ -116,7 +121,7 @@ def exact(fmt: Format, dtype: np.dtype[Any]) -> Array:
     """Non-negative values of the format itself, zero apart."""
     low, high = pairs(fmt)
     values = cast(np.unique(np.concatenate([low, high])), dtype)
-    return values[values != 0]
+    return np.asarray(values[values != 0])
 
 
 def _midpoints(fmt: Format, subnormal: bool, dtype: np.dtype[Any]) -> Array:
@@ -159,22 +164,22 @@ def below_normal(fmt: Format, dtype: np.dtype[Any]) -> Array:
     middle = _midpoints(fmt, True, dtype)
     info = ml_dtypes.finfo(dtype)
     tiny = float(info.smallest_subnormal)
-    edge = cast(np.float64([limit]) if limit else np.float64([]), dtype)
-    source = cast(np.float64([tiny, 2 * tiny, float(info.tiny), float(info.tiny) / 2]), dtype)
-    smallest = cast(np.float64([fmt.smallest * share for share in (0.25, 0.375, 0.5, 0.75, 1.5)]), dtype)
+    edge = cast(wide([limit]) if limit else wide([]), dtype)
+    source = cast(wide([tiny, 2 * tiny, float(info.tiny), float(info.tiny) / 2]), dtype)
+    smallest = cast(wide([fmt.smallest * share for share in (0.25, 0.375, 0.5, 0.75, 1.5)]), dtype)
     parts = [own, middle, edge, source, smallest]
     parts += [moved(part, n) for part in (own, middle, edge, smallest) for n in (-1, 1)]
     found = joined(parts, dtype)
     upper = limit if limit else fmt.smallest
-    return found[(found.astype(np.float64) <= upper) & (found != 0)]
+    return np.asarray(found[(found.astype(np.float64) <= upper) & (found != 0)])
 
 
 def around_overflow(fmt: Format, dtype: np.dtype[Any]) -> Array:
     """The largest value, the tie above it, the neighbours of both, and numbers far too large, but Inf."""
     step, top = last_step(fmt), largest_of(dtype)
     with np.errstate(over="ignore"):
-        marks = np.float64([fmt.max, fmt.max + step / 2, fmt.max + step, fmt.max + 1.5 * step, 2 * fmt.max])
-        far = np.float64([3 * fmt.max, 10 * fmt.max, 1000 * fmt.max, top / 2, top])
+        marks = wide([fmt.max, fmt.max + step / 2, fmt.max + step, fmt.max + 1.5 * step, 2 * fmt.max])
+        far = wide([3 * fmt.max, 10 * fmt.max, 1000 * fmt.max, top / 2, top])
     edges = cast(marks, dtype)
     found = joined([edges, moved(edges, -1), moved(edges, 1), cast(far[far > fmt.max], dtype)], dtype)
     return found[found.astype(np.float64) >= fmt.max - step / 2]
