@@ -1,8 +1,8 @@
 """Is a quantizer right? Hypothesis strategies and conformance checks for *other people's* code.
 
-`check_quantizer`, `check_dequantizer`, `check_roundtrip` and `check_packing` try a callable on everything that
-is hard and return a `Report`; `quantizer_properties` gives the same properties one by one, for pytest. The
-Hypothesis strategies (extra ``testing``) are in `precision.testing.strategies`.
+`check_quantizer`, `check_dequantizer`, `check_roundtrip` and `check_packing` try a callable on everything
+that is hard and return a `Report`; `quantizer_properties` gives the same properties one by one, for pytest.
+The Hypothesis strategies (extra ``testing``) are in `precision.testing.strategies`.
 """
 
 from precision.testing._calls import Fault

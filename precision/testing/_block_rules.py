@@ -170,6 +170,15 @@ def _quotients(reference: Reference) -> Iterator[tuple[str, Any]]:
         yield "divided by both scales one after another", by_parts
         yield "divided by both scales one after another", by_parts_turned
     yield "one scale applied to the whole tensor", one_scale
+
+    def normal(x: Array, came: Parts) -> Array:
+        return np.asarray(_wide(x) / np.maximum(total(x, came), np.float32(2.0**-126)))
+
+    def normal_inverse(x: Array, came: Parts) -> Array:
+        return np.asarray(_wide(x) * (np.float32(1) / np.maximum(total(x, came), np.float32(2.0**-126))))
+
+    yield "scales below 2^-126 divided as 2^-126", normal
+    yield "scales below 2^-126 divided as 2^-126", normal_inverse
     yield "scale of the block before applied", moved(1)
     yield "scale of the block after applied", moved(-1)
 

@@ -276,7 +276,8 @@ def _ragged(target: Quantizer, call: Call) -> Tried:
     def matrices() -> Iterator[Array]:
         rng = np.random.default_rng(10)
         for rows, columns in (
-            (height, 2 * width + 1), (height + 1, width - 1), (height, 1), (2 * height + 1, width * 3 // 2 + 1),
+            (height, 2 * width + 1), (height + 1, width - 1), (height, 1),
+            (2 * height + 1, width * 3 // 2 + 1),
         ):  # fmt: skip
             if rows * columns == 0:
                 continue

@@ -352,7 +352,7 @@ def _other_roundings(reference: Reference) -> Iterator[tuple[str, Predict]]:
 
 
 def unrounded_scales(reference: Reference) -> Iterator[tuple[str, Scales]]:
-    """Scales of amaxes before they are rounded to their format, in the orders in which people compute them."""
+    """Scales of amaxes before they are rounded to their format, in the orders that are in use."""
     spec = reference.spec
     if spec.scale_format == FP32 and spec.scale_rule is ScaleRule.AMAX and not spec.tensor_scale:
         yield (
@@ -382,13 +382,29 @@ def unrounded_scales(reference: Reference) -> Iterator[tuple[str, Scales]]:
 # ---- constants that were seen --------------------------------------------------------------------------
 def _from_what_came(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[tuple[str, Predict]]:
     """What blocks of zeros, and the smallest and largest scales, became."""
-    spec, zeros, came = reference.spec, [], []
+    spec = reference.spec
+    zeros: list[float] = []
+    came: list[float] = []
+    specials: list[tuple[Array, Array]] = []
     for one in seen:
         if one.came.scale is None:
             continue
         amax = amax_of(_wide(one.x), reference.block(one.x))
+        specials.append((amax, one.came.scale))
         zeros += one.came.scale[amax == 0].ravel().tolist()
         came += one.came.scale[np.isfinite(one.came.scale) & (amax > 0)].ravel().tolist()
+    for said, kind in (("NaN", np.isnan), ("Inf", np.isinf)):
+        found = [v for amax, scale in specials for v in scale[kind(amax)].ravel().tolist()]
+        if found:
+
+            def constant(x: Array, value: float = found[0], kind: Any = kind) -> Parts:
+                right = reference.parts(x)
+                assert right.scale is not None
+                return right._replace(
+                    scale=np.where(kind(amax_of(_wide(x), reference.block(x))), value, right.scale)
+                )
+
+            yield f"a block with {said} has the scale {found[0]:g}", constant
     least = min((v for v in came if v > 0), default=0.0)
     declared_least = spec.scale_format.smallest if spec.least_scale is None else spec.least_scale
     for value in (least, 0.0, spec.scale_format.smallest):

@@ -53,7 +53,7 @@ def cast(values: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def moved(values: Array, steps: int) -> Array:
-    """Positive finite numbers ``steps`` ULPs on; those that would leave the positive finite ones are dropped."""
+    """Positive finite numbers ``steps`` ULPs on, but those that would be positive and finite no more."""
     word = word_of(values.dtype)
     bits = values.view(word).astype(np.int64) + steps
     end = int(np.array(np.inf, values.dtype).view(word))

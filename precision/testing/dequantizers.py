@@ -94,7 +94,7 @@ class Dequantizer:
 
     # ---- with scales ------------------------------------------------------------------------------
     def tensors(self, ragged: bool) -> Iterator[QuantizedTensor]:
-        """Quantized tensors: random numbers, odd scales, every code, and lengths that blocks do not divide."""
+        """Quantized tensors: of random numbers, of random codes, and of lengths that blocks do not divide."""
         assert isinstance(self.like, QuantSpec)
         spec, reference = self.like, Reference(self.like, axis=self.axis)
         rng = np.random.default_rng(1)
@@ -203,7 +203,8 @@ def _told(q: QuantizedTensor, index: tuple[int, ...], wanted: Array, came: Array
     code = int(q.codes.view(q.fmt.code_dtype)[index])
     scale = float(expanded(decode(q.scale, q.scale_format), q.shape, q.block)[index])
     where = ", ".join(map(str, index))
-    given = f"shape {q.shape}, code 0x{code:0{-(-q.fmt.bits // 4)}X} at [{where}] under scale {shown(scale, q.scale_format)}"
+    given = f"shape {q.shape}, code 0x{code:0{-(-q.fmt.bits // 4)}X} at [{where}]"
+    given += f" under scale {shown(scale, q.scale_format)}"
     if q.tensor_scale is not None:
         given += f", tensor scale {shown(float(q.tensor_scale), FP32)}"
     return given, shown(float(wanted[index]), FP32), shown(float(came[index]), FP32)

@@ -40,7 +40,7 @@ class Packing:
 
     # ---- what is given, what comes ------------------------------------------------------------------
     def inputs(self, *, odd: bool) -> Iterator[Array]:
-        """Rows of codes: every code, counted up and at random; of lengths that fill whole bytes unless ``odd``."""
+        """Rows of codes, counted up and at random; of lengths that fill whole bytes unless ``odd``."""
         rng, count = np.random.default_rng(0), 1 << self.fmt.bits
         lengths = (1, 3, 5, 7, 33) if odd else (8, 16, 64, 1024)
         for length in lengths:
@@ -114,10 +114,10 @@ class Packing:
             return came.shape != wanted.shape or bool((came != wanted).any())
 
         for length in range(1, len(row)):
-            if length * self.fmt.bits % 8 == 0 or len(row) * self.fmt.bits % 8:
-                if fails(row[:length]):
-                    row = row[:length]
-                    break
+            alike = length * self.fmt.bits % 8 == 0 or len(row) * self.fmt.bits % 8
+            if alike and fails(row[:length]):
+                row = row[:length]
+                break
         for i in range(len(row)):
             tried = row.copy()
             tried[i] = 0
@@ -217,8 +217,8 @@ def _failure(name: str, cases: int, codes: Array, wanted: Array, came: Array) ->
 
     failures = int((wanted != came).sum()) if wanted.shape == came.shape else wanted.size
     return Outcome(
-        name, Verdict.FAILED, cases=cases, failures=failures, example=f"codes of shape {codes.shape}: {told(codes)}",
-        expected=told(wanted), got=told(came),
+        name, Verdict.FAILED, cases=cases, failures=failures,
+        example=f"codes of shape {codes.shape}: {told(codes)}", expected=told(wanted), got=told(came),
     )  # fmt: skip
 
 
