@@ -9,6 +9,7 @@ from precision.testing._calls import Fault
 from precision.testing._properties import Property
 from precision.testing._report import CheckFailed, Outcome, Report, Verdict
 from precision.testing.dequantizers import check_dequantizer, check_roundtrip, dequantizer_properties
+from precision.testing.matmuls import check_matmul, matmul_properties
 from precision.testing.packers import check_packing
 from precision.testing.quantizers import check_quantizer, quantizer_properties
 
@@ -20,9 +21,11 @@ __all__ = [
     "Report",
     "Verdict",
     "check_dequantizer",
+    "check_matmul",
     "check_packing",
     "check_quantizer",
     "check_roundtrip",
     "dequantizer_properties",
+    "matmul_properties",
     "quantizer_properties",
 ]

@@ -299,7 +299,7 @@ def subnormals(s: Designs, rng: Any) -> Iterator[Problem]:
         for side, shape in ((0, (5, k)), (1, (k, 5))):
             fmt = s.d.formats[side]
             low = fmt.min_exponent if fmt.min_exponent > -60 else s.ends(side)[0]
-            if side in sides and fmt.fraction_bits and fmt.has_subnormals and low == fmt.min_exponent:
+            if side in sides and fmt.fraction_bits and fmt.subnormals and low == fmt.min_exponent:
                 units = rng.integers(1, 1 << fmt.fraction_bits, shape) * rng.choice([-1.0, 1.0], shape)
                 x.append(np.ldexp(units, low - fmt.fraction_bits).astype(np.float32))
             else:
