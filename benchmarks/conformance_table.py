@@ -3,8 +3,8 @@
     pip install torch torchao gfloat && python benchmarks/conformance_table.py
 
 Every row is one `check_quantizer` (no claim of ours): what a library's cast is *like* among the roundings and
-overflow rules, or which properties of a spec it lacks, with the cause that the check names. Libraries that are
-not installed are left out. ``--verbose`` prints the reports as well.
+overflow rules, or which properties of a spec it lacks, with the cause that the check names. Libraries that
+are not installed are left out. ``--verbose`` prints the reports as well.
 """
 
 import argparse
@@ -49,9 +49,7 @@ def rounding_of(report: Report) -> str:
     return ", ".join(dict.fromkeys(causes)) or "nearest, ties to even"
 
 
-def cast(
-    library: str, what: str, fmt: pr.FloatFormat | pr.IntFormat, fn: Callable[[Any], Any], **options: Any
-) -> Row:
+def cast(library: str, what: str, fmt: Any, fn: Callable[[Any], Any], **options: Any) -> Row:
     """The overflow rule under which a cast has the fewest faults, and what it still lacks."""
     rules = [rule for rule in pr.Overflow if rule is pr.Overflow.SATURATE or fmt.has_nan]
     reports = {rule: check_quantizer(fn, fmt, overflow=rule, **options) for rule in rules}
