@@ -27,10 +27,23 @@ Test = tuple[str, str, bool, Callable[[Call], Tried]]
 
 def block_properties(target: Quantizer) -> tuple[Property, ...]:
     """Every property of a quantizer with scales, the essential ones first."""
-    return tuple(
-        Property(name, meaning, test=test, guess=target.guess, essential=essential)
-        for name, meaning, essential, test in _tests(target)
+    guesses = dict.fromkeys(_OF_SCALES, target.guess_scales) | dict.fromkeys(
+        _OF_ELEMENTS, target.guess_elements
     )
+    return tuple(
+        Property(
+            name, meaning, test=test, guess=guesses.get(name, target.guess), essential=essential,
+            alone=name not in guesses,
+        )
+        for name, meaning, essential, test in _tests(target)
+    )  # fmt: skip
+
+
+#: Properties that judge scales alone, and elements alone under the scales that came with them.
+_OF_SCALES = "scale rule", "scale range"
+_OF_ELEMENTS = (
+    "scale applied as stored", "nearest value", "tie rule", "subnormals", "overflow rule", "signed zero",
+)  # fmt: skip
 
 
 def _tests(target: Quantizer) -> Iterator[Test]:

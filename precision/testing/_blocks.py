@@ -204,6 +204,16 @@ class Quantizer:
         """The known mistakes that predict all that was seen."""
         return _block_rules.guess(self.reference, [one for one in seen if isinstance(one, SeenBlocks)])
 
+    def guess_scales(self, seen: Sequence[Any]) -> Iterable[str]:
+        """The same of the scales alone."""
+        blocks = [one for one in seen if isinstance(one, SeenBlocks)]
+        return _block_rules.guess(self.reference, blocks, part="scales")
+
+    def guess_elements(self, seen: Sequence[Any]) -> Iterable[str]:
+        """The same of the elements alone, under the scales that came with them."""
+        blocks = [one for one in seen if isinstance(one, SeenBlocks)]
+        return _block_rules.guess(self.reference, blocks, part="elements")
+
 
 def _wrong_zeros(wanted: Array, got: Array) -> Array:
     """Zeros of the wrong sign, and NaN in the place of a zero; other wrong numbers are not meant."""

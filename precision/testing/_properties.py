@@ -42,6 +42,7 @@ class Property:
     test: Callable[[Call], Tried] = field(kw_only=True, repr=False)  #: may raise `Fault`
     guess: Guess = field(default=_no_guess, kw_only=True, repr=False)
     essential: bool = field(default=False, kw_only=True)  #: nothing else is tried where it fails
+    alone: bool = field(default=False, kw_only=True)  #: guessed from what it observed itself
 
     def __str__(self) -> str:
         return self.name
@@ -125,25 +126,27 @@ def run(properties: Sequence[Property], call: Call, *, subject: str, like: str) 
 
 def _explained(attempts: Sequence[tuple[Property, Tried]]) -> tuple[Outcome, ...]:
     open_ones = {
-        i: prop.guess
+        i: prop
         for i, (prop, tried) in enumerate(attempts)
         if tried.outcome.failed and not tried.outcome.cause
     }
     causes: dict[int, str] = {}
     everything = [one for _, tried in attempts for one in tried.observed]
-    for guess in dict.fromkeys(open_ones.values()):
+    for guess in dict.fromkeys(prop.guess for prop in open_ones.values() if not prop.alone):
         cause = next(iter(guesses(guess, everything)), "")
         if cause:
-            causes |= {i: cause for i, own in open_ones.items() if own == guess}
+            causes |= {i: cause for i, own in open_ones.items() if own.guess == guess and not own.alone}
     names = {
-        i: tuple(dict.fromkeys(guesses(guess, attempts[i][1].observed)))
-        for i, guess in open_ones.items()
+        i: tuple(dict.fromkeys(guesses(prop.guess, attempts[i][1].observed)))
+        for i, prop in open_ones.items()
         if i not in causes
     }
     while any(names.values()):
-        counted = Counter(name for some in names.values() for name in some)
-        first = {name: min(some.index(name) for some in names.values() if name in some) for name in counted}
-        best = min(counted, key=lambda name: (-counted[name], first[name]))
+        counted = Counter(causes.values())
+        counted.update(name for some in names.values() for name in some)
+        possible = {name for some in names.values() for name in some}
+        first = {name: min(some.index(name) for some in names.values() if name in some) for name in possible}
+        best = min(possible, key=lambda name: (-counted[name], first[name]))
         causes |= {i: best for i, some in names.items() if best in some}
         names = {i: some for i, some in names.items() if best not in some}
     return tuple(

@@ -407,7 +407,7 @@ def _from_what_came(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterato
             yield f"a block with {said} has the scale {found[0]:g}", constant
     least = min((v for v in came if v > 0), default=0.0)
     declared_least = spec.scale_format.smallest if spec.least_scale is None else spec.least_scale
-    for value in (least, 0.0, spec.scale_format.smallest):
+    for value in dict.fromkeys((least, *zeros[:1], 0.0, spec.scale_format.smallest)):
         other = _of_spec(reference, least_scale=value) if value != declared_least else None
         if other is not None:
             yield f"least scale is {value:g} instead of {declared_least:g}", other

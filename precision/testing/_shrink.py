@@ -69,7 +69,9 @@ class Budget:
 def smallest_element(x: Array, bad: Array, fails: Fails) -> Array:
     """One failing element of a flat array, alone if it fails alone; else as few of them as is found."""
     ask = Budget(fails)
-    for index in sorted(np.flatnonzero(bad).tolist(), key=lambda i: simplicity(float(x[i])))[:20]:
+    order = sorted(np.flatnonzero(bad).tolist(), key=lambda i: simplicity(float(x[i])))
+    special = [i for i in order if not math.isfinite(float(x[i]))]
+    for index in (*order[:16], *special[:4]):
         alone = x[index : index + 1]
         if ask(alone):
             return alone
