@@ -1,4 +1,4 @@
-"""``precision check``: is somebody's quantizer what it claims to be?"""
+"""``precision check``: is somebody's quantizer or matrix product what it claims to be?"""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import click
 
 from precision import _tables
 from precision._command_line import reads, said_plainly
+from precision.accumulators import Accumulator
+from precision.accumulators import parse as parse_accumulator
+from precision.quantized import QuantSpec
 from precision.rounding import Overflow, Rounding
-from precision.testing import Report, check_dequantizer, check_quantizer
+from precision.testing import Report, check_dequantizer, check_matmul, check_quantizer
 from precision.testing.quantizers import parsed
 
 
@@ -63,13 +66,35 @@ def _member(kind: Any) -> Callable[[str], Any]:
     return read
 
 
+def _accumulator(text: str) -> Accumulator | None:
+    """The accumulator that the text names; None where it names something else."""
+    try:
+        return parse_accumulator(text)
+    except ValueError:
+        return None
+
+
 def _checked(fn: Callable[..., Any], options: dict[str, Any]) -> Report:
-    like = parsed(options["like"])
     convert = None
     if options["torch"]:
         from precision._extras import require
 
         convert = require("torch", "examples").from_numpy
+    unit = _accumulator(options["like"])
+    if unit is not None:
+        return check_matmul(
+            fn,
+            unit,
+            operands=options["operands"],
+            scales=None if options["scales"] is None else QuantSpec.parse(options["scales"]),
+            exact=not options["bound"],
+            ragged=not options["whole_blocks"],
+            batches=not options["no_batches"],
+            dtype=options["dtype"],
+            convert=convert,
+            time_limit=options["time_limit"],
+        )
+    like = parsed(options["like"])
     shared = {"axis": options["axis"], "ragged": not options["whole_blocks"], "convert": convert}
     shared["time_limit"] = options["time_limit"]
     if options["dequantizer"]:
@@ -81,9 +106,7 @@ def _checked(fn: Callable[..., Any], options: dict[str, Any]) -> Report:
 
 @click.command()
 @click.argument("function", callback=reads(_function), metavar="MODULE:FUNCTION")
-@click.option(
-    "--like", required=True, metavar="TEXT", help="As mxfp8_e4m3, e4m3 or 'QuantSpec(int8, PerVector())'."
-)
+@click.option("--like", required=True, metavar="TEXT", help="As mxfp8_e4m3, e4m3 or HOPPER_FP8.")
 @click.option("--dequantizer", is_flag=True, help="The function turns codes into values.")
 @click.option(
     "--rounding", callback=reads(_member(Rounding)), metavar="MODE", help="Of a format (TIES_TO_EVEN)."
@@ -97,17 +120,28 @@ def _checked(fn: Callable[..., Any], options: dict[str, Any]) -> Report:
     type=click.Choice(["float32", "float64", "float16", "bfloat16"]),
     default="float32",
     show_default=True,
-    help="Of the numbers given.",
+    help="Of the numbers given; of a matrix product's result.",
 )
+@click.option(
+    "--operands",
+    type=click.Choice(["tensors", "codes", "values"]),
+    default="tensors",
+    show_default=True,
+    help="What a matrix product takes.",
+)
+@click.option("--scales", metavar="SPEC", help="Of a matrix product's operands, as MXFP4.")
+@click.option("--bound", is_flag=True, help="A matrix product need only lie within its error bound.")
+@click.option("--no-batches", is_flag=True, help="A matrix product takes no stacks of matrices.")
 @click.option("--torch", is_flag=True, help="Give tensors of PyTorch.")
 @click.option(
     "--time-limit", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="For each call."
 )
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def check(function: Callable[..., Any], as_json: bool, **options: Any) -> None:
-    """Try a quantizer on everything that is hard, and say what is wrong with it.
+    """Try a quantizer or a matrix product on everything that is hard, and say what is wrong with it.
 
-    MODULE:FUNCTION maps an array to codes (or values) for a format, and to codes and scales for a spec.
+    MODULE:FUNCTION maps an array to codes (or values) for a format, and to codes and scales for a spec;
+    two operands to their product for an accumulator.
     The exit status is 1 if a property does not hold.
     """
     with said_plainly():

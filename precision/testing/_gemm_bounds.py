@@ -23,7 +23,9 @@ def exact(p: Problem, d: Declared) -> Array:
     """The exact product of what the unit is given, in float64."""
     if TF32 not in d.formats:
         return matmul(p.operand(d, 0), p.operand(d, 1), accumulator=EXACT, c=p.c, dtype=np.float64)
-    cut = (round_to(x, TF32, rounding=Rounding.TOWARD_ZERO, overflow=Overflow.NON_SATURATING) for x in (p.a, p.b))
+    cut = (
+        round_to(x, TF32, rounding=Rounding.TOWARD_ZERO, overflow=Overflow.NON_SATURATING) for x in (p.a, p.b)
+    )
     a, b = (np.asarray(x, np.float32) for x in cut)
     return matmul(a, b, accumulator=EXACT, c=p.c, dtype=np.float64)
 
@@ -41,7 +43,9 @@ def sizes(p: Problem, d: Declared, side: int) -> Array:
     if getattr(d.accumulator, "scale_in_unit", None) is not None and spec.scale_format.fraction_bits:
         whole = np.exp2(np.ceil(np.log2(whole)))  # terms align at the scales' exponents
     for axis, each in enumerate(d.block(side, x.shape)):
-        whole = np.repeat(whole, x.shape[axis] if each is None else each, axis=axis).take(range(x.shape[axis]), axis)
+        whole = np.repeat(whole, x.shape[axis] if each is None else each, axis=axis).take(
+            range(x.shape[axis]), axis
+        )
     second = p.second[side]
     return np.asarray(size * whole * (1.0 if second is None else float(second)))
 
@@ -60,7 +64,9 @@ def bound(p: Problem, d: Declared) -> Array:
         inner, floor = 0.0, 0.0
         if isinstance(unit, FusedSum):
             grouped = isinstance(unit.scale_in_unit, ScaledGroups)
-            terms = unit.products // (unit.scale_in_unit.n if isinstance(unit.scale_in_unit, ScaledGroups) else 1)
+            terms = unit.products // (
+                unit.scale_in_unit.n if isinstance(unit.scale_in_unit, ScaledGroups) else 1
+            )
             if grouped:
                 # A group's sum may be far below the exponents of its scales, at which it aligns.
                 majorant = majorant + _scale_sizes(p, d)
@@ -85,9 +91,7 @@ def bound(p: Problem, d: Declared) -> Array:
         factor = math.expm1(inner + joined + math.log1p(result))
         free = factor * majorant + (floor + 2.0**-149) * _largest_scale(p, d) + 2.0**least
         free = np.where(inside & (majorant < d.output.max / 4) & np.isfinite(free), free, np.inf)
-        ordered = error_bound(
-            None, unit, p.operand(d, 0), p.operand(d, 1), c=p.c, dtype=d.dtype
-        ).total
+        ordered = error_bound(None, unit, p.operand(d, 0), p.operand(d, 1), c=p.c, dtype=d.dtype).total
         return np.where(np.isfinite(ordered), np.maximum(free, ordered), np.inf)
 
 

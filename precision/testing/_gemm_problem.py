@@ -1,4 +1,4 @@
-"""One matrix product to try: operands as numbers, what `matmul` makes of them, and how a callable gets them."""
+"""One matrix product to try: its numbers, what `matmul` makes of them, and how a callable gets them."""
 
 from __future__ import annotations
 

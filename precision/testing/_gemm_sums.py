@@ -82,7 +82,7 @@ class Plan:
         if isinstance(unit, Exact) or getattr(unit, "scale_in_unit", None) is not None:
             raise ValueError("no partial sums outside the unit")
         every = self.every or unit.promotion
-        ends = list(range((every or p.length) + self.shift, p.length, every or p.length)) + [p.length]
+        ends = [*range((every or p.length) + self.shift, p.length, every or p.length), p.length]
         ends = [end for end in ends if end > 0]
         register, a, b = unit.promoted(None), p.codes(d, 0), p.codes(d, 1)
         start = self.start if self.start != "as declared" else "total" if every else "register"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from precision.accumulators import EXACT, FusedSum
 from precision.testing import _gemm_bounds, _gemm_inputs
 from precision.testing._calls import Call, Fault
-from precision.testing._gemm_inputs import Designs, fixed
+from precision.testing._gemm_designs import Designs, fixed
 from precision.testing._gemm_mistakes import Mistake, matches, mistakes
 from precision.testing._gemm_problem import Declared, Problem
 from precision.testing._gemm_shrink import smallest
@@ -229,5 +229,3 @@ def gemm_properties(d: Declared) -> tuple[Property, ...]:
         test = functools.partial(claim, index)
         found.append(Property(name, meaning, test=test, guess=guess))
     return tuple(found)
-
-

@@ -1,4 +1,4 @@
-"""Accumulators that a GEMM may have used in the place of the declared one, each with the cause it would be."""
+"""Accumulators that a GEMM may have used in the place of the declared one, each with the cause it is."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ from precision.microscaling import MXFP8_E4M3, NVFP4
 from precision.quantized import QuantSpec
 from precision.scaling import Granularity
 from precision.testing._calls import Call, label
-from precision.testing._gemm_inputs import Designs, checked_format, fixed, scales as scaled_inputs
+from precision.testing._gemm_designs import Designs, checked_format, fixed
+from precision.testing._gemm_inputs import scales as scaled_inputs
 from precision.testing._gemm_problem import CODES, TENSORS, VALUES, Declared
 from precision.testing._gemm_tests import gemm_properties
 from precision.testing._properties import Property, run
