@@ -74,9 +74,7 @@ def by_reference(a, b):
     unit = ref.Unit(32, 13, ref.E8M13)
     codes = a.view(np.uint8).tolist(), b.view(np.uint8).T.tolist()
     values = [[ref.dot(row, ref.E4M3, column, ref.E4M3, unit) for column in codes[1]] for row in codes[0]]
-    return np.array(
-        [[float(v) if isinstance(v, str) else float(v) for v in row] for row in values], np.float32
-    )
+    return np.array([[float(v) for v in row] for row in values], np.float32)
 
 
 def test_a_slow_reference_passes():
@@ -191,3 +189,23 @@ def test_arguments():
             check_matmul(own(pr.HOPPER_FP8), **options)
     with pytest.raises(TypeError, match="fn must be callable"):
         check_matmul(3, pr.HOPPER_FP8)
+
+
+def test_the_command_checks_products(tmp_path):
+    from click.testing import CliRunner
+    from precision.cli import command
+
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import numpy as np, precision as pr\n"
+        "def good(a, b):\n    return pr.matmul(a, b, accumulator=pr.HOPPER_FP8)\n"
+        "def blas(a, b):\n    return a.astype(np.float32) @ b.astype(np.float32)\n"
+    )
+    runner = CliRunner()
+    good = runner.invoke(command, ["check", f"{file}:good", "--like", "HOPPER_FP8"])
+    assert good.exit_code == 0, good.output
+    blas = runner.invoke(command, ["check", f"{file}:blas", "--like", "HOPPER_FP8"])
+    assert blas.exit_code == 1
+    assert "accumulates in FP32 where 13 bits were declared" in " ".join(blas.output.split())
+    bound = runner.invoke(command, ["check", f"{file}:blas", "--like", "HOPPER_FP8", "--bound"])
+    assert bound.exit_code == 0, bound.output

@@ -48,13 +48,17 @@ def _strided(parts: Callable[[int, Declared], int]) -> Callable[[int, Declared],
     return order
 
 
-def pairs_of_four(k: int, d: Declared | None = None) -> Array | None:
-    """Within every 32 of K those with k mod 4 in {0, 1} first: the order of mma.sync for FP8."""
-    if k % 32:
+def interleaved(p: Problem, d: Declared) -> Problem | None:
+    """Within every 32 of K, zeros added, those with k mod 4 in {0, 1} first: mma.sync's order for FP8."""
+    if d.scaled:
         return None
-    k_of = np.arange(k).reshape(-1, 32)
-    first = k_of[:, np.arange(32) % 4 < 2]
-    return np.concatenate([first, k_of[:, np.arange(32) % 4 >= 2]], axis=1).reshape(-1)
+    short = -p.length % 32
+    a = np.pad(p.a, [(0, 0)] * (p.a.ndim - 1) + [(0, short)])
+    b = np.pad(p.b, [(0, 0)] * (p.b.ndim - 2) + [(0, short), (0, 0)])
+    places = np.arange(a.shape[-1]).reshape(-1, 32)
+    first = np.arange(32) % 4 < 2
+    order = np.concatenate([places[:, first], places[:, ~first]], axis=1).reshape(-1)
+    return replace(p, a=a.take(order, -1), b=b.take(order, -2))
 
 
 def _dropped(n: int) -> Change:

@@ -14,7 +14,7 @@ from precision.accumulators import EXACT, FP32_FMA, HOPPER_BF16, HOPPER_FP16, Ac
 from precision.codec import round_to
 from precision.formats import BF16, E4M3, E5M2, FP16, FP32, TF32
 from precision.rounding import Overflow, Rounding
-from precision.testing._gemm_changes import Change, changes, pairs_of_four, reordered, square, step_of
+from precision.testing._gemm_changes import Change, changes, interleaved, square, step_of
 from precision.testing._gemm_problem import Declared, Problem
 from precision.testing._gemm_sums import COMBINE, FINISH, Plan, Steps, plain_float32, split, wide
 from precision.testing._gemm_units import units
@@ -97,7 +97,7 @@ def mistakes(d: Declared) -> Iterator[Mistake]:
     mma = FusedSum((E4M3, E5M2), 16, fraction_bits=25).promoted(32)
     if isinstance(d.accumulator, FusedSum) and E4M3 in d.accumulator.operands and not d.scaled:
         cause = "mma.sync instead of wgmma: FP8 runs on the FP16 unit, interleaved along K"
-        yield Mistake(cause, functools.partial(solved, reordered(pairs_of_four), unit=mma))
+        yield Mistake(cause, functools.partial(solved, interleaved, unit=mma))
 
 
 def _taking(d: Declared, unit: Accumulator) -> Declared:

@@ -163,7 +163,8 @@ class Problem:
         if c is not None and c.shape[axis] > 1:
             c = c.take(index, axis)
         scales = (scale, self.scales[1]) if side == 0 else (self.scales[0], scale)
-        return replace(self, **{"ab"[side]: x}, scales=scales, c=c)
+        a, b = (x, self.b) if side == 0 else (self.a, x)
+        return replace(self, a=a, b=b, scales=scales, c=c)
 
     def span(self, d: Declared, first: int, last: int) -> Problem:
         """K from ``first``, at which groups of scales must begin, to ``last``."""

@@ -6,6 +6,7 @@ step are held at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -186,10 +187,9 @@ def _cut(x: Array, fmt: FloatFormat) -> Array:
 
 def split(p: Problem, d: Declared, parts: int) -> Array:
     """K in so many parts of whole steps, each summed as declared, added in float32 one after the other."""
-    step = np.lcm(
-        d.granule, getattr(d.accumulator, "promotion", None) or getattr(d.accumulator, "products", 1)
-    )
-    size = -(-p.length // parts // int(step)) * int(step)
+    interval = getattr(d.accumulator, "promotion", None) or getattr(d.accumulator, "products", 1)
+    step = math.lcm(d.granule, int(interval))
+    size = -(-p.length // parts // step) * step
     if size >= p.length:
         raise ValueError("too short to split")
     total: Array | None = None
