@@ -168,7 +168,10 @@ def saturating16(a, b):
 
 
 def tf32_nearest(a, b):
-    return pr.matmul(*(pr.round_to(x, pr.TF32) for x in (a, b)), accumulator=pr.HOPPER_TF32)
+    return pr.matmul(
+        *(pr.round_to(x, pr.TF32, overflow=pr.Overflow.NON_SATURATING) for x in (a, b)),
+        accumulator=pr.HOPPER_TF32,
+    )
 
 
 def added_last(a, b, c=None):
@@ -238,7 +241,8 @@ MUTANTS = [
     ("register saturates", pr.HOPPER_FP8_ACC16, {}, saturating16,
      "overflow saturates instead of giving Inf", ""),
     ("FP16 register as FP32", pr.HOPPER_FP8_ACC16, {"dtype": np.float16},
-     lambda a, b: pr.matmul(a, b, dtype=np.float16), "register of FP22 (1-8-13) instead of FP16", ""),
+     lambda a, b: pr.matmul(a, b, accumulator=replace(pr.HOPPER_FP8_ACC16, register=pr.FP32), dtype=np.float16),
+     "register of FP32 instead of FP16", ""),
     ("TF32 to nearest", pr.HOPPER_TF32, {}, tf32_nearest, "operands rounded to TF32 first",
      "a GPU library's float32 product"),
     ("c last", FP8, {"start": True}, added_last, "c added at the end in FP32", "mma.sync for FP8"),

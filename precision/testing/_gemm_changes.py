@@ -40,6 +40,10 @@ def _reversed_steps(k: int, d: Declared) -> Array:
     return np.concatenate(blocks[::-1])
 
 
+def _so_many(k: int, d: Declared, n: int) -> int:
+    return n
+
+
 def _strided(parts: Callable[[int, Declared], int]) -> Callable[[int, Declared], Array | None]:
     def order(k: int, d: Declared) -> Array | None:
         n = parts(k, d)
@@ -124,13 +128,18 @@ def square(x: Array) -> bool:
 def _transposed(p: Problem, d: Declared, sides: str) -> Problem | None:
     if d.scaled or ("a" in sides and not square(p.a)) or ("b" in sides and not square(p.b)):
         return p if not d.scaled else None
-    swap = {side: getattr(p, side).swapaxes(-1, -2) for side in sides}
-    return replace(p, **{side: np.ascontiguousarray(x) for side, x in swap.items()})
+    a, b = (
+        np.ascontiguousarray(x.swapaxes(-1, -2)) if side in sides else x
+        for side, x in (("a", p.a), ("b", p.b))
+    )
+    return replace(p, a=a, b=b)
 
 
-def _first(p: Problem, side: str) -> Problem:
-    x = getattr(p, side)
-    return p if x.ndim == 2 else replace(p, **{side: np.broadcast_to(x[:1], x.shape).copy()})
+def _first(p: Problem, d: Declared, side: str) -> Problem:
+    def first(x: Array) -> Array:
+        return x if x.ndim == 2 else np.broadcast_to(x[:1], x.shape).copy()
+
+    return replace(p, a=first(p.a)) if side == "a" else replace(p, b=first(p.b))
 
 
 def _scale(side: int, what: Callable[[Array, int], Array]) -> Change:
@@ -188,17 +197,17 @@ def changes(d: Declared) -> Iterator[tuple[str, Change]]:
         if n > 1:
             yield f"the last K mod {n} of K left out", _dropped(n)
             yield f"reads past the end of K up to a multiple of {n}", _runs_on(n)
-    for sides, said in (((0, 1), "subnormal operands"), ((0,), "subnormals of a"), ((1,), "subnormals of b")):
-        yield f"{said} flushed to zero", _changed(sides, _flushed)
+    for which, said in (((0, 1), "subnormal operands"), ((0,), "subnormals of a"), ((1,), "subnormals of b")):
+        yield f"{said} flushed to zero", _changed(which, _flushed)
     if E4M3 in d.formats:
         yield "E4M3's NaN read as 480", _changed((0, 1), _nan_as(None))
     yield "NaN operands read as 0", _changed((0, 1), _nan_as(0.0))
     yield "Inf operands read as the largest number", _changed((0, 1), lambda x, f: np.clip(x, -f.max, f.max))
     if {E4M3, E5M2} & set(d.formats):
-        for sides, said in (((0, 1), "codes"), ((0,), "codes of a"), ((1,), "codes of b")):
+        for which, said in (((0, 1), "codes"), ((0,), "codes of a"), ((1,), "codes of b")):
             yield (
                 f"{said} read as those of the fnuz format: half as large",
-                _changed(sides, lambda x, f: x / 2),
+                _changed(which, lambda x, f: x / 2),
             )
     for fmt in (TF32, BF16, FP16):
         for mode, said in ((Rounding.TIES_TO_EVEN, "rounded"), (Rounding.TIES_TO_AWAY, "rounded, ties away"),
@@ -210,9 +219,13 @@ def changes(d: Declared) -> Iterator[tuple[str, Change]]:
     yield "order of steps reversed", reordered(_reversed_steps)
     yield "a step takes every n-th of K", reordered(_strided(lambda k, d: -(-k // step_of(d))))
     for n in (2, 4, 8):
-        yield f"K taken in strides of {n}", reordered(_strided(lambda k, d, n=n: n))
+        yield f"K taken in strides of {n}", reordered(_strided(functools.partial(_so_many, n=n)))
     if d.scaled:
         yield from _scale_changes()
+
+
+def _one(x: Array | None) -> Array | None:
+    return None if x is None else np.ones_like(x)
 
 
 def _both(first: Change, then: Change) -> Change:
@@ -240,7 +253,4 @@ def _scale_changes() -> Iterator[tuple[str, Change]]:
             (_other_line, f"scale of {name} is that of the next {'row' if side == 0 else 'column'}"),
         ):
             yield said, _scale(side, what)
-    yield (
-        "tensor scale left out",
-        lambda p, d: replace(p, second=tuple(None if s is None else np.ones_like(s) for s in p.second)),
-    )  # type: ignore[arg-type]
+    yield "tensor scale left out", lambda p, d: replace(p, second=(_one(p.second[0]), _one(p.second[1])))

@@ -89,7 +89,8 @@ class Designs:
         self, rng: Any, a: Array, b: Array, *, scales: str = "plain", c: Array | None = None
     ) -> Problem:
         """Operands with scales that are one, "plain" (near one) or "far" apart."""
-        found, second = [], []
+        found: list[Array | None] = []
+        second: list[Array | None] = []
         for side, x in ((0, a), (1, b)):
             spec = self.d.specs[side]
             if spec is None:

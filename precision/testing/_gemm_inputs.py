@@ -256,7 +256,7 @@ def low_bits(s: Designs, rng: Any) -> Iterator[Problem]:
         bits = [y.view(np.uint32) for y in x]
         for y in bits:
             y[...] = (y & np.uint32(0xFFFFE000)) | rng.choice(
-                np.uint32([0, 0xFFF, 0x1000, 0x1001, 0x1FFF]), y.shape
+                np.array([0, 0xFFF, 0x1000, 0x1001, 0x1FFF], np.uint32), y.shape
             )
         a = np.where(rng.random((6, k)) < few, x[0], np.float32(0))
         yield s.problem(rng, a, x[1], scales="one")

@@ -67,10 +67,15 @@ def _plainer(p: Problem, ask: Any) -> Problem:
             pair = list(getattr(p, name))
             if pair[side] is not None and (pair[side] != 1).any():
                 pair[side] = np.ones_like(pair[side])
-                p = _kept(p, replace(p, **{name: tuple(pair)}), ask)
+                p = _kept(p, _with(p, name, tuple(pair)), ask)
     if p.c is not None and p.c.any():
         p = _kept(p, replace(p, c=np.zeros_like(p.c)), ask)
     return p
+
+
+def _with(p: Problem, name: str, value: Any) -> Problem:
+    changed: dict[str, Any] = {name: value}
+    return replace(p, **changed)
 
 
 def _kept(p: Problem, tried: Problem, ask: Any) -> Problem:
@@ -153,7 +158,7 @@ def _simpler_at(p: Problem, d: Declared, name: str, index: tuple[int, ...], ask:
             continue
         new = getattr(p, name).copy()
         new[index] = value
-        tried = replace(p, **{name: new})
+        tried = _with(p, name, new)
         if ask(tried):
             return tried
     return p

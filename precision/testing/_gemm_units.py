@@ -19,7 +19,7 @@ from precision.rounding import Rounding
 
 Unit = tuple[str, Accumulator | None]
 
-_INTERVALS = (16, 32, 64, 128, 256, 512, 1024)
+_INTERVALS = (16, 32, 64, 128, 256, 512)
 _NAMES = {
     Rounding.TIES_TO_EVEN: "rounded to nearest even",
     Rounding.TIES_TO_AWAY: "rounded to nearest, ties away",
