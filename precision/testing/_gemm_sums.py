@@ -187,7 +187,7 @@ def _cut(x: Array, fmt: FloatFormat) -> Array:
 
 def split(p: Problem, d: Declared, parts: int) -> Array:
     """K in so many parts of whole steps, each summed as declared, added in float32 one after the other."""
-    interval: int = getattr(d.accumulator, "promotion", None) or getattr(d.accumulator, "products", 1)
+    interval: Any = getattr(d.accumulator, "promotion", None) or getattr(d.accumulator, "products", 1)
     step = math.lcm(d.granule, interval)
     size = -(-p.length // parts // step) * step
     if size >= p.length:
