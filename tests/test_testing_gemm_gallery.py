@@ -124,6 +124,15 @@ def whole_steps(a, b):
     return pr.matmul(a[..., :whole], b[..., :whole, :]) if whole else pr.matmul(a, b) * np.float32(0)
 
 
+def garbage_beyond_k(a, b):
+    """The last step reads memory that nobody wrote."""
+    short = -a.shape[-1] % 32
+    old = np.random.default_rng(a.shape[-1]).standard_normal((short, b.shape[-1])).astype(E4M3)
+    a = np.concatenate([a, np.ones((*a.shape[:-1], short), E4M3)], axis=-1)
+    b = np.concatenate([b, np.broadcast_to(old, (*b.shape[:-2], *old.shape))], axis=-2)
+    return pr.matmul(a, b)
+
+
 def square_transposed(a, b):
     square = b.shape[-1] == b.shape[-2]
     return pr.matmul(a, b.swapaxes(-1, -2) if square else b)
@@ -244,6 +253,7 @@ MUTANTS = [
     ("split K", FP8, {}, split_k, "K split in 2 parts, added afterwards",
      "a GPU library's kernels for large K"),
     ("tail dropped", FP8, {}, whole_steps, "the last K mod 32 of K left out", ""),
+    ("tail of garbage", FP8, {}, garbage_beyond_k, "wrong only where K is no multiple of 32", ""),
     ("transposed", FP8, {}, square_transposed, "b read transposed", "column-major libraries"),
     ("one batch", FP8, {}, first_batch, "the first matrix of b's batch used for all of them", ""),
     ("subnormals flushed", FP8, {}, lambda a, b: pr.matmul(flushed(a), flushed(b)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -80,21 +81,10 @@ def promotion(s: Designs, rng: Any) -> Iterator[Problem]:
 
 def tail(s: Designs, rng: Any) -> Iterator[Problem]:
     every = s.every or 128
-    lengths = (
-        1,
-        2,
-        3,
-        8,
-        17,
-        s.step - 1,
-        s.step + 1,
-        2 * s.step + 3,
-        every - 1,
-        every + 1,
-        every + s.step + 5,
-    )
+    half = s.step // 2
+    lengths = [1, 2, 3, 8, 17, half, s.step - 1, s.step + 1, s.step + half, 2 * s.step + 3]
+    lengths += [every - 1, every + 1, every + s.step + 5]
     for k in sorted({k for k in lengths if k > 0}):
-        # The rows are longer than they need be by one, so that what lies beside them is no zero.
         yield s.pair(rng, 4, k, 3, s.ordinary)
 
 
@@ -156,6 +146,15 @@ def specials(s: Designs, rng: Any) -> Iterator[Problem]:
                 x[2, k // 2] = -special
                 other[1], other[k // 2] = 1, 1
             yield s.problem(rng, a, b, scales="one")
+    for side in (0, 1):
+        spec = s.d.specs[side]
+        if spec is None or not spec.scale_format.has_nan:
+            continue
+        a, b = s.numbers(rng, (4, k), 0, *s.ends(0)), s.numbers(rng, (k, 3), 1, *s.ends(1))
+        p = s.problem(rng, a, b, scales="one")
+        scale = np.array(p.scales[side])
+        scale.reshape(-1)[0] = np.nan
+        yield replace(p, scales=(scale, p.scales[1]) if side == 0 else (p.scales[0], scale))
 
 
 def overflow(s: Designs, rng: Any) -> Iterator[Problem]:

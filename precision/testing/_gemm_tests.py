@@ -25,6 +25,10 @@ from precision.testing._report import Outcome, Verdict
 Array = npt.NDArray[Any]
 
 
+MANY = 10
+"""Problems that must have come out right before failures are blamed on their sizes."""
+
+
 class Seen(NamedTuple):
     """A problem, what it should give and what came."""
 
@@ -67,7 +71,7 @@ class Judge:
         if not seen or not seen[0].bad.any():
             return []
         found = [m.cause for m in mistakes(self.d) if all(self.explains(m, one) for one in seen)]
-        return list(dict.fromkeys(found)) or self._in_float32(seen)
+        return list(dict.fromkeys(found)) or self._in_float32(seen) or _only_where(seen)
 
     def explains(self, mistake: Mistake, one: Seen) -> bool:
         if self.d.exact:
@@ -99,6 +103,25 @@ class Judge:
             if _gemm_bounds.too_far(exact, one.got, np.where(np.isfinite(limit), limit, np.inf)).any():
                 return []
         return [f"{in_float32(unit)}, in an order of its own"]
+
+
+def _only_where(seen: Sequence[Seen]) -> list[str]:
+    """Which sizes all that failed have and hardly anything else, for garbage that nothing predicts."""
+    bad, good = [one for one in seen if one.bad.any()], [one for one in seen if not one.bad.any()]
+    if len(good) < MANY:
+        return []
+    if all(one.got.ndim > 2 for one in bad) and all(one.got.ndim == 2 for one in good):
+        return ["wrong only in batches"]
+    for name, size in (
+        ("K", lambda p: p.length),
+        ("M", lambda p: p.a.shape[-2]),
+        ("N", lambda p: p.b.shape[-1]),
+    ):
+        for n in (2, 4, 8, 16, 32, 64, 128, 256):
+            whole = sum(size(one.problem) % n == 0 for one in good)
+            if whole >= MANY and all(size(one.problem) % n for one in bad):
+                return [f"wrong only where {name} is no multiple of {n}"]
+    return []
 
 
 # ---- one property ------------------------------------------------------------------------------------
