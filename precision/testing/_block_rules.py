@@ -85,7 +85,8 @@ def _of_elements(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[s
                 yield name
         for name, rule in rules(reference.rounds, together):
             try:
-                predicted = [np.asarray(rule(one.x), np.float64) for one in together]
+                with np.errstate(all="ignore"):
+                    predicted = [np.asarray(rule(one.x), np.float64) for one in together]
             except (ValueError, OverflowError):
                 continue
             if not any(
