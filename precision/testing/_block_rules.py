@@ -16,7 +16,8 @@ from precision.testing._block_layout import amax_of, expanded
 from precision.testing._block_reference import Parts, Reference, SeenBlocks
 from precision.testing._element_rules import Seen, rules
 from precision.testing._numbers import differ
-from precision.testing._scale_rules import scale_rules, unrounded_scales
+from precision.testing._scale_arithmetic import unrounded_scales
+from precision.testing._scale_rules import scale_rules
 
 Array = npt.NDArray[Any]
 
