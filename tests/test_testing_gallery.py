@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
-import precision as pr
 import pytest
+
+import precision as pr
 from precision.testing import check_quantizer
 
 E4M3, E5M2, E2M1 = (
@@ -98,7 +99,10 @@ def int8_rows(x, top=127, element=int8):
     return element(np.where(np.isnan(q), 0, q)), scale
 
 
-def nvfp4(x, least=np.float32(2.0**-9), order="paper", applied=True):
+LEAST = np.float32(2.0**-9)
+
+
+def nvfp4(x, least=LEAST, order="paper", applied=True):
     t = tiles(x, 16)
     amax = amax_of(t)
     finite = amax[np.isfinite(amax)]
@@ -165,6 +169,10 @@ def half_away(x):
 def shifted(x):
     """E5M2 as the upper byte of float16."""
     return (np.clip(x, -57344, 57344).astype(np.float16).view(np.uint16) >> 8).astype(np.uint8)
+
+
+def half_up(x):
+    return np.clip(np.floor(x + np.float32(0.5)), -127, 127).astype(np.int8)
 
 
 def truncated(x):
@@ -246,8 +254,7 @@ ELEMENTS = [
      "truncates, and overflow wraps around", "a type library's int4"),
     ("all of int8", pr.IntFormat(8), {}, lambda x: np.clip(np.rint(x), -128, 127).astype(np.int8),
      "the code -128 is used", "integer quantizers"),
-    ("half up", pr.IntFormat(8), {}, lambda x: np.clip(np.floor(x + np.float32(0.5)), -127, 127).astype(np.int8),
-     "ties up: floor(x + 0.5)", ""),
+    ("half up", pr.IntFormat(8), {}, half_up, "ties up: floor(x + 0.5)", ""),
     ("the other E4M3", pr.E4M3, {}, fnuz_codes, "codes of e4m3fnuz instead of e4m3", "two kinds of GPUs"),
     ("another E4M3's limit", pr.E4M3, {}, lambda x: np.clip(x, -240, 240).astype(E4M3),
      "largest value is 240 instead of 448", "E4M3 with IEEE specials"),
@@ -334,8 +341,8 @@ BLOCKS = [
      "a trap in the wild: errors 14 times larger"),
     ("floor of a logarithm", pr.MXFP8_E4M3, lambda x: mxfp8(x, exponent=log2_floor),
      "floor of float32 log2 of amax", "an emulator of MX"),
-    ("ceil of a logarithm", RCEIL, lambda x: mxfp8(x, exponent=log2_ceil), "ceil of float32 log2 of amax / max",
-     "MX quantizers"),
+    ("ceil of a logarithm", RCEIL, lambda x: mxfp8(x, exponent=log2_ceil),
+     "ceil of float32 log2 of amax / max", "MX quantizers"),
     ("NVIDIA's rule for OCP's", pr.MXFP8_E4M3, lambda x: mxfp8(x, exponent=exact_rceil),
      "scale rule RCEIL instead of FLOOR", "two recipes of one name"),
     ("cast to E8M0", RCEIL, astype_e8m0, "scale rounded to nearest instead of RCEIL", "a trap in the wild"),
@@ -353,11 +360,14 @@ BLOCKS = [
      "amax * (1 / max) instead of amax / max", "two training libraries"),
     ("elements by a reciprocal", FP32_GROUPS, lambda x: groups(x, divide=times_reciprocal),
      "reciprocal multiplied instead of divided", "a GEMM library's quantizer"),
-    ("clamped amax", FP32_GROUPS, lambda x: groups(x, amax=lambda t: np.maximum(amax_of(t), np.float32(1e-4))),
+    ("clamped amax", FP32_GROUPS,
+     lambda x: groups(x, amax=lambda t: np.maximum(amax_of(t), np.float32(1e-4))),
      "amax below 0.0001 counts as it", "a GEMM library's quantizer"),
-    ("amax of the signed numbers", FP32_GROUPS, without_abs, "largest element instead of largest magnitude", ""),
+    ("amax of the signed numbers", FP32_GROUPS, without_abs,
+     "largest element instead of largest magnitude", ""),
     ("amax without NaN", FP32_GROUPS, nan_aware, "NaN left out of amax", ""),
-    ("groups of 64", FP32_GROUPS, lambda x: groups(x, amax=lambda t: amax_of(t[..., :64])), "amax of a group of 64", ""),
+    ("groups of 64", FP32_GROUPS, lambda x: groups(x, amax=lambda t: amax_of(t[..., :64])),
+     "amax of a group of 64", ""),
     ("256 for 448", FP32_GROUPS, lambda x: groups(x, scale_of=by_256),
      "max is 256 instead of 448", ""),
     ("128 for 127", INT8_ROWS, int8_by_128, "max is 128 instead of 127", "integer quantizers"),

@@ -16,7 +16,8 @@ from precision.testing._block_layout import amax_of, expanded
 from precision.testing._block_reference import Parts, Reference, SeenBlocks
 from precision.testing._element_rules import Seen, rules
 from precision.testing._numbers import differ
-from precision.testing._scale_rules import scale_rules, unrounded_scales
+from precision.testing._scale_arithmetic import unrounded_scales
+from precision.testing._scale_rules import scale_rules
 
 Array = npt.NDArray[Any]
 
@@ -85,7 +86,8 @@ def _of_elements(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[s
                 yield name
         for name, rule in rules(reference.rounds, together):
             try:
-                predicted = [np.asarray(rule(one.x), np.float64) for one in together]
+                with np.errstate(all="ignore"):
+                    predicted = [np.asarray(rule(one.x), np.float64) for one in together]
             except (ValueError, OverflowError):
                 continue
             if not any(

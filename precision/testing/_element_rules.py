@@ -341,12 +341,17 @@ def guess(right: Rounds, seen: Sequence[Seen]) -> Iterator[str]:
     x = np.concatenate([s.x for s in together])
     got = np.concatenate([s.got for s in together])
     expected, found = right(x), False
+
+    def values(rule: Rule) -> Array:
+        with np.errstate(all="ignore"):
+            return np.asarray(rule(x), np.float64)
+
     for signs in (True, False):
         if found or not differ(expected, got, signs=signs).any():
             return
         for name, rule in rules(right, together):
             try:
-                predicted = np.asarray(rule(x), np.float64)
+                predicted = values(rule)
             except (ValueError, OverflowError):
                 continue
             if not differ(predicted, got, signs=signs).any():
