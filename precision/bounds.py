@@ -85,6 +85,13 @@ def gamma(n: int, u: float) -> float:
     Condition: n u < 1, each operation with a relative error of at most u, no underflow or overflow.
     Source: Higham 2002 (Accuracy and Stability of Numerical Algorithms), lemma 3.1 and equation 3.5.
 
+    Parameters
+    ----------
+    n : int
+        Roundings that a term may go through.
+    u : float
+        Unit roundoff.
+
     Raises
     ------
     TypeError, ValueError
@@ -133,6 +140,11 @@ def failure_probability(lam: float, u: float = 0.0, n: int = 1) -> float:
 
     Source: Higham and Mary, SISC 41(5), 2019: theorem 2.4 for n = 1; theorem 3.1, an inner product of n.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong type or range.
+
     Examples
     --------
     >>> from precision.bounds import failure_probability
@@ -154,6 +166,11 @@ def stochastic_gamma(n: int, u: float, lam: float) -> float:
     (`Stochastic`) they are biased toward zero by less than ``2**-bits`` of a last place, which adds up to
     n times that.
     Source: Connolly, Higham, Mary, SIMAX 42, 2021.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong type or range.
 
     Examples
     --------
@@ -181,6 +198,11 @@ def block_fma(n: int, block: int, u: float, u_internal: float, u_out: float = 0.
         Of each operation inside an instruction.
     u_out : float
         Of the format that results are stored in between.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong type or range, or a `gamma` is not defined.
 
     Notes
     -----
@@ -213,6 +235,18 @@ def input_conversion(u_low: float, accumulation: float = 0.0) -> float:
     Condition: relative errors of at most ``u_low``: no element is subnormal, clipped or flushed to zero.
     Source: Blanchard, Higham, Lopez, Mary, Pranesh, SISC 42(3), C124, 2020, theorem 3.2.
 
+    Parameters
+    ----------
+    u_low : float
+        Unit roundoff of the operands' format.
+    accumulation : float
+        The factor of the sum alone, as `gamma` or `block_fma` gives it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong type or range.
+
     Examples
     --------
     >>> import precision as pr
@@ -235,6 +269,18 @@ def aligned_sum(unit: FusedSum, exponent: int) -> float:
 
     Condition: none. Relative to the *largest term*, so that where terms cancel the relative error of the sum
     is unbounded. The register adds a rounding of its own. Source: derived; see `aligned_truncation`.
+
+    Parameters
+    ----------
+    unit : FusedSum
+        Whose products, alignment and its rounding count.
+    exponent : int
+        The largest among the terms, the register and ``min_exponent``.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong type.
 
     Examples
     --------
@@ -328,6 +374,18 @@ def kulisch_width(left: Format, right: Format, n: int = 1) -> int:
     From the last place of the smallest product to the first of n of the largest.
 
     Condition: operands are finite. Source: Kulisch's accumulator; the widths are derived from the formats.
+
+    Parameters
+    ----------
+    left, right : FloatFormat or IntFormat
+        Of the operands.
+    n : int
+        Products.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``n`` is no number of products.
 
     Examples
     --------
