@@ -105,6 +105,10 @@ class Judge:
         return [f"{in_float32(unit)}, in an order of its own"]
 
 
+def _sizes(p: Problem) -> tuple[int, int, int]:
+    return p.length, p.a.shape[-2], p.b.shape[-1]
+
+
 def _only_where(seen: Sequence[Seen]) -> list[str]:
     """Which sizes all that failed have and hardly anything else, for garbage that nothing predicts."""
     bad, good = [one for one in seen if one.bad.any()], [one for one in seen if not one.bad.any()]
@@ -112,14 +116,10 @@ def _only_where(seen: Sequence[Seen]) -> list[str]:
         return []
     if all(one.got.ndim > 2 for one in bad) and all(one.got.ndim == 2 for one in good):
         return ["wrong only in batches"]
-    for name, size in (
-        ("K", lambda p: p.length),
-        ("M", lambda p: p.a.shape[-2]),
-        ("N", lambda p: p.b.shape[-1]),
-    ):
+    for place, name in enumerate("KMN"):
         for n in (2, 4, 8, 16, 32, 64, 128, 256):
-            whole = sum(size(one.problem) % n == 0 for one in good)
-            if whole >= MANY and all(size(one.problem) % n for one in bad):
+            whole = sum(_sizes(one.problem)[place] % n == 0 for one in good)
+            if whole >= MANY and all(_sizes(one.problem)[place] % n for one in bad):
                 return [f"wrong only where {name} is no multiple of {n}"]
     return []
 
