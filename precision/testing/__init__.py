@@ -1,7 +1,8 @@
 """Is a quantizer right? Hypothesis strategies and conformance checks for *other people's* code.
 
-`check_quantizer`, `check_dequantizer`, `check_roundtrip` and `check_packing` try a callable on everything
-that is hard and return a `Report`; `quantizer_properties` gives the same properties one by one, for pytest.
+`check_quantizer`, `check_dequantizer`, `check_roundtrip`, `check_packing` and `check_matmul` try a callable
+on everything that is hard and return a `Report`; `quantizer_properties` and its kin give the same properties
+one by one, for pytest.
 The Hypothesis strategies (extra ``testing``) are in `precision.testing.strategies`.
 """
 
