@@ -17,6 +17,7 @@ from precision.formats import FloatFormat, Format
 from precision.quantized import alike_but_for_rule
 from precision.specs import AnySpec
 from precision.sweep import DISTRIBUTIONS, Row
+from precision.testing import Report
 from precision.wire_study import SentRow, Wire
 
 _WIDTH = 100  # of tables that go to a file or a pipe
@@ -195,6 +196,27 @@ def print_sent(console: Console, rows: list[SentRow], wire: Wire) -> None:
     _say(console, f"all-to-all: {setting(wire)}; token: {wire.ep.layers} layers")
     _say(console, f"to the experts (dispatch) {there}; back (combine) in the row's format\n")
     _print_specs(console, [row.row for row in rows], [row.flat() for row in rows], _SENT)
+
+
+# ---- checks -----------------------------------------------------------------------------------------
+def print_report(console: Console, report: Report) -> None:
+    """A line for each property, and below the table what is known of each failure."""
+    _say(console, report.headline())
+    for cause in report.causes:
+        _say(console, f"likely cause: {cause}")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("property", "", "wrong of tried"):
+        table.add_column(heading, justify="right" if heading.startswith("wrong") else "left", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for outcome in report.outcomes:
+        style = "bold red" if outcome.failed else None
+        why = outcome.cause if outcome.failed else outcome.note
+        counts = outcome.counts() if outcome.cases else ""
+        table.add_row(outcome.name, str(outcome.verdict), counts, why, style=style)
+    _say(console, "")
+    console.print(table)
+    for outcome in report.failed:
+        _say(console, f"\n{outcome}")
 
 
 # ---- for machines -----------------------------------------------------------------------------------

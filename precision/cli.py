@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision import _tables, plots, sweep
+from precision._check_command import check
 from precision._command_line import FILE, Outputs, output_options, reads, said_plainly, with_progress
 from precision._kernels._threads import set_num_threads
 from precision._logfmt_command import logfmt
@@ -158,6 +159,7 @@ def command() -> None:
 
 command.add_command(quantize)
 command.add_command(logfmt)
+command.add_command(check)
 
 
 @command.command()

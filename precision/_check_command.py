@@ -1,0 +1,158 @@
+"""``precision check``: is somebody's quantizer or matrix product what it claims to be?"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from precision import _tables
+from precision._command_line import reads, said_plainly
+from precision.accumulators import Accumulator
+from precision.accumulators import parse as parse_accumulator
+from precision.quantized import QuantSpec
+from precision.rounding import Overflow, Rounding
+from precision.testing import Report, check_dequantizer, check_matmul, check_quantizer
+from precision.testing.quantizers import parsed
+
+
+def _function(text: str) -> Callable[..., Any]:
+    """The callable that ``module:function`` or ``file.py:function`` names."""
+    module, colon, name = text.rpartition(":")
+    if not (module and colon and name):
+        raise ValueError(f"must be module:function or file.py:function, got {text!r}")
+    if module.endswith(".py"):
+        found: Any = _module_of(Path(module))
+    else:
+        if "" not in sys.path and os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise ValueError(f"{text!r}: {error}") from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise ValueError(f"{text!r}: {getattr(found, '__name__', found)} has no {part!r}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise ValueError(f"{text!r} is no function but {type(found).__name__}")
+    return found  # type: ignore[no-any-return]
+
+
+def _module_of(path: Path) -> Any:
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    spec = spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _member(kind: Any) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        if text.upper() not in kind.__members__:
+            raise ValueError(f"must be one of {', '.join(kind.__members__)}; got {text!r}")
+        return kind[text.upper()]
+
+    return read
+
+
+def _accumulator(text: str) -> Accumulator | None:
+    """The accumulator that the text names; None where it names something else."""
+    try:
+        return parse_accumulator(text)
+    except ValueError:
+        return None
+
+
+def _checked(fn: Callable[..., Any], options: dict[str, Any]) -> Report:
+    convert = None
+    if options["torch"]:
+        from precision._extras import require
+
+        convert = require("torch", "examples").from_numpy
+    unit = _accumulator(options["like"])
+    if unit is not None:
+        return check_matmul(
+            fn,
+            unit,
+            operands=options["operands"],
+            scales=None if options["scales"] is None else QuantSpec.parse(options["scales"]),
+            exact=not options["bound"],
+            ragged=not options["whole_blocks"],
+            batches=not options["no_batches"],
+            dtype=options["dtype"],
+            convert=convert,
+            time_limit=options["time_limit"],
+        )
+    like = parsed(options["like"])
+    shared = {"axis": options["axis"], "ragged": not options["whole_blocks"], "convert": convert}
+    shared["time_limit"] = options["time_limit"]
+    if options["dequantizer"]:
+        return check_dequantizer(fn, like, integers=options["integers"], **shared)
+    return check_quantizer(
+        fn, like, rounding=options["rounding"], overflow=options["overflow"], dtype=options["dtype"], **shared
+    )
+
+
+@click.command()
+@click.argument("function", callback=reads(_function), metavar="MODULE:FUNCTION")
+@click.option("--like", required=True, metavar="TEXT", help="As mxfp8_e4m3, e4m3 or HOPPER_FP8.")
+@click.option("--dequantizer", is_flag=True, help="The function turns codes into values.")
+@click.option(
+    "--rounding", callback=reads(_member(Rounding)), metavar="MODE", help="Of a format (TIES_TO_EVEN)."
+)
+@click.option("--overflow", callback=reads(_member(Overflow)), metavar="RULE", help="Of a format (SATURATE).")
+@click.option("--axis", type=int, default=-1, show_default=True, help="Along which groups run.")
+@click.option("--whole-blocks", is_flag=True, help="Try no lengths that blocks do not divide.")
+@click.option("--integers", is_flag=True, help="Give a dequantizer unsigned integers, not ml_dtypes' types.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64", "float16", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of the numbers given; of a matrix product's result.",
+)
+@click.option(
+    "--operands",
+    type=click.Choice(["tensors", "codes", "values"]),
+    default="tensors",
+    show_default=True,
+    help="What a matrix product takes.",
+)
+@click.option("--scales", metavar="SPEC", help="Of a matrix product's operands, as MXFP4.")
+@click.option("--bound", is_flag=True, help="A matrix product need only lie within its error bound.")
+@click.option("--no-batches", is_flag=True, help="A matrix product takes no stacks of matrices.")
+@click.option("--torch", is_flag=True, help="Give tensors of PyTorch.")
+@click.option(
+    "--time-limit", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="For each call."
+)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def check(function: Callable[..., Any], as_json: bool, **options: Any) -> None:
+    """Try a quantizer or a matrix product on everything that is hard, and say what is wrong with it.
+
+    MODULE:FUNCTION maps an array to codes (or values) for a format, and to codes and scales for a spec;
+    two operands to their product for an accumulator.
+    The exit status is 1 if a property does not hold.
+    """
+    with said_plainly():
+        if options["dtype"] == "bfloat16":
+            import ml_dtypes
+
+            options["dtype"] = ml_dtypes.bfloat16
+        report = _checked(function, options)
+    if as_json:
+        click.echo(_tables.as_json(report.to_dict()), nl=False)
+    else:
+        _tables.print_report(_tables.console(), report)
+    if not report.ok:
+        raise click.exceptions.Exit(1)
