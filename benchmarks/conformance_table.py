@@ -180,8 +180,15 @@ def specs() -> Iterator[Row]:
 
 
 def table(heads: tuple[str, ...], rows: list[Row]) -> str:
+    """One line for all casts of a library that read alike."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        alike.setdefault((row[0], *row[2:4]), []).append(row[1])
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    lines += ["| " + " | ".join(row[:4]) + " |" for row in rows]
+    lines += [
+        "| " + " | ".join((library, "; ".join(names), *rest)) + " |"
+        for (library, *rest), names in alike.items()
+    ]
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ one by one, for pytest.
 The Hypothesis strategies (extra ``testing``) are in `precision.testing.strategies`.
 """
 
+from precision.bounds import error_bound, explain
 from precision.testing._calls import Fault
 from precision.testing._properties import Property
 from precision.testing._report import CheckFailed, Outcome, Report, Verdict
@@ -27,6 +28,8 @@ __all__ = [
     "check_quantizer",
     "check_roundtrip",
     "dequantizer_properties",
+    "error_bound",
+    "explain",
     "matmul_properties",
     "quantizer_properties",
 ]
