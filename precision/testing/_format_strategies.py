@@ -14,7 +14,9 @@ else:
     st = require("hypothesis.strategies", "testing")
 
 
-def float_formats(*, max_bits: int = 16, signed: bool | None = None) -> st.SearchStrategy[FloatFormat]:
+def float_formats(
+    *, max_bits: int = 16, signed: bool | None = None, unusual: bool = False
+) -> st.SearchStrategy[FloatFormat]:
     """Floating-point formats with a zero: the named ones, and any other of at most ``max_bits`` bits.
 
     Parameters
@@ -23,6 +25,8 @@ def float_formats(*, max_bits: int = 16, signed: bool | None = None) -> st.Searc
         At least 4, at most 32.
     signed : bool, optional
         Only those with a sign, or without one.
+    unusual : bool
+        Also those without a zero, without subnormals, with any bias, with one exponent bit or no fraction.
 
     Examples
     --------
@@ -30,15 +34,17 @@ def float_formats(*, max_bits: int = 16, signed: bool | None = None) -> st.Searc
     >>> from precision.testing import strategies as pst
     >>> print(find(pst.float_formats(), lambda fmt: fmt.fraction_bits >= 2 and fmt.has_inf))
     e5m2
+    >>> find(pst.float_formats(unusual=True), lambda fmt: not fmt.subnormals).subnormals
+    False
     """
     _check_bits(max_bits)
 
     def suits(fmt: Format) -> bool:
-        inside = isinstance(fmt, FloatFormat) and fmt.bits <= max_bits and fmt.has_zero
+        inside = isinstance(fmt, FloatFormat) and fmt.bits <= max_bits and (fmt.has_zero or unusual)
         return inside and (signed is None or fmt.signed == signed)
 
     known = sorted((fmt for fmt in NAMED.values() if suits(fmt)), key=lambda fmt: fmt.bits)
-    any_other = _any_float_format(max_bits, signed)
+    any_other = (_any_unusual_format if unusual else _any_float_format)(max_bits, signed)
     return st.one_of(st.sampled_from(known), any_other) if known else any_other
 
 
@@ -54,6 +60,22 @@ def _any_float_format(draw: st.DrawFn, max_bits: int, signed: bool | None) -> Fl
         return FloatFormat(
             min(exponent_bits, 5), min(fraction_bits, 10), signed=has_sign, specials=Specials.FN
         )
+
+
+@st.composite
+def _any_unusual_format(draw: st.DrawFn, max_bits: int, signed: bool | None) -> FloatFormat:
+    has_sign = draw(st.booleans()) if signed is None else signed
+    exponent_bits = draw(st.integers(1, min(8, max_bits - has_sign)))
+    fraction_bits = draw(st.integers(0, min(23, max_bits - exponent_bits - has_sign)))
+    specials, subnormals = draw(st.sampled_from(list(Specials))), draw(st.booleans())
+    bias = draw(st.none() | st.integers(-126, 160))
+    try:
+        return FloatFormat(
+            exponent_bits, fraction_bits, bias=bias, signed=has_sign, specials=specials, subnormals=subnormals
+        )
+    except ValueError:  # values past float32, or none at all
+        few = fraction_bits % (max_bits - 2 - has_sign)
+        return FloatFormat(2, few, signed=has_sign, specials=Specials.FN, subnormals=subnormals)
 
 
 def int_formats(*, max_bits: int = 16) -> st.SearchStrategy[IntFormat]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from precision._extras import require
 from precision.formats import Format
 from precision.testing import _values
-from precision.testing._shrink import simplicity
+from precision.testing._shrink import simplest_first
 
 if TYPE_CHECKING:
     from hypothesis import strategies as st
@@ -22,7 +22,7 @@ else:
 Array = npt.NDArray[Any]
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def _hard_numbers(fmt: Format, dtype: np.dtype[Any]) -> tuple[tuple[float, ...], ...]:
     """Values, ties, their neighbours, subnormals, both sides of the largest: of each the simplest first."""
     found = []
@@ -30,7 +30,7 @@ def _hard_numbers(fmt: Format, dtype: np.dtype[Any]) -> tuple[tuple[float, ...],
     for points in (kind(fmt, dtype) for kind in kinds):
         if points.size > 1024:
             points = np.random.default_rng(0).choice(points, 1024, replace=False)
-        found.append(tuple(sorted((float(p) for p in points), key=simplicity)))
+        found.append(simplest_first(points))
     return tuple(kind for kind in found if kind)
 
 

@@ -99,7 +99,7 @@ _MX = f.E4M3, f.E5M2, f.E2M3, f.E3M2, f.E2M1
 _GROUPED = f.E4M3, f.E2M1, f.E2M3  # whose exact sums fit in 62 bits
 _OPERANDS = (
     f.E4M3, f.E5M2, f.E4M3FNUZ, f.E3M4, f.E2M1, f.E2M3, f.FP16, f.BF16, f.TF32, f.FP32, f.E8M0,
-    f.FloatFormat(5, 2, bias=140), f.FloatFormat(8, 2, specials=f.Specials.FNUZ),  # below, beyond float32
+    f.FloatFormat(5, 2, bias=140), f.FloatFormat(8, 2, specials=f.Specials.FNUZ),  # with values below 2**-126
 )  # fmt: skip
 _REGISTERS = (
     f.FP32, *(f.FloatFormat(8, bits) for bits in (1, 2, 7, 10, 13, 20, 22)), f.FP16, f.E5M2,
