@@ -296,11 +296,8 @@ def test_numbers_hit(kind):
 
 @settings(max_examples=50, deadline=None)
 @given(st.data())
-def test_specs_and_accumulators_print_and_parse(data):
-    spec = data.draw(pst.specs(stochastic=True))
-    assert pr.QuantSpec.parse(str(spec)) == spec
-    unit = data.draw(pst.accumulators())
-    assert pr.parse_accumulator(str(unit)) == unit
+def test_any_spec_has_blocks_and_any_format_codes(data):
+    spec = data.draw(pst.specs(stochastic=True, every_field=True))
     x = data.draw(pst.blocks(spec, max_blocks=2))
     assert x.ndim == 2 and x.dtype == np.float32
     fmt = data.draw(pst.formats())

@@ -1,4 +1,4 @@
-"""Strategies for matrices made block by block, and for specs."""
+"""Strategies for matrices made block by block."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._extras import require
-from precision.formats import FP32, NAMED, FloatFormat
-from precision.quantized import SPECS, QuantSpec
-from precision.scaling import Granularity, PerBlock, PerGroup, PerTensor, PerVector, ScaleRule
+from precision.quantized import QuantSpec
 from precision.testing import _values
 from precision.testing._block_inputs import Blocks
 from precision.testing._block_reference import Reference
-from precision.testing._format_strategies import formats, overflows, roundings
 from precision.testing._number_strategies import numbers
 from precision.testing._shrink import simplest_first
 
@@ -144,40 +141,3 @@ def blocks(
     with np.errstate(all="ignore"):
         narrow = x.astype(kind)
     return narrow
-
-
-@st.composite
-def specs(draw: st.DrawFn, *, stochastic: bool = False) -> QuantSpec:
-    """Specs: the named ones, and others with any format, granularity, scale format, rule and rounding.
-
-    Examples
-    --------
-    >>> from hypothesis import find
-    >>> from precision.testing import strategies as pst
-    >>> print(find(pst.specs(), lambda spec: spec.tensor_scale))
-    NVFP4
-    """
-    if draw(st.sampled_from([True, False])):
-        return draw(st.sampled_from([spec for spec in SPECS.values()]))
-    fmt = draw(formats(max_bits=16))
-    shared: list[Granularity] = [PerGroup(32), PerTensor(), PerVector()]
-    granularity = draw(
-        st.one_of(
-            st.sampled_from(shared),
-            st.builds(PerGroup, st.integers(1, 64)),
-            st.builds(PerBlock, st.integers(1, 16), st.integers(1, 32)),
-        )
-    )
-    rules = [rule for rule in ScaleRule if not rule.tries_two_scales]
-    rule = draw(st.sampled_from(rules))
-    e8m0 = NAMED["e8m0"]
-    assert isinstance(e8m0, FloatFormat)
-    scale_format = draw(st.sampled_from([FP32, e8m0] if rule is ScaleRule.AMAX else [e8m0, FP32]))
-    return QuantSpec(
-        fmt,
-        granularity,
-        scale_format=scale_format,
-        scale_rule=rule,
-        rounding=draw(roundings(stochastic=stochastic)),
-        overflow=draw(overflows(fmt)),
-    )

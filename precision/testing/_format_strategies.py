@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from precision._extras import require
 from precision.formats import NAMED, FloatFormat, Format, IntFormat, Specials
@@ -68,7 +68,7 @@ def _any_unusual_format(draw: st.DrawFn, max_bits: int, signed: bool | None) -> 
     exponent_bits = draw(st.integers(1, min(8, max_bits - has_sign)))
     fraction_bits = draw(st.integers(0, min(23, max_bits - exponent_bits - has_sign)))
     specials, subnormals = draw(st.sampled_from(list(Specials))), draw(st.booleans())
-    bias = draw(st.none() | st.integers(-126, 160))
+    bias: Any = draw(st.none() | st.integers(-126, 160))
     try:
         return FloatFormat(
             exponent_bits, fraction_bits, bias=bias, signed=has_sign, specials=specials, subnormals=subnormals

@@ -15,9 +15,10 @@ In a test file::
         assert np.array_equal(my_rounding(once), once, equal_nan=True)
 """
 
-from precision.testing._block_strategies import blocks, specs
+from precision.testing._block_strategies import blocks
 from precision.testing._format_strategies import float_formats, formats, int_formats, overflows, roundings
 from precision.testing._number_strategies import arrays, codes, numbers
+from precision.testing._spec_strategies import granularities, specs
 from precision.testing._unit_strategies import accumulators, fused_sums
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "float_formats",
     "formats",
     "fused_sums",
+    "granularities",
     "int_formats",
     "numbers",
     "overflows",
