@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 import precision as pr
 from precision import accumulators
 from precision.formats import parse_format
+from precision.testing import strategies as pst
 
 FORMS = [
     *accumulators.NAMED.values(),
@@ -35,20 +35,8 @@ def test_text_reads_back(accumulator):
     assert pr.parse_accumulator(str(accumulator)) == accumulator
 
 
-@given(
-    bits=st.integers(1, 30),
-    products=st.integers(1, 64),
-    every=st.none() | st.integers(1, 9),
-    mode=st.sampled_from(list(pr.Rounding)),
-)
-def test_any_text_reads_back(bits, products, every, mode):
-    unit = pr.FusedSum(
-        (pr.E4M3,),
-        products,
-        fraction_bits=bits,
-        register_rounding=mode,
-        promotion=None if every is None else every * products,
-    )
+@given(pst.accumulators() | pst.fused_sums(scaled=None))
+def test_any_text_reads_back(unit):
     assert pr.parse_accumulator(str(unit)) == unit
 
 

@@ -122,6 +122,7 @@ def exact_bits(fmt, tokens: int, hidden: int) -> Fraction:
     return Fraction(element * tokens * hidden + scales + tensor, tokens * hidden)
 
 
+# Those that `exact_bits` counts by hand.
 FORMATS = st.one_of(
     st.sampled_from([pr.E4M3, pr.BF16, pr.IntFormat(4), TILES, pr.MXFP6_E2M3, pr.NVFP4]),
     st.integers(1, 64),

@@ -138,6 +138,7 @@ def test_signal_to_noise_on_normal_numbers(bits, decibels):
 
 # ---- properties ---------------------------------------------------------------------------------------
 
+# Any float32 and numbers of few bits: LogFMT has no codes that `pst.numbers` could be hard for.
 NUMBERS = st.one_of(
     st.floats(width=32, allow_nan=False, allow_infinity=False),
     st.builds(lambda n, e: float(np.ldexp(n, e)), st.integers(-511, 511), st.integers(-40, 20)),

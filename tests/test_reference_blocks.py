@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import precision as pr
+from precision.testing import strategies as pst
 
 MX = ("MXFP8_E4M3", "MXFP8_E5M2", "MXFP6_E2M3", "MXFP6_E3M2", "MXFP4", "MXINT8", "MXINT4")
 NV = ("NVFP4", "NVINT4")
@@ -191,48 +192,46 @@ def test_nv_of_float64(name: str) -> None:
     agree_under_tensor_scale(x, name)
 
 
-FLOATS = st.floats(width=32)
-TIES = st.integers(-64, 64).map(lambda n: n / 8)
-NUMBERS = st.one_of(FLOATS, TIES, st.sampled_from([0.0, -0.0, TINY, -HUGE, SMALLEST_NORMAL, 6.0, 448.0]))
+def blocks_of(names: tuple[str, ...], rules: tuple[str, ...], rows: int) -> st.SearchStrategy[object]:
+    """Up to so many rows of one block, with the name of the spec and the rule for which they are hard."""
+
+    def of(pair: tuple[str, str]) -> st.SearchStrategy[object]:
+        return st.tuples(pst.blocks(with_rule(*pair), max_blocks=(rows, 1)), *map(st.just, pair))
+
+    return st.tuples(st.sampled_from(names), st.sampled_from(rules)).flatmap(of)
 
 
-@given(
-    st.lists(NUMBERS, min_size=1, max_size=32),
-    st.integers(-20, 20),
-    st.sampled_from(MX),
-    st.sampled_from(RULES),
-)
-@example([TINY], 0, "MXFP4", "floor")
-@example([TINY, -TINY, 3 * TINY], 0, "MXFP8_E4M3", "even")  # 3 ulp is a significand of 1.5
-@example([SMALLEST_NORMAL * (1 - 2.0**-23)], 0, "MXINT8", "even")  # rounds into the normal numbers
-@example([SMALLEST_NORMAL / 2], 0, "MXINT8", "floor")  # 2**-127: the smallest scale itself
-@example([-0.0, 0.0], 0, "MXFP4", "rceil")
-@example([HUGE, -HUGE, 1.0], 0, "MXINT8", "ceil")  # 2**128: one more than E8M0 has
-@example([OVERFLOWS], 0, "MXFP8_E4M3", "rceil")
-@example([448.0, 464.0, 17.0, 19.0], 0, "MXFP8_E4M3", "floor")  # 464 saturates
-@example([7.0, 5.0, 2.5, 1.75, 1.25, 0.75, 0.25, -0.25], 0, "MXFP4", "floor")  # every tie of E2M1
-@example([1.984375, -1.984375, -2.0, 2.0**-7, 3 * 2.0**-7], 0, "MXINT8", "floor")
-@example([math.inf, 1.0], 0, "MXFP8_E5M2", "floor")
-@example([math.nan, 1.0], 0, "MXFP4", "amax")
+@given(blocks_of(MX, RULES, 1))
+@example(([[TINY]], "MXFP4", "floor"))
+@example(([[TINY, -TINY, 3 * TINY]], "MXFP8_E4M3", "even"))  # 3 ulp is a significand of 1.5
+@example(([[SMALLEST_NORMAL * (1 - 2.0**-23)]], "MXINT8", "even"))  # rounds into the normal numbers
+@example(([[SMALLEST_NORMAL / 2]], "MXINT8", "floor"))  # 2**-127: the smallest scale itself
+@example(([[-0.0, 0.0]], "MXFP4", "rceil"))
+@example(([[HUGE, -HUGE, 1.0]], "MXINT8", "ceil"))  # 2**128: one more than E8M0 has
+@example(([[OVERFLOWS]], "MXFP8_E4M3", "rceil"))
+@example(([[448.0, 464.0, 17.0, 19.0]], "MXFP8_E4M3", "floor"))  # 464 saturates
+@example(([[7.0, 5.0, 2.5, 1.75, 1.25, 0.75, 0.25, -0.25]], "MXFP4", "floor"))  # every tie of E2M1
+@example(([[1.984375, -1.984375, -2.0, 2.0**-7, 3 * 2.0**-7]], "MXINT8", "floor"))
+@example(([[math.inf, 1.0]], "MXFP8_E5M2", "floor"))
+@example(([[math.nan, 1.0]], "MXFP4", "amax"))
 @settings(max_examples=150, deadline=None)
-def test_any_mx_block(block: list[float], shift: int, name: str, rule: str) -> None:
-    x = float32(np.ldexp(np.array([block]), shift))
-    if not np.isfinite(block).all():
-        x = np.array([block], np.float32)
+def test_any_mx_block(case: tuple[list[list[float]] | np.ndarray, str, str]) -> None:
+    block, name, rule = case
+    x = np.array(block, np.float32)
     wanted = oracle.quantize_block(x[0].tolist(), ELEMENTS[name], reference.E8M0, rule)
     agree(x, with_rule(name, rule), [wanted])
 
 
-@given(st.lists(st.lists(NUMBERS, min_size=3, max_size=3), min_size=1, max_size=5), st.sampled_from(NV))
-@example([[TINY, 0.0, -TINY]], "NVFP4")
-@example([[HUGE, 1.0, -1.0], [TINY, 0.0, 0.0]], "NVFP4")  # the second scale is too small for E4M3
-@example([[4 * TINY] * 3, [TINY, TINY, 0.0]], "NVFP4")  # the product of the scales is zero
-@example([[0.0, -0.0, 0.0], [0.0, 0.0, 0.0]], "NVINT4")
-@example([[math.nan, 1.0, 2.0], [3.0, 4.0, 5.0]], "NVFP4")
-@example([[2688.0, 1.0, 0.25], [6.0, 5.0, 2.5]], "NVFP4")
+@given(blocks_of(NV, ("amax",), 5))
+@example(([[TINY, 0.0, -TINY]], "NVFP4", "amax"))
+@example(([[HUGE, 1.0, -1.0], [TINY, 0.0, 0.0]], "NVFP4", "amax"))  # the second scale is too small for E4M3
+@example(([[4 * TINY] * 3, [TINY, TINY, 0.0]], "NVFP4", "amax"))  # the product of the scales is zero
+@example(([[0.0, -0.0, 0.0], [0.0, 0.0, 0.0]], "NVINT4", "amax"))
+@example(([[math.nan, 1.0, 2.0], [3.0, 4.0, 5.0]], "NVFP4", "amax"))
+@example(([[2688.0, 1.0, 0.25], [6.0, 5.0, 2.5]], "NVFP4", "amax"))
 @settings(max_examples=100, deadline=None)
-def test_any_nv_tensor(blocks: list[list[float]], name: str) -> None:
-    agree_under_tensor_scale(np.array(blocks, np.float32), name)
+def test_any_nv_tensor(case: tuple[list[list[float]] | np.ndarray, str, str]) -> None:
+    agree_under_tensor_scale(np.array(case[0], np.float32), *case[1:])
 
 
 # ---- the oracle against what others say ---------------------------------------------------------------

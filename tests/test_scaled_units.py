@@ -12,29 +12,9 @@ from hypothesis import strategies as st
 import precision as pr
 from precision import _sums
 from precision.formats import parse_format
+from precision.testing import strategies as pst
 
 UE5M3 = parse_format("ue5m3")
-FORMATS = [pr.E4M3, pr.E5M2, pr.E2M3, pr.E3M2, pr.E2M1]
-
-
-@st.composite
-def units(draw: st.DrawFn) -> pr.FusedSum:
-    """Both ways to scale, with any width, register and rounding that fits the operands."""
-    plain = st.sampled_from([pr.Rounding.TOWARD_ZERO] * 4 + list(pr.Rounding))
-    grouped = draw(st.booleans())
-    operands = (draw(st.sampled_from([pr.E4M3, pr.E2M1, pr.E2M3] if grouped else FORMATS)),)
-    group = draw(st.sampled_from([1, 4, 16])) if grouped else 1
-    return pr.FusedSum(
-        operands,
-        group * draw(st.sampled_from([1, 2, 4])) if grouped else draw(st.sampled_from([1, 4, 16, 32])),
-        fraction_bits=draw(st.integers(1, 28)),
-        register=draw(st.sampled_from([pr.FP32, pr.E8M13, pr.FP16])),
-        alignment_rounding=draw(plain),
-        register_rounding=draw(plain),
-        min_exponent=draw(st.sampled_from([-133, -139, -21, 0])),
-        promotion=None,
-        scale_in_unit=pr.ScaledGroups(group) if grouped else pr.ScaledProducts(),
-    )
 
 
 def random_scales(
@@ -92,7 +72,7 @@ def expected_bits(a, b, unit, c=None) -> np.ndarray:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    unit=units(),
+    unit=pst.fused_sums(scaled=True),
     scale=st.sampled_from(["e8m0", "e4m3", "ue5m3", "fp32"]),
     length=st.integers(1, 70),
     times=st.sampled_from([1, 2]),

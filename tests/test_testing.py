@@ -26,7 +26,7 @@ from precision.testing import (
     quantizer_properties,
 )
 from precision.testing import strategies as pst
-from precision.testing._shrink import shrink, simplicity
+from precision.testing._shrink import shrink, simplest_first, simplicity
 
 FORMATS = [
     pr.E4M3,
@@ -244,6 +244,11 @@ def test_simplicity_prefers_zero(x):
     assert simplicity(0.0) <= simplicity(x)
 
 
+@given(st.lists(st.floats(1e-320, 1e308)) | st.lists(st.floats(2.0**-149, 8, width=32)))
+def test_many_numbers_are_sorted_as_one_by_one(values):
+    assert simplest_first(np.array(values)) == tuple(sorted(values, key=simplicity))
+
+
 # ---- strategies -------------------------------------------------------------------------------------------
 def test_numbers_shrink_to_a_readable_tie():
     even = lambda x: pr.round_to(x, pr.E4M3)  # noqa: E731
@@ -259,6 +264,19 @@ def test_blocks_shrink_to_one_element():
 
     found = find(pst.blocks(pr.MXFP4, finite=True), differ)
     assert np.count_nonzero(found) == 1 and found.size <= 32
+
+
+@settings(max_examples=30, deadline=None)
+@given(pst.blocks(pr.MXFP4, max_blocks=(3, 1), ragged=False, finite=True, amaxes=(2.0**-3, 2.0**5)))
+def test_blocks_within_a_range(x):
+    assert len(x) <= 3 and x.shape[1] == 32
+    amax = np.abs(x).max(axis=1)
+    assert ((amax == 0) | (amax >= 2.0**-3) & (amax <= 2.0**5)).all()
+
+
+def test_a_range_without_amaxes():
+    with pytest.raises(ValueError, match="amaxes must be a range with a power of two inside, got"):
+        find(pst.blocks(pr.MXFP4, amaxes=(3.0, 2.0)), lambda x: True)
 
 
 @pytest.mark.parametrize("kind", ["tie", "subnormal", "overflow", "nan", "inf", "negative zero"])
@@ -278,11 +296,8 @@ def test_numbers_hit(kind):
 
 @settings(max_examples=50, deadline=None)
 @given(st.data())
-def test_specs_and_accumulators_print_and_parse(data):
-    spec = data.draw(pst.specs(stochastic=True))
-    assert pr.QuantSpec.parse(str(spec)) == spec
-    unit = data.draw(pst.accumulators())
-    assert pr.parse_accumulator(str(unit)) == unit
+def test_any_spec_has_blocks_and_any_format_codes(data):
+    spec = data.draw(pst.specs(stochastic=True, every_field=True))
     x = data.draw(pst.blocks(spec, max_blocks=2))
     assert x.ndim == 2 and x.dtype == np.float32
     fmt = data.draw(pst.formats())

@@ -34,8 +34,8 @@ def simplicity(value: float) -> tuple[int, int, int, int]:
         return (0, 0, 0, negative)
     bits, exponent = _significant(value)
     if bits > _BESIDE:
-        here = np.float32(value)
         with np.errstate(all="ignore"):
+            here = np.float32(value)
             beside = [
                 float(np.nextafter(here, np.float32(way))) for way in (0, math.copysign(math.inf, value))
             ]
@@ -51,6 +51,28 @@ def _significant(value: float) -> tuple[int, int]:
     fraction, exponent = math.frexp(abs(value))
     significand = int(math.ldexp(fraction, 53))
     return 53 - ((significand & -significand).bit_length() - 1), exponent
+
+
+def simplest_first(values: Array) -> tuple[float, ...]:
+    """Positive finite numbers sorted by `simplicity`, many at a time."""
+    numbers = values.astype(np.float64)
+    bits, exponent = _significant_bits(numbers)
+    with np.errstate(all="ignore"):
+        here = numbers.astype(np.float32)
+        least = bits
+        for way in (0, np.inf):
+            beside = np.nextafter(here, np.float32(way)).astype(np.float64)
+            usable = (beside != 0) & np.isfinite(beside)
+            few = _BESIDE + _significant_bits(np.where(usable, beside, 1.0))[0]
+            least = np.where(usable, np.minimum(least, few), least)
+    bits = np.where(bits > _BESIDE, least, bits)
+    return tuple(numbers[np.lexsort((exponent < 1, np.abs(exponent - 1), bits))].tolist())
+
+
+def _significant_bits(numbers: Array) -> tuple[Array, Array]:
+    fraction, exponent = np.frexp(numbers)
+    significand = np.ldexp(fraction, 53).astype(np.int64)
+    return 54 - np.frexp((significand & -significand).astype(np.float64))[1], exponent
 
 
 class Budget:
