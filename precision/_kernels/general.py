@@ -193,7 +193,7 @@ def dot(
     With ``chain`` a step is one float32 fused multiply-add; ``promote`` and the epilogue's groups are
     lengths of K.
     """
-    every = promote if promote else max(length, 1)
+    every = promote if promote else length
     products = 1 if chain else unit.products
     register = F32(0) if promote else initial
     total = initial if promote else F32(0)
