@@ -332,7 +332,7 @@ def test_nan_of_every_payload(fmt, mode):
 
 @pytest.mark.parametrize("fmt", [E4M3, FP32, E5M2], ids=str)
 def test_smallest_float64_numbers_are_not_zero(fmt):
-    """2**-1022 has no fraction bits, and 2**-1074 no leading one: rounded away from zero they are something."""
+    """2**-1022 has no fraction bits, 2**-1074 no leading one: rounded away from zero they are something."""
     x = np.float64([2.0**-1022, 2.0**-1074, 3 * 2.0**-1023, 2.0**-1021])
     for mode, sign in ((Rounding.TOWARD_POSITIVE, 1), (Rounding.TOWARD_NEGATIVE, -1)):
         codes = encode(sign * x, fmt, rounding=mode).view(fmt.code_dtype)
