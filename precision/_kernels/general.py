@@ -31,7 +31,8 @@ def _significand(value: Any, exponent: Any) -> Any:
 @jit
 def _cut(size: Any, places: Any, negative: Any, mode: ModeParams) -> Any:
     """``size / 2**places`` rounded to an integer, with the sign."""
-    places = min(places, I64(62))
+    # Sizes that are cut so far down lie below 2**48, and the addition has room.
+    places = min(places, I64(60))
     mask = (I64(1) << places) - 1
     kept = size >> places
     shift = mode.shift_negative if negative else mode.shift_positive
