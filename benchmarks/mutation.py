@@ -51,6 +51,8 @@ LOOPS = [
     "test_codec.py::test_random_words_past_four_billion_elements",
     "test_codec.py::test_any_float_into_any_format",
     "test_codec.py::test_every_16_bit_input_into_integers",
+    "test_codec.py::test_nan_of_every_payload",
+    "test_codec.py::test_smallest_float64_numbers_are_not_zero",
 ]
 SUMS = [
     "test_gemm.py::test_registers_of_one_bit",
@@ -60,7 +62,7 @@ SUMS = [
     "test_gemm.py::test_fma_chain_is_the_oracles",
     "test_gemm.py::test_a_step_of_the_integer_way_stays_within_its_sums",
 ]
-SCALED = ["test_scaled_units.py"]
+SCALED = ["test_scaled_units.py", "test_sum_edges.py"]
 #: Tests for the mutants of a file, those that kill most in the least time first.
 TESTS = {
     "rounding": [*SCALAR, *LOOPS, *SUMS, *SCALED],
@@ -74,6 +76,8 @@ TESTS = {
         "test_gemm.py::test_exact_sums_anywhere_in_float64",
         "test_gemm.py::test_exact_products_and_factors_of_every_bit",
         "test_gemm.py::test_exact_is_the_correctly_rounded_sum",
+        "test_sum_edges.py::test_the_last_digit_of_an_exact_sum_counts",
+        "test_sum_edges.py::test_exact_factors_leave_what_they_multiply_exactly",
         "test_gemm.py::test_exact_takes_scales_in",
         "test_gemm.py::test_millions_of_k",
     ],

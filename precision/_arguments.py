@@ -54,6 +54,8 @@ class Checked(NamedTuple):
 def checked_operand(name: str, x: Operand, accumulator: Accumulator) -> Checked:
     if isinstance(x, QuantizedTensor):
         codes, fmt, quantized = x.codes, x.fmt, x
+        if fmt == TF32:  # a `Stack` holds it as float32
+            codes = codes << np.uint32(13)
     else:
         codes, quantized = np.asarray(x), None
         try:

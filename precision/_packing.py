@@ -17,7 +17,10 @@ Array = npt.NDArray[Any]
 
 
 class Stack(NamedTuple):
-    """Matrices of codes (unsigned integers, or float32 as uint32), of shape (count, rows, columns)."""
+    """Matrices of codes (unsigned integers) of shape (count, rows, columns).
+
+    Those of TF32 are float32 bits, of which the low 13 are ignored.
+    """
 
     codes: Array
     fmt: Format

@@ -78,7 +78,7 @@ def matmul(
     a, b : array or QuantizedTensor
         Of shapes ``(..., M, K)`` and ``(..., K, N)`` by `numpy.matmul`'s rules: vectors and broadcast
         batch axes too. Arrays are float16, float32 (for units that take TF32, whose low 13 bits they
-        ignore) or of an ml_dtypes float.
+        ignore) or of an ml_dtypes float; a QuantizedTensor holds its format's codes, of TF32 19 bits.
     accumulator : FusedSum, FmaChain or Exact
         How products are summed.
     c : array, optional

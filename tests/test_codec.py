@@ -310,6 +310,29 @@ def test_the_short_ways_are_the_general_one(name, mode):
         np.testing.assert_array_equal(round_to(x, fmt, **how).view(np.uint32), values)
 
 
+@pytest.mark.parametrize("mode", Rounding)
+@pytest.mark.parametrize("fmt", [E4M3, E5M2, FP16], ids=str)
+def test_nan_of_every_payload(fmt, mode):
+    """The least and the largest, which are next to Inf and to the other sign's zero."""
+    bits = np.uint32([0x7F800001, 0x7FFFFFFF, 0x7FC00000])
+    with np.errstate(invalid="ignore"):
+        for sign in (0, 0x80000000):
+            x = (bits | np.uint32(sign)).view(np.float32)
+            nan = fmt.nan_code | (sign and 1 << (fmt.bits - 1))
+            assert (encode(x, fmt, rounding=mode).view(fmt.code_dtype) == nan).all()
+            assert np.isnan(round_to(x, fmt, rounding=mode)).all()
+
+
+@pytest.mark.parametrize("fmt", [E4M3, FP32, E5M2], ids=str)
+def test_smallest_float64_numbers_are_not_zero(fmt):
+    """2**-1022 has no fraction bits, 2**-1074 no leading one: rounded away from zero they are something."""
+    x = np.float64([2.0**-1022, 2.0**-1074, 3 * 2.0**-1023, 2.0**-1021])
+    for mode, sign in ((Rounding.TOWARD_POSITIVE, 1), (Rounding.TOWARD_NEGATIVE, -1)):
+        codes = encode(sign * x, fmt, rounding=mode).view(fmt.code_dtype)
+        assert (codes & fmt.magnitude_mask == 1).all()
+    assert (decode(encode(x, fmt, rounding=Rounding.TOWARD_ZERO), fmt) == 0).all()
+
+
 ML_DTYPES = ["bf16", "e5m2", "float8_e4m3", "e3m4", "e4m3", "e4m3fnuz", "e5m2fnuz", "e4m3b11fnuz"]
 
 

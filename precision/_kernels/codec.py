@@ -163,7 +163,7 @@ def encode_nearest32(
     x: Any, out: Any, head: int, block: Any, short: ShortParams, cap: int, nan: int, places: int
 ) -> None:
     """`encode_short32`, ties to even. ``cap`` (float32 bits) stands for every larger magnitude."""
-    first = x.size if block.size == 0 else min(head, x.size)
+    first = x.size if block.size == 0 else head
     _encode_nearest(x, U64(0), U64(first), out, U64(0), short, cap, nan, places)
     while x.size - first >= block.size and block.size > 0:
         _encode_nearest(x, U64(first), U64(block.size), block, U64(0), short, cap, nan, places)
@@ -196,7 +196,7 @@ def _round_nearest(
 @jit
 def round_nearest32(x: Any, out: Any, head: int, block: Any, short: ShortParams, over: int, nan: int) -> None:
     """`round_short32`, ties to even."""
-    first = x.size if block.size == 0 else min(head, x.size)
+    first = x.size if block.size == 0 else head
     _round_nearest(x, U64(0), U64(first), out, U64(0), short, over, nan)
     while x.size - first >= block.size and block.size > 0:
         _round_nearest(x, U64(first), U64(block.size), block, U64(0), short, over, nan)

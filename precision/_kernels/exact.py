@@ -51,9 +51,9 @@ def _round(digits: Any, odd: bool) -> Any:
             carry = digits[n] >> 32
             digits[n] &= 0xFFFFFFFF
     top = DIGITS - 1
-    while top >= 0 and digits[top] == 0:
+    while top > 0 and digits[top] == 0:
         top -= 1
-    if top < 0:
+    if digits[top] == 0:
         return 0.0
     # The leading 64 bits, the last of them standing for all that follow.
     window = U64(digits[top]) << U64(32)
@@ -67,20 +67,18 @@ def _round(digits: Any, odd: bool) -> Any:
         sticky |= U64(digits[n])
     window |= U64(1) if sticky else U64(0)
     digits[:] = 0
-    # value = window * 2**place; float64 keeps 53 bits, fewer below 2**-1022. A sum of float64 numbers is a
-    # multiple of 2**-1074, so no more than 63 bits are dropped.
+    # value = window * 2**place; float64 keeps 53 bits. It keeps fewer below 2**-1022, but a sum of float64
+    # numbers is a multiple of 2**-1074, and has no more there.
     place = 32 * (top - 1) - _BASE - zeros
-    drop: Any = -1074 - place
-    drop = drop if drop > 11 else 11
-    size = window >> U64(drop)
-    rest = window & ((U64(1) << U64(drop)) - U64(1))
-    half = U64(1) << U64(drop - 1)
+    size = window >> U64(11)
+    rest = window & U64(0x7FF)
+    half = U64(0x400)
     if odd:
         size |= U64(1) if rest else U64(0)
     elif rest > half or (rest == half and size & U64(1)):
         size += U64(1)
     result = np.float64(size)
-    exponent = place + drop
+    exponent = place + 11
     while exponent > 900:
         result *= 2.0**900
         exponent -= 900

@@ -130,9 +130,12 @@ class Chain(NamedTuple):
 
 
 @inline
-def _largest(product: Any, none: Any, reference: Any, register: Any, unit: Unit, floor: Any) -> Any:
-    """The exponent at which a lane's terms align: products', unless all are zero, and the register's."""
-    exponent = I32(I32(product) + I32(reference)) if I32(product) > I32(none) else I32(floor)
+def _largest(product: Any, register: Any, unit: Unit, floor: Any) -> Any:
+    """The exponent at which a lane's terms align: the products' or the register's, at least the floor.
+
+    That of products which are all zero lies far below the floor.
+    """
+    exponent = I32(product)
     field = exponent32(register)
     field = field if field > I32(unit.register_min_exponent) else I32(unit.register_min_exponent)
     field = field if register != F32(0) else I32(floor)
@@ -259,7 +262,7 @@ def advance_wide(
             largest_exponents(unit.products, left.exponents, a0, scratch.exponents, k * WIDE_LANES, largest)
             for j in range(lanes):
                 register = F64(registers[i * lanes + j])
-                exponent = _largest(largest[j], -32768, reference, registers[i * lanes + j], unit, floor)
+                exponent = _largest(largest[j], registers[i * lanes + j], unit, floor)
                 first = float64_of(U64(U64(I64(exponent) + power) << U64(52)))
                 sums[j] = first + (register if register > 0.0 else 0.0)
                 sums[WIDE_LANES + j] = first - (register if register < 0.0 else 0.0)

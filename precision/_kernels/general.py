@@ -31,7 +31,8 @@ def _significand(value: Any, exponent: Any) -> Any:
 @jit
 def _cut(size: Any, places: Any, negative: Any, mode: ModeParams) -> Any:
     """``size / 2**places`` rounded to an integer, with the sign."""
-    places = min(places, I64(62))
+    # Sizes that are cut so far down lie below 2**48, and the addition has room.
+    places = min(places, I64(60))
     mask = (I64(1) << places) - 1
     kept = size >> places
     shift = mode.shift_negative if negative else mode.shift_positive
@@ -193,7 +194,7 @@ def dot(
     With ``chain`` a step is one float32 fused multiply-add; ``promote`` and the epilogue's groups are
     lengths of K.
     """
-    every = promote if promote else max(length, 1)
+    every = promote if promote else length
     products = 1 if chain else unit.products
     register = F32(0) if promote else initial
     total = initial if promote else F32(0)

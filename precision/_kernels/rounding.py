@@ -282,7 +282,7 @@ def _core(U: Any, I: Any, point: int, unpack: Any, scaled: Any, to_bits: Any) ->
 
 core32 = _core(U32, I32, 23, unpack32, scaled32, bits32)
 core64 = _core(U64, I64, 52, unpack64, scaled64, bits64)
-_pick32, _rounded32, _code32, _value32 = core32.pick, core32.rounded, core32.code, core32.value
+_pick32, _rounded32, _code32 = core32.pick, core32.rounded, core32.code
 _split64, _carry64 = core64.split, core64.carry
 
 
@@ -291,13 +291,6 @@ def encode_bits32(bits: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) ->
     """The code (uint32) of a float32's bits (uint32)."""
     sign, magnitude, _, _, code = _rounded32(bits, fmt, mode)
     return _code32(sign, magnitude, code, fmt, ends)
-
-
-@jit
-def round_bits32(bits: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) -> Any:
-    """The bits of the rounded value (uint32) of a float32's bits (uint32)."""
-    sign, magnitude, kept, binade, code = _rounded32(bits, fmt, mode)
-    return _value32(sign, magnitude, kept, binade, code, fmt, ends)
 
 
 @jit
