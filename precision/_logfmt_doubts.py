@@ -1,13 +1,15 @@
-"""Codes of elements that lie within 2**-90 of a boundary: to as many digits as it takes.
+"""Codes of elements that lie within 2**-90 of a boundary: exactly, or to as many digits as it takes.
 
-Nearly all are ties. Boundaries are sums and products of powers, so that where hundreds of digits show no
-difference, there is none: `decimal` gives up at 1000 and calls it a tie.
+Nearly all are ties, and nearly all of those are between powers of two, which fractions settle. Other
+boundaries are sums and products of powers: where hundreds of digits show no difference there is none, and
+`decimal` calls it a tie.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Context, Decimal, localcontext
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from precision.rounding import Rounding, Stochastic
 
 Array = npt.NDArray[Any]
 
-_DIGITS = 70, 250, 1000
+_DIGITS = 70, 300
 
 
 def code_of(
@@ -75,6 +77,39 @@ class _Levels:
             else:
                 self.low, self.step = smallest.ln(), (largest / smallest).ln() / steps
         self.first = 0 if self.clamped and spec.below_clamp is not BelowClamp.MIN else 1
+        # Low and step as fractions, in binades or nats, where they are such.
+        self.binades: tuple[Fraction, Fraction] | None = None
+        self.nats: tuple[Fraction, Fraction] | None = None
+        if spec.from_stored and not extremes:
+            pair = Fraction(stored[0]), Fraction(stored[1])
+            self.nats, self.binades = (pair, None) if spec.base is LogBase.E else (None, pair)
+            return
+        low, high = (_exponent(Fraction(size)) for size in (smallest, largest))
+        if self.clamped and high is not None and spec.clamp is not None:
+            self.binades = Fraction(high - spec.clamp), Fraction(spec.clamp, steps)
+        elif low is not None and high is not None:
+            self.binades = Fraction(low), Fraction(high - low, steps)
+
+    def exact(self, x: Fraction, j: int, t: Fraction) -> Fraction | None:
+        """A number of the sign of x less the boundary above code j, where powers of two give it."""
+        below, exponent = self.spec.below_clamp, _exponent(x)
+        at_zero = j == 0 and below is not BelowClamp.NEXT_LEVEL
+        if self.spec.space is Space.LOG and not at_zero:
+            if self.nats is not None and exponent == 0:
+                return -(self.nats[0] + self.nats[1] * (j - 1 + t))
+            if self.binades is not None and exponent is not None:
+                return exponent - (self.binades[0] + self.binades[1] * (j - 1 + t))
+            return None
+        if self.binades is None:
+            return None
+        low, step = self.binades
+        lower, upper = low + step * (j - 1), low + step * j
+        if at_zero:
+            factor = t if below is BelowClamp.NEAREST else Fraction(1)
+            return x - factor * _power(low) if low.denominator == 1 else None
+        if lower.denominator == 1 and upper.denominator == 1:
+            return x - (1 - t) * _power(lower) - t * _power(upper)
+        return None
 
     def difference(self, x: Decimal, j: int, t: Decimal) -> Decimal | None:
         """``x`` less the boundary above code j, relative to x; None if it is too small for the digits."""
@@ -90,12 +125,27 @@ class _Levels:
         return found if abs(found) > self.least else None
 
 
+def _exponent(x: Fraction) -> int | None:
+    """The k of x = 2**k, if there is one."""
+    one, other = sorted((x.numerator, x.denominator))
+    if one != 1 or other & (other - 1):
+        return None
+    return other.bit_length() - 1 if x >= 1 else 1 - other.bit_length()
+
+
+def _power(exponent: Fraction) -> Fraction:
+    return Fraction(2) ** int(exponent)
+
+
 def _up(x: Decimal, levels: Iterator[_Levels], j: int, t: Decimal, spec: LogFMT) -> bool:
     """Whether ``x`` takes a code above j."""
-    found: Iterator[Decimal | None] = (some.difference(x, j, t) for some in levels)
-    difference = next((value for value in found if value is not None), None)
-    if difference is not None:
-        return difference > 0
+    for some in levels:
+        exact = some.exact(Fraction(x), j, Fraction(t))
+        difference = some.difference(x, j, t) if exact is None else exact
+        if difference:
+            return difference > 0
+        if exact is not None:
+            break
     if isinstance(spec.rounding, Stochastic) or spec.rounding is Rounding.TIES_TO_AWAY:
         return True
     return j % 2 == 1 or (j == 0 and spec.below_clamp is BelowClamp.ZERO)
