@@ -101,7 +101,7 @@ def test_blas_is_within_bounds():
 
 
 def test_torch_is_within_bounds():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="no extra brings PyTorch: pip install torch==2.13.0")
     report = check_matmul(torch.matmul, pr.FP32_FMA, exact=False, convert=torch.from_numpy)
     assert report.ok, str(report)
 

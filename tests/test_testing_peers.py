@@ -57,7 +57,9 @@ def test_ml_dtypes_where_it_does_not_conform():
 
 @pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "bfloat16", "float16"])
 def test_torch(name):
-    torch = pytest.importorskip("torch", minversion="2.13")
+    torch = pytest.importorskip(
+        "torch", minversion="2.13", reason="no extra brings PyTorch: pip install torch==2.13.0"
+    )
     fmt = pr.format_of(kind_of(name))
     overflow = pr.Overflow.SATURATE if name == "float8_e4m3fn" else LOUD
     fn = lambda x: x.to(getattr(torch, name))  # noqa: E731
@@ -71,7 +73,7 @@ def test_torch(name):
 
 @pytest.mark.parametrize("fmt", [pr.E4M3, pr.E5M2, pr.E2M3, pr.E3M2, pr.E2M1], ids=str)
 def test_gfloat(fmt):
-    gfloat = pytest.importorskip("gfloat")
+    gfloat = pytest.importorskip("gfloat", reason="no extra brings peers: pip install gfloat")
     known = pytest.importorskip("gfloat.formats")
     info = getattr(known, f"format_info_ocp_{fmt}")
     for overflow in pr.Overflow if fmt.has_nan else (pr.Overflow.SATURATE,):
@@ -85,7 +87,9 @@ def test_gfloat(fmt):
 
 @pytest.mark.parametrize("mode", ["FLOOR", "CEIL", "EVEN", "RCEIL"])
 def test_torchao(mode):
-    torch = pytest.importorskip("torch", minversion="2.13")
+    torch = pytest.importorskip(
+        "torch", minversion="2.13", reason="no extra brings PyTorch: pip install torch==2.13.0"
+    )
     pytest.importorskip("torchao")
     config = pytest.importorskip("torchao.prototype.mx_formats.config")
     mx = pytest.importorskip("torchao.prototype.mx_formats.mx_tensor")
