@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from precision import quantization_study, specs
 from precision._extras import require
+from precision.distributions import DISTRIBUTIONS
 from precision.formats import FP32, FloatFormat
 from precision.logfmt import LogFMT
 from precision.quantized import SPECS, QuantSpec, alike_but_for_rule
 from precision.specs import AnySpec
-from precision.sweep import DISTRIBUTIONS
 from precision.wire_study import SentRow, Wire
 
 if TYPE_CHECKING:

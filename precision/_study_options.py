@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from precision._command_line import reads
+from precision.distributions import DISTRIBUTIONS
 from precision.quantization_study import QuantizationStudy, drawn, read_sources, suited
 from precision.specs import AnySpec
-from precision.sweep import DISTRIBUTIONS
 
 _SUFFIXES = (".npy", ".safetensors")
 Command = TypeVar("Command", bound=Callable[..., Any])

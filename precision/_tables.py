@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from precision import quantization_study, specs
+from precision.distributions import DISTRIBUTIONS
 from precision.formats import FloatFormat, Format
+from precision.gemm_study import Row
 from precision.quantized import alike_but_for_rule
 from precision.specs import AnySpec
-from precision.sweep import DISTRIBUTIONS, Row
 from precision.testing import Report
 from precision.wire_study import SentRow, Wire
 

@@ -11,7 +11,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from precision import _tables, plots, sweep
+from precision import _tables, distributions, gemm_study, plots
 from precision._check_command import check
 from precision._command_line import FILE, Outputs, output_options, reads, said_plainly, with_progress
 from precision._kernels._threads import set_num_threads
@@ -35,7 +35,7 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def _distribution(text: str) -> str:
-    sweep.draw(text, (1, 1), k_axis=0)
+    distributions.draw(text, (1, 1), k_axis=0)
     return text
 
 
@@ -46,7 +46,7 @@ def _float_format(text: str) -> FloatFormat:
     return fmt
 
 
-def _spec(fmt: FloatFormat, scaling: str) -> sweep.Spec:
+def _spec(fmt: FloatFormat, scaling: str) -> gemm_study.Spec:
     known: dict[str, Granularity] = {"tensor": PerTensor(), "row": PerVector()}
     if scaling == "none":
         return fmt
@@ -96,7 +96,7 @@ def _operands(options: dict[str, Any]) -> tuple[Array, Array, str] | None:
     called = options["tensor"] or weights.name
     if x is None:
         m = options["m"] or 128
-        left = sweep.draw("normal", (m, w.shape[1]), k_axis=1, seed=options["seed"])
+        left = distributions.draw("normal", (m, w.shape[1]), k_axis=1, seed=options["seed"])
         return left, w.T, f"N(0,1) @ {called}.T"
     left = _matrix(x, None, "x")
     if left.shape[1] != w.shape[1]:
@@ -110,23 +110,23 @@ def _prefixes(k: int, wanted: tuple[int, ...]) -> tuple[int, ...]:
     """The parts of K to multiply: those asked for, else powers of two from 128, and all of it."""
     if wanted and max(wanted) > k:
         raise ValueError(f"--k {max(wanted)} is more than the operands' K = {k}")
-    return wanted or (*(n for n in sweep.POWERS if n < k), k)
+    return wanted or (*(n for n in gemm_study.POWERS if n < k), k)
 
 
-def _study(options: dict[str, Any]) -> tuple[int, Iterable[sweep.Row]]:
+def _study(options: dict[str, Any]) -> tuple[int, Iterable[gemm_study.Row]]:
     """How many rows there will be, and the rows as they come."""
     a_spec, b_spec = (
         _spec(options[f"{x}_format"] or options["format"], options[f"{x}_scaling"] or options["scaling"])
         for x in ("a", "b")
     )
     ks = tuple(sorted({k for sizes in options["k"] for k in sizes}))
-    accumulators = options["accumulator"] or sweep.default_accumulators(a_spec, b_spec)
+    accumulators = options["accumulator"] or gemm_study.default_accumulators(a_spec, b_spec)
     operands = _operands(options)
     if operands is None:
-        study = sweep.GemmStudy(
+        study = gemm_study.GemmStudy(
             m=options["m"] or 128,
             n=options["n"] or 128,
-            ks=ks or sweep.POWERS,
+            ks=ks or gemm_study.POWERS,
             distributions=options["distribution"] or ("normal", "uniform"),
             a_spec=a_spec,
             b_spec=b_spec,
@@ -143,7 +143,7 @@ def _study(options: dict[str, Any]) -> tuple[int, Iterable[sweep.Row]]:
     rows = (
         row
         for k in chosen
-        for row in sweep.compare(
+        for row in gemm_study.compare(
             a[:, :k], b[:k], a_spec=a_spec, b_spec=b_spec, accumulators=accumulators, data=data
         )
     )
@@ -177,7 +177,7 @@ command.add_command(check)
     callback=reads(_distribution),
     multiple=True,
     metavar="NAME",
-    help=f"Of both operands (normal and uniform): {', '.join(sweep.DISTRIBUTIONS)}. Repeatable.",
+    help=f"Of both operands (normal and uniform): {', '.join(distributions.DISTRIBUTIONS)}. Repeatable.",
 )
 @click.option(
     "--format",

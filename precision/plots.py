@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from precision._extras import require
 from precision._files import draft
 from precision._point_figures import error_over_bits, error_over_bytes, spread
-from precision.sweep import DISTRIBUTIONS, Row
+from precision.distributions import DISTRIBUTIONS
+from precision.gemm_study import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

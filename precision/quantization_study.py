@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from precision import microscaling
+from precision.distributions import draw
 from precision.fidelity import Tally, tally
 from precision.formats import E4M3, FloatFormat, IntFormat, format_of
 from precision.quantized import QuantSpec
 from precision.scaling import PerGroup, PerTensor, PerVector, ScaleRule, checked_axis
 from precision.specs import AnySpec, check_suits
-from precision.sweep import draw
 from precision.tensors import read_header, read_tensor
 
 __all__ = [
@@ -64,7 +64,7 @@ class Source(NamedTuple):
 def drawn(
     distribution: str, shape: tuple[int, int] = (1024, 4096), *, axis: int = -1, seed: int = 0
 ) -> Source:
-    """A matrix of a named distribution (`sweep.draw`); ``axis`` is the one that holds its channels.
+    """A matrix of a named distribution (`distributions.draw`); ``axis`` is the one that holds its channels.
 
     Raises
     ------

@@ -14,8 +14,8 @@ from oracle import plain
 
 import precision as pr
 from precision import fidelity
+from precision.distributions import draw
 from precision.fidelity import Tally, tally
-from precision.sweep import draw
 
 MX = (pr.MXFP8_E4M3, pr.MXFP8_E5M2, pr.MXFP6_E2M3, pr.MXFP6_E3M2, pr.MXFP4, pr.MXINT8, pr.MXINT4)
 RULES = (pr.ScaleRule.FLOOR, pr.ScaleRule.CEIL, pr.ScaleRule.RCEIL, pr.ScaleRule.EVEN)

@@ -14,8 +14,8 @@ from test_cli import ran, refused
 
 import precision as pr
 from precision import specs
+from precision.distributions import draw
 from precision.fidelity import tally
-from precision.sweep import draw
 from precision.wire_study import DEFAULT_BITS, PEERS
 
 SMALL = ["--shape", "16x256"]

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 import precision as pr
 from precision import plots, quantization_study
+from precision.distributions import draw
 from precision.fidelity import Tally, tally
 from precision.quantization_study import (
     DEFAULT_SPECS,
@@ -22,7 +23,6 @@ from precision.quantization_study import (
     suited,
     with_rules,
 )
-from precision.sweep import draw
 
 SPECS = (pr.MXFP8_E4M3, pr.NVFP4)
 RULES = (pr.ScaleRule.FLOOR, pr.ScaleRule.RCEIL)

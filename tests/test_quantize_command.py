@@ -15,9 +15,9 @@ from test_cli import ran, refused, run
 
 import precision as pr
 from precision import specs
+from precision.distributions import draw
 from precision.fidelity import tally
 from precision.quantization_study import DEFAULT_SPECS
-from precision.sweep import draw
 
 SMALL = ["--shape", "16x96"]
 FEW = ["--spec", "MXFP4", "--spec", "QuantSpec(e4m3, PerGroup(128))"]

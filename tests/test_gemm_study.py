@@ -7,7 +7,8 @@ import pytest
 
 import precision as pr
 from precision import metrics
-from precision.sweep import DISTRIBUTIONS, GemmStudy, Row, compare, default_accumulators, draw
+from precision.distributions import DISTRIBUTIONS, draw
+from precision.gemm_study import GemmStudy, Row, compare, default_accumulators
 
 GROUPS = pr.QuantSpec(pr.E4M3, pr.PerGroup(128))
 BLOCKS = pr.QuantSpec(pr.E4M3, pr.PerBlock(128, 128))
