@@ -1,0 +1,204 @@
+"""Cells computed here or by an executor, each with its outcome as it comes."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import traceback
+from collections import deque
+from collections.abc import Callable, Container, Mapping, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from queue import SimpleQueue
+from time import perf_counter
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from precision._extras import require
+from precision._grid import Cell, Plain, plain
+from precision._kernels._threads import get_num_threads, set_num_threads
+
+# Cells handed to an executor ahead of what it has done: enough to keep some hundred workers busy, and few
+# enough to be cancelled at once.
+_AHEAD = 1024
+_PATIENCE = 10.0  # seconds that a scheduler may take to answer
+
+
+class Outcome(NamedTuple):
+    """What became of a cell: its metrics, or the error it raised, and the seconds it took."""
+
+    metrics: dict[str, Plain]
+    error: str | None = None
+    trace: str | None = None
+    seconds: float = 0.0
+
+
+class _Task(NamedTuple):
+    """What travels to a worker: everything but the cell's arguments."""
+
+    function: Callable[..., Any]
+    parameters: frozenset[str]
+    kernel_threads: int | None
+    home: tuple[str, int]  # of the process that asked
+
+
+def home() -> tuple[str, int]:
+    """This machine and this process."""
+    return socket.gethostname(), os.getpid()
+
+
+def metrics_of(found: object, parameters: Container[str]) -> dict[str, Plain]:
+    """What a cell returned, as columns: a mapping of names to plain values, or one value as ``result``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it returned anything else, or a name that is a parameter's or ``error``.
+    """
+    if not isinstance(found, Mapping):
+        found = {"result": found}
+    row: dict[str, Plain] = {}
+    for name, value in found.items():
+        if not isinstance(name, str):
+            raise TypeError(f"a cell must return its metrics by name, got the name {name!r}")
+        if name in parameters or name == "error":
+            raise ValueError(f"a cell must not return {name!r}, which is another column of the table")
+        try:
+            row[name] = plain(value)
+        except TypeError as error:
+            raise TypeError(f"metric {name!r}: {error}") from None
+    return row
+
+
+def run_cell(task: _Task, arguments: Mapping[str, Any]) -> Outcome:
+    """Call the function, here or wherever an executor runs it. What it raises is part of the outcome."""
+    threads = task.kernel_threads
+    if threads is None and task.home != home():
+        threads = 1  # an executor has workers for all the cores
+    if threads is not None and threads != get_num_threads():
+        set_num_threads(threads)
+    start = perf_counter()
+    try:
+        metrics = metrics_of(task.function(**arguments), task.parameters)
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        return Outcome({}, said, traceback.format_exc(), perf_counter() - start)
+    return Outcome(metrics, seconds=perf_counter() - start)
+
+
+class Runner:
+    """Runs cells, in this process or through an executor; a context, which closes what it opened itself."""
+
+    def __init__(self, executor: object) -> None:
+        self._close: list[Callable[[], object]] = []
+        self._executor = self._opened(executor)
+
+    def _opened(self, executor: object) -> Executor | None:
+        if executor is None or isinstance(executor, Executor):
+            return executor
+        if isinstance(executor, str):
+            distributed = require("distributed", "distributed")
+            try:
+                executor = distributed.Client(executor, timeout=_PATIENCE, set_as_default=False)
+            except (OSError, ValueError) as error:
+                raise ValueError(
+                    f"executor: no Dask scheduler answers at {executor!r} (as 'tcp://host:8786'): {error}"
+                ) from error
+            self._close.append(executor.close)  # type: ignore[attr-defined]
+        if type(executor).__module__.partition(".")[0] == "distributed" and hasattr(executor, "get_executor"):
+            # Cells are pure, but only the sweep knows which of them are the same.
+            found: Executor = executor.get_executor(pure=False)
+            return found
+        raise TypeError(
+            "executor must be None, a concurrent.futures.Executor, a distributed.Client, or the address of a "
+            f"Dask scheduler; got {executor!r}"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for close in self._close:
+            close()
+
+    @property
+    def described(self) -> str:
+        """Where cells run, for the provenance."""
+        return "in-process" if self._executor is None else type(self._executor).__name__
+
+    def run(
+        self,
+        function: Callable[..., Any],
+        cells: Sequence[Cell],
+        done: Callable[[Cell, Outcome], object],
+        *,
+        kernel_threads: int | None = None,
+    ) -> None:
+        """Run every cell, and hand each with its outcome to ``done`` in the order in which they end.
+
+        Raises
+        ------
+        TypeError
+            Before any work, if worker processes could not be handed the function.
+        BaseException
+            Ctrl-C, or what ended the executor; cells that have ended by then are handed over first.
+        """
+        names = frozenset(name for cell in cells for name in cell.shown)
+        task = _Task(function, names, kernel_threads, home())
+        if isinstance(self._executor, ProcessPoolExecutor):
+            _check_pickles(task, cells[0])
+        before = get_num_threads()
+        try:
+            if self._executor is None:
+                for cell in cells:
+                    done(cell, run_cell(task, cell.arguments))
+            else:
+                _through(self._executor, task, cells, done)
+        finally:
+            if kernel_threads is not None:
+                set_num_threads(before)
+
+
+def _check_pickles(task: _Task, cell: Cell) -> None:
+    try:
+        pickle.dumps((task, cell.arguments))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise TypeError(
+            "function: worker processes must be able to import it (define it at the top level of a module) "
+            f"and to unpickle its arguments: {error}"
+        ) from error
+
+
+def _through(
+    executor: Executor, task: _Task, cells: Sequence[Cell], done: Callable[[Cell, Outcome], object]
+) -> None:
+    waiting = deque(cells)
+    running: dict[Future[Outcome], Cell] = {}
+    ended: SimpleQueue[Future[Outcome]] = SimpleQueue()
+    try:
+        while waiting or running:
+            while waiting and len(running) < _AHEAD:
+                future = executor.submit(run_cell, task, waiting[0].arguments)
+                running[future] = waiting.popleft()
+                future.add_done_callback(ended.put)
+            future = ended.get()
+            done(running.pop(future), _outcome(future))
+    except BaseException:
+        for future in running:
+            future.cancel()
+        for future, cell in running.items():
+            if future.done() and not future.cancelled() and future.exception() is None:
+                done(cell, future.result())
+        raise
+
+
+def _outcome(future: Future[Outcome]) -> Outcome:
+    """Of an ended future. What ends the executor is raised; what ends a worker is the cell's error."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if type(error).__name__ == "KilledWorker":  # Dask's, after it tried the cell on several workers
+        return Outcome({}, f"KilledWorker: {error}")
+    raise error

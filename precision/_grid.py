@@ -1,0 +1,178 @@
+"""Grids: which calls a sweep makes, each with the text that names it in a table and a key in a store."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import inspect
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from precision._near import near
+
+Plain: TypeAlias = bool | int | float | str | None
+"""What a table and a store hold."""
+Axes: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One call: the arguments as the function gets them, and as a table shows them."""
+
+    arguments: Mapping[str, Any]
+    shown: Mapping[str, Plain]
+
+    @property
+    def key(self) -> str:
+        """The same for the same arguments in any order: 128 bits of SHA-256 over their text."""
+        text = json.dumps(dict(sorted(self.shown.items())), separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def plain(value: object) -> Plain:
+    """A value as tables and stores hold it: numbers, text, None; objects that print as text by that text.
+
+    Raises
+    ------
+    TypeError
+        If the value has no text that says all of it.
+    """
+    if isinstance(value, np.generic):
+        item = value.item()  # ml_dtypes' numbers are their own items
+        return plain(float(value) if isinstance(item, np.generic) else item)
+    if isinstance(value, enum.Enum):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        return np.dtype(value).name
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return str(value)
+    if type(value).__module__.partition(".")[0] == "precision":
+        return str(value)
+    if isinstance(value, tuple):
+        return f"({', '.join(map(str, map(plain, value)))})"
+    raise TypeError(
+        f"got {value!r} of type {type(value).__name__}; a value must be a number, a string, None, a tuple of "
+        "them, or an object that prints as text (a spec, an accumulator, an enum, a dataclass)"
+    )
+
+
+def _defaults(function: Callable[..., Any]) -> tuple[dict[str, Any], list[str], bool]:
+    """The defaults of a function, the parameters that have none, and whether it takes any other name."""
+    defaults: dict[str, Any] = {}
+    required: list[str] = []
+    takes_any = False
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            takes_any = True
+        elif parameter.kind is parameter.POSITIONAL_ONLY:
+            raise TypeError(f"function {_called(function)} has the positional-only parameter {name!r}")
+        elif parameter.kind is not parameter.VAR_POSITIONAL:
+            if parameter.default is parameter.empty:
+                required.append(name)
+            else:
+                defaults[name] = parameter.default
+    return defaults, required, takes_any
+
+
+def _called(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__qualname__", function))
+
+
+def _values(name: str, values: Any, read: Callable[[str], Any] | None) -> list[tuple[Any, Plain]]:
+    """An axis: each value as the function gets it, and as it is shown."""
+    if isinstance(values, set | frozenset):
+        raise TypeError(f"grid[{name!r}] is a set, which has no order: give a list")
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        values = [values]
+    found: dict[tuple[type, Plain], Any] = {}
+    for value in values:
+        if read is not None and isinstance(value, str):
+            try:
+                value = read(value)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"grid[{name!r}]: {error}") from error
+        if isinstance(value, np.generic):
+            value = plain(value)  # what the function gets must not depend on how the axis was written
+        try:
+            shown = plain(value)
+        except TypeError as error:
+            raise TypeError(f"grid[{name!r}]: {error}") from None
+        if isinstance(shown, float) and math.isnan(shown):
+            raise ValueError(f"grid[{name!r}] holds NaN, which is no value of a parameter")
+        if (type(shown), shown) in found:
+            raise ValueError(f"grid[{name!r}] holds {shown!r} twice")
+        found[type(shown), shown] = value
+    if not found:
+        raise ValueError(f"grid[{name!r}] is empty: it must hold at least one value")
+    return [(value, shown) for (_, shown), value in found.items()]
+
+
+def cells_of(
+    function: Callable[..., Any],
+    grid: Axes | Sequence[Axes],
+    *,
+    reads: Mapping[str, Callable[[str], Any]],
+    max_cells: int,
+) -> list[Cell]:
+    """Every cell of a grid, or of several, each cell once, the last parameter running fastest.
+
+    Parameters with defaults that no axis names stand in every cell with that default, where it has a text.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `precision.sweep.sweep` says.
+    """
+    defaults, required, takes_any = _defaults(function)
+    grids = [grid] if isinstance(grid, Mapping) else list(grid)
+    if not grids:
+        raise ValueError("grid is empty: it must name at least one parameter")
+    fixed = {}
+    for name, value in defaults.items():
+        try:
+            fixed[name] = plain(value)
+        except TypeError:
+            continue  # an array, say: part of the function rather than of the table
+    known = [*required, *defaults]
+    axes = []
+    for one in grids:
+        if not isinstance(one, Mapping):
+            raise TypeError(f"grid must be a mapping of names to values, or several of them; got {one!r}")
+        if not one:
+            raise ValueError("grid is empty: it must name at least one parameter")
+        for name in one:
+            if not isinstance(name, str):
+                raise TypeError(f"grid must be keyed by names of parameters, got {name!r}")
+            if name not in known and not takes_any:
+                raise ValueError(
+                    f"grid: {_called(function)} has no parameter {name!r}; {near(name, known, 'it has')}"
+                )
+        lacking = [name for name in required if name not in one]
+        if lacking:
+            raise ValueError(
+                f"grid: {_called(function)} needs {', '.join(lacking)}, and the grid gives no values"
+            )
+        axes.append({name: _values(name, values, reads.get(name)) for name, values in one.items()})
+    total = sum(math.prod(map(len, one.values())) for one in axes)
+    if total > max_cells:
+        sizes = " + ".join(" x ".join(f"{name} {len(v)}" for name, v in one.items()) for one in axes)
+        raise ValueError(f"grid has {total:,} cells ({sizes}), more than max_cells = {max_cells:,}")
+    found: dict[str, Cell] = {}
+    order = [*known, *dict.fromkeys(name for one in axes for name in one if name not in known)]
+    for one in axes:
+        for point in itertools.product(*one.values()):
+            arguments = {name: value for name, (value, _) in zip(one, point, strict=True)}
+            texts = fixed | {name: shown for name, (_, shown) in zip(one, point, strict=True)}
+            shown = {name: texts[name] for name in order if name in texts}
+            cell = Cell(arguments=arguments, shown=shown)
+            found.setdefault(cell.key, cell)
+    return list(found.values())
