@@ -1,0 +1,161 @@
+"""The built-in studies: each a question, a pure cell, and a grid small enough to be run in a minute."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from precision import _gemm_cells, _study_figures
+from precision import _study_reads as reads
+from precision.accumulators import HOPPER_FP8
+from precision.distributions import DISTRIBUTIONS
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+    from matplotlib.figure import Figure
+
+__all__ = ["STUDIES", "Plain", "Study", "study"]
+
+Plain: TypeAlias = float | int | str | bool
+"""What a cell returns for each metric."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A question about numbers, with the grid of cells that answers it.
+
+    Parameters
+    ----------
+    name : str
+        As `study` finds it.
+    question : str
+        One line.
+    cell : callable
+        A module-level function of keyword-only parameters, all with defaults, to a flat mapping of numbers.
+        It is pure: the same parameters give the same bits in any process and order.
+    grid : mapping
+        The values that the study varies, by parameter; the others keep the cell's defaults. What is slow to
+        prepare varies slowest, so that neighbouring cells share it.
+    reads : mapping
+        For every parameter how text becomes its value. A reader also takes a value, and raises TypeError or
+        ValueError, which name the parameter, for what is none.
+    figure : callable
+        Draws the study's table, one row a cell (extra ``plots``).
+
+    Examples
+    --------
+    >>> from precision.studies import study
+    >>> promotion = study("promotion")
+    >>> promotion.question
+    'How often must a unit be promoted to float32?'
+    >>> str(promotion.reads["accumulator"]("hopper_fp8.with_width(10)"))
+    'HOPPER_FP8.with_width(10)'
+    >>> found = promotion.cell(promoted=128, k=1024)
+    >>> found["norm_relative_error"] < 2e-4, found["total_sqnr_db"] > 28
+    (True, True)
+    """
+
+    name: str
+    question: str
+    cell: Callable[..., Mapping[str, Plain]]
+    grid: Mapping[str, tuple[Any, ...]]
+    reads: Mapping[str, Callable[[Any], Any]]
+    figure: Callable[[pd.DataFrame], Figure]
+
+
+def _named(*readers: tuple[str, Callable[..., reads.Reader]], **sizes: int) -> dict[str, reads.Reader]:
+    """Readers by the name of their parameter, and of ints by their least value."""
+    return {name: make(name) for name, make in readers} | {
+        name: reads.whole(name, low) for name, low in sizes.items()
+    }
+
+
+def _distribution(name: str) -> reads.Reader:
+    return reads.one_of(name, DISTRIBUTIONS)
+
+
+_DRAWN = {
+    "distribution": _distribution("distribution"),
+    "offset": reads.number("offset"),
+    "seed": reads.whole("seed", 0, 2**63 - 1),
+}
+_PRODUCT = _named(k=1, m=1, n=1) | _DRAWN
+
+_ACCUMULATION = Study(
+    name="accumulation",
+    question="How many bits must an accumulator keep for sums of K products?",
+    cell=_gemm_cells.accumulation,
+    grid={
+        "offset": (0.0, 0.25, 1.0),
+        "k": (64, 256, 1024, 4096, 16384, 65536),
+        "accumulator": (HOPPER_FP8,),
+        "width": (4, 6, 8, 10, 12, 13, 14, 16, 18, 20, 22, 24),
+    },
+    reads=_named(("accumulator", reads.accumulator), ("fmt", reads.operand_spec))
+    | {"width": reads.whole("width", 1, 40, none=True)}
+    | _PRODUCT,
+    figure=_study_figures.accumulation,
+)
+
+_PROMOTION = Study(
+    name="promotion",
+    question="How often must a unit be promoted to float32?",
+    cell=_gemm_cells.promotion,
+    grid={
+        "offset": (0.0, 0.25, 1.0),
+        "k": (4096, 16384, 65536),
+        "accumulator": (HOPPER_FP8, HOPPER_FP8.with_width(10)),
+        "promoted": (0, 32, 64, 128, 256, 512, 1024, 2048, 4096),
+    },
+    reads=_named(("accumulator", reads.accumulator), ("fmt", reads.operand_spec), promoted=0) | _PRODUCT,
+    figure=_study_figures.promotion,
+)
+
+_UNIT_SCALING = Study(
+    name="unit_scaling",
+    question="What would a unit gain that takes the scales of groups itself?",
+    cell=_gemm_cells.unit_scaling,
+    grid={
+        "distribution": ("normal", "outliers", "uniform"),
+        "k": (1024, 4096, 16384),
+        "design": _gemm_cells.DESIGNS,
+        "width": (8, 10, 13, 16, 20, 25, 30),
+    },
+    reads=_named(("fmt", reads.float_format), ("register_rounding", reads.mode), width=1, group=1)
+    | {"design": reads.one_of("design", _gemm_cells.DESIGNS)}
+    | _PRODUCT,
+    figure=_study_figures.unit_scaling,
+)
+
+STUDIES: dict[str, Study] = {found.name: found for found in (_ACCUMULATION, _PROMOTION, _UNIT_SCALING)}
+"""The built-in studies by name."""
+
+
+def study(name: str) -> Study:
+    """The built-in study of that name.
+
+    Raises
+    ------
+    TypeError
+        If ``name`` is not a string.
+    ValueError
+        If there is none; the message lists those there are, and near names first.
+
+    Examples
+    --------
+    >>> from precision.studies import study
+    >>> sorted(study("accumulation").grid)
+    ['accumulator', 'k', 'offset', 'width']
+    >>> study("promotoin")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: study must be one of accumulation, ...; got 'promotoin' (did you mean 'promotion'?)
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"study must be a str, got {name!r}")
+    if name not in STUDIES:
+        near = difflib.get_close_matches(name, STUDIES, n=3)
+        hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+        raise ValueError(f"study must be one of {', '.join(STUDIES)}; got {name!r}{hint}")
+    return STUDIES[name]
