@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import socket
 import traceback
 from collections import deque
 from collections.abc import Callable, Container, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
 from queue import SimpleQueue
 from time import perf_counter
 from types import TracebackType
@@ -86,6 +88,19 @@ def run_cell(task: _Task, arguments: Mapping[str, Any]) -> Outcome:
     return Outcome(metrics, seconds=perf_counter() - start)
 
 
+def _check_workers(client: Any) -> None:
+    """Other versions could give other bits, and a worker without the package would never answer."""
+    try:
+        here = version("precision-emu")
+    except PackageNotFoundError:
+        return  # run from a folder of sources, as its workers are
+    for address, found in client.run(version, "precision-emu", on_error="return").items():
+        if found != here:
+            raise ValueError(
+                f"executor: worker {address} has precision-emu {found}, and this process {here}: install one"
+            )
+
+
 class Runner:
     """Runs cells, in this process or through an executor; a context, which closes what it opened itself."""
 
@@ -106,6 +121,7 @@ class Runner:
                 ) from error
             self._close.append(executor.close)  # type: ignore[attr-defined]
         if type(executor).__module__.partition(".")[0] == "distributed" and hasattr(executor, "get_executor"):
+            _check_workers(executor)
             # Cells are pure, but only the sweep knows which of them are the same.
             found: Executor = executor.get_executor(pure=False)
             return found
@@ -141,14 +157,12 @@ class Runner:
         Raises
         ------
         TypeError
-            Before any work, if worker processes could not be handed the function.
+            If worker processes cannot be sent the function, or cannot read it.
         BaseException
             Ctrl-C, or what ended the executor; cells that have ended by then are handed over first.
         """
         names = frozenset(name for cell in cells for name in cell.shown)
         task = _Task(function, names, kernel_threads, home())
-        if isinstance(self._executor, ProcessPoolExecutor):
-            _check_pickles(task, cells[0])
         before = get_num_threads()
         try:
             if self._executor is None:
@@ -161,44 +175,90 @@ class Runner:
                 set_num_threads(before)
 
 
-def _check_pickles(task: _Task, cell: Cell) -> None:
+def _packed(what: object, name: str) -> bytes:
+    """For another process, which unpacks it itself: some executors hang where an import fails on the way."""
     try:
-        pickle.dumps((task, cell.arguments))
+        packed: bytes = require("cloudpickle", "sweep").dumps(what)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise TypeError(
-            "function: worker processes must be able to import it (define it at the top level of a module) "
-            f"and to unpickle its arguments: {error}"
-        ) from error
+        raise TypeError(f"{name} cannot be sent to another process: {error}") from error
+    return packed
+
+
+@functools.lru_cache(maxsize=4)
+def _unpacked(task: bytes) -> _Task:
+    found: _Task = pickle.loads(task)
+    return found
+
+
+def _run_packed(task: bytes, arguments: bytes) -> Outcome | str:
+    """`run_cell` in another process, or why that cannot read what it was sent."""
+    try:
+        call = _unpacked(task), pickle.loads(arguments)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return run_cell(*call)
 
 
 def _through(
     executor: Executor, task: _Task, cells: Sequence[Cell], done: Callable[[Cell, Outcome], object]
 ) -> None:
-    waiting = deque(cells)
-    running: dict[Future[Outcome], Cell] = {}
-    ended: SimpleQueue[Future[Outcome]] = SimpleQueue()
+    if isinstance(executor, ThreadPoolExecutor):
+
+        def submit(cell: Cell) -> Future[Outcome | str]:
+            return executor.submit(run_cell, task, cell.arguments)
+    else:
+        packed = _packed(task, "function")
+
+        def submit(cell: Cell) -> Future[Outcome | str]:
+            return executor.submit(_run_packed, packed, _packed(cell.arguments, "grid: an argument"))
+
+    waiting, blamed = deque(cells), list[Cell]()
+    running: dict[Future[Outcome | str], Cell] = {}
+    ended: SimpleQueue[Future[Outcome | str]] = SimpleQueue()
+
+    def start(cell: Cell) -> None:
+        future = submit(cell)
+        running[future] = cell
+        future.add_done_callback(ended.put)
+
     try:
         while waiting or running:
             while waiting and len(running) < _AHEAD:
-                future = executor.submit(run_cell, task, waiting[0].arguments)
-                running[future] = waiting.popleft()
-                future.add_done_callback(ended.put)
+                start(waiting.popleft())
             future = ended.get()
-            done(running.pop(future), _outcome(future))
+            cell = running.pop(future)
+            if _worker_died(future):
+                blamed.append(cell)
+            else:
+                done(cell, _outcome(future))
+        # Dask blames every cell that a worker held when it died. Each alone shows which one it was.
+        for cell in blamed:
+            start(cell)
+            done(running.pop(future := ended.get()), _outcome(future))
     except BaseException:
         for future in running:
             future.cancel()
         for future, cell in running.items():
             if future.done() and not future.cancelled() and future.exception() is None:
-                done(cell, future.result())
+                done(cell, _outcome(future))
         raise
 
 
-def _outcome(future: Future[Outcome]) -> Outcome:
+def _worker_died(future: Future[Any]) -> bool:
+    """Whether the workers that tried this cell died of it, or of what else they held (Dask alone goes on)."""
+    return type(future.exception()).__name__ == "KilledWorker"
+
+
+def _outcome(future: Future[Outcome | str]) -> Outcome:
     """Of an ended future. What ends the executor is raised; what ends a worker is the cell's error."""
     error = future.exception()
-    if error is None:
-        return future.result()
-    if type(error).__name__ == "KilledWorker":  # Dask's, after it tried the cell on several workers
+    if _worker_died(future):
         return Outcome({}, f"KilledWorker: {error}")
-    raise error
+    if error is not None:
+        raise error
+    found = future.result()
+    if isinstance(found, str):
+        raise TypeError(
+            f"function: a worker process cannot read it ({found}): what it needs must be installed there"
+        )
+    return found

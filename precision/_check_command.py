@@ -2,59 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
 from precision import _tables
 from precision._command_line import reads, said_plainly
+from precision._functions import function_named
 from precision.accumulators import Accumulator
 from precision.accumulators import parse as parse_accumulator
 from precision.quantized import QuantSpec
 from precision.rounding import Overflow, Rounding
 from precision.testing import Report, check_dequantizer, check_matmul, check_quantizer
 from precision.testing.quantizers import parsed
-
-
-def _function(text: str) -> Callable[..., Any]:
-    """The callable that ``module:function`` or ``file.py:function`` names."""
-    module, colon, name = text.rpartition(":")
-    if not (module and colon and name):
-        raise ValueError(f"must be module:function or file.py:function, got {text!r}")
-    if module.endswith(".py"):
-        found: Any = _module_of(Path(module))
-    else:
-        if "" not in sys.path and os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())
-        try:
-            found = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise ValueError(f"{text!r}: {error}") from error
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise ValueError(f"{text!r}: {getattr(found, '__name__', found)} has no {part!r}")
-        found = getattr(found, part)
-    if not callable(found):
-        raise ValueError(f"{text!r} is no function but {type(found).__name__}")
-    return found  # type: ignore[no-any-return]
-
-
-def _module_of(path: Path) -> Any:
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _member(kind: Any) -> Callable[[str], Any]:
@@ -105,7 +66,7 @@ def _checked(fn: Callable[..., Any], options: dict[str, Any]) -> Report:
 
 
 @click.command()
-@click.argument("function", callback=reads(_function), metavar="MODULE:FUNCTION")
+@click.argument("function", callback=reads(function_named), metavar="MODULE:FUNCTION")
 @click.option("--like", required=True, metavar="TEXT", help="As mxfp8_e4m3, e4m3 or HOPPER_FP8.")
 @click.option("--dequantizer", is_flag=True, help="The function turns codes into values.")
 @click.option(

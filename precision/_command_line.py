@@ -116,12 +116,18 @@ class Outputs(NamedTuple):
         """Whether the standard output is taken, so that tables and messages must keep off it."""
         return Path("-") in (self.json_path, self.csv_path)
 
-    def write(self, rows: list[dict[str, Any]], draw: Callable[[], Figure]) -> None:
-        """Write what was asked for, each file whole or not at all."""
+    def write(
+        self,
+        rows: list[dict[str, Any]],
+        draw: Callable[[], Figure] | None,
+        provenance: dict[str, Any] | None = None,
+    ) -> None:
+        """Write what was asked for, each file whole or not at all; provenance with the rows of JSON."""
         if self.json_path:
-            _write(_tables.as_json(rows), self.json_path)
+            whole = rows if provenance is None else {"provenance": provenance, "rows": rows}
+            _write(_tables.as_json(whole), self.json_path)
         if self.csv_path:
             _write(_tables.as_csv(rows), self.csv_path)
-        if self.figure is not None:
+        if self.figure is not None and draw is not None:
             plots.save(draw(), self.figure)
             click.echo(f"figure: {self.figure}", err=self.piped)

@@ -87,7 +87,7 @@ def _called(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__qualname__", function))
 
 
-def _values(name: str, values: Any, read: Callable[[str], Any] | None) -> list[tuple[Any, Plain]]:
+def _values(name: str, values: Any, read: Callable[[Any], Any] | None) -> list[tuple[Any, Plain]]:
     """An axis: each value as the function gets it, and as it is shown."""
     if isinstance(values, set | frozenset):
         raise TypeError(f"grid[{name!r}] is a set, which has no order: give a list")
@@ -95,13 +95,13 @@ def _values(name: str, values: Any, read: Callable[[str], Any] | None) -> list[t
         values = [values]
     found: dict[tuple[type, Plain], Any] = {}
     for value in values:
-        if read is not None and isinstance(value, str):
+        if isinstance(value, np.generic):
+            value = plain(value)  # what the function gets must not depend on how the axis was written
+        if read is not None:
             try:
                 value = read(value)
             except (TypeError, ValueError) as error:
-                raise ValueError(f"grid[{name!r}]: {error}") from error
-        if isinstance(value, np.generic):
-            value = plain(value)  # what the function gets must not depend on how the axis was written
+                raise type(error)(f"grid[{name!r}]: {error}") from error
         try:
             shown = plain(value)
         except TypeError as error:
@@ -120,7 +120,7 @@ def cells_of(
     function: Callable[..., Any],
     grid: Axes | Sequence[Axes],
     *,
-    reads: Mapping[str, Callable[[str], Any]],
+    reads: Mapping[str, Callable[[Any], Any]],
     max_cells: int,
 ) -> list[Cell]:
     """Every cell of a grid, or of several, each cell once, the last parameter running fastest.

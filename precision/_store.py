@@ -144,8 +144,7 @@ class Store:
                     shared = len(set(made) & set(wanted))
                     raise ValueError(
                         f"store: {self._path} was written for another grid, of {len(made)} cells: {shared} "
-                        f"of this grid's {len(wanted)} are among them. Extend it (extend=True), or name another "
-                        "store"
+                        f"of this grid's {len(wanted)} are among them. Let it grow (extend), or name another"
                     )
                 wanted = list(dict.fromkeys([*made, *wanted]))
             for name, value in (("identity", identity._asdict()), ("grid", wanted)):

@@ -55,7 +55,7 @@ _REFERENCES = {
 }
 
 
-def _say(console: Console, text: str) -> None:
+def say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -78,17 +78,17 @@ def error_table(rows: list[Row], reference: str) -> Table:
 
 def print_errors(console: Console, rows: list[Row]) -> None:
     """For each kind of data, both tables at the largest K."""
-    _say(console, f"a: {rows[0].a_spec}, b: {rows[0].b_spec}")
+    say(console, f"a: {rows[0].a_spec}, b: {rows[0].b_spec}")
     for data in dict.fromkeys(row.data for row in rows):
         k = max(row.k for row in rows if row.data == data)
         shown = [row for row in rows if (row.data, row.k) == (data, k)]
         m, n = shown[0].m, shown[0].n
         name = DISTRIBUTIONS[data].description if data in DISTRIBUTIONS else data
-        _say(console, f"\n{name}, ({m}, {k}) @ ({k}, {n})")
+        say(console, f"\n{name}, ({m}, {k}) @ ({k}, {n})")
         for reference, meaning in _REFERENCES.items():
-            _say(console, f"\n{meaning}")
+            say(console, f"\n{meaning}")
             console.print(error_table(shown, reference))
-    _say(console, "")
+    say(console, "")
 
 
 # ---- numbers ----------------------------------------------------------------------------------------
@@ -170,11 +170,11 @@ def _print_specs(
             continue
         its_rows = [rows[i] for i in places]
         of = f", {single} tensors" if key[2] else ""
-        _say(console, f"{_of_one_array(its_rows)}{of}\n")
+        say(console, f"{_of_one_array(its_rows)}{of}\n")
         console.print(_spec_table(its_rows, [flats[i] for i in places], columns))
-        _say(console, "")
+        say(console, "")
     if totals and single > _MANY:
-        _say(console, "--json and --csv hold the rows of each tensor; --tensor chooses some\n")
+        say(console, "--json and --csv hold the rows of each tensor; --tensor chooses some\n")
 
 
 def print_fidelity(console: Console, rows: list[quantization_study.Row]) -> None:
@@ -194,17 +194,17 @@ def setting(wire: Wire) -> str:
 def print_sent(console: Console, rows: list[SentRow], wire: Wire) -> None:
     """What each spec did to each array, and what it costs to send."""
     there = "in the row's format, too" if wire.dispatch is None else f"in {rows[0].dispatch}"
-    _say(console, f"all-to-all: {setting(wire)}; token: {wire.ep.layers} layers")
-    _say(console, f"to the experts (dispatch) {there}; back (combine) in the row's format\n")
+    say(console, f"all-to-all: {setting(wire)}; token: {wire.ep.layers} layers")
+    say(console, f"to the experts (dispatch) {there}; back (combine) in the row's format\n")
     _print_specs(console, [row.row for row in rows], [row.flat() for row in rows], _SENT)
 
 
 # ---- checks -----------------------------------------------------------------------------------------
 def print_report(console: Console, report: Report) -> None:
     """A line for each property, and below the table what is known of each failure."""
-    _say(console, report.headline())
+    say(console, report.headline())
     for cause in report.causes:
-        _say(console, f"likely cause: {cause}")
+        say(console, f"likely cause: {cause}")
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for heading in ("property", "", "wrong of tried"):
         table.add_column(heading, justify="right" if heading.startswith("wrong") else "left", no_wrap=True)
@@ -214,10 +214,10 @@ def print_report(console: Console, report: Report) -> None:
         why = outcome.cause if outcome.failed else outcome.note
         counts = outcome.counts() if outcome.cases else ""
         table.add_row(outcome.name, str(outcome.verdict), counts, why, style=style)
-    _say(console, "")
+    say(console, "")
     console.print(table)
     for outcome in report.failed:
-        _say(console, f"\n{outcome}")
+        say(console, f"\n{outcome}")
 
 
 # ---- for machines -----------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from precision._command_line import FILE, Outputs, output_options, reads, said_p
 from precision._kernels._threads import set_num_threads
 from precision._logfmt_command import logfmt
 from precision._quantize_command import quantize
+from precision._sweep_command import sweep_command
 from precision.accumulators import parse as parse_accumulator
 from precision.formats import NAMED, FloatFormat, Format, parse_format
 from precision.quantized import QuantSpec
@@ -160,6 +161,7 @@ def command() -> None:
 command.add_command(quantize)
 command.add_command(logfmt)
 command.add_command(check)
+command.add_command(sweep_command, "sweep")
 
 
 @command.command()

@@ -62,8 +62,9 @@ def sweep(
         what is named here takes the place of its own grid's values, and text is read as the study's
         parameters need it.
     executor : concurrent.futures.Executor, distributed.Client or str, optional
-        By default this process computes one cell after the other. A process pool needs a function that it can
-        import. Dask takes any function; a str is the address of its scheduler (extra ``distributed``).
+        By default this process computes one cell after the other. A str is the address of a Dask scheduler
+        (extra ``distributed``). Functions of a notebook or script are sent to other processes whole, those of
+        a module by name, so that workers must have it installed.
     store : path, optional
         An SQLite file that keeps every cell when it is done. Where it exists, the cells in it are not
         computed again: a sweep that was killed goes on where it was.
@@ -118,7 +119,7 @@ def sweep(
 
     A study by name, and part of it:
 
-    >>> part = {"promoted": [0, 128], "k": 4096, "distribution": "uniform", "m": 16, "n": 16}
+    >>> part = {"promoted": [0, 128], "k": 4096, "accumulator": "HOPPER_FP8", "offset": 1.0, "n": 16}
     >>> table = sweep("promotion", part)
     >>> table[["accumulator", "promoted", "k"]].values.tolist()
     [['HOPPER_FP8', 0, 4096], ['HOPPER_FP8', 128, 4096]]
@@ -127,7 +128,7 @@ def sweep(
     """
     require("pandas", "sweep")
     chosen = study(function) if isinstance(function, str) else function
-    reads: Mapping[str, Callable[[str], Any]] = {}
+    reads: Mapping[str, Callable[[Any], Any]] = {}
     if isinstance(chosen, Study):
         call, reads, grid = chosen.cell, chosen.reads, _merged(chosen, grid)
     elif callable(chosen):

@@ -199,7 +199,7 @@ def _study():
         question="What is the sum?",
         cell=lambda *, fmt=pr.E4M3, x=1.0: {"rounded": float(pr.round_to(np.float32(x), fmt))},
         grid={"x": (0.3, 17.0)},
-        reads={"fmt": pr.parse_format},
+        reads={"fmt": lambda given: pr.parse_format(given) if isinstance(given, str) else given},
         figure=lambda table: None,
     )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import time
+import types
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -79,14 +81,30 @@ def test_errors_of_cells_come_back(processes, client):
         pd.testing.assert_frame_equal(sweep(sweep_cells.picky, {"x": range(5)}, executor=executor), here)
 
 
-def test_dask_takes_functions_of_a_notebook(client):
+def test_functions_of_a_notebook_go_to_other_processes(client, processes):
     offset = 3
-    assert sweep(lambda x: x + offset, {"x": [1, 2]}, executor=client)["result"].tolist() == [4, 5]
+    for executor in (client, processes):
+        assert sweep(lambda x: x + offset, {"x": [1, 2]}, executor=executor)["result"].tolist() == [4, 5]
 
 
-def test_a_process_pool_must_be_able_to_import_the_function(processes):
-    with pytest.raises(TypeError, match="define it at the top level of a module"):
-        sweep(lambda x: x, {"x": [1]}, executor=processes)
+def test_what_cannot_be_sent_or_read_raises(client, processes, monkeypatch):
+    lock = threading.Lock()
+    name = "nobodys_module"
+    nobodys = types.ModuleType(name)
+    exec("def cell(x):\n    return x", nobodys.__dict__)
+    monkeypatch.setitem(sys.modules, name, nobodys)
+    for executor in (client, processes):
+        with pytest.raises(TypeError, match="function cannot be sent to another process"):
+            sweep(lambda x: lock, {"x": [1]}, executor=executor)
+        with pytest.raises(TypeError, match=r"cannot read it \(ModuleNotFoundError: .*nobodys"):
+            sweep(nobodys.cell, {"x": [1, 2]}, executor=executor)
+
+
+def test_workers_of_another_version_are_refused(client, monkeypatch):
+    monkeypatch.setattr("precision._cell_runs.version", lambda name: "0.0.1")
+    monkeypatch.setattr(client, "run", lambda call, name, **how: {"tcp://there": "0.0.2"})
+    with pytest.raises(ValueError, match=r"tcp://there has precision-emu 0.0.2, and this process 0.0.1"):
+        sweep(sweep_cells.picky, {"x": [1]}, executor=client)
 
 
 def test_more_cells_than_are_handed_over_at_once():
@@ -159,7 +177,7 @@ def test_ctrl_c_cancels_what_waits_and_keeps_what_is_done(tmp_path):
         while not (tmp_path / "begun").exists():
             time.sleep(0.01)
         time.sleep(0.1)
-        signal.raise_signal(signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
 
     with ThreadPoolExecutor(2) as threads:
         other = threading.Thread(target=interrupt)

@@ -1,0 +1,137 @@
+"""``precision sweep``: a built-in study, or a configuration file, as a table and a figure."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+from rich.table import Table
+
+from precision import _tables
+from precision._command_line import Outputs, output_options, reads, said_plainly
+from precision._sweep_options import asked_for, axis_of, swept
+from precision.studies import STUDIES
+from precision.sweep import MAX_CELLS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def _list() -> None:
+    for found in STUDIES.values():
+        click.echo(f"{found.name:16} {found.question}")
+        for name, values in found.grid.items():
+            click.echo(f"{'':16}   {name}: {', '.join(map(str, values))}")
+
+
+@click.command()
+@click.argument("asked", metavar="[CONFIG.toml|STUDY]", required=False, callback=asked_for, is_eager=True)
+@click.option("--list", "listing", is_flag=True, help="The built-in studies, their questions and grids.")
+@click.option(
+    "--set",
+    callback=reads(axis_of),
+    multiple=True,
+    metavar="NAME=VALUE,...",
+    help="Values of a parameter, instead of the grid's. Repeatable.",
+)
+@click.option("--store", metavar="FILE", help="SQLite file that keeps every cell; goes on where it stopped.")
+@click.option("--extend", is_flag=True, help="The store may be one of another grid.")
+@click.option("--retry-failed", is_flag=True, help="Compute cells again that raised.")
+@click.option(
+    "--executor",
+    metavar="HOW",
+    default="in-process",
+    show_default=True,
+    help="in-process, threads, processes, or the address of a Dask scheduler (tcp://...).",
+)
+@click.option("--workers", type=click.IntRange(1), help="Of the pool; by default one for each CPU.")
+@click.option("--kernel-threads", type=click.IntRange(1), help="Of each cell; 1 in worker processes.")
+@click.option(
+    "--max-cells",
+    type=click.IntRange(1),
+    default=MAX_CELLS,
+    show_default=True,
+    help="A larger grid is refused.",
+)
+@output_options("precision-sweep.png")
+@click.pass_context
+def sweep_command(context: click.Context, /, **options: Any) -> None:
+    """Run a grid of cells: a built-in study by name, or what a TOML file says.
+
+    The file has a key study (a name) or function (module:function, file.py:function), a table [grid] of
+    parameters and their values, and any of the options by their names (store = "cells.sqlite"). Options of
+    the command line go first. Exit code 1: a cell raised; 130: interrupted.
+    """
+    asked = options["asked"]
+    if options["listing"]:
+        _list()
+        return
+    if not asked:
+        raise click.UsageError("name a study or a .toml file, or ask for --list")
+    with said_plainly():
+        if "function" in asked:  # only a study knows how its table is drawn
+            if context.get_parameter_source("figure") is not ParameterSource.DEFAULT:
+                raise ValueError("figure is for studies: precision.plots draws the table of a function")
+            options["no_figure"] = True
+        outputs = Outputs.of(options)
+        with warnings.catch_warnings(record=True) as said:
+            table, of = swept(asked, options)
+        if not outputs.piped:
+            _print(table)
+        provenance = table.attrs["provenance"]
+        rows = table.astype(object).where(table.notna(), None).to_dict("records")
+        draw = (lambda: of.figure(table)) if of is not None else None
+        outputs.write(rows, draw, provenance=provenance)
+    for warning in said:
+        click.echo(str(warning.message), err=True)
+    if provenance["failed"]:
+        click.echo(f"{provenance['failed']} of {provenance['cells']} cells raised: see error", err=True)
+    if not provenance["complete"]:
+        context.exit(130)
+    context.exit(1 if provenance["failed"] else 0)
+
+
+# ---- the table --------------------------------------------------------------------------------------
+_SHOWN, _METRICS = 48, 6  # rows of a table that a terminal gets, and metrics of each
+
+
+def _print(table: pd.DataFrame) -> None:
+    """What varies and the first metrics, a line a cell; of a long table its ends."""
+    console = _tables.console()
+    parameters = [name for name in table.attrs["provenance"]["parameters"] if name in table]
+    varying = [name for name in parameters if table[name].nunique(dropna=False) > 1] or parameters[:1]
+    fixed = (
+        [f"{name} = {table[name].iloc[0]}" for name in parameters if name not in varying]
+        if len(table)
+        else []
+    )
+    _tables.say(console, ", ".join(fixed))
+    metrics = [name for name in table.columns if name not in parameters and name != "error"]
+    columns = varying + metrics[:_METRICS] + (["error"] if table["error"].notna().any() else [])
+    lines = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in columns:
+        left = table[name].dtype.kind not in "iuf"
+        heading = "\n".join(textwrap.wrap(name.replace("_", " "), 9, break_long_words=False))
+        lines.add_column(heading, justify="left" if left else "right", overflow="fold")
+    half = _SHOWN // 2
+    left_out = len(table) - _SHOWN
+    places = (
+        list(range(len(table))) if left_out <= 0 else [*range(half), *range(len(table) - half, len(table))]
+    )
+    for i in places:
+        if left_out > 0 and i == len(table) - half:
+            lines.add_row(f"… {left_out} more")
+        lines.add_row(*(_cell(table[name].iloc[i]) for name in columns))
+    console.print(lines)
+    if len(metrics) > _METRICS:
+        _tables.say(console, f"and {', '.join(metrics[_METRICS:])} in --json and --csv")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:.4g}"
+    return "-" if value is None or str(value) == "<NA>" else str(value)

@@ -1,0 +1,151 @@
+"""What ``precision sweep`` is asked for: configuration files, axes as text, executors by name."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from precision._extras import require
+from precision._functions import function_named
+from precision._near import near
+from precision.studies import STUDIES, Study, study
+from precision.sweep import sweep
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_OWN: dict[str, tuple[type, ...]] = {
+    "study": (str,),
+    "function": (str,),
+    "grid": (dict, list),
+}  # keys of a file that are no options
+
+
+def _parts(text: str) -> Iterator[str]:
+    """The parts between commas outside brackets: ``PerGroup(16), MXFP4`` are two."""
+    depth, start = 0, 0
+    for i, sign in enumerate(text):
+        depth += (sign in "([") - (sign in ")]")
+        if sign == "," and depth == 0:
+            yield text[start:i].strip()
+            start = i + 1
+    yield text[start:].strip()
+
+
+def _value(text: str) -> Any:
+    """A number or a truth value as TOML writes it, else the text itself."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return value if isinstance(value, bool | int | float | str) else text
+
+
+def axis_of(text: str) -> tuple[str, list[Any]]:
+    name, equals, values = text.partition("=")
+    if not (name.strip() and equals and values.strip()):
+        raise ValueError(f"must be NAME=VALUE,..., got {text!r}")
+    return name.strip(), [_value(part) for part in _parts(values)]
+
+
+def _configuration(path: Path) -> dict[str, Any]:
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not TOML: {error}") from error
+    if ("study" in found) == ("function" in found):
+        raise ValueError(f"{path} must have one of study (a name) and function (module:function)")
+    for name, kind in _OWN.items():
+        if name in found and not isinstance(found[name], kind):
+            said = "a table, or an array of tables" if name == "grid" else "a string"
+            raise ValueError(f"{path}: {name} must be {said}, got {found[name]!r}")
+    return found
+
+
+def asked_for(context: click.Context, parameter: click.Parameter, named: str | None) -> dict[str, Any]:
+    """What the argument names; the other keys of a file become the defaults of the options."""
+    if named is None:
+        return {}
+    if named in STUDIES:
+        return {"study": named}
+    try:
+        if not Path(named).is_file():
+            if Path(named).suffix == ".toml":
+                raise ValueError(f"there is no file {named}")
+            study(named)  # raises, and says what names are near
+        found = _configuration(Path(named))
+        options = {
+            option.opts[0].removeprefix("--").replace("-", "_"): option.name
+            for option in context.command.params
+            if isinstance(option, click.Option) and option.name not in ("listing", "set", "help")
+        }
+        for key in found:
+            if key not in _OWN and key not in options:
+                raise ValueError(f"{named}: unknown key {key!r}; {near(key, [*_OWN, *options])}")
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+    context.default_map = {options[key]: value for key, value in found.items() if key not in _OWN}
+    return {key: value for key, value in found.items() if key in _OWN}
+
+
+@contextmanager
+def _executor(name: str, workers: int | None) -> Iterator[Executor | str | None]:
+    if name == "in-process":
+        if workers:
+            raise ValueError("workers belong to the executors processes and threads")
+        yield None
+    elif name == "threads":
+        with ThreadPoolExecutor(workers) as pool:
+            yield pool
+    elif name == "processes":
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
+            yield processes
+    elif "://" in name:
+        yield name
+    else:
+        raise ValueError(
+            f"executor must be in-process, threads, processes, or a Dask scheduler's address; got {name!r}"
+        )
+
+
+def _by_value(function: Callable[..., Any] | Study) -> None:
+    """Let workers that cannot import a user's module be sent the function whole."""
+    module = sys.modules.get(getattr(function, "__module__", ""))
+    if module is not None and not isinstance(function, Study):
+        require("cloudpickle", "sweep").register_pickle_by_value(module)
+
+
+def _grid(asked: Mapping[str, Any], axes: Mapping[str, Any]) -> Any:
+    """The grid of a file, or of each of its several, with the axes of the command line instead of its own."""
+    grid = asked.get("grid", {})
+    grids = grid if isinstance(grid, list) else [grid]
+    merged = [{**one, **axes} if isinstance(one, dict) else one for one in grids]
+    return merged if isinstance(grid, list) else merged[0]
+
+
+def swept(asked: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[pd.DataFrame, Study | None]:
+    """The table, and the study whose it is."""
+    of = study(asked["study"]) if "study" in asked else None
+    function = of or function_named(asked["function"])
+    grid = _grid(asked, dict(options["set"]))
+    _by_value(function)
+    with _executor(options["executor"], options["workers"]) as executor:
+        table = sweep(
+            function,
+            None if of is not None and not grid else grid,
+            executor=executor,
+            store=options["store"],
+            extend=options["extend"],
+            retry_failed=options["retry_failed"],
+            max_cells=options["max_cells"],
+            kernel_threads=options["kernel_threads"],
+        )
+    return table, of
