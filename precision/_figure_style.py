@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 # Whatever differs in colour differs in dash or marker as well.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#B8608F"
 ORANGE, BLACK, SKY = "#B07800", "#000000", "#3A93CC"
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, BLACK, SKY)
+# The five at the end are shades, for those who draw more lines than there are colours.
+COLOURS = (
+    BLUE, VERMILION, GREEN, PURPLE, ORANGE, BLACK, SKY, "#777777", "#7A2E00", "#00523C", "#003F63", "#7B3560",
+)  # fmt: skip
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)))
 MARKERS = "osD^vPX*"
 GREY, FAINT, PALE, GRID = "#777777", "#BBBBBB", "#DDDDDD", "#E5E5E5"
@@ -104,21 +107,27 @@ class Style(NamedTuple):
 class _Styles:
     """Styles of the lines of one figure: a line has the same in every panel.
 
-    Of lines that several parameters tell apart, colour and marker say the first one, and dashes the others.
+    Of lines that several parameters tell apart, colour and marker say the one that has most values, and
+    dashes the others.
     """
 
     def __init__(self) -> None:
+        self.lead: int | None = None
         self.first: dict[Hashable, int] = {}
         self.rest: dict[Hashable, int] = {}
 
+    def choose(self, keys: Sequence[tuple[Hashable, ...]]) -> None:
+        """Let the parameter that has most values in ``keys`` be the one that colours say, once for all."""
+        if self.lead is None and keys:
+            counts = [len({key[i] for key in keys}) for i in range(len(keys[0]))]
+            self.lead = counts.index(max(counts)) if counts else 0
+
     def of(self, key: tuple[Hashable, ...]) -> Style:
-        first, rest = key[:1], key[1:]
+        lead = self.lead or 0
+        first, rest = key[lead : lead + 1], key[:lead] + key[lead + 1 :]
         i = self.first.setdefault(first, len(self.first))
         j = self.rest.setdefault(rest, len(self.rest)) if rest else i
-        again = i // len(COLOURS)
-        return Style(
-            COLOURS[i % len(COLOURS)], DASHES[(j + again) % len(DASHES)], MARKERS[(i + again) % len(MARKERS)]
-        )
+        return Style(COLOURS[i % len(COLOURS)], DASHES[j % len(DASHES)], MARKERS[i % len(MARKERS)])
 
 
 _STYLES: weakref.WeakKeyDictionary[Figure, dict[tuple[str, ...], _Styles]] = weakref.WeakKeyDictionary()

@@ -46,20 +46,22 @@ def draw_lines(axes: Axes, lines: Sequence[Line], log: bool) -> bool:
         colour, dash, marker = line.style
         xs, ys = np.asarray(line.xs, np.float64), np.asarray(line.ys, np.float64)
         look: dict[str, Any] = {"color": colour, "linestyle": dash, "linewidth": line.thick}
+        shown = np.isfinite(ys) & ((ys > 0) | (not log))
+        beyond = ~shown & ~np.isnan(ys)
+        any_beyond |= bool(beyond.any())
+        where = axes.transAxes if line.level else axes.get_xaxis_transform()
+        for x, y in zip([1.0] if line.level else xs[beyond], ys[beyond], strict=False):
+            edge, shape = (1.0, "^") if y > 0 else (0.0, "v")
+            hollow: dict[str, Any] = {"color": colour, "markerfacecolor": "white", "markersize": 7}
+            axes.plot([x], [edge], shape, transform=where, clip_on=False, **hollow)
         if line.level:
-            axes.axhline(float(ys[0]), **look)
+            if shown.all():
+                axes.axhline(float(ys[0]), **look)
             ends.append(End(math.inf, float(ys[0]), line.name, colour))
             continue
         if line.band:
-            axes.fill_between(xs, *line.band, color=colour, alpha=0.15, linewidth=0)
-        shown = np.isfinite(ys) & ((ys > 0) | (not log))
-        beyond = ~shown & ~np.isnan(ys)
+            axes.fill_between(xs, *line.band, where=shown, color=colour, alpha=0.15, linewidth=0)
         axes.plot(xs, np.where(shown, ys, np.nan), marker=marker, markersize=4, **look)
-        for x, y in zip(xs[beyond], ys[beyond], strict=True):
-            edge, shape = (1.0, "^") if y > 0 else (0.0, "v")
-            hollow: dict[str, Any] = {"color": colour, "markerfacecolor": "white", "markersize": 7}
-            axes.plot([x], [edge], shape, transform=axes.get_xaxis_transform(), clip_on=False, **hollow)
-        any_beyond |= bool(beyond.any())
         last = int(np.flatnonzero(~np.isnan(ys))[-1])
         ends.append(End(float(xs[last]), float(ys[last]), line.name, colour))
     EndNames(axes, ends)
@@ -82,6 +84,7 @@ def _points(table: pd.DataFrame, xs: Array, ys: Array, by: tuple[str, ...]) -> P
 
 def _lines(points: Points, axes: Axes, by: tuple[str, ...]) -> list[Line]:
     names, styles = names_of(by, points), styles_of(axes, by)
+    styles.choose([key for key, its in points.items() if set(its) != {None}])
     lines = []
     for key, its in points.items():
         style, name = styles.of(key), names[key]
@@ -112,7 +115,7 @@ def _note(table: pd.DataFrame, points: Points, besides: Sequence[str]) -> str:
     others = varying(table, besides)
     if "seed" in table.columns and len(set(keys(table, ["seed"]))) > 1:
         others = ("seed", *others)
-    over = f"up to {most} values" + (f" ({', '.join(others)})" if others else "")
+    over = f"{most} seeds" if others == ("seed",) else f"up to {most} values ({', '.join(others)})"
     return f"\nmedian of {over}; band: least to largest"
 
 
@@ -202,7 +205,7 @@ def error_over_k(
     ... })
     >>> axes = plots.error_over_k(table)
     >>> [name.get_text() for name in axes.texts], [len(line.get_xdata()) for line in axes.lines]
-    (['HOPPER_FP8', 'FP32_FMA'], [2, 1])
+    (['FP32_FMA', 'HOPPER_FP8'], [2, 1])
     """
     check_columns(table, x="k", y=y, by=by)
     table = usable(table)

@@ -13,7 +13,12 @@ from precision._extras import require
 from precision._figure_style import root_of
 from precision._files import draft
 from precision._gemm_figure import gemm_errors
+from precision._heat_map import error_heatmap
+from precision._histogram import histogram
 from precision._line_figures import error_over_k, error_over_promotion, error_over_width
+from precision._number_line import number_line
+from precision._panels import panels
+from precision._pareto_figure import pareto
 from precision._point_figures import error_over_bits, error_over_bytes
 
 if TYPE_CHECKING:
@@ -22,12 +27,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check",
+    "error_heatmap",
     "error_over_bits",
     "error_over_bytes",
     "error_over_k",
     "error_over_promotion",
     "error_over_width",
     "gemm_errors",
+    "histogram",
+    "number_line",
+    "panels",
+    "pareto",
     "save",
 ]
 
