@@ -122,10 +122,16 @@ class _Styles:
             counts = [len({key[i] for key in keys}) for i in range(len(keys[0]))]
             self.lead = counts.index(max(counts)) if counts else 0
 
-    def of(self, key: tuple[Hashable, ...]) -> Style:
+    def _place(self, key: tuple[Hashable, ...]) -> int:
         lead = self.lead or 0
-        first, rest = key[lead : lead + 1], key[:lead] + key[lead + 1 :]
-        i = self.first.setdefault(first, len(self.first))
+        return self.first.setdefault(key[lead : lead + 1], len(self.first))
+
+    def colour_of(self, key: tuple[Hashable, ...]) -> str:
+        return COLOURS[self._place(key) % len(COLOURS)]
+
+    def of(self, key: tuple[Hashable, ...]) -> Style:
+        lead, i = self.lead or 0, self._place(key)
+        rest = key[:lead] + key[lead + 1 :]
         j = self.rest.setdefault(rest, len(self.rest)) if rest else i
         return Style(COLOURS[i % len(COLOURS)], DASHES[j % len(DASHES)], MARKERS[i % len(MARKERS)])
 
@@ -184,21 +190,29 @@ def dress(axes: Axes, grid: str = "both") -> None:
     axes.tick_params(labelsize=9)
 
 
-def inches(axes: Axes) -> tuple[float, float]:
-    """About how wide and high the axes are."""
-    box, dpi = axes.get_window_extent(), root_of(axes).dpi
-    return box.width / dpi, box.height / dpi
+def _apart(places: Sequence[float], widths: Sequence[float]) -> set[int]:
+    """Which names to keep, of these widths at these places: the last one, and those free of all behind."""
+    kept: set[int] = set()
+    free = math.inf
+    for i in reversed(range(len(places))):
+        if places[i] + widths[i] / 2 <= free:
+            kept.add(i)
+            free = places[i] - widths[i] / 2
+    return kept
 
 
 def ticks_at(axes: Axes, ticks: Sequence[float], names: Sequence[str]) -> None:
-    """Ticks of the x axis at these places alone, their names slanted where they need it."""
-    width = inches(axes)[0]
-    room = width / (0.075 * max(map(len, names), default=1) + 0.1)
-    step = max(1, math.ceil(len(ticks) / (width / 0.17)))  # slanted names need no less
-    slanted = len(ticks) > room
+    """Ticks of the x axis at these places alone; names slanted, or left out, where they are too many."""
+    width = axes.get_window_extent().width / root_of(axes).dpi  # in inches, about: nothing is laid out yet
+    places = [width * float(x) for x, _ in axes.transAxes.inverted().transform(
+        axes.transData.transform([(tick, axes.get_ylim()[0]) for tick in ticks])
+    )]  # fmt: skip
+    flat = _apart(places, [0.075 * len(name) + 0.07 for name in names])
+    slanted = 3 * len(flat) < 2 * len(names)
+    named = _apart(places, [0.17] * len(names)) if slanted else flat
     axes.set_xticks(
-        list(ticks[::step]),
-        list(names[::step]),
+        list(ticks),
+        [name if i in named else "" for i, name in enumerate(names)],
         fontsize=SMALL,
         rotation=45 if slanted else 0,
         ha="right" if slanted else "center",

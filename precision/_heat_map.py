@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +51,7 @@ def error_heatmap(
     log: bool = False,
     block: tuple[int, int] | None = None,
     reduce: str = "max",
+    limit: float | None = None,
     unit: str = "",
     ax: Axes | None = None,
 ) -> Axes:
@@ -65,10 +67,13 @@ def error_heatmap(
         Magnitudes on a logarithmic scale, errors of zero white. If False, signed errors: red above zero,
         blue below, white at it.
     block : (int, int), optional
-        Rows and columns of a block, as of a scale; thin lines mark them.
+        Rows and columns of a block, as of a scale; thin lines mark them where they are
+        at least four cells apart.
     reduce : {"max", "rms"}
         Of a matrix of more than 256 rows or columns each cell stands for several elements: the error of
         largest magnitude, with its sign, or the root of the mean square. The title says which.
+    limit : float, optional
+        Where the colours end; errors beyond it have the last one. By default the largest error.
     unit : str
         Of the errors, for the colour bar.
     ax : matplotlib.axes.Axes, optional
@@ -105,6 +110,8 @@ def error_heatmap(
         raise ValueError(f"reduce must be 'max' or 'rms', got {reduce!r}")
     if block is not None and (len(block) != 2 or min(block) < 1):
         raise ValueError(f"block must be two sizes of at least 1, got {block!r}")
+    if limit is not None and not 0 < limit < math.inf:
+        raise ValueError(f"limit must be positive, got {limit}")
     step = (-(-error.shape[0] // _CELLS), -(-error.shape[1] // _CELLS))
     bad = int(np.count_nonzero(~np.isfinite(error)))
     cells = error if step == (1, 1) else _reduced(error, step, reduce)
@@ -114,18 +121,20 @@ def error_heatmap(
     from matplotlib.colors import LogNorm, Normalize
 
     finite = np.abs(cells[np.isfinite(cells)])
-    most = float(finite.max(initial=0.0)) or 1.0
+    largest = float(finite.max(initial=0.0))
+    most = limit or largest or 1.0
     signed = not log and not (reduce == "rms" and step != (1, 1))
     norm: Any
     if log:
         cells = np.abs(cells)
-        norm = LogNorm(float(finite[finite > 0].min(initial=most)) * (1 - 1e-9), most)
-        cells[cells == 0] = float(norm.vmin) / 2  # under the scale: white
+        least = float(finite[finite > 0].min(initial=most))
+        norm = LogNorm(least if least < most else most / 10, most)
+        cells = np.where(cells == 0, float(norm.vmin) / 2, cells)  # under the scale: white
     else:
         norm = Normalize(-most if signed else 0.0, most)
-    colours = colormaps["RdBu_r" if signed else "viridis_r"].with_extremes(
-        bad=BLACK, over=BLACK, under="white"
-    )
+    colours = colormaps["RdBu_r" if signed else "viridis_r"].with_extremes(bad=BLACK)
+    if log:
+        colours = colours.with_extremes(bad=BLACK, under="white")
     rows, columns = error.shape
     image = axes.imshow(
         np.ma.masked_invalid(cells), cmap=colours, norm=norm, interpolation="nearest", aspect="auto",
@@ -135,19 +144,22 @@ def error_heatmap(
     axes.tick_params(labelsize=9)
     if block is not None:
         lines: dict[str, Any] = {"color": "#404040", "linewidth": 0.5}
-        for row in range(block[0], rows, block[0]):
-            axes.axhline(row, **lines)
-        for column in range(block[1], columns, block[1]):
-            axes.axvline(column, **lines)
+        if block[0] >= 4 * step[0]:  # finer ones would hide what they part
+            for row in range(block[0], rows, block[0]):
+                axes.axhline(row, **lines)
+        if block[1] >= 4 * step[1]:
+            for column in range(block[1], columns, block[1]):
+                axes.axvline(column, **lines)
     said = []
     if step != (1, 1):
         said.append(f"each cell: {_REDUCED[reduce]} of {step[0]} × {step[1]} elements")
-    if log and bool((error == 0).any()):
+    if log and bool((cells < norm.vmin).any()):
         said.append("white: no error")
     if bad:
         said.append(f"black: {bad:,} not finite")
     axes.set_title("\n".join(said), fontsize=9)
     label = ("error" if signed else "magnitude of the error") + (f", {unit}" if unit else "")
-    bar = root_of(axes).colorbar(image, ax=axes, label=label)
+    extend = "neither" if largest <= most else "both" if signed else "max"
+    bar = root_of(axes).colorbar(image, ax=axes, label=label, extend=extend)
     bar.ax.tick_params(labelsize=SMALL)
     return axes

@@ -20,17 +20,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = npt.NDArray[Any]
+_TAIL = 0.002
 
 
 def _percent(count: int, of: int) -> str:
     share = 100 * count / of
-    return "no" if not count else f"{share:.2g} %" if share < 99.95 or count == of else f"{share:.4g} %"
+    return "none" if not count else f"{share:.2g} %" if share < 99.95 or count == of else f"{share:.4g} %"
 
 
 def _bins(values: Array, log: bool, bins: int) -> Array:
     low, high = float(values.min()), float(values.max())
     if log:
-        # Bins of whole fractions of an octave, so that powers of two are at their edges.
+        # Bins of whole fractions of a binade, so that powers of two are at their edges.
+        # The long tail of the smallest would make the rest narrow: the axis starts where it ends.
+        low = max(low, float(np.quantile(values, _TAIL)))
         low, high = math.floor(math.log2(low)), math.floor(math.log2(high)) + 1
         part = 1 / max(1, round(bins / (high - low)))
         edges: Array = np.exp2(np.arange(low, high + part / 2, part))
@@ -59,8 +62,9 @@ def histogram(
     axis : int
         Along which groups run.
     log : bool
-        Bins of equal ratio over magnitudes (whole fractions of an octave), without zeros, whose share the
-        title says. If False, bins of equal width over the values.
+        Bins of equal ratio over magnitudes (whole fractions of a binade), without zeros, whose share the
+        title says, and without the smallest 0.2 %, where the axis says so. If False, bins of equal width
+        over the values.
     bins : int
         About how many.
     ax : matplotlib.axes.Axes, optional
@@ -85,8 +89,8 @@ def histogram(
     >>> from precision import plots
     >>> axes = plots.histogram(np.float32([7, -3, 0.2, 0]), pr.MXFP4)  # 6, -3, 0, 0
     >>> print(axes.get_title())
-    grey: before, 25 % zeros
-    line: MXFP4, 50 % zeros, 25 % clipped
+    grey: before, 25 % zero
+    line: MXFP4, 50 % zero, 25 % clipped
     """
     if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
         raise ValueError(f"bins must be an int of at least 1, got {bins!r}")
@@ -120,15 +124,14 @@ def histogram(
     if log:
         axes.set_xscale("log", base=2)
     axes.set_ylim(bottom=0)
-    share = (
-        "an octave / " + str(round(1 / math.log2(edges[1] / edges[0])))
-        if log
-        else f"{edges[1] - edges[0]:.2g}"
-    )
-    axes.set(
-        xlabel="magnitude, zeros left out" if log else "value",
-        ylabel=f"% of the elements in each bin\n({share} wide)",
-    )
-    title = f"grey: before, {zeros[0]} zeros\nline: {wrapped(name, 60)}, {zeros[1]} zeros{clipped}"
+    if log:
+        wide = f"1/{round(1 / math.log2(edges[1] / edges[0]))} binade"
+        cut = [int(np.count_nonzero(part < edges[0])) for part in shown]
+        left = [_percent(count, part.size) for count, part in zip(cut, parts, strict=True)]
+        label = "magnitude" + (f" (smaller: {left[0]} before, {left[1]} after)" if any(cut) else "")
+    else:
+        wide, label = f"{edges[1] - edges[0]:.2g}", "value"
+    axes.set(xlabel=label, ylabel=f"% of the elements in each bin\n({wide} wide)")
+    title = f"grey: before, {zeros[0]} zero\nline: {wrapped(name, 60)}, {zeros[1]} zero{clipped}"
     axes.set_title(title + (f"\nleft out: {lost:,} not finite" if lost else ""), fontsize=9)
     return axes

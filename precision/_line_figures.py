@@ -82,18 +82,19 @@ def _points(table: pd.DataFrame, xs: Array, ys: Array, by: tuple[str, ...]) -> P
     return {key: its for key, its in points.items() if its}
 
 
-def _lines(points: Points, axes: Axes, by: tuple[str, ...]) -> list[Line]:
+def _lines(points: Points, axes: Axes, by: tuple[str, ...], without_x: str) -> list[Line]:
     names, styles = names_of(by, points), styles_of(axes, by)
     styles.choose([key for key, its in points.items() if set(its) != {None}])
     lines = []
     for key, its in points.items():
-        style, name = styles.of(key), names[key]
-        xs = sorted(x for x in its if x is not None)
+        name, xs = names[key], sorted(x for x in its if x is not None)
         if None in its:
-            dotted = Style(style.colour, (0, (1, 1)), style.marker)
+            dotted = Style(styles.colour_of(key), (0, (1, 2)), "")
+            level_name = f"{name}, {without_x}" if xs else name
             value = float(np.median(its[None]))
-            lines.append(Line(name + (", as it is" if xs else ""), dotted, [], [value], level=True))
+            lines.append(Line(level_name, dotted, [], [value], level=True, thick=1.2))
         if xs:
+            style = styles.of(key)
             low, middle, high = ([float(f(its[x])) for x in xs] for f in (np.min, np.median, np.max))
             band = (low, high) if low != high else None
             lines.append(Line(name, style, xs, middle, band))
@@ -102,7 +103,6 @@ def _lines(points: Points, axes: Axes, by: tuple[str, ...]) -> list[Line]:
 
 def _chosen(table: pd.DataFrame, by: Sequence[str] | str | None, x: str, y: str) -> tuple[str, ...]:
     if by is None:
-        # A form of a unit says in its name what the x axis says, where no other column does.
         return varying(table, (x, y))
     return (by,) if isinstance(by, str) else tuple(by)
 
@@ -136,7 +136,7 @@ def _draw(
         )
     axes = own_axes(ax, 7.0, max(4.2, 1.2 + 0.19 * len(points)))
     dress(axes)
-    beyond = draw_lines(axes, _lines(points, axes, chosen), log)
+    beyond = draw_lines(axes, _lines(points, axes, chosen, f"no {x}"), log)
     signed = bool(log and (ys < 0).any())
     label = f"magnitude of {title_of(y)}" if signed else title_of(y)
     label += _note(table, points, (x, y, *chosen))

@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from precision._figure_style import BLUE, GREY, SMALL, VERMILION, dress, own_axes
+import numpy as np
+
+from precision._figure_style import BLUE, GREY, SMALL, VERMILION, dress, own_axes, root_of
 from precision.formats import FloatFormat, Format, IntFormat, parse_format
 
 if TYPE_CHECKING:
@@ -45,6 +47,22 @@ def _written(value: float) -> str:
     if mantissa == 0.5 and not -2 <= exponent - 1 <= 10:
         return f"{'−' if value < 0 else ''}$2^{{{exponent - 1}}}$"
     return f"{value:.6g}".replace("-", "−")
+
+
+def _thin(axes: Axes, values: list[float]) -> float:
+    """A width of strokes, in points, at which the median gap between these stays open if it can."""
+    if len(values) < 2:
+        return 1.2
+    places = axes.transData.transform([(value, 0.0) for value in values])[:, 0] * 72 / root_of(axes).dpi
+    return float(np.clip(0.45 * np.median(np.diff(places)), 0.35, 1.2))
+
+
+def _symmetric_ticks(least: float, reach: float) -> list[float]:
+    """Powers of two of both signs, and zero: about nine."""
+    low, high = math.frexp(least)[1] - 1, math.frexp(reach)[1] - 1
+    step = max(1, -(-(high - low) // 4))
+    powers = [math.ldexp(1.0, e) for e in range(high, low - 1, -step)]
+    return [*(-p for p in powers), 0.0, *reversed(powers)]
 
 
 def number_line(
@@ -91,15 +109,27 @@ def number_line(
     axes = own_axes(ax, 8.0, 1.0 + 0.55 * len(chosen))
     dress(axes, grid="x")
     axes.spines["left"].set_visible(False)
-    least = math.inf
+    least = min(fmt.smallest for fmt in chosen)
+    reach = max(max(map(abs, _values(fmt))) if negative else fmt.max for fmt in chosen)
+    scale = ""
+    if log and negative:
+        axes.set_xscale("symlog", base=2, linthresh=least)
+        axes.set_xlim(-1.5 * reach, 1.5 * reach)
+        axes.set_xticks(_symmetric_ticks(least, reach))
+        scale = f", linear within ±{_written(least)}"
+    elif log:
+        axes.set_xscale("log", base=2)
+        axes.set_xlim(least / 1.5, 1.5 * reach)
+        scale = ", logarithmic: zero left out"
+    else:
+        axes.set_xlim(-1.03 * reach if negative else -0.03 * reach, 1.03 * reach)
     for row, fmt in enumerate(chosen):
         values = [v for v in _values(fmt) if (negative or v >= 0) and (v != 0 or negative or not log)]
         normal = [v for v in values if not _is_subnormal(fmt, v)]
         subnormal = [v for v in values if _is_subnormal(fmt, v)]
         axes.axhline(row, color=GREY, linewidth=0.6, zorder=1)
-        axes.vlines(normal, row - 0.3, row + 0.3, color=BLUE, linewidth=1.0)
-        axes.vlines(subnormal, row - 0.16, row + 0.16, color=VERMILION, linewidth=1.0)
-        least = min(least, fmt.smallest)
+        axes.vlines(normal, row - 0.3, row + 0.3, color=BLUE, linewidth=_thin(axes, normal))
+        axes.vlines(subnormal, row - 0.16, row + 0.16, color=VERMILION, linewidth=_thin(axes, subnormal))
         axes.annotate(
             f"max {_written(fmt.max)}\nleast {_written(fmt.smallest)}",
             xy=(1.0, row), xytext=(6, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
@@ -108,13 +138,6 @@ def number_line(
     axes.set_ylim(len(chosen) - 0.45, -0.55)
     axes.set_yticks(range(len(chosen)), [str(fmt) for fmt in chosen], fontsize=10)
     axes.tick_params(axis="y", length=0)
-    scale = ""
-    if log and negative:
-        axes.set_xscale("symlog", base=2, linthresh=least)
-        scale = f", linear within ±{_written(least)}"
-    elif log:
-        axes.set_xscale("log", base=2)
-        scale = ", logarithmic: zero left out"
     reds = any(_is_subnormal(fmt, v) for fmt in chosen for v in _values(fmt))
     axes.set_xlabel(f"value{scale}" + ("; short red strokes: subnormals" if reds else ""), fontsize=9)
     return axes

@@ -25,7 +25,7 @@ class Draws(Protocol):
 def _title(column: str, value: object) -> str:
     if isinstance(value, str):
         return DISTRIBUTIONS[value].description if value in DISTRIBUTIONS else value
-    return f"{column.replace('_', ' ')} {'none' if value is None else said(value)}"
+    return f"{column.replace('_', ' ')} = {'none' if value is None else said(value)}"
 
 
 def panels(

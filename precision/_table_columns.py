@@ -151,7 +151,7 @@ def names_of(
     names = {}
     for key in values:
         parts = [
-            short[i][value] if isinstance(value, str) else f"{column.replace('_', ' ')} {said(value)}"
+            short[i][value] if isinstance(value, str) else f"{column.replace('_', ' ')} = {said(value)}"
             for i, (column, value) in enumerate(zip(columns, key, strict=True))
         ]
         names[key] = wrapped(", ".join(parts))
