@@ -81,7 +81,7 @@ class EndNames:
 
     def __init__(self, axes: Axes, ends: Sequence[End]) -> None:
         self.axes = axes
-        self.ends = sorted(ends, key=lambda end: end.y)
+        self.ends = sorted((end for end in ends if end.text), key=lambda end: end.y)
         self.names = [
             _added(axes, end, self, xy=(1.0, 0.5), xycoords="axes fraction", arrowprops=_leader(end.colour))
             for end in self.ends
@@ -128,7 +128,10 @@ class PointNames:
     def __init__(self, axes: Axes, points: Sequence[End]) -> None:
         self.axes = axes
         # The short ones first: they find room near their points, and long ones must go far anyway.
-        self.points = sorted(points, key=lambda point: (point.text.count("\n"), point.x, -point.y))
+        self.points = sorted(
+            (point for point in points if point.text),
+            key=lambda point: (point.text.count("\n"), point.x, -point.y),
+        )
         self.names = [
             _added(
                 axes, point, self, xy=(point.x, point.y), xycoords="data", ha="center",
@@ -136,22 +139,26 @@ class PointNames:
             )
             for point in self.points
         ]  # fmt: skip
+        for name in self.names:
+            name.set_in_layout(False)  # they lie within the axes, wherever those are
         self.placed_for: tuple[Any, bytes] | None = None
 
     def place(self, renderer: RendererBase) -> None:
         """Move every name to where it belongs now."""
         box = self.axes.get_window_extent()
+        if not self.points or box.height <= 0 or box.width <= 0:
+            return
         pixels = np.asarray(self.axes.transData.transform([(p.x, p.y) for p in self.points]), np.float64)
         seen = (box.bounds, pixels.tobytes())
-        if box.height <= 0 or box.width <= 0 or seen == self.placed_for:
+        if seen == self.placed_for:
             return
         self.placed_for = seen
         pixel = root_of(self.axes).dpi / 72
         dots = [_around(x, y, 9 * pixel, 9 * pixel) for x, y in pixels]
         search = _Search((box.x0, box.y0, box.x1, box.y1), dots, pixel)
-        for i, name in enumerate(self.names):
-            extent = Text.get_window_extent(name, renderer)
-            x, y, leads = search.place(i, extent.width + 2 * pixel, 1.15 * extent.height)
+        extents = [Text.get_window_extent(name, renderer) for name in self.names]
+        places = search.places([(extent.width + 2 * pixel, 1.15 * extent.height) for extent in extents])
+        for name, (x, y, leads) in zip(self.names, places, strict=True):
             name.set_position(((x - box.x0) / box.width, (y - box.y0) / box.height))
             if name.arrow_patch is not None:
                 name.arrow_patch.set_visible(leads)
@@ -162,39 +169,45 @@ class _Search:
 
     def __init__(self, inside: _Box, dots: list[_Box], pixel: float) -> None:
         self.inside, self.dots, self.pixel = inside, dots, pixel
-        self.names: list[_Box] = []
-        self.leaders: list[list[tuple[float, float]]] = []
+        self.names: dict[int, _Box] = {}
+        self.leaders: dict[int, list[tuple[float, float]]] = {}
 
-    def place(self, i: int, width: float, height: float) -> tuple[float, float, bool]:
-        """The middle of the name of dot ``i``, and whether a line should lead there."""
+    def places(self, sizes: list[tuple[float, float]]) -> list[tuple[float, float, bool]]:
+        """The middle of each dot's name, and whether a line leads there."""
+        found = [self._place(i, size) for i, size in enumerate(sizes)]
+        for _ in range(2):  # those placed first knew nothing of the others
+            found = [self._place(i, size) for i, size in enumerate(sizes)]
+        return found
+
+    def _place(self, i: int, size: tuple[float, float]) -> tuple[float, float, bool]:
         left, bottom, right, top = self.dots[i]
         x, y = (left + right) / 2, (bottom + top) / 2
         best = (math.inf, x, y, False)
         for distance in _DISTANCES:
             for across, up in _DIRECTIONS:
                 away = distance * self.pixel * (0.7 if across and up else 1.0)
-                mx, my = x + across * (width / 2 + away), y + up * (height / 2 + away)
+                mx, my = x + across * (size[0] / 2 + away), y + up * (size[1] / 2 + away)
                 leads = bool(up) or distance > _DISTANCES[0]
-                bad = self._badness(
-                    i, _around(mx, my, width, height), _way((x, y), (mx, my)) if leads else []
-                )
+                leader = _way((x, y), (mx, my)) if leads else []
+                bad = self._badness(i, _around(mx, my, *size), leader)
                 if bad < best[0] - 1e-6:
                     best = (bad, mx, my, leads)
             if best[0] < 1e-6:
                 break
         _, mx, my, leads = best
-        self.names.append(_around(mx, my, width, height))
-        if leads:
-            self.leaders.append(_way((x, y), (mx, my)))
+        self.names[i] = _around(mx, my, *size)
+        self.leaders[i] = _way((x, y), (mx, my)) if leads else []
         return mx, my, leads
 
     def _badness(self, i: int, name: _Box, leader: list[tuple[float, float]]) -> float:
-        others = [dot for j, dot in enumerate(self.dots) if j != i]
-        bad = sum(_shared(name, other) for other in (*others, *self.names))
+        names = [other for j, other in self.names.items() if j != i]
+        bad = sum(_shared(name, dot) for j, dot in enumerate(self.dots) if j != i)
+        bad += sum(_shared(name, other) for other in names)
         bad += 4 * ((name[2] - name[0]) * (name[3] - name[1]) - _shared(name, self.inside))
         step = 4 * self.pixel * self.pixel  # what a crossing weighs for each point of a line
-        bad += step * sum(_holds(other, point) for other in self.names for point in leader)
-        return bad + step * sum(_holds(name, point) for way in self.leaders for point in way)
+        bad += step * sum(_holds(other, point) for other in names for point in leader)
+        ways = (way for j, way in self.leaders.items() if j != i)
+        return bad + step * sum(_holds(name, point) for way in ways for point in way)
 
 
 def _around(x: float, y: float, width: float, height: float) -> _Box:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import weakref
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,7 +29,7 @@ SMALL = 8  # points: of names and ticks; nothing is smaller
 
 _TITLES = {
     "sqnr_db": "SQNR, dB",
-    "norm_relative_error": "norm relative error, |error| / |reference|",
+    "norm_relative_error": "norm relative error",
     "max_error_over_mean": "largest error / mean magnitude",
     "signed_relative_error": "bias, relative",
     "cosine": "cosine",
@@ -199,6 +200,19 @@ def _apart(places: Sequence[float], widths: Sequence[float]) -> set[int]:
             kept.add(i)
             free = places[i] - widths[i] / 2
     return kept
+
+
+def call_axes(axes: Axes, x: str = "", y: str = "", size: float = 10) -> None:
+    """What the axes are called, in lines that are no longer than they are."""
+    box, dpi = axes.get_window_extent(), root_of(axes).dpi
+    for text, inches, set_label in (
+        (x, box.width / dpi, axes.set_xlabel),
+        (y, box.height / dpi, axes.set_ylabel),
+    ):
+        if text:
+            most = max(16, int(inches * 72 / (0.56 * size)))
+            lines = [part for line in text.split("\n") for part in textwrap.wrap(line, most)]
+            set_label("\n".join(lines), fontsize=size - (len(lines) > 1))
 
 
 def ticks_at(axes: Axes, ticks: Sequence[float], names: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision import fidelity, specs
-from precision._figure_style import BLUE, dress, own_axes
+from precision._figure_style import BLUE, call_axes, dress, own_axes
 from precision._table_columns import wrapped
 from precision.formats import FloatFormat
 from precision.logfmt import LogFMT
@@ -35,8 +35,8 @@ def _bins(values: Array, log: bool, bins: int) -> Array:
         # The long tail of the smallest would make the rest narrow: the axis starts where it ends.
         low = max(low, float(np.quantile(values, _TAIL)))
         low, high = math.floor(math.log2(low)), math.floor(math.log2(high)) + 1
-        part = 1 / max(1, round(bins / (high - low)))
-        edges: Array = np.exp2(np.arange(low, high + part / 2, part))
+        parts = max(1, round(bins / (high - low)))
+        edges: Array = np.exp2(low + np.arange(parts * (high - low) + 1) / parts)
         return edges
     pad = (high - low) / (2 * bins) or abs(high) or 1.0
     return np.linspace(low - pad, high + pad, bins + 1)
@@ -89,8 +89,8 @@ def histogram(
     >>> from precision import plots
     >>> axes = plots.histogram(np.float32([7, -3, 0.2, 0]), pr.MXFP4)  # 6, -3, 0, 0
     >>> print(axes.get_title())
-    grey: before, 25 % zero
-    line: MXFP4, 50 % zero, 25 % clipped
+    grey: before; zeros: 25 %
+    line: MXFP4; zeros: 50 %, clipped: 25 %
     """
     if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
         raise ValueError(f"bins must be an int of at least 1, got {bins!r}")
@@ -100,7 +100,7 @@ def histogram(
     if isinstance(spec, QuantSpec | LogFMT | FloatFormat):
         counted = fidelity.tally(before, spec, axis=axis)
         became = specs.quantize(before, spec, axis, nan=0.0).dequantize(np.float64)
-        name, clipped = str(spec), f", {_percent(counted.clipped, max(1, counted.measured))} clipped"
+        name, clipped = str(spec), f", clipped: {_percent(counted.clipped, max(1, counted.measured))}"
     else:
         became = np.asarray(after, np.float64)
     before = before.astype(np.float64)
@@ -131,7 +131,7 @@ def histogram(
         label = "magnitude" + (f" (smaller: {left[0]} before, {left[1]} after)" if any(cut) else "")
     else:
         wide, label = f"{edges[1] - edges[0]:.2g}", "value"
-    axes.set(xlabel=label, ylabel=f"% of the elements in each bin\n({wide} wide)")
-    title = f"grey: before, {zeros[0]} zero\nline: {wrapped(name, 60)}, {zeros[1]} zero{clipped}"
+    call_axes(axes, x=label, y=f"% of the elements in each bin\n({wide} wide)")
+    title = f"grey: before; zeros: {zeros[0]}\nline: {wrapped(name, 60)}; zeros: {zeros[1]}{clipped}"
     axes.set_title(title + (f"\nleft out: {lost:,} not finite" if lost else ""), fontsize=9)
     return axes

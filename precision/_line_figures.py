@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from precision import accumulators
-from precision._figure_style import Style, dress, is_linear, own_axes, styles_of, ticks_at, title_of
+from precision._figure_style import (
+    Style,
+    call_axes,
+    dress,
+    is_linear,
+    own_axes,
+    styles_of,
+    ticks_at,
+    title_of,
+)
 from precision._table_columns import Array, Key, check_columns, keys, names_of, numbers, said, usable, varying
 
 if TYPE_CHECKING:
@@ -142,7 +151,7 @@ def _draw(
     label += _note(table, points, (x, y, *chosen))
     if beyond:
         label += "\nopen triangles: 0, or infinite" if log else "\nopen triangles: infinite"
-    axes.set_ylabel(label, fontsize=10 if "\n" not in label else 9)
+    call_axes(axes, y=label)
     places = sorted({place for its in points.values() for place in its if place is not None})
     return axes, places
 
@@ -214,7 +223,7 @@ def error_over_k(
         raise ValueError(f"k must be a positive number in every row, got {table['k'].tolist()[:4]}")
     axes, places = _draw(table, "k", y, xs, by, ax)
     _powers(axes, places)
-    axes.set_xlabel(title_of("k"))
+    call_axes(axes, x=title_of("k"))
     return axes
 
 
@@ -274,7 +283,7 @@ def error_over_width(
         xs = np.where(np.isnan(xs), own, xs)
     axes, places = _draw(table, "width", y, xs, by, ax)
     ticks_at(axes, places, [said(int(p) if p == int(p) else p) for p in places])
-    axes.set_xlabel(title_of("width"))
+    call_axes(axes, x=title_of("width"))
     return axes
 
 
@@ -322,5 +331,5 @@ def error_over_promotion(
     axes, places = _draw(table, "promoted", y, np.where(never, beyond, xs), by, ax)
     names = ["never" if never.any() and place == beyond else said(int(place)) for place in places]
     _powers(axes, places, names)
-    axes.set_xlabel(title_of("promoted"))
+    call_axes(axes, x=title_of("promoted"))
     return axes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from precision._figure_style import BLUE, GREY, SMALL, VERMILION, dress, own_axes, root_of
+from precision._figure_style import BLUE, GREY, SMALL, VERMILION, call_axes, dress, own_axes, root_of
 from precision.formats import FloatFormat, Format, IntFormat, parse_format
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def number_line(
         axes.set_xscale("symlog", base=2, linthresh=least)
         axes.set_xlim(-1.5 * reach, 1.5 * reach)
         axes.set_xticks(_symmetric_ticks(least, reach))
+        axes.minorticks_off()
         scale = f", linear within ±{_written(least)}"
     elif log:
         axes.set_xscale("log", base=2)
@@ -139,5 +140,5 @@ def number_line(
     axes.set_yticks(range(len(chosen)), [str(fmt) for fmt in chosen], fontsize=10)
     axes.tick_params(axis="y", length=0)
     reds = any(_is_subnormal(fmt, v) for fmt in chosen for v in _values(fmt))
-    axes.set_xlabel(f"value{scale}" + ("; short red strokes: subnormals" if reds else ""), fontsize=9)
+    call_axes(axes, x=f"value{scale}" + ("; short red strokes: subnormals" if reds else ""))
     return axes

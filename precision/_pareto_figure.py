@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from precision._figure_style import BLUE, GREY, PALE, dress, is_linear, more_is_better, own_axes, title_of
+from precision._figure_style import (
+    BLUE,
+    GREY,
+    PALE,
+    call_axes,
+    dress,
+    is_linear,
+    more_is_better,
+    own_axes,
+    title_of,
+)
 from precision._table_columns import Array, Key, check_columns, keys, names_of, numbers, usable, varying
 
 if TYPE_CHECKING:
@@ -38,6 +48,13 @@ def _sense(given: str | None, column: str, argument: str) -> str:
 def _is_log(column: str, values: Array) -> bool:
     """Errors on a logarithmic axis, and whatever spans more than two decades."""
     return not is_linear(column) and bool((values > 0).all() and values.max() > 100 * values.min())
+
+
+def _leave_room(axes: Axes, points: Array) -> None:
+    """Let the axes reach further right, for names there."""
+    low, high = float(points[:, 0].min()), float(points[:, 0].max())
+    beyond = high * (high / low) ** 0.2 if axes.get_xscale() == "log" else high + 0.2 * (high - low)
+    axes.update_datalim([(beyond, float(points[0, 1]))])
 
 
 def pareto(
@@ -116,10 +133,13 @@ def pareto(
     axes.set(
         xscale="log" if _is_log(x, middles[:, 0]) else "linear",
         yscale="log" if _is_log(y, middles[:, 1]) else "linear",
-        xlabel=f"{title_of(x)} ({senses[0]} is better)",
-        ylabel=f"{title_of(y)} ({senses[1]} is better)",
     )
-    axes.margins(0.12)
+    axes.margins(0.1)
+    _leave_room(axes, middles)
+    said_x, said_y = (
+        f"{title_of(column)} ({sense} is better)" for column, sense in zip((x, y), senses, strict=True)
+    )
+    call_axes(axes, said_x, said_y)
     axes.step(*zip(*sorted(best), strict=True), where="post", color=PALE, linewidth=5, zorder=0)
     called, named = names_of(chosen, groups), []
     for key, (px, py) in zip(groups, middles, strict=True):
