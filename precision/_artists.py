@@ -184,30 +184,34 @@ class _Search:
         x, y = (left + right) / 2, (bottom + top) / 2
         best = (math.inf, x, y, False)
         for distance in _DISTANCES:
+            if best[0] <= self._far(distance):
+                break
             for across, up in _DIRECTIONS:
                 away = distance * self.pixel * (0.7 if across and up else 1.0)
                 mx, my = x + across * (size[0] / 2 + away), y + up * (size[1] / 2 + away)
                 leads = bool(up) or distance > _DISTANCES[0]
                 leader = _way((x, y), (mx, my)) if leads else []
-                bad = self._badness(i, _around(mx, my, *size), leader)
+                bad = self._far(distance) + self._badness(i, _around(mx, my, *size), leader)
                 if bad < best[0] - 1e-6:
                     best = (bad, mx, my, leads)
-            if best[0] < 1e-6:
-                break
         _, mx, my, leads = best
         self.names[i] = _around(mx, my, *size)
         self.leaders[i] = _way((x, y), (mx, my)) if leads else []
         return mx, my, leads
 
+    def _far(self, distance: float) -> float:
+        return 4 * distance * self.pixel**2
+
     def _badness(self, i: int, name: _Box, leader: list[tuple[float, float]]) -> float:
+        """The area, in square pixels, on which things lie on each other, weighed by how bad that is."""
         names = [other for j, other in self.names.items() if j != i]
-        bad = sum(_shared(name, dot) for j, dot in enumerate(self.dots) if j != i)
-        bad += sum(_shared(name, other) for other in names)
-        bad += 4 * ((name[2] - name[0]) * (name[3] - name[1]) - _shared(name, self.inside))
-        step = 4 * self.pixel * self.pixel  # what a crossing weighs for each point of a line
-        bad += step * sum(_holds(other, point) for other in names for point in leader)
+        bad = 8 * sum(_shared(name, dot) for j, dot in enumerate(self.dots) if j != i)
+        bad += 3 * sum(_shared(name, other) for other in names)
+        bad += 8 * ((name[2] - name[0]) * (name[3] - name[1]) - _shared(name, self.inside))
+        crossings = sum(_holds(other, point) for other in names for point in leader)
         ways = (way for j, way in self.leaders.items() if j != i)
-        return bad + step * sum(_holds(name, point) for way in ways for point in way)
+        crossings += sum(_holds(name, point) for way in ways for point in way)
+        return bad + 25 * self.pixel**2 * crossings
 
 
 def _around(x: float, y: float, width: float, height: float) -> _Box:

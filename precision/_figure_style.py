@@ -25,6 +25,7 @@ COLOURS = (
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)))
 MARKERS = "osD^vPX*"
 GREY, FAINT, PALE, GRID = "#777777", "#BBBBBB", "#DDDDDD", "#E5E5E5"
+JOINED = "\u00a0"  # a space at which no line is broken
 SMALL = 8  # points: of names and ticks; nothing is smaller
 
 _TITLES = {
@@ -210,9 +211,9 @@ def call_axes(axes: Axes, x: str = "", y: str = "", size: float = 10) -> None:
         (y, box.height / dpi, axes.set_ylabel),
     ):
         if text:
-            most = max(16, int(inches * 72 / (0.56 * size)))
+            most = max(16, int(inches * 72 / (0.48 * size)))
             lines = [part for line in text.split("\n") for part in textwrap.wrap(line, most)]
-            set_label("\n".join(lines), fontsize=size - (len(lines) > 1))
+            set_label("\n".join(lines).replace(JOINED, " "), fontsize=size - (len(lines) > 1))
 
 
 def ticks_at(axes: Axes, ticks: Sequence[float], names: Sequence[str]) -> None:

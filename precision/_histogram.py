@@ -131,7 +131,7 @@ def histogram(
         label = "magnitude" + (f" (smaller: {left[0]} before, {left[1]} after)" if any(cut) else "")
     else:
         wide, label = f"{edges[1] - edges[0]:.2g}", "value"
-    call_axes(axes, x=label, y=f"% of the elements in each bin\n({wide} wide)")
+    call_axes(axes, x=label, y=f"% of the elements, bins of {wide}")
     title = f"grey: before; zeros: {zeros[0]}\nline: {wrapped(name, 60)}; zeros: {zeros[1]}{clipped}"
     axes.set_title(title + (f"\nleft out: {lost:,} not finite" if lost else ""), fontsize=9)
     return axes

@@ -41,23 +41,23 @@ class Line(NamedTuple):
 
 
 # ---- drawing ----------------------------------------------------------------------------------------
-def draw_lines(axes: Axes, lines: Sequence[Line], log: bool) -> bool:
-    """Draw lines with their names at their right ends, and say whether some values lie beyond the axis.
+def draw_lines(axes: Axes, lines: Sequence[Line], log: bool) -> list[str]:
+    """Draw lines with their names at their right ends, and say which values lie beyond the axis.
 
-    Those, zeros on a logarithmic axis or infinities, are open triangles at its edge.
+    Those, zeros on a logarithmic axis and infinities, are open triangles at its edge.
     """
     from precision._artists import End, EndNames
 
     axes.set_yscale("log" if log else "linear")
     axes.margins(y=0.08)
-    ends, any_beyond = [], False
+    ends, outside = [], set()
     for line in lines:
         colour, dash, marker = line.style
         xs, ys = np.asarray(line.xs, np.float64), np.asarray(line.ys, np.float64)
         look: dict[str, Any] = {"color": colour, "linestyle": dash, "linewidth": line.thick}
         shown = np.isfinite(ys) & ((ys > 0) | (not log))
         beyond = ~shown & ~np.isnan(ys)
-        any_beyond |= bool(beyond.any())
+        outside |= {"0" if y == 0 else "infinite" for y in ys[beyond]}
         where = axes.transAxes if line.level else axes.get_xaxis_transform()
         for x, y in zip([1.0] if line.level else xs[beyond], ys[beyond], strict=False):
             edge, shape = (1.0, "^") if y > 0 else (0.0, "v")
@@ -74,7 +74,7 @@ def draw_lines(axes: Axes, lines: Sequence[Line], log: bool) -> bool:
         last = int(np.flatnonzero(~np.isnan(ys))[-1])
         ends.append(End(float(xs[last]), float(ys[last]), line.name, colour))
     EndNames(axes, ends)
-    return any_beyond
+    return sorted(outside)
 
 
 # ---- from a table -----------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def _note(table: pd.DataFrame, points: Points, besides: Sequence[str]) -> str:
     if "seed" in table.columns and len(set(keys(table, ["seed"]))) > 1:
         others = ("seed", *others)
     over = f"{most} seeds" if others == ("seed",) else f"up to {most} values ({', '.join(others)})"
-    return f"\nmedian of {over}; band: least to largest"
+    return f"\nmedian and range of {over}"
 
 
 def _draw(
@@ -149,8 +149,7 @@ def _draw(
     signed = bool(log and (ys < 0).any())
     label = f"magnitude of {title_of(y)}" if signed else title_of(y)
     label += _note(table, points, (x, y, *chosen))
-    if beyond:
-        label += "\nopen triangles: 0, or infinite" if log else "\nopen triangles: infinite"
+    label += "\nopen triangles: " + " or ".join(beyond) if beyond else ""
     call_axes(axes, y=label)
     places = sorted({place for its in points.values() for place in its if place is not None})
     return axes, places

@@ -53,7 +53,7 @@ def _is_log(column: str, values: Array) -> bool:
 def _leave_room(axes: Axes, points: Array) -> None:
     """Let the axes reach further right, for names there."""
     low, high = float(points[:, 0].min()), float(points[:, 0].max())
-    beyond = high * (high / low) ** 0.2 if axes.get_xscale() == "log" else high + 0.2 * (high - low)
+    beyond = high * (high / low) ** 0.12 if axes.get_xscale() == "log" else high + 0.12 * (high - low)
     axes.update_datalim([(beyond, float(points[0, 1]))])
 
 
