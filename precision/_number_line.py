@@ -72,7 +72,7 @@ def number_line(
     negative: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
-    """Every value of some formats, each a stroke: a row for each format, subnormals shorter and red.
+    """Every value of some formats, each a stroke: a row for each format, subnormals shorter (and red).
 
     Parameters
     ----------
@@ -140,5 +140,5 @@ def number_line(
     axes.set_yticks(range(len(chosen)), [str(fmt) for fmt in chosen], fontsize=10)
     axes.tick_params(axis="y", length=0)
     reds = any(_is_subnormal(fmt, v) for fmt in chosen for v in _values(fmt))
-    call_axes(axes, x=f"value{scale}" + ("; short red strokes: subnormals" if reds else ""))
+    call_axes(axes, x=f"value{scale}" + ("; short strokes (red): subnormals" if reds else ""))
     return axes

@@ -11,6 +11,7 @@ import numpy as np
 from precision._figure_style import (
     BLUE,
     GREY,
+    JOINED,
     PALE,
     call_axes,
     dress,
@@ -137,7 +138,8 @@ def pareto(
     axes.margins(0.1)
     _leave_room(axes, middles)
     said_x, said_y = (
-        f"{title_of(column)} ({sense} is better)" for column, sense in zip((x, y), senses, strict=True)
+        f"{title_of(column)} ({sense}{JOINED}is{JOINED}better)"
+        for column, sense in zip((x, y), senses, strict=True)
     )
     call_axes(axes, said_x, said_y)
     axes.step(*zip(*sorted(best), strict=True), where="post", color=PALE, linewidth=5, zorder=0)
