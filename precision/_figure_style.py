@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 # Whatever differs in colour differs in dash or marker as well.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#B8608F"
 ORANGE, BLACK, SKY = "#B07800", "#000000", "#3A93CC"
-# The first five differ without green and red, too. The five at the end are shades, for those who draw more lines than there are colours.
-COLOURS = (
-    BLUE, VERMILION, BLACK, GREEN, SKY, PURPLE, ORANGE, "#777777", "#7A2E00", "#00523C", "#003F63", "#7B3560",
-)  # fmt: skip
+# The first five differ without green and red, too. The five at the end are shades, for those who draw more
+# lines than there are colours.
+_SHADES = ("#777777", "#7A2E00", "#00523C", "#003F63", "#7B3560")
+COLOURS = (BLUE, VERMILION, BLACK, GREEN, SKY, PURPLE, ORANGE, *_SHADES)
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)))
 MARKERS = "osD^vPX*"
 GREY, FAINT, PALE, GRID = "#777777", "#BBBBBB", "#DDDDDD", "#E5E5E5"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from precision._figure_style import GREY, MARKERS, Style, dress, is_linear, new_figure, ticks_at, title_of
-from precision._line_figures import Line, draw_lines
+from precision._lines import Line, draw_lines
 from precision._table_columns import short_texts
 from precision.distributions import DISTRIBUTIONS
 from precision.gemm_study import Row
@@ -86,7 +86,7 @@ def gemm_errors(
         raise ValueError("rows is empty: there is nothing to draw")
     panels = list(dict.fromkeys(row.data for row in table))
     names = list(dict.fromkeys(row.accumulator for row in table))
-    short, styles = short_texts(names), _styles(names)
+    short, styles = short_texts(names, unit_said=True), _styles(names)
 
     def line(panel: str, name: str, against: str) -> tuple[list[int], list[float]]:
         its = (row for row in table if (row.data, row.accumulator) == (panel, name))
@@ -120,7 +120,7 @@ def gemm_errors(
     same = first.a_spec == first.b_spec
     operands = first.a_spec if same else f"a: {first.a_spec}, b: {first.b_spec}"
     outputs = f"{first.m} × {first.n} outputs"
-    hidden = {name.partition(".")[0] for name in names if short[name] != name and _family(name) != "unit"}
+    hidden = {name.partition(".")[0] for name in names if short[name] != name}
     outputs += "".join(f", accumulated by forms of {unit}" for unit in hidden - set(names))
     wide = len(panels) > 1
     figure.suptitle(f"{_TITLES[reference]}\n{operands}{', ' if wide else chr(10)}{outputs}", fontsize=10)

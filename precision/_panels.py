@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from precision._figure_style import new_figure
 from precision._table_columns import check_columns, keys, said, usable
@@ -15,13 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Draws(Protocol):
-    """What draws one panel: `error_over_k` and its like."""
-
-    def __call__(self, table: pd.DataFrame, *, ax: Axes, **options: Any) -> Any:
-        """Draw ``table`` on ``ax``."""
-
-
 def _title(column: str, value: object) -> str:
     if isinstance(value, str):
         return DISTRIBUTIONS[value].description if value in DISTRIBUTIONS else value
@@ -31,7 +25,7 @@ def _title(column: str, value: object) -> str:
 def panels(
     table: pd.DataFrame,
     column: str,
-    draw: Draws,
+    draw: Callable[..., Any],
     *,
     across: int | None = None,
     sharex: bool = True,
@@ -85,9 +79,11 @@ def panels(
     table = usable(table)
     values = keys(table, [column])
     shown = list(dict.fromkeys(values))
-    across = min(len(shown), across or (2 if len(shown) == 4 else 3))
+    if across is None:
+        across = 2 if len(shown) == 4 else 3
     if across < 1:
         raise ValueError(f"across must be at least 1, got {across}")
+    across = min(across, len(shown))
     down = math.ceil(len(shown) / across)
     figure = new_figure(size[0] * across + 0.8, size[1] * down + 0.4)
     drawn: list[Axes] = []

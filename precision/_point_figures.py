@@ -21,6 +21,7 @@ from precision._figure_style import (
     new_figure,
     spread,
 )
+from precision._pareto_figure import front
 from precision.distributions import DISTRIBUTIONS
 from precision.formats import FP32, FloatFormat
 from precision.logfmt import LogFMT
@@ -201,15 +202,6 @@ def error_over_bits(rows: Iterable[quantization_study.Row]) -> Figure:
     return figure
 
 
-def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points than which no other is as small and better, from the smallest on."""
-    found: list[tuple[float, float]] = []
-    for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not found or y > found[-1][1]:
-            found.append((x, y))
-    return found
-
-
 def error_over_bytes(rows: Iterable[SentRow], wire: Wire) -> Figure:
     """SQNR over the bytes sent for each value, and the time that takes: a panel for each kind of data.
 
@@ -255,9 +247,9 @@ def error_over_bytes(rows: Iterable[SentRow], wire: Wire) -> Figure:
         axes.set(
             xlim=across, ylim=up, xlabel="bytes sent for each value (combine), scales and metadata counted"
         )
-        front = _front([places[i] for i in its if i in places])
-        if front:
-            axes.step(*zip(*front, strict=True), where="post", color=PALE, linewidth=5, zorder=0)
+        best = front([places[i] for i in its if i in places])
+        if best:
+            axes.step(*zip(*best, strict=True), where="post", color=PALE, linewidth=5, zorder=0)
         points, line = [], []
         for i in its:
             if i not in places:

@@ -98,22 +98,23 @@ def _plain(value: Any) -> Hashable:
 
 
 # ---- names ------------------------------------------------------------------------------------------
-def short_texts(texts: Iterable[str]) -> dict[str, str]:
+def short_texts(texts: Iterable[str], *, unit_said: bool = False) -> dict[str, str]:
     """Specs and accumulators without what goes without saying.
 
-    ``QuantSpec(e4m3, PerGroup(128))`` is ``e4m3, PerGroup(128)``; ``HOPPER_FP8.promoted(64)`` is
-    ``promoted(64)`` where no form of another unit stands beside it.
+    ``QuantSpec(e4m3, PerGroup(128))`` is ``e4m3, PerGroup(128)``. ``HOPPER_FP8.promoted(64)`` is
+    ``promoted(64)`` where HOPPER_FP8 itself stands beside it (or the figure says it elsewhere), and no form
+    of another unit does but of FP32_FMA.
     """
     texts = list(texts)
-    forms = {text.partition(".")[0] for text in texts if _is_form(text)}
+    units = {text.partition(".")[0] for text in texts if _is_form(text)} - {"FP32_FMA"}
+    alone = units.pop() if len(units) == 1 and (unit_said or units <= set(texts)) else None
     short = {}
     for text in texts:
+        unit, _, form = text.partition(".")
         if text.startswith("QuantSpec(") and text.endswith(")"):
             short[text] = text.removeprefix("QuantSpec(").removesuffix(")")
-        elif _is_form(text) and len(forms) == 1:
-            short[text] = text.partition(".")[2]
         else:
-            short[text] = text
+            short[text] = form if unit == alone and _is_form(text) else text
     return short
 
 
