@@ -99,8 +99,12 @@ class EndNames:
         pixel = root_of(self.axes).dpi / 72  # those of a point
         line = 1.22 * SMALL * pixel / box.height
         lines = [end.text.count("\n") + 1 for end in self.ends]
+        # Where the axes are too low for all, names lie closer: pushed out, they would squeeze the axes more.
+        line = min(line, 1.0 / sum(lines))
         gaps = [line * (a + b) / 2 for a, b in itertools.pairwise(lines)]
-        placed = spread([float(y) for _, y in at], gaps, line * lines[0] / 2, 1.0)
+        placed = spread(
+            [float(y) for _, y in at], gaps, line * lines[0] / 2, 1.0 - line * (lines[-1] - 1) / 2
+        )
         beside = 1.0 + 14 * pixel / box.width
         for name, (x, y), height in zip(self.names, at, placed, strict=True):
             name.xy = (float(x), float(y))

@@ -106,7 +106,7 @@ class Style(NamedTuple):
     marker: str
 
 
-class _Styles:
+class Styles:
     """Styles of the lines of one figure: a line has the same in every panel.
 
     Of lines that several parameters tell apart, colour and marker say the one that has most values, and
@@ -138,12 +138,12 @@ class _Styles:
         return Style(COLOURS[i % len(COLOURS)], DASHES[j % len(DASHES)], MARKERS[i % len(MARKERS)])
 
 
-_STYLES: weakref.WeakKeyDictionary[Figure, dict[tuple[str, ...], _Styles]] = weakref.WeakKeyDictionary()
+_STYLES: weakref.WeakKeyDictionary[Figure, dict[tuple[str, ...], Styles]] = weakref.WeakKeyDictionary()
 
 
-def styles_of(ax: Axes, columns: tuple[str, ...]) -> _Styles:
+def styles_of(ax: Axes, columns: tuple[str, ...]) -> Styles:
     """Those of an Axes' figure, for lines that these columns tell apart."""
-    return _STYLES.setdefault(root_of(ax), {}).setdefault(columns, _Styles())
+    return _STYLES.setdefault(root_of(ax), {}).setdefault(columns, Styles())
 
 
 # ---- figures and axes -------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 from precision import accumulators
 from precision._figure_style import (
     Style,
+    Styles,
     call_axes,
     dress,
     is_linear,
@@ -42,8 +43,7 @@ def _points(table: pd.DataFrame, xs: Array, ys: Array, by: tuple[str, ...]) -> P
     return {key: its for key, its in points.items() if its}
 
 
-def _lines(points: Points, axes: Axes, by: tuple[str, ...], without_x: str) -> list[Line]:
-    names, styles = names_of(by, points), styles_of(axes, by)
+def _lines(points: Points, names: dict[Key, str], styles: Styles, without_x: str) -> list[Line]:
     styles.choose([key for key, its in points.items() if set(its) != {None}])
     lines = []
     for key, its in points.items():
@@ -94,9 +94,10 @@ def _draw(
             f"table makes {len(points)} lines, one for each combination of {', '.join(chosen)}: no figure "
             f"tells more than {_MOST_LINES} apart: choose rows, or name with by= what tells lines apart"
         )
-    axes = own_axes(ax, 7.0, max(4.2, 1.2 + 0.19 * len(points)))
+    names = names_of(chosen, points)
+    axes = own_axes(ax, 7.0, max(4.2, 1.2 + 0.16 * sum(name.count("\n") + 1 for name in names.values())))
     dress(axes)
-    beyond = draw_lines(axes, _lines(points, axes, chosen, f"no {x}"), log)
+    beyond = draw_lines(axes, _lines(points, names, styles_of(axes, chosen), f"no {x}"), log)
     signed = bool(log and (ys < 0).any())
     label = f"magnitude of {title_of(y)}" if signed else title_of(y)
     label += _note(table, points, (x, y, *chosen))
