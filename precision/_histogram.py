@@ -24,8 +24,10 @@ _TAIL = 0.002
 
 
 def _percent(count: int, of: int) -> str:
+    if count in (0, of):
+        return "100 %" if count else "none"
     share = 100 * count / of
-    return "none" if not count else f"{share:.2g} %" if share < 99.95 or count == of else f"{share:.4g} %"
+    return f"{share:.2g} %" if share < 10 else f"{share:.1f} %" if share < 99.95 else "over 99.9 %"
 
 
 def _bins(values: Array, log: bool, bins: int) -> Array:
@@ -89,8 +91,8 @@ def histogram(
     >>> from precision import plots
     >>> axes = plots.histogram(np.float32([7, -3, 0.2, 0]), pr.MXFP4)  # 6, -3, 0, 0
     >>> print(axes.get_title())
-    grey: before; zeros: 25 %
-    line: MXFP4; zeros: 50 %, clipped: 25 %
+    grey: before; zeros: 25.0 %
+    line: MXFP4; zeros: 50.0 %, clipped: 25.0 %
     """
     if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
         raise ValueError(f"bins must be an int of at least 1, got {bins!r}")
