@@ -216,8 +216,30 @@ def call_axes(axes: Axes, x: str = "", y: str = "", size: float = 10) -> None:
             set_label("\n".join(lines).replace(JOINED, " "), fontsize=size - (len(lines) > 1))
 
 
+_TICKS: weakref.WeakKeyDictionary[Axes, dict[float, str]] = weakref.WeakKeyDictionary()
+
+
+def shared_ticks(axes: Axes | None) -> dict[float, str]:
+    """What the ticks are called that `ticks_at` gave to other Axes with the same x axis."""
+    if axes is None:
+        return {}
+    others = (other for other in axes.get_shared_x_axes().get_siblings(axes) if other is not axes)
+    return {place: name for other in others for place, name in _TICKS.get(other, {}).items()}
+
+
 def ticks_at(axes: Axes, ticks: Sequence[float], names: Sequence[str]) -> None:
-    """Ticks of the x axis at these places alone; names slanted, or left out, where they are too many."""
+    """Ticks of the x axis at these places alone; names slanted, or left out, where they are too many.
+
+    Axes with the same x axis have their ticks in common, and raise ValueError where they do not agree.
+    """
+    called = _TICKS[axes] = dict(zip(ticks, names, strict=True))
+    together = sorted({*shared_ticks(axes).items(), *called.items()})
+    ticks, names = [place for place, _ in together], [name for _, name in together]
+    if len(set(ticks)) < len(ticks) or len(set(names)) < len(names):
+        raise ValueError(
+            f"panels that share an x axis must agree on it, got {', '.join(called.values())} beside "
+            f"{', '.join(shared_ticks(axes).values())}: let them share none (sharex=False)"
+        )
     width = axes.get_window_extent().width / root_of(axes).dpi  # in inches, about: nothing is laid out yet
     places = [width * float(x) for x, _ in axes.transAxes.inverted().transform(
         axes.transData.transform([(tick, axes.get_ylim()[0]) for tick in ticks])

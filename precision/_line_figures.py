@@ -9,108 +9,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from precision import accumulators
-from precision._figure_style import (
-    Style,
-    Styles,
-    call_axes,
-    dress,
-    is_linear,
-    own_axes,
-    styles_of,
-    ticks_at,
-    title_of,
-)
-from precision._lines import Line, draw_lines
-from precision._table_columns import Array, Key, check_columns, keys, names_of, numbers, said, usable, varying
+from precision._figure_style import call_axes, shared_ticks, ticks_at, title_of
+from precision._lines import Choice, draw_table
+from precision._table_columns import check_columns, keys, numbers, said, short_texts, usable
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-_MOST_LINES = 24
+
+def _written(places: Sequence[float]) -> list[str]:
+    return [said(int(place) if place == int(place) else place) for place in places]
 
 
-Points = dict[Key, dict[float | None, list[float]]]
-
-
-def _points(table: pd.DataFrame, xs: Array, ys: Array, by: tuple[str, ...]) -> Points:
-    """The values at each x of each combination of the values of ``by``; those without an x at None."""
-    points: Points = {}
-    for key, x, y in zip(keys(table, by), xs, ys, strict=True):
-        its = points.setdefault(key, {})
-        if not math.isnan(y):
-            its.setdefault(None if math.isnan(x) else float(x), []).append(float(y))
-    return {key: its for key, its in points.items() if its}
-
-
-def _lines(points: Points, names: dict[Key, str], styles: Styles, without_x: str) -> list[Line]:
-    styles.choose([key for key, its in points.items() if set(its) != {None}])
-    lines = []
-    for key, its in points.items():
-        name, xs = names[key], sorted(x for x in its if x is not None)
-        if None in its:
-            dotted = Style(styles.colour_of(key), (0, (1, 2)), "")
-            level_name = f"{name}, {without_x}" if xs else name
-            value = float(np.median(its[None]))
-            lines.append(Line(level_name, dotted, [], [value], level=True, thick=1.2))
-        if xs:
-            style = styles.of(key)
-            low, middle, high = ([float(f(its[x])) for x in xs] for f in (np.min, np.median, np.max))
-            band = (low, high) if low != high else None
-            lines.append(Line(name, style, xs, middle, band))
-    return lines
-
-
-def _chosen(table: pd.DataFrame, by: Sequence[str] | str | None, x: str, y: str) -> tuple[str, ...]:
-    if by is None:
-        return varying(table, (x, y))
-    return (by,) if isinstance(by, str) else tuple(by)
-
-
-def _note(table: pd.DataFrame, points: Points, besides: Sequence[str]) -> str:
-    """What stands for several rows, below what the y axis is."""
-    most = max((len(values) for its in points.values() for values in its.values()), default=1)
-    if most == 1:
-        return ""
-    others = varying(table, besides)
-    if "seed" in table.columns and len(set(keys(table, ["seed"]))) > 1:
-        others = ("seed", *others)
-    over = f"{most} seeds" if others == ("seed",) else f"up to {most} values ({', '.join(others)})"
-    return f"\nmedian and range of {over}"
-
-
-def _draw(
-    table: pd.DataFrame, x: str, y: str, xs: Array, by: Sequence[str] | str | None, ax: Axes | None
-) -> tuple[Axes, list[float]]:
-    """All but the x axis; with the places on it."""
-    chosen = _chosen(table, by, x, y)
-    log = not is_linear(y)
-    ys = numbers(table, y, "y")
-    points = _points(table, xs, np.abs(ys) if log else ys, chosen)
-    if not points:
-        raise ValueError(f"y {y!r} holds no number: there is nothing to draw")
-    if len(points) > _MOST_LINES:
-        raise ValueError(
-            f"table makes {len(points)} lines, one for each combination of {', '.join(chosen)}: no figure "
-            f"tells more than {_MOST_LINES} apart: choose rows, or name with by= what tells lines apart"
-        )
-    names = names_of(chosen, points)
-    axes = own_axes(ax, 7.0, max(4.2, 1.2 + 0.16 * sum(name.count("\n") + 1 for name in names.values())))
-    dress(axes)
-    beyond = draw_lines(axes, _lines(points, names, styles_of(axes, chosen), f"no {x}"), log)
-    signed = bool(log and (ys < 0).any())
-    label = f"magnitude of {title_of(y)}" if signed else title_of(y)
-    label += _note(table, points, (x, y, *chosen))
-    label += "\nopen triangles: " + " or ".join(beyond) if beyond else ""
-    call_axes(axes, y=label)
-    places = sorted({place for its in points.values() for place in its if place is not None})
-    return axes, places
-
-
-def _powers(axes: Axes, places: Sequence[float], names: Sequence[str] | None = None) -> None:
-    """A logarithmic x axis with a tick at each place."""
-    axes.set_xscale("log", base=2)
-    ticks_at(axes, places, names or [said(int(p) if p == int(p) else p) for p in places])
+def _finish(axes: Axes, x: str, places: Sequence[float], names: Sequence[str], *, log: bool) -> Axes:
+    """The x axis: a tick at each place, and what it is called."""
+    if log:
+        axes.set_xscale("log", base=2)
+    ticks_at(axes, places, names)
+    call_axes(axes, x=title_of(x))
+    return axes
 
 
 def error_over_k(
@@ -118,6 +36,7 @@ def error_over_k(
     *,
     y: str = "norm_relative_error",
     by: Sequence[str] | str | None = None,
+    log: bool | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """An error over K, both logarithmic; a line for each combination of the other parameters that vary.
@@ -128,12 +47,14 @@ def error_over_k(
         Of a sweep: a row a cell; parameters, the column ``k`` among them, then measures, then ``error``.
         Rows that hold an error are left out, and so is what is missing (NaN).
     y : str
-        The column drawn. Errors stand as magnitudes on a logarithmic axis; ``sqnr_db``, ``cosine``, shares
-        and bits as they are.
+        The column drawn.
     by : str or sequence of str, optional
         The columns that tell lines apart. By default every parameter that varies but ``seed``: the
         columns left of the first measure. Rows that share a point are drawn as their median, with a band
         from the least to the largest, and the y axis says so.
+    log : bool, optional
+        Whether the y axis is logarithmic, and of magnitudes. By default it is, but for ``sqnr_db``,
+        ``cosine``, shares and bits.
     ax : matplotlib.axes.Axes, optional
         Where to draw. By default a figure of its own, of which pyplot knows nothing: Jupyter shows it as
         the value of a cell, and `save` writes it.
@@ -172,10 +93,8 @@ def error_over_k(
     xs = numbers(table, "k", "x")
     if np.isnan(xs).any() or (xs <= 0).any():
         raise ValueError(f"k must be a positive number in every row, got {table['k'].tolist()[:4]}")
-    axes, places = _draw(table, "k", y, xs, by, ax)
-    _powers(axes, places)
-    call_axes(axes, x=title_of("k"))
-    return axes
+    axes, places = draw_table(table, "k", xs, Choice(y, by, log, ax))
+    return _finish(axes, "k", places, _written(places), log=True)
 
 
 def _own_width(text: object) -> float:
@@ -192,6 +111,7 @@ def error_over_width(
     *,
     y: str = "norm_relative_error",
     by: Sequence[str] | str | None = None,
+    log: bool | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """An error over the accumulator's width, linear; see `error_over_k` for all else.
@@ -201,7 +121,7 @@ def error_over_width(
 
     Parameters
     ----------
-    table, y, by, ax
+    table, y, by, log, ax
         As in `error_over_k`; the table has the column ``width``.
 
     Returns
@@ -232,10 +152,8 @@ def error_over_width(
     if "accumulator" in table.columns:
         own = [_own_width(text) for text in table["accumulator"]]
         xs = np.where(np.isnan(xs), own, xs)
-    axes, places = _draw(table, "width", y, xs, by, ax)
-    ticks_at(axes, places, [said(int(p) if p == int(p) else p) for p in places])
-    call_axes(axes, x=title_of("width"))
-    return axes
+    axes, places = draw_table(table, "width", xs, Choice(y, by, log, ax))
+    return _finish(axes, "width", places, _written(places), log=False)
 
 
 def error_over_promotion(
@@ -243,6 +161,7 @@ def error_over_promotion(
     *,
     y: str = "norm_relative_error",
     by: Sequence[str] | str | None = None,
+    log: bool | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """An error over the promotion interval, logarithmic; see `error_over_k` for all else.
@@ -251,7 +170,7 @@ def error_over_promotion(
 
     Parameters
     ----------
-    table, y, by, ax
+    table, y, by, log, ax
         As in `error_over_k`; the table has the column ``promoted``.
 
     Returns
@@ -278,9 +197,67 @@ def error_over_promotion(
     if (xs < 0).any():
         raise ValueError(f"promoted must be at least 0, got {float(np.nanmin(xs)):g}")
     never = np.isnan(xs) | (xs == 0)
-    beyond = 2.0 * float(xs[~never].max(initial=1.0))
-    axes, places = _draw(table, "promoted", y, np.where(never, beyond, xs), by, ax)
+    known = [place for place, name in shared_ticks(ax).items() if name == "never"]
+    beyond = max([2.0 * float(xs[~never].max(initial=1.0)), *known])
+    axes, places = draw_table(table, "promoted", np.where(never, beyond, xs), Choice(y, by, log, ax))
     names = ["never" if never.any() and place == beyond else said(int(place)) for place in places]
-    _powers(axes, places, names)
-    call_axes(axes, x=title_of("promoted"))
-    return axes
+    return _finish(axes, "promoted", places, names, log=True)
+
+
+def error_over(
+    table: pd.DataFrame,
+    x: str,
+    *,
+    y: str = "norm_relative_error",
+    by: Sequence[str] | str | None = None,
+    log: bool | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """An error over any parameter; see `error_over_k` for all but the x axis.
+
+    Numbers lie on a linear axis, or on one of base 2 where all are positive and the largest is at least 16
+    times the least. Texts (granularities, rules, specs) stand side by side in the table's order, as they are
+    once what goes without saying is left out. Rows without an ``x`` are dotted level lines.
+
+    Parameters
+    ----------
+    table, y, by, log, ax
+        As in `error_over_k`.
+    x : str
+        A column of numbers or texts.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ImportError, TypeError, ValueError
+        As in `error_over_k`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from precision import plots
+    >>> table = pd.DataFrame({"group": ["PerTensor()", "PerGroup(16)"], "sqnr_db": [25.0, 31.0]})
+    >>> axes = plots.error_over(table, "group", y="sqnr_db")
+    >>> axes.lines[0].get_xydata().tolist(), [label.get_text() for label in axes.get_xticklabels()]
+    ([[0.0, 25.0], [1.0, 31.0]], ['PerTensor()', 'PerGroup(16)'])
+    """
+    check_columns(table, x=x, y=y, by=by)
+    table = usable(table)
+    values = [value for (value,) in keys(table, [x])]
+    if not any(isinstance(value, str) for value in values):
+        xs = numbers(table, x, "x")
+        axes, places = draw_table(table, x, xs, Choice(y, by, log, ax))
+        wide = bool(places) and 0 < 16 * places[0] <= places[-1]
+        return _finish(axes, x, places, _written(places), log=wide)
+    texts = dict.fromkeys(str(value) for value in values if value is not None)
+    short = short_texts(texts)
+    known = {name: place for place, name in shared_ticks(ax).items()}
+    for name in short.values():
+        known.setdefault(name, float(len(known)))
+    xs = np.array([math.nan if value is None else known[short[str(value)]] for value in values])
+    axes, places = draw_table(table, x, xs, Choice(y, by, log, ax))
+    called = {place: name for name, place in known.items()}
+    return _finish(axes, x, places, [called[place] for place in places], log=False)

@@ -15,7 +15,7 @@ from precision._files import draft
 from precision._gemm_figure import gemm_errors
 from precision._heat_map import error_heatmap
 from precision._histogram import histogram
-from precision._line_figures import error_over_k, error_over_promotion, error_over_width
+from precision._line_figures import error_over, error_over_k, error_over_promotion, error_over_width
 from precision._number_line import number_line
 from precision._panels import panels
 from precision._pareto_figure import pareto
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check",
     "error_heatmap",
+    "error_over",
     "error_over_bits",
     "error_over_bytes",
     "error_over_k",

@@ -308,3 +308,43 @@ def test_gemm_errors_draws_what_the_rows_say():
     assert total.get_yscale() == "linear" and len(total.lines) == 3
     with pytest.raises(ValueError, match="rows is empty"):
         plots.gemm_errors([])
+
+
+# ---- any other parameter --------------------------------------------------------------------------------
+def test_texts_stand_side_by_side_and_numbers_where_they_are():
+    table = table_of(
+        fmt=["e4m3", "e4m3", "e2m1", "e2m1"], group=["PerTensor()", "PerGroup(16)", "PerGroup(16)", None],
+        sqnr_db=[25.0, 31.0, 20.0, 15.0],
+    )  # fmt: skip
+    axes = plots.error_over(table, "group", y="sqnr_db")
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["PerTensor()", "PerGroup(16)"]
+    assert [[0, 25], [1, 31]] in [line.get_xydata().tolist() for line in axes.lines]
+    assert [[1, 20]] in [line.get_xydata().tolist() for line in axes.lines]
+    assert [text.get_text() for text in axes.texts] == ["e2m1, no group", "e2m1", "e4m3"]
+    numbers = plots.error_over(table_of(bits=[4, 6, 8], sqnr_db=[10.0, 20.0, 30.0]), "bits", y="sqnr_db")
+    assert numbers.get_xscale() == "linear" and numbers.lines[0].get_xdata().tolist() == [4, 6, 8]
+    assert plots.error_over(table_of(n=[4, 64], sqnr_db=[1.0, 2.0]), "n", y="sqnr_db").get_xscale() == "log"
+
+
+def test_the_y_axis_is_logarithmic_as_told():
+    axes = plots.error_over_k(sweep_table(), y="signed_relative_error", log=False)
+    assert axes.get_yscale() == "linear" and lines_of(axes)["FP32_FMA"][0][1] == -error("FP32_FMA", 128)
+    assert plots.error_over_k(sweep_table(), y="sqnr_db", log=True).get_yscale() == "log"
+
+
+def test_panels_that_share_an_axis_agree_on_it():
+    table = table_of(
+        m=[1, 1, 2, 2, 2],
+        group=["PerGroup(16)", "PerTensor()", "PerVector()", "PerTensor()", "PerGroup(16)"],
+        promoted=[0, 64, 0, 64, 256], sqnr_db=[30.0, 20.0, 25.0, 19.0, 29.0],
+    )  # fmt: skip
+    figure = plots.panels(table, "m", plots.error_over, x="group", y="sqnr_db", by=())
+    names = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+    assert names == ["PerGroup(16)", "PerTensor()", "PerVector()"]
+    for axes, part in zip(figure.axes, (table[:2], table[2:]), strict=True):
+        drawn = {names[int(x)]: y for x, y in axes.lines[0].get_xydata()}
+        assert drawn == dict(zip(part["group"], part["sqnr_db"], strict=True))
+    with pytest.raises(ValueError, match=r"panels that share an x axis must agree.*sharex=False"):
+        plots.panels(table, "m", plots.error_over_promotion, y="sqnr_db", by=())
+    figure = plots.panels(table[::-1], "m", plots.error_over_promotion, y="sqnr_db", by=())
+    assert [axes.lines[0].get_xdata()[-1] for axes in figure.axes] == [512, 512]
