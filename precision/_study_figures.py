@@ -24,3 +24,28 @@ def promotion(table: pd.DataFrame) -> Figure:
 def unit_scaling(table: pd.DataFrame) -> Figure:
     """Error over the width for each design, a panel a distribution."""
     raise NotImplementedError
+
+
+def group_size(table: pd.DataFrame) -> Figure:
+    """."""
+    raise NotImplementedError
+
+
+def formats(table: pd.DataFrame) -> Figure:
+    """."""
+    raise NotImplementedError
+
+
+def logfmt(table: pd.DataFrame) -> Figure:
+    """."""
+    raise NotImplementedError
+
+
+def scale_rules(table: pd.DataFrame) -> Figure:
+    """."""
+    raise NotImplementedError
+
+
+def stochastic_bits(table: pd.DataFrame) -> Figure:
+    """."""
+    raise NotImplementedError
