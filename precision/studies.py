@@ -140,7 +140,7 @@ _UNIT_SCALING = Study(
         "design": _gemm_cells.DESIGNS,
         "width": (8, 10, 13, 16, 20, 25, 30),
     },
-    reads=_named(("fmt", reads.float_format), ("register_rounding", reads.mode), width=1, group=1)
+    reads=_named(("fmt", reads.float_format), ("rounding", reads.mode), width=1, group=1)
     | {"design": reads.one_of("design", _gemm_cells.DESIGNS)}
     | _PRODUCT,
     figure=_study_figures.unit_scaling,
