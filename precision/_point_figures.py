@@ -7,7 +7,20 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from precision import quantization_study, specs
-from precision._extras import require
+from precision._figure_style import (
+    BLACK,
+    BLUE,
+    FAINT,
+    GREEN,
+    GREY,
+    ORANGE,
+    PALE,
+    PURPLE,
+    VERMILION,
+    dress,
+    new_figure,
+    spread,
+)
 from precision.distributions import DISTRIBUTIONS
 from precision.formats import FP32, FloatFormat
 from precision.logfmt import LogFMT
@@ -22,36 +35,16 @@ if TYPE_CHECKING:
 # What scales the elements has a colour of Okabe and Ito's, and what they are a marker.
 _ELEMENTS = {"float": "o", "integer": "s", "logarithmic": "D"}
 _SCALES = {
-    "powers of two": "#0072B2",
-    "8 bits, over a float32 one": "#D55E00",
-    "float32": "#009E73",
-    "others": "#CC79A7",
-    "a tile's min and step": "#B07800",  # their orange, darkened: text in it must be read
-    "none": "#000000",
+    "powers of two": BLUE,
+    "8 bits, over a float32 one": VERMILION,
+    "float32": GREEN,
+    "others": PURPLE,
+    "a tile's min and step": ORANGE,
+    "none": BLACK,
 }
-_GREY = "#777777"
 
 
 # ---- names and places -------------------------------------------------------------------------------
-def spread(positions: list[float], gap: float, low: float, high: float) -> list[float]:
-    """The positions, moved as little as keeps them ``gap`` apart (given in rising order)."""
-    placed = list(positions)
-    for _ in range(200):
-        moved = False
-        for i in range(len(placed) - 1):
-            lack = gap - (placed[i + 1] - placed[i])
-            if lack > 1e-9:
-                placed[i] -= lack / 2
-                placed[i + 1] += lack / 2
-                moved = True
-        if not moved:
-            break
-    shift = max(low - placed[0], 0.0) if placed else 0.0
-    placed = [p + shift for p in placed]
-    shift = max(placed[-1] - high, 0.0) if placed else 0.0
-    return [p - shift for p in placed]
-
-
 def _kinds(spec: AnySpec) -> tuple[str, str]:
     """What scales the elements, and what they are."""
     if isinstance(spec, LogFMT):
@@ -137,12 +130,6 @@ def _limits(
     return (left, right), (min(heights) - 0.12 * rise, max(heights) + 0.12 * rise)
 
 
-def _dress(axes: Axes) -> None:
-    axes.grid(True, color="#E5E5E5", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 # ---- the figures ------------------------------------------------------------------------------------
 def error_over_bits(rows: Iterable[quantization_study.Row]) -> Figure:
     """SQNR over the bits stored for each element: one panel for each kind of data, a point for each spec.
@@ -166,10 +153,6 @@ def error_over_bits(rows: Iterable[quantization_study.Row]) -> Figure:
     ValueError
         If there are no rows.
     """
-    require("matplotlib", "plots")
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
     table = list(rows)
     panels = _panels(table)
     shown = [
@@ -179,13 +162,13 @@ def error_over_bits(rows: Iterable[quantization_study.Row]) -> Figure:
     ]
     across, up = _limits([point for point in shown if math.isfinite(point[1])], 1.0)
 
-    figure = Figure(figsize=(1.0 + 7.0 * len(panels), 5.2), layout="constrained")
+    figure = new_figure(1.0 + 7.0 * len(panels), 5.2)
     figures = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     colours: dict[str, None] = {}
     markers: dict[str, None] = {}
     for axes, (name, places) in zip(figures, panels.items(), strict=True):
         axes.set(xlim=across, ylim=up, xlabel="bits for each element, scales counted")
-        axes.plot(across, [6.02 * x for x in across], "--", color="#BBBBBB", linewidth=1, zorder=0)
+        axes.plot(across, [6.02 * x for x in across], "--", color=FAINT, linewidth=1, zorder=0)
         points = []
         for row in map(table.__getitem__, places):
             x, y = row.tally.bits_per_element, row.tally.sqnr_db
@@ -198,20 +181,22 @@ def error_over_bits(rows: Iterable[quantization_study.Row]) -> Figure:
             axes.plot([x], [y], _ELEMENTS[kind], color=colour, markersize=7, markeredgecolor="white")
             points.append((x, y, _spec_label(spec), colour))
         _label_points(axes, points)
-        _dress(axes)
+        dress(axes)
         widest = max((x for x, *_ in points), default=across[1])
         if widest - min((x for x, *_ in points), default=across[1]) > 1:
             axes.set_xticks(range(math.ceil(across[0]), math.ceil(widest) + 1))
         axes.set_title(name, fontsize=11)
     figures[0].set_ylabel("SQNR, dB")
+    from matplotlib.lines import Line2D
+
     entries = [(f"scales: {name}", _SCALES[name], "o") for name in colours]
-    entries += [(f"elements: {name}", _GREY, _ELEMENTS[name]) for name in markers]
+    entries += [(f"elements: {name}", GREY, _ELEMENTS[name]) for name in markers]
     handles = [
         Line2D([], [], color=colour, marker=marker, linestyle="none", label=name)
         for name, colour, marker in entries
     ]
     limit = "6.02 dB a bit: the limit for N(0,1)"
-    handles.append(Line2D([], [], color="#BBBBBB", linestyle="--", linewidth=1, label=limit))
+    handles.append(Line2D([], [], color=FAINT, linestyle="--", linewidth=1, label=limit))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
 
@@ -250,9 +235,6 @@ def error_over_bytes(rows: Iterable[SentRow], wire: Wire) -> Figure:
     ValueError
         If there are no rows.
     """
-    require("matplotlib", "plots")
-    from matplotlib.figure import Figure
-
     table = list(rows)
     panels = _panels([sent.row for sent in table])
     places = {
@@ -267,7 +249,7 @@ def error_over_bytes(rows: Iterable[SentRow], wire: Wire) -> Figure:
     slope = (2 if wire.dispatch is None else 1) * 1e6 * values / wire.link.bandwidth  # µs for each byte
     start = 1e6 * (fixed + (2 if wire.dispatch is None else 1) * wire.link.latency)
 
-    figure = Figure(figsize=(1.0 + 7.0 * len(panels), 5.6), layout="constrained")
+    figure = new_figure(1.0 + 7.0 * len(panels), 5.6)
     figures = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, (name, its) in zip(figures, panels.items(), strict=True):
         axes.set(
@@ -275,7 +257,7 @@ def error_over_bytes(rows: Iterable[SentRow], wire: Wire) -> Figure:
         )
         front = _front([places[i] for i in its if i in places])
         if front:
-            axes.step(*zip(*front, strict=True), where="post", color="#DDDDDD", linewidth=5, zorder=0)
+            axes.step(*zip(*front, strict=True), where="post", color=PALE, linewidth=5, zorder=0)
         points, line = [], []
         for i in its:
             if i not in places:
@@ -290,7 +272,7 @@ def error_over_bytes(rows: Iterable[SentRow], wire: Wire) -> Figure:
             points.append((x, y, _wire_label(spec), colour))
         _draw_widths(axes, sorted(line))
         _label_points(axes, points)
-        _dress(axes)
+        dress(axes)
         above = axes.secondary_xaxis(
             "top", functions=(lambda x: start + slope * x, lambda t: (t - start) / slope)
         )

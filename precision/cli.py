@@ -229,7 +229,7 @@ def gemm(**options: Any) -> None:
         rows = list(with_progress(coming, total, lambda row: f"K = {row.k}"))
         if not outputs.piped:
             _tables.print_errors(_tables.console(), rows)
-        outputs.write([row.flat() for row in rows], lambda: plots.error_over_k(rows))
+        outputs.write([row.flat() for row in rows], lambda: plots.gemm_errors(rows))
 
 
 @command.command()
