@@ -30,7 +30,7 @@ from precision.rounding import Rounding, Stochastic
 from precision.scaling import PerGroup, PerTensor, PerVector, ScaleRule
 
 if TYPE_CHECKING:
-    import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+    import pandas as pd
     from matplotlib.figure import Figure
 
 __all__ = ["STUDIES", "Plain", "Study", "study"]
@@ -169,7 +169,7 @@ _FORMATS = Study(
     question="Which format makes the most of 8, 6 or 4 bits?",
     cell=_number_cells.formats,
     grid={
-        "distribution": ("normal", "laplace", "student_t", "lognormal", "outliers"),
+        "distribution": ("normal", "laplace", "student_t", "outliers"),
         "spec": (
             MXFP8_E4M3,
             MXFP8_E5M2,
