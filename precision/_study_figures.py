@@ -7,12 +7,13 @@ besides makes lines.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from precision import _text
 from precision._figure_style import COLOURS, GRID, MARKERS, SMALL, dress, own_axes
-from precision._table_columns import keys, numbers, usable, varying
+from precision._table_columns import Key, keys, numbers, usable, varying
 from precision.distributions import DISTRIBUTIONS
 from precision.quantized import filled
 from precision.scaling import PerBlock, PerGroup, PerTensor, PerVector
@@ -141,11 +142,16 @@ def scale_rules(table: pd.DataFrame) -> Figure:
 
 
 def _draw_rules(table: pd.DataFrame, *, ax: Axes, rules: Sequence[str]) -> None:
-    """A row of points for each spec; points that coincide stand beside each other."""
+    """A row of points for each spec, one below the other where they coincide; of several seeds the median."""
     axes = own_axes(ax)
     dress(axes, "x")
     names = list(dict.fromkeys(map(str, table["spec"])))
-    found = dict(zip(keys(table, ("spec", "rule")), numbers(table, "sqnr_db", "y").tolist(), strict=True))
+    values: dict[Key, list[float]] = {}
+    for key, value in zip(
+        keys(table, ("spec", "rule")), numbers(table, "sqnr_db", "y").tolist(), strict=True
+    ):
+        values.setdefault(key, []).append(value)
+    found = {key: statistics.median(its) for key, its in values.items()}
     best = {name: max(found[key] for key in found if key[0] == name) for name in names}
     for i, rule in enumerate(rules):
         points = [
