@@ -1,7 +1,7 @@
 """The cell of the study of roundings: long running sums in a small format.
 
 A cell is a pure function of plain parameters: the same ones give the same bits in any process and order.
-Cells of the same addends share them; each process keeps two sets.
+Cells of the same addends share them; each process keeps one set.
 """
 
 from __future__ import annotations
@@ -24,16 +24,23 @@ from precision.rounding import Overflow, Rounding, Stochastic
 __all__ = ["stochastic_bits"]
 
 Array = npt.NDArray[Any]
+_PIECE = 1 << 18  # elements that are summed exactly at a time
 _MOST_FRACTION_BITS = 16  # with 32 random bits below them, all within the 52 of a float64
 
 
 class _Addends(NamedTuple):
-    values: Array  #: float64 (k, sums), values of the format
+    values: Array  #: float32 (k, sums), values of the format
     exact: Array  #: float64 (sums,), the exact sums rounded once
 
 
 def _exact_sums(values: Array) -> Array:
-    """The sum of each column, rounded once."""
+    """The sum of each column of a float32 matrix, rounded once to float64."""
+    step = max(1, _PIECE // len(values))
+    pieces = (values[:, first : first + step] for first in range(0, values.shape[1], step))
+    return np.concatenate([_sums_of(piece.astype(np.float64)) for piece in pieces])
+
+
+def _sums_of(values: Array) -> Array:
     nonzero = values[values != 0]
     if nonzero.size:
         significands, exponents = np.frexp(nonzero)
@@ -45,10 +52,9 @@ def _exact_sums(values: Array) -> Array:
     return np.asarray(values.sum(axis=0))
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=1)
 def _addends(fmt: FloatFormat, k: int, distribution: str, offset: float, sums: int, seed: int) -> _Addends:
-    drawn = shifted(draw(distribution, (k, sums), k_axis=0, seed=seed), offset)
-    values = round_to(drawn, fmt).astype(np.float64)
+    values = round_to(shifted(draw(distribution, (k, sums), k_axis=0, seed=seed), offset), fmt)
     return _Addends(values, _exact_sums(values))
 
 
@@ -59,7 +65,7 @@ class _Sums(NamedTuple):
 
 
 def running_sums(addends: Array, fmt: FloatFormat, rounding: Rounding | Stochastic, seed: int) -> _Sums:
-    """The sum of each column of values of ``fmt``, rounded to it after every addition."""
+    """The sum of each column of a float32 matrix of values of ``fmt``, rounded to it after every addition."""
     from precision._kernels import running
 
     steps, count = addends.shape

@@ -1,4 +1,4 @@
-"""Running sums, rounded to a format after every addition: one for each column of a matrix of float64."""
+"""Running sums in float64, one for each column of a float32 matrix, rounded after every addition."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ def _add(total: Any, addends: Any, sums: Any, bits: Any) -> None:
     ``bits`` are those of ``sums``.
     """
     for j in range(total.size):
-        near = total[j] + addends[j]
+        addend = np.float64(addends[j])
+        near = total[j] + addend
         back = near - total[j]
-        lost = (total[j] - (near - back)) + (addends[j] - back)  # Knuth's: what the addition rounded away
+        lost = (total[j] - (near - back)) + (addend - back)  # Knuth's: what the addition rounded away
         sums[j] = near
         if lost != 0 and bits[j] & U64(1) == U64(0):
             bits[j] = bits[j] + U64(1) if (lost > 0) == (near > 0) else bits[j] - U64(1)
