@@ -222,7 +222,7 @@ def unit_scaling(
     offset: float = 0.0,
     seed: int = 0,
     fmt: FloatFormat = E4M3,
-    register_rounding: Rounding = Rounding.TOWARD_ZERO,
+    rounding: Rounding = Rounding.TOWARD_ZERO,
 ) -> dict[str, float]:
     """What becomes of a product with FP32 scales of 1 x ``group`` by ``group`` x ``group``, in two designs.
 
@@ -241,8 +241,8 @@ def unit_scaling(
         As in `accumulation`.
     fmt : FloatFormat
         Of the elements.
-    register_rounding : Rounding
-        Of each sum into the register; Hopper's truncates.
+    rounding : Rounding
+        Of the aligned terms, and of each sum into the register; Hopper truncates both.
 
     Returns
     -------
@@ -269,7 +269,12 @@ def unit_scaling(
     check_int("group", group, 1, 2**31 - 1)
     scales = ScaledGroups(math.gcd(group, _PRODUCTS)) if design == "in_unit" else None
     unit = FusedSum(
-        (fmt,), _PRODUCTS, fraction_bits=1, register_rounding=register_rounding, scale_in_unit=scales
+        (fmt,),
+        _PRODUCTS,
+        fraction_bits=1,
+        alignment_rounding=rounding,
+        register_rounding=rounding,
+        scale_in_unit=scales,
     ).with_width(width)
     if design == "promoted":
         unit = unit.promoted(group)

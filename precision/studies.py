@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from precision import _gemm_cells, _study_figures
+from precision import _gemm_cells, _number_cells, _study_figures, _sum_cells
 from precision import _study_reads as reads
 from precision.accumulators import HOPPER_FP8
 from precision.distributions import DISTRIBUTIONS
+from precision.formats import BF16, E2M1, E2M3, E4M3, E5M2, FP16, INT4, INT8, IntFormat
+from precision.logfmt import LogFMT
+from precision.microscaling import (
+    MXFP4,
+    MXFP6_E2M3,
+    MXFP6_E3M2,
+    MXFP8_E4M3,
+    MXFP8_E5M2,
+    MXINT4,
+    MXINT8,
+    NVFP4,
+    NVINT4,
+)
+from precision.quantized import QuantSpec
+from precision.rounding import Rounding, Stochastic
+from precision.scaling import PerGroup, PerTensor, PerVector, ScaleRule
 
 if TYPE_CHECKING:
-    import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+    import pandas as pd
     from matplotlib.figure import Figure
 
 __all__ = ["STUDIES", "Plain", "Study", "study"]
@@ -123,13 +140,115 @@ _UNIT_SCALING = Study(
         "design": _gemm_cells.DESIGNS,
         "width": (8, 10, 13, 16, 20, 25, 30),
     },
-    reads=_named(("fmt", reads.float_format), ("register_rounding", reads.mode), width=1, group=1)
+    reads=_named(("fmt", reads.float_format), ("rounding", reads.mode), width=1, group=1)
     | {"design": reads.one_of("design", _gemm_cells.DESIGNS)}
     | _PRODUCT,
     figure=_study_figures.unit_scaling,
 )
 
-STUDIES: dict[str, Study] = {found.name: found for found in (_ACCUMULATION, _PROMOTION, _UNIT_SCALING)}
+_NUMBERS = _named(rows=1, columns=1) | {
+    "distribution": _distribution("distribution"),
+    "seed": reads.whole("seed", 0, 2**63 - 1),
+}
+
+_GROUP_SIZE = Study(
+    name="group_size",
+    question="How many elements may share a scale?",
+    cell=_number_cells.group_size,
+    grid={
+        "distribution": ("normal", "student_t", "outliers"),
+        "fmt": (E4M3, E5M2, INT8, E2M3, E2M1, INT4),
+        "group": (*(PerGroup(2**i) for i in range(4, 11)), PerVector(), PerTensor()),
+    },
+    reads=_named(("fmt", reads.any_format), ("group", reads.granularity)) | _NUMBERS,
+    figure=_study_figures.group_size,
+)
+
+_FORMATS = Study(
+    name="formats",
+    question="Which format makes the most of 8, 6 or 4 bits?",
+    cell=_number_cells.formats,
+    grid={
+        "distribution": ("normal", "laplace", "student_t", "outliers"),
+        "spec": (
+            MXFP8_E4M3,
+            MXFP8_E5M2,
+            MXINT8,
+            QuantSpec(E4M3, PerGroup(128)),
+            QuantSpec(INT8, PerGroup(128)),
+            LogFMT(8),
+            MXFP6_E2M3,
+            MXFP6_E3M2,
+            dataclasses.replace(MXINT8, fmt=IntFormat(6, fraction_bits=4)),
+            LogFMT(6),
+            MXFP4,
+            NVFP4,
+            MXINT4,
+            NVINT4,
+            LogFMT(4),
+        ),
+    },
+    reads=_named(("spec", reads.any_spec)) | _NUMBERS,
+    figure=_study_figures.formats,
+)
+
+_LOGFMT = Study(
+    name="logfmt",
+    question="How many bits does LogFMT need, and how long a tile?",
+    cell=_number_cells.logfmt,
+    grid={
+        "distribution": ("normal", "laplace", "outliers"),
+        "block_size": (32, 128, 512),
+        "bits": tuple(range(4, 13)),
+    },
+    reads={"bits": reads.whole("bits", 3, 16), "block_size": reads.whole("block_size")} | _NUMBERS,
+    figure=_study_figures.logfmt,
+)
+
+_SCALE_RULES = Study(
+    name="scale_rules",
+    question="Which rule for scales that are powers of two suits which format?",
+    cell=_number_cells.scale_rules,
+    grid={
+        "distribution": ("normal", "laplace", "outliers"),
+        "spec": (MXFP8_E4M3, MXFP8_E5M2, MXFP6_E2M3, MXFP6_E3M2, MXFP4, MXINT8),
+        "rule": (ScaleRule.FLOOR, ScaleRule.EVEN, ScaleRule.RCEIL, ScaleRule.CEIL),
+    },
+    reads=_named(("spec", reads.scaled_spec), ("rule", reads.scale_rule)) | _NUMBERS,
+    figure=_study_figures.scale_rules,
+)
+
+_STOCHASTIC_BITS = Study(
+    name="stochastic_bits",
+    question="How many random bits does a running sum in a small format need?",
+    cell=_sum_cells.stochastic_bits,
+    grid={
+        "fmt": (BF16, FP16),
+        "offset": (0.0, 0.5),
+        "k": (64, 256, 1024, 4096, 16384, 65536),
+        "rounding": (
+            Rounding.TIES_TO_EVEN,
+            Rounding.TOWARD_ZERO,
+            *(Stochastic(bits) for bits in (2, 4, 6, 8, 16)),
+        ),
+    },
+    reads=_named(("rounding", reads.rounding), ("fmt", reads.float_format), k=1, sums=1) | _DRAWN,
+    figure=_study_figures.stochastic_bits,
+)
+
+STUDIES: dict[str, Study] = {
+    found.name: found
+    for found in (
+        _ACCUMULATION,
+        _PROMOTION,
+        _GROUP_SIZE,
+        _FORMATS,
+        _LOGFMT,
+        _SCALE_RULES,
+        _STOCHASTIC_BITS,
+        _UNIT_SCALING,
+    )
+}
 """The built-in studies by name."""
 
 
