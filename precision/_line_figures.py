@@ -56,7 +56,7 @@ def error_over_k(
         Whether the y axis is logarithmic, and of magnitudes. By default it is, but for ``sqnr_db``,
         ``cosine``, shares and bits.
     ax : matplotlib.axes.Axes, optional
-        Where to draw. By default a figure of its own, of which pyplot knows nothing: Jupyter shows it as
+        Where to draw. By default a figure of its own, that pyplot does not know: Jupyter shows it as
         the value of a cell, and `save` writes it.
 
     Returns

@@ -54,7 +54,7 @@ def _thin(axes: Axes, values: list[float]) -> float:
     if len(values) < 2:
         return 1.2
     places = axes.transData.transform([(value, 0.0) for value in values])[:, 0] * 72 / root_of(axes).dpi
-    return float(np.clip(0.45 * np.median(np.diff(places)), 0.35, 1.2))
+    return float(np.clip(0.45 * np.median(np.diff(places)), 0.5, 1.2))
 
 
 def _symmetric_ticks(least: float, reach: float) -> list[float]:

@@ -104,6 +104,10 @@ def test_seeds_are_a_median_with_a_band():
     band = axes.collections[0].get_paths()[0].vertices
     at_128 = {round(y / 1e-4 / 128, 6) for x, y in band if x == 128}
     assert at_128 == {1.0, 5.0}
+    values = [0.0, 0.0, 1e-3, 1e-3, 2e-3, 3e-3]  # the median of the first three lies beyond the axis
+    table = table_of(k=[128, 128, 128, 256, 256, 256], seed=[0, 1, 2, 0, 1, 2], norm_relative_error=values)
+    (band,) = plots.error_over_k(table).collections
+    assert not any(128 in path.vertices[:, 0] for path in band.get_paths())
 
 
 def test_by_chooses_what_tells_lines_apart_and_the_rest_is_said():
@@ -181,7 +185,7 @@ def test_rows_of_a_study_are_a_table_too():
 def test_names_at_the_ends_keep_apart_and_within_the_figure():
     table = pd.concat([
         table_of(spec=f"QuantSpec(e2m1, PerGroup({2**i}), scale_format=e4m3, tensor_scale=True)",
-                 k=[128, 256], norm_relative_error=[1e-3, 1e-3 * (1 + i / 1000)])
+                 k=[128, 256], norm_relative_error=[1e-3, 1e-3 * 10 ** (i // 15)])
         for i in range(16)
     ])  # fmt: skip
     axes = plots.error_over_k(table)

@@ -54,6 +54,10 @@ def test_front_points_and_names():
     for point, line in dots.items():
         assert (line.get_markerfacecolor() == "white") == (point in beaten)
     assert sorted(text.get_text() for text in axes.texts) == sorted(POINTS)
+    beside = pd.DataFrame(
+        [{"spec": "as good, larger", "bits_per_element": 9.0, "sqnr_db": 31.5, "error": None}]
+    )
+    assert front_of(plots.pareto(pd.concat([formats_table(), beside]))) == front_of(axes)
     assert axes.get_xlabel() == "bits for each element, scales counted (less is better)"
     assert axes.get_ylabel() == "SQNR, dB (more is better)"
     assert axes.get_xscale() == axes.get_yscale() == "linear"
@@ -99,6 +103,7 @@ def test_names_of_points_lie_on_no_other_name_and_within_the_axes():
             "sqnr_db": 20 + 20 * rng.random(14),
         }
     )
+    table.loc[5:9, ["bits_per_element", "sqnr_db"]] = [7.0, 30.0]  # one dot, five names
     axes = plots.pareto(table)
     axes.figure.draw_without_rendering()
     boxes = [Text.get_window_extent(text) for text in axes.texts]
