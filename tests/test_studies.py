@@ -351,7 +351,7 @@ def test_sums_beyond_float64_round_once(rounding):
         assert (found.changed[j], found.last[j]) == (len(moved), max(moved, default=0))
 
 
-@pytest.mark.parametrize("spread", [0, 30, 110])
+@pytest.mark.parametrize("spread", [0, 23, 25, 30, 110])
 def test_exact_sums_are_rounded_once(spread, monkeypatch):
     rng = np.random.default_rng(spread)
     values = np.ldexp(rng.integers(-128, 129, (50, 7)), rng.integers(-spread, spread + 1, (50, 7)))
