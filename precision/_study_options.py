@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from precision._command_line import reads
+from precision._near import hint as did_you_mean
 from precision.distributions import DISTRIBUTIONS
 from precision.quantization_study import QuantizationStudy, drawn, read_sources, suited
 from precision.specs import AnySpec
@@ -58,8 +58,7 @@ def study_of(options: dict[str, Any], specs: Iterable[AnySpec]) -> QuantizationS
         return QuantizationStudy(data=data, sources=(source,), specs=specs, axis=axis)
     path = Path(data)
     if not path.is_file():
-        near = difflib.get_close_matches(data, DISTRIBUTIONS, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        hint = did_you_mean(data, DISTRIBUTIONS)
         missing = f"there is no file {data}" if path.suffix in _SUFFIXES else f"got {data!r}"
         raise ValueError(
             f"FILE_OR_DISTRIBUTION must be one of {', '.join(DISTRIBUTIONS)}, or a .npy or .safetensors "

@@ -6,12 +6,12 @@ value prints as, its reader reads back.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from precision import _text, accumulators, specs
+from precision._near import hint as did_you_mean
 from precision.accumulators import Exact, FmaChain, FusedSum
 from precision.formats import FloatFormat, Format, IntFormat, parse_format
 from precision.logfmt import LogFMT
@@ -107,8 +107,7 @@ def one_of(name: str, options: Iterable[str]) -> Reader:
         if not isinstance(given, str):
             raise TypeError(f"{name} must be a str, got {given!r}")
         if given not in known:
-            near = difflib.get_close_matches(given, known, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            hint = did_you_mean(given, known)
             raise ValueError(f"{name} must be one of {', '.join(known)}; got {given!r}{hint}")
         return given
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from precision._near import hint as did_you_mean
 
 __all__ = ["DISTRIBUTIONS", "Distribution", "draw"]
 
@@ -76,8 +77,7 @@ def draw(distribution: str, shape: tuple[int, int], *, k_axis: int, seed: int = 
     ((2, 3), 'float32', True)
     """
     if distribution not in DISTRIBUTIONS:
-        near = difflib.get_close_matches(distribution, DISTRIBUTIONS, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        hint = did_you_mean(distribution, DISTRIBUTIONS)
         raise ValueError(
             f"distribution must be one of {', '.join(DISTRIBUTIONS)}; got {distribution!r}{hint}"
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from precision import _gemm_cells, _number_cells, _study_figures, _sum_cells
 from precision import _study_reads as reads
+from precision._grid import Plain
+from precision._near import hint as did_you_mean
 from precision.accumulators import HOPPER_FP8
 from precision.distributions import DISTRIBUTIONS
 from precision.formats import BF16, E2M1, E2M3, E4M3, E5M2, FP16, INT4, INT8, IntFormat
@@ -33,10 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["STUDIES", "Plain", "Study", "study"]
-
-Plain: TypeAlias = float | int | str | bool
-"""What a cell returns for each metric."""
+__all__ = ["STUDIES", "Study", "study"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,7 +272,6 @@ def study(name: str) -> Study:
     if not isinstance(name, str):
         raise TypeError(f"study must be a str, got {name!r}")
     if name not in STUDIES:
-        near = difflib.get_close_matches(name, STUDIES, n=3)
-        hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+        hint = did_you_mean(name, STUDIES)
         raise ValueError(f"study must be one of {', '.join(STUDIES)}; got {name!r}{hint}")
     return STUDIES[name]
