@@ -178,7 +178,7 @@ def test_threads_change_nothing():
     ("arguments", "message"),
     [
         (["norml"], "must be one of normal, uniform"),
-        (["norml"], "got 'norml' (did you mean 'normal'?)"),
+        (["norml"], "got 'norml' (did you mean 'normal'"),
         (["missing.npy"], "there is no file missing.npy"),
         (["text.txt"], "read from .npy and .safetensors"),
         (["bad.npy"], "not a readable .npy file"),
