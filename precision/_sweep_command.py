@@ -104,12 +104,9 @@ def _print(table: pd.DataFrame) -> None:
     console = _tables.console()
     parameters = [name for name in table.attrs["provenance"]["parameters"] if name in table]
     varying = [name for name in parameters if table[name].nunique(dropna=False) > 1] or parameters[:1]
-    fixed = (
-        [f"{name} = {table[name].iloc[0]}" for name in parameters if name not in varying]
-        if len(table)
-        else []
-    )
-    _tables.say(console, ", ".join(fixed))
+    if len(table):
+        fixed = [f"{name} = {table[name].iloc[0]}" for name in parameters if name not in varying]
+        _tables.say(console, ", ".join(fixed))
     metrics = [name for name in table.columns if name not in parameters and name != "error"]
     columns = varying + metrics[:_METRICS] + (["error"] if table["error"].notna().any() else [])
     lines = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
@@ -117,14 +114,11 @@ def _print(table: pd.DataFrame) -> None:
         left = table[name].dtype.kind not in "iuf"
         heading = "\n".join(textwrap.wrap(name.replace("_", " "), 9, break_long_words=False))
         lines.add_column(heading, justify="left" if left else "right", overflow="fold")
-    half = _SHOWN // 2
-    left_out = len(table) - _SHOWN
-    places = (
-        list(range(len(table))) if left_out <= 0 else [*range(half), *range(len(table) - half, len(table))]
-    )
-    for i in places:
-        if left_out > 0 and i == len(table) - half:
-            lines.add_row(f"… {left_out} more")
+    shown = range(len(table))
+    head, tail = (shown, shown[:0]) if len(table) <= _SHOWN else (shown[: _SHOWN // 2], shown[-_SHOWN // 2 :])
+    for i in (*head, *tail):
+        if i == tail.start and tail:
+            lines.add_row(f"… {tail.start - head.stop} more")
         lines.add_row(*(_cell(table[name].iloc[i]) for name in columns))
     console.print(lines)
     if len(metrics) > _METRICS:
