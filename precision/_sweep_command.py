@@ -96,7 +96,7 @@ def sweep_command(context: click.Context, /, **options: Any) -> None:
 
 
 # ---- the table --------------------------------------------------------------------------------------
-_SHOWN, _METRICS = 48, 6  # rows of a table that a terminal gets, and metrics of each
+_SHOWN = 48  # rows of a table that a terminal gets
 
 
 def _print(table: pd.DataFrame) -> None:
@@ -104,11 +104,16 @@ def _print(table: pd.DataFrame) -> None:
     console = _tables.console()
     parameters = [name for name in table.attrs["provenance"]["parameters"] if name in table]
     varying = [name for name in parameters if table[name].nunique(dropna=False) > 1] or parameters[:1]
-    if len(table):
+    if not len(table):
+        return
+    if len(varying) < len(parameters):
         fixed = [f"{name} = {table[name].iloc[0]}" for name in parameters if name not in varying]
         _tables.say(console, ", ".join(fixed))
     metrics = [name for name in table.columns if name not in parameters and name != "error"]
-    columns = varying + metrics[:_METRICS] + (["error"] if table["error"].notna().any() else [])
+    # As many metrics as fit beside what varies, whose text is not to be folded.
+    taken = sum(1 + max(len(_cell(value)) for value in table[name].unique()) for name in varying)
+    fitting = max(2, (console.width - taken) // 11)
+    columns = varying + metrics[:fitting] + (["error"] if table["error"].notna().any() else [])
     lines = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for name in columns:
         left = table[name].dtype.kind not in "iuf"
@@ -121,8 +126,8 @@ def _print(table: pd.DataFrame) -> None:
             lines.add_row(f"… {tail.start - head.stop} more")
         lines.add_row(*(_cell(table[name].iloc[i]) for name in columns))
     console.print(lines)
-    if len(metrics) > _METRICS:
-        _tables.say(console, f"and {', '.join(metrics[_METRICS:])} in --json and --csv")
+    if len(metrics) > fitting:
+        _tables.say(console, f"and {', '.join(metrics[fitting:])} in --json and --csv")
 
 
 def _cell(value: Any) -> str:
