@@ -192,17 +192,24 @@ def table(heads: tuple[str, ...], rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def tables() -> tuple[str, list[Row]]:
+    """What is printed, and every row behind it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        first, second = list(casts()), list(specs())
+    heads = ("library", "cast of float32", "rounding", "overflow and Inf")
+    others = ("library", "quantizer", "scales", "elements")
+    return f"{table(heads, first)}\n\n{table(others, second)}\n", [*first, *second]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--verbose", action="store_true")
     verbose = parser.parse_args().verbose
-    warnings.simplefilter("ignore")
-    first, second = list(casts()), list(specs())
-    print(table(("library", "cast of float32", "rounding", "overflow and Inf"), first))
-    print()
-    print(table(("library", "quantizer", "scales", "elements"), second))
+    printed, rows = tables()
+    print(printed, end="")
     if verbose:
-        for row in (*first, *second):
+        for row in rows:
             print(f"\n{row[0]}, {row[1]}\n{row[4]}")
 
 
