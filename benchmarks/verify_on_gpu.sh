@@ -1,6 +1,6 @@
 #!/bin/sh
 # Compare the emulator with a Hopper GPU on fresh operands: single instructions, then PyTorch's FP8 GEMM at every
-# point of a grid. Needs nvcc, PyTorch with CUDA, and this package's dependencies; seven minutes on sixteen cores.
+# point of a grid. Needs nvcc, PyTorch with CUDA, and this package's dependencies; seven to ten minutes on sixteen cores.
 #
 #   benchmarks/verify_on_gpu.sh [FOLDER FOR THE TABLES [OPTIONS OF precision.hardware.verify]]
 set -eu
