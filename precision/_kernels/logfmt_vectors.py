@@ -40,6 +40,7 @@ LOG2_ERROR = 2.0**-21.3
 RUNS = 16  # that one call of `encode` takes, at most
 GROUP = 32  # tiles that go through each stage together
 AHEAD = 128 * GROUP  # elements: a group of tiles of 128
+_WRITES_AHEAD = 1024  # elements: a page of values, whose end stops the processor's own fetching
 _TOGETHER = 4  # registers of values made at a time, to hide latencies
 _MIDDLE = 0x3F3504F3  # sqrt(1/2)
 _MAGIC = 1.5 * 2.0**23  # added to a float32 it leaves the nearest whole number in the low bits
@@ -105,6 +106,14 @@ class _Lanes:
         significand = builder.bitcast(builder.add(rest, self.word(_MIDDLE)), self.floats)
         t = builder.fsub(significand, self.number(1.0))
         return self.fma(self.estrin(t, LOG2), t, binades)
+
+    def fetch(self, place: Any, writes: bool) -> None:
+        """Call for memory that is soon read, or written; any address will do."""
+        octet = ir.IntType(8).as_pointer()
+        signature = ir.FunctionType(ir.VoidType(), [octet, _I32, _I32, _I32])
+        prefetch = declared(self.builder.module, signature, "llvm.prefetch.p0")
+        place = self.builder.bitcast(place, octet)
+        self.builder.call(prefetch, [place, _I32(int(writes)), _I32(3), _I32(1)])
 
     def space(self, arrays: int) -> list[Any]:
         """Arrays of RUNS runs in the stack frame, to hand values from one loop to the next.
@@ -197,18 +206,12 @@ def _encoded(plain: bool) -> Any:
                 builder.module, ir.FunctionType(lanes.floats, [lanes.floats]), f"llvm.fabs.v{lanes.count}f32"
             )
 
-            octet = ir.IntType(8).as_pointer()
-            prefetch = declared(
-                builder.module, ir.FunctionType(ir.VoidType(), [octet, _I32, _I32, _I32]), "llvm.prefetch.p0"
-            )
-
             (places,) = lanes.space(1)
 
             def locate(k: Any, _: list[Any]) -> list[Any]:
                 at = builder.gep(source, [k])
                 # The next group's memory, which would else be read only when this one is done.
-                ahead = builder.gep(source, [builder.add(k, _I64(AHEAD // lanes.count))])
-                builder.call(prefetch, [builder.bitcast(ahead, octet), _I32(0), _I32(3), _I32(1)])
+                lanes.fetch(builder.gep(source, [builder.add(k, _I64(AHEAD // lanes.count))]), False)
                 magnitude = builder.and_(builder.load(at, align=4), lanes.word(0x7FFFFFFF))
                 lanes.keep(places, k, lanes.fma(lanes.log2(magnitude, start), slope, offset))
                 return []
@@ -353,6 +356,8 @@ def decode(
         together = builder.udiv(registers, _I64(_TOGETHER))
         left = builder.sub(registers, builder.mul(together, _I64(_TOGETHER)))
 
+        ahead = _I64(_WRITES_AHEAD // lanes.count)
+
         def tile(t: Any, _: list[Any]) -> list[Any]:
             ladder = []
             for row in range(len(Ladder._fields)):
@@ -365,6 +370,8 @@ def decode(
                     one = builder.add(first, builder.mul(k, _I64(each)))
                     places = [builder.add(one, _I64(i)) for i in range(each)]
                     some = [builder.load(builder.gep(source, [place]), align=1) for place in places]
+                    for place in places[:: 16 // lanes.count]:
+                        lanes.fetch(builder.gep(target, [builder.add(place, ahead)]), True)
                     for place, value in zip(places, _values(lanes, some, up, ladder), strict=True):
                         builder.store(value, builder.gep(target, [place]), align=4)
                     return []
