@@ -128,6 +128,24 @@ def test_every_code_of_many_metadata_within_an_ulp(base, fmt):
     assert cases.decode_errors(q, wanted) <= 1
 
 
+@pytest.mark.parametrize("bits", [5, 8, 10, 16])
+def test_all_codes_of_random_tiles_within_three_quarters_of_an_ulp(bits):
+    """A million codes of tiles in the range of the vector loop, against 64-bit significands."""
+    rng = np.random.Generator(np.random.Philox(bits))
+    codes = 1 << bits
+    low = rng.uniform(-118, 60, (1 << 20) >> bits).astype(F)
+    step = (np.exp2(rng.uniform(-12, 5.9, low.size)) / (codes / 2 - 2)).astype(F)
+    spec = LogFMT(bits, codes, base=LogBase.TWO)
+    every = np.tile(np.arange(codes, dtype=spec.code_dtype), low.size)
+    found = pr.LogFMTTensor(every, (low, step), spec, axis=0).dequantize().reshape(-1, codes)
+    place = np.arange(1, codes // 2) - 1
+    exact = np.exp2(low[:, None].astype(np.longdouble) + step[:, None].astype(np.longdouble) * place)
+    error = np.abs(found[:, 1 : codes // 2] - exact) / np.spacing(exact.astype(F))
+    assert error.max() < 0.75
+    np.testing.assert_array_equal(found[:, codes // 2 :], -found[:, : codes // 2])
+    assert np.all(np.signbit(found) == (np.arange(codes) >= codes // 2))
+
+
 @pytest.mark.parametrize(("bits", "decibels"), [(6, 24.55), (8, 37.00), (10, 49.15)])
 def test_signal_to_noise_on_normal_numbers(bits, decibels):
     x = np.random.Generator(np.random.Philox(12345)).standard_normal(2**20).astype(F)

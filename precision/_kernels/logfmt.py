@@ -27,10 +27,9 @@ from precision._kernels.logfmt_levels import (
     settle,
     tile_of,
 )
+from precision._kernels.logfmt_vectors import GROUP
 from precision._kernels.params import StochasticParams
 from precision._kernels.rounding import I32, U32, U64, float32_of, philox, right
-
-GROUP = 32  # tiles that go through each stage together
 
 _LN2, _LOG2E = dd.LN2[0], dd.LOG2E[0]
 _LOG2_ERROR = vectors.LOG2_ERROR

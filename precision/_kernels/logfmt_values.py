@@ -9,8 +9,9 @@ import numpy as np
 from precision._kernels import double_double as dd
 from precision._kernels import logfmt_vectors as vectors
 from precision._kernels._jit import jit
-from precision._kernels.logfmt import GROUP, Rows, span
+from precision._kernels.logfmt import Rows, span
 from precision._kernels.logfmt_levels import Grid, binades, is_clamped, low_pair, step_pair
+from precision._kernels.logfmt_vectors import GROUP
 from precision._kernels.rounding import U64
 
 _LN2, _LOG2E = dd.LN2[0], dd.LOG2E[0]
@@ -38,17 +39,19 @@ def _find_ladders(
         for i in range(U64(tiles)):
             logs[0, i] = np.float64(firsts[U64(first) + i]) * unit
             logs[1, i] = np.float64(seconds[U64(first) + i]) * unit
+    scale = 2.0 ** (grid.bits - 32)
     for i in range(U64(tiles)):
         low, step = logs[0, i], logs[1, i]
         reach = step * grid.steps
-        inside = low > -125.9 and low + reach < 127.9 and reach < 62.0
+        # Further down a product on the way would be subnormal; further up a power of two would be no number.
+        inside = low > -120.0 and low + reach < 127.8 and reach < 62.0
         slow[i] = 0 if inside else 1
         whole = np.floor(low + 0.5)
-        start = low - whole - step
+        start = low - whole - step - vectors.SHIFT
         start_high, step_high = np.rint(start * 2.0**18) * 2.0**-18, np.rint(step * 2.0**18) * 2.0**-18
         ladders[0, i] = np.float32(whole)
         ladders[1, i], ladders[2, i] = np.float32(start_high), np.float32(start - start_high)
-        ladders[3, i], ladders[4, i] = np.float32(step_high), np.float32(step - step_high)
+        ladders[3, i], ladders[4, i] = np.float32(step_high * scale), np.float32((step - step_high) * scale)
 
 
 @jit
@@ -70,31 +73,31 @@ def decode_tiles(
     codes: Any, first: int, last: int, rows: Rows, grid: Grid, firsts: Any, seconds: Any, out: Any
 ) -> None:
     """float32 values of tiles ``first`` to ``last``. (Past the caches they would be slower.)"""
-    some_codes, some = np.zeros(16, codes.dtype), np.empty(16, np.float32)
+    some_codes, some_values = np.zeros(16, codes.dtype), np.empty(16, np.float32)
     logs, ladders = np.empty((2, GROUP), np.float64), np.empty((5, GROUP), np.float32)
     slow = np.empty(GROUP, np.uint8)
+    runs, even = rows.block // 16, rows.block % 16 == 0 and rows.width % rows.block == 0
     for group in range(first, last, GROUP):
         tiles = min(GROUP, last - group)
         _find_ladders(group, tiles, grid, firsts, seconds, logs, ladders, slow)
+        if even and not slow[:tiles].any():
+            start = group * rows.block
+            vectors.decode(codes, start, tiles, runs, ladders, 0, grid.bits, out, start)
+            continue
         for at in range(tiles):
             start, count = span(group + at, rows)
             if slow[at]:
                 _decode_slow(codes, start, count, grid, logs[0, at], logs[1, at], out, start)
                 continue
-            ladder = vectors.Ladder(
-                ladders[0, at], ladders[1, at], ladders[2, at], ladders[3, at], ladders[4, at]
-            )
-            whole = count // 16
-            for run in range(0, whole, vectors.RUNS):
-                here = start + 16 * run
-                vectors.decode(codes, here, min(vectors.RUNS, whole - run), ladder, grid.bits, out, here)
-            done = 16 * whole
+            done = 16 * (count // 16)
+            if done:
+                vectors.decode(codes, start, 1, count // 16, ladders, at, grid.bits, out, start)
             if done < count:
                 for i in range(count - done):
                     some_codes[i] = codes[start + done + i]
-                vectors.decode(some_codes, 0, 1, ladder, grid.bits, some, 0)
+                vectors.decode(some_codes, 0, 1, 1, ladders, at, grid.bits, some_values, 0)
                 for i in range(count - done):
-                    out[start + done + i] = some[i]
+                    out[start + done + i] = some_values[i]
 
 
 @jit

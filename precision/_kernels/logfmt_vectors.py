@@ -1,7 +1,7 @@
 """LogFMT's loops over tiles, 16 elements at a time, written in LLVM.
 
-Two polynomials do the work: log2 of a float32 to 2**-21.3 binades, and 2**x to less than a unit in the last
-place. Every operation is an IEEE one or a fused multiply-add, so any processor gives the same bits.
+Two polynomials do the work: log2 of a float32 to 2**-21.3 binades, and 2**x to 0.75 units in the last place.
+Every operation is an IEEE one or a fused multiply-add, so any processor gives the same bits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from llvmlite import ir
 from numba import types
 
 from precision._kernels._jit import intrinsic
-from precision._kernels.building import counted_loop, declared, pointer, splat
+from precision._kernels.building import (
+    REGISTER_BYTES,
+    counted_loop,
+    declared,
+    own_function,
+    pointer,
+    splat,
+)
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _FLOAT, _DOUBLE = ir.FloatType(), ir.DoubleType()
@@ -22,17 +29,22 @@ LOG2 = (
     0.2972504496574402, -0.27268660068511963, 0.17065849900245667,
 )  # fmt: skip
 """log2(1 + t) / t for t from sqrt(1/2) - 1 to sqrt(2) - 1, within 2**-21.6 after the product with t."""
-EXP2 = (
-    0.6931471824645996, 0.24022647738456726, 0.05550359562039375, 0.00961849931627512,
-    0.0013390971580520272, 0.00015329332381952554,
-)  # fmt: skip
-"""(2**r - 1) / r for |r| <= 1/2, within 2**-28.3 after the product with r, relative to 2**r."""
+EXP2 = (0.6931470632553101, 0.24022643268108368, 0.055532075464725494, 0.009628419764339924)
+"""(2**r - 1) / r for |r| <= 1/8, within 2**-28.29 after the product with r, relative to 2**r."""
+QUARTERS = (0x3F8FB81B, 0x3FAAE96F, 0x3FCB3FE5, 0x3FF1B4B3)
+"""Bits of 2**(SHIFT + j/4) rounded to float32, off by less than 0.006 units in the last place."""
+SHIFT = 0.16710861803508978
+"""log2 of the first, which is exact; chosen among all of them so that the other three are nearly so."""
 LOG2_ERROR = 2.0**-21.3
 """Of the whole logarithm but for the rounding of its last sum; a test walks through every significand."""
-RUNS = 16  # that one call of `encode` or `decode` takes, at most
-AHEAD = 4096  # elements: a group of tiles of 128
+RUNS = 16  # that one call of `encode` takes, at most
+GROUP = 32  # tiles that go through each stage together
+AHEAD = 128 * GROUP  # elements: a group of tiles of 128
+_WRITES_AHEAD = 1024  # elements: a page of values, whose end stops the processor's own fetching
+_TOGETHER = 4  # registers of values made at a time, to hide latencies
 _MIDDLE = 0x3F3504F3  # sqrt(1/2)
 _MAGIC = 1.5 * 2.0**23  # added to a float32 it leaves the nearest whole number in the low bits
+_MAGIC_QUARTERS = 1.5 * 2.0**21  # the same of quarters
 
 
 class Line(NamedTuple):
@@ -54,7 +66,8 @@ class _Lanes:
     """Types and constants of one register's lanes: 16 with AVX-512, else 8."""
 
     def __init__(self, context: Any, builder: Any) -> None:
-        self.count = 16 if "+avx512f" in context.codegen().magic_tuple()[2] else 8
+        self.features = context.codegen().magic_tuple()[2].split(",")
+        self.count = 16 if "+avx512f" in self.features else 8
         self.builder = builder
         self.words, self.floats, self.doubles, self.longs = (
             ir.VectorType(kind, self.count) for kind in (_I32, _FLOAT, _DOUBLE, _I64)
@@ -93,6 +106,14 @@ class _Lanes:
         significand = builder.bitcast(builder.add(rest, self.word(_MIDDLE)), self.floats)
         t = builder.fsub(significand, self.number(1.0))
         return self.fma(self.estrin(t, LOG2), t, binades)
+
+    def fetch(self, place: Any, writes: bool) -> None:
+        """Call for memory that is soon read, or written; any address will do."""
+        octet = ir.IntType(8).as_pointer()
+        signature = ir.FunctionType(ir.VoidType(), [octet, _I32, _I32, _I32])
+        prefetch = declared(self.builder.module, signature, "llvm.prefetch.p0")
+        place = self.builder.bitcast(place, octet)
+        self.builder.call(prefetch, [place, _I32(int(writes)), _I32(3), _I32(1)])
 
     def space(self, arrays: int) -> list[Any]:
         """Arrays of RUNS runs in the stack frame, to hand values from one loop to the next.
@@ -185,18 +206,12 @@ def _encoded(plain: bool) -> Any:
                 builder.module, ir.FunctionType(lanes.floats, [lanes.floats]), f"llvm.fabs.v{lanes.count}f32"
             )
 
-            octet = ir.IntType(8).as_pointer()
-            prefetch = declared(
-                builder.module, ir.FunctionType(ir.VoidType(), [octet, _I32, _I32, _I32]), "llvm.prefetch.p0"
-            )
-
             (places,) = lanes.space(1)
 
             def locate(k: Any, _: list[Any]) -> list[Any]:
                 at = builder.gep(source, [k])
                 # The next group's memory, which would else be read only when this one is done.
-                ahead = builder.gep(source, [builder.add(k, _I64(AHEAD // lanes.count))])
-                builder.call(prefetch, [builder.bitcast(ahead, octet), _I32(0), _I32(3), _I32(1)])
+                lanes.fetch(builder.gep(source, [builder.add(k, _I64(AHEAD // lanes.count))]), False)
                 magnitude = builder.and_(builder.load(at, align=4), lanes.word(0x7FFFFFFF))
                 lanes.keep(places, k, lanes.fma(lanes.log2(magnitude, start), slope, offset))
                 return []
@@ -243,9 +258,10 @@ encode_plain, encode_marked = _encoded(True), _encoded(False)
 
 
 class Ladder(NamedTuple):
-    """A tile's levels: level K is ``2**(exponent + first + step*K)``, the last two in two parts each.
+    """A tile's levels: level K is ``2**(exponent + SHIFT + first + step*K)``, the last two in two parts each.
 
     The high parts are multiples of 2**-18, so that ``first + step*K`` below 64 is exact without the low ones.
+    Steps are of a code that is shifted to the top of 32 bits: ``2**(bits - 32)`` of the tile's.
     """
 
     exponent: Any  #: float32, a whole number
@@ -255,61 +271,125 @@ class Ladder(NamedTuple):
     step_low: Any
 
 
+def _power(lanes: _Lanes, near: Any) -> Any:
+    """2**(SHIFT + x) as bits, from the float32 ``_MAGIC_QUARTERS + x`` for x a multiple of 1/4."""
+    builder = lanes.builder
+    quarters = builder.bitcast(near, lanes.words)
+    # What the two low bits add to the exponent's field is taken from the table beforehand.
+    table = [value - (j << 21) for j, value in enumerate(QUARTERS)]
+    if "+avx" in lanes.features:
+        kind = "avx512.vpermilvar.ps.512" if lanes.count == 16 else "avx.vpermilvar.ps.256"
+        signature = ir.FunctionType(lanes.floats, [lanes.floats, lanes.words])
+        permute = declared(builder.module, signature, f"llvm.x86.{kind}")
+        values = builder.bitcast(ir.Constant(lanes.words, table * (lanes.count // 4)), lanes.floats)
+        found = builder.bitcast(builder.call(permute, [values, quarters]), lanes.words)
+    else:
+        odd, high = (
+            builder.icmp_unsigned("!=", builder.and_(quarters, lanes.word(bit)), lanes.word(0))
+            for bit in (1, 2)
+        )
+        low_half, high_half = (
+            builder.select(odd, lanes.word(table[j + 1]), lanes.word(table[j])) for j in (0, 2)
+        )
+        found = builder.select(high, high_half, low_half)
+    return builder.add(found, builder.shl(quarters, lanes.word(21)))
+
+
+def _values(lanes: _Lanes, codes: list[Any], up: Any, ladder: list[Any]) -> list[Any]:
+    """Values of some registers of codes, each step for all of them before the next, to hide its latency."""
+    builder = lanes.builder
+    sum_, start, start_low, step, step_low = ladder
+    words = [builder.shl(builder.zext(code, lanes.words), up) for code in codes]
+    places = [builder.and_(word, lanes.word(0x7FFFFFFF)) for word in words]
+    numbers = [builder.sitofp(place, lanes.floats) for place in places]
+    xs = [lanes.fma(number, step, start) for number in numbers]
+    lows = [lanes.fma(number, step_low, start_low) for number in numbers]
+    nears = [builder.fadd(builder.fadd(x, low), sum_) for x, low in zip(xs, lows, strict=True)]
+    rests = [
+        builder.fadd(builder.fsub(x, builder.fsub(near, sum_)), low)
+        for x, near, low in zip(xs, nears, lows, strict=True)
+    ]
+    powers = []
+    for place, near in zip(places, nears, strict=True):
+        nonzero = builder.sext(builder.icmp_signed(">", place, lanes.word(0)), lanes.words)
+        powers.append(builder.bitcast(builder.and_(_power(lanes, near), nonzero), lanes.floats))
+    values = []
+    for word, r, power in zip(words, rests, powers, strict=True):
+        tail = lanes.number(EXP2[3])
+        for c in EXP2[2::-1]:
+            tail = lanes.fma(tail, r, lanes.number(c))
+        value = builder.bitcast(lanes.fma(builder.fmul(power, r), tail, power), lanes.words)
+        value = builder.or_(value, builder.and_(word, lanes.word(0x80000000)))
+        values.append(builder.bitcast(value, lanes.floats))
+    return values
+
+
 @intrinsic
 def decode(
-    typingctx: Any, codes: Any, start: Any, runs: Any, ladder: Any, width: Any, out: Any, to: Any
-) -> Any:
-    """Values of up to RUNS runs of 16 codes of ``width`` bits, all normal numbers; 0 for K = 0."""
+    typingctx: Any, codes: Any, start: Any, tiles: Any, runs: Any, ladders: Any, at: Any, width: Any,
+    out: Any, to: Any,
+) -> Any:  # fmt: skip
+    """Values of ``tiles`` tiles of ``runs`` runs of 16 codes, all normal numbers; 0 for K = 0.
 
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    Column ``at`` of ``ladders`` and those that follow are the tiles' `Ladder`s, in rows of GROUP.
+    """
+
+    def codegen(context: Any, outer: Any, sig: Any, args: Any) -> Any:
+        source, numbers, target = (
+            pointer(context, outer, kind, array, offset)
+            for kind, array, offset in (
+                (codes, args[0], args[1]),
+                (ladders, args[4], args[5]),
+                (out, args[7], args[8]),
+            )
+        )
+        arguments = [source, numbers, target, args[2], args[3], args[6]]
+        (source, numbers, target, tiles_, runs_, width_), builder = own_function(outer, "decode", arguments)
+        # Else registers would be kept on the stack across the ends of pages, at a tenth of the speed.
+        builder.function.attributes.alignstack = REGISTER_BYTES
         lanes = _Lanes(context, builder)
         code_type = ir.VectorType(ir.IntType(codes.dtype.bitwidth), lanes.count)
-        source = builder.bitcast(pointer(context, builder, codes, *args[:2]), code_type.as_pointer())
-        target = builder.bitcast(pointer(context, builder, out, *args[5:]), lanes.floats.as_pointer())
-        the = {name: builder.extract_value(args[3], i) for i, name in enumerate(Ladder._fields)}
-        magic = lanes.splat(builder.fadd(the.pop("exponent"), _FLOAT(_MAGIC)))
-        first, first_low, step, step_low = (lanes.splat(value) for value in the.values())
-        size = builder.trunc(args[4], _I32)
-        up = lanes.splat(builder.sub(_I32(32), size))
-        mask = lanes.splat(builder.sub(builder.shl(_I32(1), builder.sub(size, _I32(1))), _I32(1)))
+        source = builder.bitcast(source, code_type.as_pointer())
+        target = builder.bitcast(target, lanes.floats.as_pointer())
+        up = lanes.splat(builder.sub(_I32(32), builder.trunc(width_, _I32)))
+        registers = builder.mul(runs_, _I64(16 // lanes.count))
+        together = builder.udiv(registers, _I64(_TOGETHER))
+        left = builder.sub(registers, builder.mul(together, _I64(_TOGETHER)))
 
-        rests, wholes, keeps = lanes.space(3)
+        ahead = _I64(_WRITES_AHEAD // lanes.count)
 
-        def split(k: Any, _: list[Any]) -> list[Any]:
-            code = builder.zext(builder.load(builder.gep(source, [k]), align=1), lanes.words)
-            place = builder.and_(code, mask)
-            number = builder.sitofp(place, lanes.floats)
-            x = lanes.fma(number, step, first)
-            low = lanes.fma(number, step_low, first_low)
-            shifted = builder.fadd(builder.fadd(x, low), magic)
-            r = builder.fadd(builder.fsub(x, builder.fsub(shifted, magic)), low)
-            lanes.keep(rests, k, r)
-            sign = builder.and_(builder.shl(code, up), lanes.word(0x80000000))
-            whole = builder.shl(builder.bitcast(shifted, lanes.words), lanes.word(23))
-            lanes.keep(wholes, k, builder.add(whole, sign))
-            nonzero = builder.sext(builder.icmp_signed(">", place, lanes.word(0)), lanes.words)
-            lanes.keep(keeps, k, builder.or_(nonzero, lanes.word(0x80000000)))
+        def tile(t: Any, _: list[Any]) -> list[Any]:
+            ladder = []
+            for row in range(len(Ladder._fields)):
+                place = builder.gep(numbers, [builder.add(t, _I64(row * GROUP))])
+                ladder.append(lanes.splat(builder.load(place)))
+            ladder[0] = builder.fadd(ladder[0], lanes.number(_MAGIC_QUARTERS))
+
+            def several(first: Any, count: Any, each: int) -> None:
+                def body(k: Any, _: list[Any]) -> list[Any]:
+                    one = builder.add(first, builder.mul(k, _I64(each)))
+                    places = [builder.add(one, _I64(i)) for i in range(each)]
+                    some = [builder.load(builder.gep(source, [place]), align=1) for place in places]
+                    for place in places[:: 16 // lanes.count]:
+                        lanes.fetch(builder.gep(target, [builder.add(place, ahead)]), True)
+                    for place, value in zip(places, _values(lanes, some, up, ladder), strict=True):
+                        builder.store(value, builder.gep(target, [place]), align=4)
+                    return []
+
+                with builder.if_then(builder.icmp_signed(">", count, _I64(0))):
+                    counted_loop(builder, count, [], body)
+
+            first = builder.mul(t, registers)
+            several(first, together, _TOGETHER)
+            several(builder.add(first, builder.mul(together, _I64(_TOGETHER))), left, 1)
             return []
 
-        def join(k: Any, _: list[Any]) -> list[Any]:
-            r = lanes.kept(rests, k, lanes.floats)
-            # 1 + c0*r with its rounding error, to which the rest of the polynomial is added.
-            c0, one = lanes.number(EXP2[0]), lanes.number(1.0)
-            head = lanes.fma(c0, r, one)
-            error = lanes.fma(c0, r, builder.fsub(one, head))
-            tail = lanes.fma(builder.fmul(r, r), lanes.estrin(r, EXP2[1:]), error)
-            value = builder.bitcast(builder.fadd(head, tail), lanes.words)
-            value = builder.add(value, lanes.kept(wholes, k, lanes.words))
-            value = builder.and_(value, lanes.kept(keeps, k, lanes.words))
-            builder.store(builder.bitcast(value, lanes.floats), builder.gep(target, [k]), align=4)
-            return []
-
-        lanes.runs(args[2], split, [])
-        lanes.runs(args[2], join, [])
+        counted_loop(builder, tiles_, [], tile)
+        builder.ret_void()
         return context.get_dummy_value()
 
-    signature = types.void(codes, types.intp, types.intp, ladder, types.intp, out, types.intp)
-    return signature, codegen
+    size = types.intp
+    return types.void(codes, size, size, size, ladders, size, size, out, size), codegen
 
 
 @intrinsic
