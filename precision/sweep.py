@@ -173,7 +173,8 @@ def _run(
     """Compute the cells that are left into ``outcomes`` and the store. Ctrl-C ends it with a warning."""
     if not left:
         return
-    bar = require("tqdm.auto", "sweep").tqdm(
+    # tqdm.auto warns in a notebook without ipywidgets, so it is for those who ask for a bar.
+    bar = require("tqdm.auto" if progress else "tqdm", "sweep").tqdm(
         total=total,
         initial=total - len(left),
         unit="cell",
