@@ -6,6 +6,7 @@ import enum
 import itertools
 import json
 import math
+import sys
 import warnings
 from dataclasses import dataclass
 
@@ -290,6 +291,13 @@ def test_a_whole_sweep_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         sweep(add, {"x": [1]}, progress=False)
+
+
+def test_without_a_terminal_no_bar_is_made(monkeypatch, capsys):
+    # tqdm.auto draws in notebooks whether or not standard error is a terminal.
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    assert len(sweep(add, {"x": range(3)})) == 3
+    assert capsys.readouterr().err == ""
 
 
 def test_progress_is_shown_when_asked_for(capsys):
