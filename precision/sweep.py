@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import platform
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -173,21 +174,19 @@ def _run(
     """Compute the cells that are left into ``outcomes`` and the store. Ctrl-C ends it with a warning."""
     if not left:
         return
-    # tqdm.auto warns in a notebook without ipywidgets, so it is for those who ask for a bar.
-    bar = require("tqdm.auto" if progress else "tqdm", "sweep").tqdm(
-        total=total,
-        initial=total - len(left),
-        unit="cell",
-        disable=None if progress is None else not progress,
-    )
+    bar = None
+    # A notebook's standard error is no terminal: tqdm would not ask there, and warn or draw.
+    if sys.stderr.isatty() if progress is None else progress:
+        bar = require("tqdm.auto", "sweep").tqdm(total=total, initial=total - len(left), unit="cell")
 
     def done(cell: Cell, outcome: Outcome) -> None:
         if kept is not None:
             kept.add(cell, outcome)
         outcomes[cell.key] = outcome
-        bar.update()
+        if bar is not None:
+            bar.update()
 
-    with bar:
+    with nullcontext() if bar is None else bar:
         try:
             runner.run(call, left, done, kernel_threads=kernel_threads)
         except KeyboardInterrupt:
