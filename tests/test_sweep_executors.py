@@ -81,6 +81,27 @@ def test_errors_of_cells_come_back(processes, client):
         pd.testing.assert_frame_equal(sweep(sweep_cells.picky, {"x": range(5)}, executor=executor), here)
 
 
+def test_a_cell_that_exits_in_a_worker_is_an_error(processes, client):
+    with ThreadPoolExecutor(2) as threads:
+        for executor in (threads, processes, client):
+            table = sweep(sweep_cells.exits, {"x": range(4)}, executor=executor)
+            assert table["error"].tolist() == [None, None, "SystemExit: two", None]
+    with pytest.raises(SystemExit):  # here it may be a signal's
+        sweep(sweep_cells.exits, {"x": range(4)})
+
+
+def test_a_pool_that_is_shut_down_in_the_middle_ends_the_sweep():
+    pool = ThreadPoolExecutor(1)
+
+    def cell(x):
+        if x == 1:
+            pool.shutdown(wait=False, cancel_futures=True)
+        return x
+
+    with pytest.raises(BrokenExecutor, match="ended before the cells did"):
+        sweep(cell, {"x": range(4)}, executor=pool)
+
+
 def test_functions_of_a_notebook_go_to_other_processes(client, processes):
     offset = 3
     for executor in (client, processes):

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -28,6 +29,10 @@ def counted(x, y=0):
     if x < 0:
         raise ValueError(f"{x} is negative")
     return {"third": x / 3, "sum": x + y, "text": f"{x}", "nan": float("nan"), "none": None}
+
+
+def divmod_of(x, y):
+    return x // y
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +102,19 @@ def test_another_function_version_or_parameter_is_refused(store, monkeypatch):
         ):
             with pytest.raises(ValueError, match=message):
                 other.claim(now, ["k"], extend=True)
+
+
+def test_partials_of_other_functions_or_arguments_are_others(store):
+    sweep(partial(counted, 1), {"y": [1]}, store=store)
+    for other in (partial(counted, 2), partial(divmod_of, 1)):
+        with pytest.raises(ValueError, match="was written by the function"):
+            sweep(other, {"y": [1]}, store=store)
+
+
+def test_a_store_is_a_file_whatever_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sweep(counted, {"x": [1]}, store=":memory:")
+    assert len(read_store(tmp_path / ":memory:")) == 1
 
 
 def test_files_that_are_no_stores_are_refused_untouched(tmp_path):
