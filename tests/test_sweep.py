@@ -311,6 +311,12 @@ def test_special_values_survive():
     assert row["none"] is None and row["big"] == 2**70 and row["text"] == "a"
 
 
+@pytest.mark.parametrize("others", [[None], [1.5], [-1], [10**400, 0.5], []])
+def test_large_ints_keep_every_digit(others):
+    values = [2**64 - 1, *others]
+    assert sweep(lambda x: values[x], {"x": range(len(values))})["result"].tolist() == values
+
+
 def test_metrics_may_differ_between_cells():
     table = sweep(lambda x: {"a": x} if x < 2 else {"b": x}, {"x": [1, 2]})
     assert list(table.columns) == ["x", "a", "b", "error"]

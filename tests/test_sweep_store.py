@@ -111,6 +111,12 @@ def test_partials_of_other_functions_or_arguments_are_others(store):
             sweep(other, {"y": [1]}, store=store)
 
 
+def test_a_store_of_a_sweep_killed_at_its_start_is_not_complete(store):
+    store.touch()
+    table = read_store(store)
+    assert len(table) == 0 and not table.attrs["provenance"]["complete"]
+
+
 def test_a_store_is_a_file_whatever_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sweep(counted, {"x": [1]}, store=":memory:")
