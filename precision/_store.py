@@ -164,7 +164,7 @@ class Store:
             raise refuse("the function", made.function, now.function)
         if made.version != now.version:
             raise refuse("precision", made.version, now.version)
-        if made.parameters != now.parameters:
+        if sorted(made.parameters) != sorted(now.parameters):
             raise refuse("a grid of", ", ".join(made.parameters), f"one of {', '.join(now.parameters)}")
         if made.source != now.source:
             raise ValueError(

@@ -100,6 +100,8 @@ def sweep(
         function; if the store was written by another function, version or grid, or is no store.
     BlockingIOError
         If another sweep is writing to the store.
+    concurrent.futures.BrokenExecutor
+        If the executor ends before the cells do, as a pool whose worker dies. The store keeps what was done.
     OSError
         If the store cannot be written (a full disk). Cells done before are kept.
 

@@ -134,6 +134,13 @@ def test_cells_that_raise_are_shown_and_the_exit_code_says_so(folder):
     assert len(read_store("a.sqlite")) == 2
 
 
+def test_a_store_of_a_function_that_was_changed_is_refused(folder):
+    name = config('function = "mine.py:cell"\nstore = "a.sqlite"\n[grid]\nx = 1\n')
+    run(name)
+    (folder / "mine.py").write_text(CELLS.replace("x + y", "x - y"))
+    assert "was written before mine:cell was changed" in " ".join(run(name, code=1).output.split())
+
+
 def test_interrupted_says_so_and_exits_with_130(folder):
     name = config('function = "mine:stop"\nstore = "a.sqlite"\n[grid]\nx = [1, 2, 3]\n')
     assert "interrupted: 2 of 3 cells are missing" in run(name, code=130).output

@@ -65,6 +65,16 @@ def test_the_axes_may_be_written_in_another_order(store):
     assert table[["y", "x"]].values.tolist() == [[4, 1], [4, 2], [3, 1], [3, 2]]
 
 
+def test_the_axes_of_a_function_that_takes_any_name_too(store):
+    def cell(**given):
+        CALLS["any"] += 1
+        return given["a"] - given["b"]
+
+    sweep(cell, {"a": [1, 2], "b": 3}, store=store)
+    assert sweep(cell, {"b": 3, "a": [1, 2]}, store=store)["result"].tolist() == [-2, -1]
+    assert CALLS["any"] == 2
+
+
 def test_another_grid_is_refused_unless_the_store_is_to_grow(store):
     sweep(counted, {"x": [1, 2]}, store=store)
     for other in ({"x": [1, 2, 3]}, {"x": [1]}):
@@ -84,6 +94,9 @@ def test_failed_cells_are_kept_and_retried_only_when_asked_for(store):
     sweep(counted, grid, store=store)
     table = sweep(counted, grid, store=store)
     assert CALLS[-1, 0] == 1 and table["error"].tolist() == ["ValueError: -1 is negative", None]
+    with closing(sqlite3.connect(store)) as database:
+        traces = dict(database.execute("SELECT error IS NULL, trace FROM cells"))
+    assert traces[1] is None and "in counted" in traces[0]
     sweep(counted, grid, store=store, retry_failed=True)
     assert CALLS[-1, 0] == 2 and CALLS[1, 0] == 1
 
