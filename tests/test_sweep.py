@@ -28,6 +28,10 @@ def add(x, y=10):
     return {"sum": x + y}
 
 
+def repr_of(x):
+    return repr(x)
+
+
 # ---- grids ------------------------------------------------------------------------------------------
 def test_one_row_a_cell_the_last_parameter_fastest():
     table = sweep(add, {"x": [1, 2], "y": [30, 20, 10]})
@@ -125,9 +129,10 @@ def test_plain_values(value, shown):
     assert found == shown and type(found) is type(shown)
 
 
-def test_signed_zeros_are_two_values():
-    table = sweep(lambda x: math.copysign(1, x), {"x": [0.0, -0.0]})
-    assert table["result"].tolist() == [1, -1]
+def test_equal_values_of_other_types_or_signs_are_other_cells():
+    values = [1, 1.0, True, "1", 0.0, -0.0, 0, False]
+    assert sweep(repr_of, {"x": values})["result"].tolist() == list(map(repr, values))
+    assert sweep(repr_of, [{"x": value} for value in values])["result"].tolist() == list(map(repr, values))
 
 
 @pytest.mark.parametrize(
