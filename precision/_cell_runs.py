@@ -6,11 +6,14 @@ import functools
 import os
 import pickle
 import socket
+import sys
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Container, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import parent_process
 from queue import SimpleQueue
 from time import perf_counter
 from types import TracebackType
@@ -72,6 +75,22 @@ def metrics_of(found: object, parameters: Container[str]) -> dict[str, Plain]:
     return row
 
 
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _writable(text: str) -> str:
+    """Text without what UTF-8 cannot write, as names of files in errors may hold."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return _writable(f"{type(error).__name__}: {error}")
+    except Exception:
+        return f"{type(error).__name__}, which cannot be printed"
+
+
 def run_cell(task: _Task, arguments: Mapping[str, Any]) -> Outcome:
     """Call the function, here or wherever an executor runs it. What it raises is part of the outcome."""
     threads = task.kernel_threads
@@ -82,10 +101,26 @@ def run_cell(task: _Task, arguments: Mapping[str, Any]) -> Outcome:
     start = perf_counter()
     try:
         metrics = metrics_of(task.function(**arguments), task.parameters)
-    except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        return Outcome({}, said, traceback.format_exc(), perf_counter() - start)
+    except (Exception, SystemExit) as error:
+        # In this thread it may be a signal's, which asks this process to end.
+        if isinstance(error, SystemExit) and task.home == home() and _in_main_thread():
+            raise
+        return Outcome({}, _said(error), _writable(traceback.format_exc()), perf_counter() - start)
     return Outcome(metrics, seconds=perf_counter() - start)
+
+
+def start_worker(quiet: bool) -> None:
+    """Of a worker process: end when the process that started it does, even by SIGKILL; print as told."""
+    parent = parent_process()
+    if parent is not None:
+
+        def end() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=end, daemon=True).start()
+    if quiet:
+        sys.stdout = sys.stderr
 
 
 def _check_workers(client: Any) -> None:
@@ -227,6 +262,8 @@ def _through(
                 start(waiting.popleft())
             future = ended.get()
             cell = running.pop(future)
+            if future.cancelled():  # not by us: a cluster that went away, a pool that was shut down
+                raise BrokenExecutor("executor: it ended before the cells did")
             if _worker_died(future):
                 blamed.append(cell)
             else:

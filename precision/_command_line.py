@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -45,7 +46,7 @@ def said_plainly() -> Iterator[None]:
     """What the library raises about its arguments is a message to the user here, not a traceback."""
     try:
         yield
-    except (ValueError, TypeError, OSError, MissingExtraError) as error:
+    except (ValueError, TypeError, OSError, BrokenExecutor, MissingExtraError) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import hashlib
 import inspect
 import itertools
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from precision._near import near
 Plain: TypeAlias = bool | int | float | str | None
 """What a table and a store hold."""
 Axes: TypeAlias = Mapping[str, Any]
+_T = TypeVar("_T", int, str)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class Cell:
     arguments: Mapping[str, Any]
     shown: Mapping[str, Plain]
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """The same for the same arguments in any order: 128 bits of SHA-256 over their text."""
         text = json.dumps(dict(sorted(self.shown.items())), separators=(",", ":"))
@@ -44,25 +47,46 @@ def plain(value: object) -> Plain:
     TypeError
         If the value has no text that says all of it.
     """
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) and value.dtype.kind not in "mM":  # whose items depend on their unit
         item = value.item()  # ml_dtypes' numbers are their own items
         return plain(float(value) if isinstance(item, np.generic) else item)
     if isinstance(value, enum.Enum):
         return str(value)
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool):
         return value
+    # Subclasses print as they like, and no store keeps them.
+    if isinstance(value, int):
+        return _storable(int.__int__(value))
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, str):
+        return _storable(str.__str__(value))
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return np.dtype(value).name
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return str(value)
-    if type(value).__module__.partition(".")[0] == "precision":
-        return str(value)
+    ours = type(value).__module__.partition(".")[0] == "precision"
+    if ours or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+        text = str(value)
+        if re.search(r" at 0x[0-9a-fA-F]+>", text):
+            raise TypeError(f"got {text}, whose text is another in every process")
+        fields = getattr(value, "__dataclass_fields__", {})
+        if any(isinstance(getattr(value, name, None), np.ndarray) for name in fields):
+            raise TypeError(f"got {text}, which holds an array: its text does not say all of it")
+        return _storable(text)
     if isinstance(value, tuple):
         return f"({', '.join(map(str, map(plain, value)))})"
     raise TypeError(
         f"got {value!r} of type {type(value).__name__}; a value must be a number, a string, None, a tuple of "
         "them, or an object that prints as text (a spec, an accumulator, an enum, a dataclass)"
     )
+
+
+def _storable(value: _T) -> _T:
+    """The value, if tables and stores can hold it."""
+    try:
+        str(value).encode()
+    except ValueError as error:  # lone surrogates, and ints of thousands of digits
+        raise TypeError(f"got {type(value).__name__} that cannot be written: {error}") from None
+    return value
 
 
 def _defaults(function: Callable[..., Any]) -> tuple[dict[str, Any], list[str], bool]:
@@ -91,12 +115,19 @@ def _values(name: str, values: Any, read: Callable[[Any], Any] | None) -> list[t
     """An axis: each value as the function gets it, and as it is shown."""
     if isinstance(values, set | frozenset):
         raise TypeError(f"grid[{name!r}] is a set, which has no order: give a list")
+    if hasattr(values, "dims"):
+        values = np.asarray(values)  # xarray's elements are arrays themselves
+    if isinstance(values, np.ndarray) and values.ndim == 0:
+        values = values[()]
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         values = [values]
-    found: dict[tuple[type, Plain], Any] = {}
+    found: dict[str, tuple[Any, Plain]] = {}
     for value in values:
         if isinstance(value, np.generic):
-            value = plain(value)  # what the function gets must not depend on how the axis was written
+            try:  # what the function gets must not depend on how the axis was written
+                value = plain(value)
+            except TypeError as error:
+                raise TypeError(f"grid[{name!r}]: {error}") from None
         if read is not None:
             try:
                 value = read(value)
@@ -108,12 +139,12 @@ def _values(name: str, values: Any, read: Callable[[Any], Any] | None) -> list[t
             raise TypeError(f"grid[{name!r}]: {error}") from None
         if isinstance(shown, float) and math.isnan(shown):
             raise ValueError(f"grid[{name!r}] holds NaN, which is no value of a parameter")
-        if (type(shown), shown) in found:
+        if repr(shown) in found:  # which tells 1, 1.0, True, 0.0 and -0.0 apart
             raise ValueError(f"grid[{name!r}] holds {shown!r} twice")
-        found[type(shown), shown] = value
+        found[repr(shown)] = value, shown
     if not found:
         raise ValueError(f"grid[{name!r}] is empty: it must hold at least one value")
-    return [(value, shown) for (_, shown), value in found.items()]
+    return list(found.values())
 
 
 def cells_of(
@@ -133,6 +164,8 @@ def cells_of(
         As `precision.sweep.sweep` says.
     """
     defaults, required, takes_any = _defaults(function)
+    if not isinstance(grid, Iterable):
+        raise TypeError(f"grid must be a mapping of names to values, or several of them; got {grid!r}")
     grids = [grid] if isinstance(grid, Mapping) else list(grid)
     if not grids:
         raise ValueError("grid is empty: it must name at least one parameter")
@@ -143,6 +176,8 @@ def cells_of(
         except TypeError:
             continue  # an array, say: part of the function rather than of the table
     known = [*required, *defaults]
+    if "error" in fixed or "error" in required:
+        raise ValueError(f"function {_called(function)} has a parameter 'error', a column of every table")
     axes = []
     for one in grids:
         if not isinstance(one, Mapping):
@@ -152,6 +187,8 @@ def cells_of(
         for name in one:
             if not isinstance(name, str):
                 raise TypeError(f"grid must be keyed by names of parameters, got {name!r}")
+            if name == "error":
+                raise ValueError("grid: 'error' is another column of the table")
             if name not in known and not takes_any:
                 raise ValueError(
                     f"grid: {_called(function)} has no parameter {name!r}; {near(name, known, 'it has')}"

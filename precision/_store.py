@@ -76,7 +76,8 @@ class Store:
         self._path = path
         self._run = 0
         with _said(path):
-            self._database = sqlite3.connect(path, timeout=1, isolation_level=None)
+            # Whole: ":memory:" is a name like any other here.
+            self._database = sqlite3.connect(path.absolute(), timeout=1, isolation_level=None)
             try:
                 self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
                 new = self._is_new()
@@ -163,7 +164,7 @@ class Store:
             raise refuse("the function", made.function, now.function)
         if made.version != now.version:
             raise refuse("precision", made.version, now.version)
-        if made.parameters != now.parameters:
+        if sorted(made.parameters) != sorted(now.parameters):
             raise refuse("a grid of", ", ".join(made.parameters), f"one of {', '.join(now.parameters)}")
         if made.source != now.source:
             raise ValueError(

@@ -79,7 +79,7 @@ def sweep_command(context: click.Context, /, **options: Any) -> None:
             options["no_figure"] = True
         outputs = Outputs.of(options)
         with warnings.catch_warnings(record=True) as said:
-            table, of = swept(asked, options)
+            table, of = swept(asked, options, quiet=outputs.piped)
         if not outputs.piped:
             _print(table)
         provenance = table.attrs["provenance"]

@@ -6,13 +6,14 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from precision._cell_runs import start_worker
 from precision._extras import require
 from precision._functions import function_named
 from precision._near import near
@@ -30,11 +31,16 @@ _OWN: dict[str, tuple[type, ...]] = {
 
 
 def _parts(text: str) -> Iterator[str]:
-    """The parts between commas outside brackets: ``PerGroup(16), MXFP4`` are two."""
-    depth, start = 0, 0
+    """The parts between commas outside brackets and quotes: ``PerGroup(16, 3), 'a, b'`` are two."""
+    depth, start, quote = 0, 0, ""
     for i, sign in enumerate(text):
-        depth += (sign in "([") - (sign in ")]")
-        if sign == "," and depth == 0:
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "'\"" and not text[start:i].strip():
+            quote = sign if sign in text[i + 1 :] else ""
+        else:
+            depth += (sign in "([") - (sign in ")]")
+        if sign == "," and depth == 0 and not quote:
             yield text[start:i].strip()
             start = i + 1
     yield text[start:].strip()
@@ -45,6 +51,8 @@ def _value(text: str) -> Any:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
+        return text
+    if "\n" in text:
         return text
     return value if isinstance(value, bool | int | float | str) else text
 
@@ -90,6 +98,8 @@ def asked_for(context: click.Context, parameter: click.Parameter, named: str | N
         for key in found:
             if key not in _OWN and key not in options:
                 raise ValueError(f"{named}: unknown key {key!r}; {near(key, [*_OWN, *options])}")
+            if key in options and not isinstance(found[key], bool | int | float | str):
+                raise ValueError(f"{named}: {key} must be one value, got {found[key]!r}")
     except ValueError as error:
         raise click.BadParameter(str(error), context, parameter) from error
     context.default_map = {options[key]: value for key, value in found.items() if key not in _OWN}
@@ -97,7 +107,7 @@ def asked_for(context: click.Context, parameter: click.Parameter, named: str | N
 
 
 @contextmanager
-def _executor(name: str, workers: int | None) -> Iterator[Executor | str | None]:
+def _executor(name: str, workers: int | None, *, quiet: bool) -> Iterator[Executor | str | None]:
     if name == "in-process":
         if workers:
             raise ValueError("workers belong to the executors processes and threads")
@@ -106,7 +116,9 @@ def _executor(name: str, workers: int | None) -> Iterator[Executor | str | None]
         with ThreadPoolExecutor(workers) as pool:
             yield pool
     elif name == "processes":
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
+        with ProcessPoolExecutor(
+            workers, mp_context=get_context("spawn"), initializer=start_worker, initargs=(quiet,)
+        ) as processes:
             yield processes
     elif "://" in name:
         yield name
@@ -131,13 +143,22 @@ def _grid(asked: Mapping[str, Any], axes: Mapping[str, Any]) -> Any:
     return merged if isinstance(grid, list) else merged[0]
 
 
-def swept(asked: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[pd.DataFrame, Study | None]:
-    """The table, and the study whose it is."""
+def swept(
+    asked: Mapping[str, Any], options: Mapping[str, Any], *, quiet: bool
+) -> tuple[pd.DataFrame, Study | None]:
+    """The table, and the study whose it is. Quiet: what functions print keeps off the standard output."""
+    with redirect_stdout(sys.stderr) if quiet else nullcontext():
+        return _swept(asked, options, quiet=quiet)
+
+
+def _swept(
+    asked: Mapping[str, Any], options: Mapping[str, Any], *, quiet: bool
+) -> tuple[pd.DataFrame, Study | None]:
     of = study(asked["study"]) if "study" in asked else None
     function = of or function_named(asked["function"])
     grid = _grid(asked, dict(options["set"]))
     _by_value(function)
-    with _executor(options["executor"], options["workers"]) as executor:
+    with _executor(options["executor"], options["workers"], quiet=quiet) as executor:
         table = sweep(
             function,
             None if of is not None and not grid else grid,

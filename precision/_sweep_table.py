@@ -33,7 +33,7 @@ def table_of(
         "cells": cells,
         "done": len(done),
         "failed": failed,
-        "complete": len(done) == cells,
+        "complete": 0 < cells == len(done),
         "cell_seconds": sum(outcome.seconds for _, outcome in done),
     }
     return table
@@ -46,7 +46,10 @@ def _column(values: Sequence[Plain]) -> pd.Series:
     kinds = {type(value) for value in values}
     missing = type(None) in kinds
     kinds.discard(type(None))
-    if kinds == {int} and missing and all(-(2**63) <= v < 2**63 for v in values if isinstance(v, int)):
+    limit = 2**53 if float in kinds else 2**63
+    if int in kinds and any(type(v) is int and not -limit <= v < limit for v in values):
+        return pd.Series(values, dtype=object)  # no other keeps every digit
+    if kinds == {int} and missing:
         return pd.Series(values, dtype="Int64")
     if kinds == {bool} and missing:
         return pd.Series(values, dtype="boolean")

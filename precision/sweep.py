@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import json
 import platform
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -100,6 +101,8 @@ def sweep(
         function; if the store was written by another function, version or grid, or is no store.
     BlockingIOError
         If another sweep is writing to the store.
+    concurrent.futures.BrokenExecutor
+        If the executor ends before the cells do, as a pool whose worker dies. The store keeps what was done.
     OSError
         If the store cannot be written (a full disk). Cells done before are kept.
 
@@ -139,7 +142,7 @@ def sweep(
     if grid is None:
         raise ValueError("grid must be given: names of parameters to values")
     cells = cells_of(call, grid, reads=reads, max_cells=max_cells)
-    if kernel_threads is not None and (isinstance(kernel_threads, bool) or kernel_threads < 1):
+    if kernel_threads is not None and (type(kernel_threads) is not int or kernel_threads < 1):
         raise ValueError(f"kernel_threads must be an int of at least 1, got {kernel_threads!r}")
     if store is not None:
         _store.check_path(Path(store))
@@ -201,6 +204,8 @@ def _merged(of: Study, grid: Axes | Sequence[Axes] | None) -> Axes | Sequence[Ax
         return of.grid
     if isinstance(grid, Mapping):
         return {**of.grid, **grid}
+    if not isinstance(grid, Iterable):
+        return grid  # which `cells_of` refuses
     return [{**of.grid, **one} if isinstance(one, Mapping) else one for one in grid]
 
 
@@ -213,7 +218,13 @@ def _version(package: str) -> str | None:
 
 
 def _identity(function: Function, cells: Sequence[Cell]) -> Identity:
-    name = f"{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', repr(type(function)))}"
+    bound = ""  # arguments without a name, which no column shows
+    while isinstance(function, functools.partial):
+        bound += f"({', '.join(map(repr, function.args))})" if function.args else ""
+        function = function.func
+    if not hasattr(function, "__qualname__"):
+        function = type(function)
+    name = f"{getattr(function, '__module__', '?')}:{function.__qualname__}{bound}"
     try:
         source: str | None = hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
     except (OSError, TypeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -56,6 +57,12 @@ def picky(*, x):
 
 def threads(*, x):
     return {"threads": pr.get_num_threads(), "elsewhere": os.getpid()}
+
+
+def exits(*, x):
+    if x == 2:
+        sys.exit("two")
+    return x
 
 
 def deadly(*, x):

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sweep_cells
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,10 @@ from precision.sweep import read_store, sweep, to_xarray
 
 def add(x, y=10):
     return {"sum": x + y}
+
+
+def repr_of(x):
+    return repr(x)
 
 
 # ---- grids ------------------------------------------------------------------------------------------
@@ -42,8 +47,18 @@ def test_columns_stand_in_the_order_of_the_signature_and_defaults_are_columns():
 
 
 def test_a_value_alone_and_any_ordered_iterable_is_an_axis():
-    for values in ([1, 2], (1, 2), range(1, 3), np.array([1, 2]), iter([1, 2]), pd.Series([1, 2])):
+    ours = (
+        [1, 2],
+        (1, 2),
+        range(1, 3),
+        np.array([1, 2]),
+        iter([1, 2]),
+        pd.Series([1, 2]),
+        xr.DataArray([1, 2]),
+    )
+    for values in ours:
         assert sweep(add, {"x": values})["x"].tolist() == [1, 2]
+    assert sweep(add, {"x": np.array(3)})["x"].tolist() == [3]
     assert sweep(add, {"x": 3, "y": 4})["sum"].tolist() == [7]
     assert sweep(lambda name: len(name), {"name": "abc"})["result"].tolist() == [3]
 
@@ -77,7 +92,17 @@ class Colour(enum.Enum):
 
 @dataclass(frozen=True)
 class Point:
-    x: int
+    x: object
+
+
+class Shy(int):
+    def __repr__(self):
+        return "shy"
+
+
+class Unsayable(Exception):
+    def __str__(self):
+        raise RuntimeError
 
 
 @pytest.mark.parametrize(
@@ -97,11 +122,33 @@ class Point:
         (None, None),
         ((1, "a", pr.E4M3), "(1, a, e4m3)"),
         (2**70, 2**70),
+        (Shy(3), 3),
     ],
 )
 def test_plain_values(value, shown):
     found = plain(value)
     assert found == shown and type(found) is type(shown)
+
+
+def test_equal_values_of_other_types_or_signs_are_other_cells():
+    values = [1, 1.0, True, "1", 0.0, -0.0, 0, False]
+    assert sweep(repr_of, {"x": values})["result"].tolist() == list(map(repr, values))
+    assert sweep(repr_of, [{"x": value} for value in values])["result"].tolist() == list(map(repr, values))
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        (Point(object()), "another in every process"),
+        (Point(np.zeros(2)), "holds an array"),
+        (("\ud800",), "cannot be written"),
+        ((10**5000,), "cannot be written"),
+        (np.datetime64(1, "ns"), "must be a number"),
+    ],
+)
+def test_what_text_does_not_say_whole_is_refused(value, message):
+    with pytest.raises(TypeError, match=rf"grid\['x'\].*{message}"):
+        sweep(add, {"x": [value]})
 
 
 @pytest.mark.parametrize("value", [object(), [1], {"a": 1}, 1j, np.zeros(2), b"a", len, Point])
@@ -143,6 +190,7 @@ def test_keys_tell_cells_apart_and_do_not_depend_on_order(values, order):
         ({"x": [[1]]}, TypeError, r"grid\['x'\]: got \[1\]"),
         ({1: [1]}, TypeError, "keyed by names"),
         ([3], TypeError, "must be a mapping"),
+        (3, TypeError, "must be a mapping"),
         (
             {"x": range(1000), "y": range(101)},
             ValueError,
@@ -182,8 +230,12 @@ def test_positional_only_and_not_callable():
         sweep(3, {"x": 1})
     with pytest.raises(ValueError, match="grid must be given"):
         sweep(add)
-    with pytest.raises(ValueError, match="kernel_threads"):
-        sweep(add, {"x": 1}, kernel_threads=0)
+    for threads in (0, 2.5, True):
+        with pytest.raises(ValueError, match="kernel_threads"):
+            sweep(add, {"x": 1}, kernel_threads=threads)
+    for function in (lambda error: error, lambda **given: 0):
+        with pytest.raises(ValueError, match="'error'"):
+            sweep(function, {"error": 1})
 
 
 def test_a_default_without_text_is_no_column():
@@ -238,6 +290,7 @@ def test_a_cell_that_raises_is_a_row_with_its_error_and_types_stay():
         ({1: 2}, "TypeError: a cell must return its metrics by name"),
         ({"m": [1]}, r"TypeError: metric 'm': got \[1\]"),
         ([1], "TypeError: metric 'result'"),
+        ("\ud800", "TypeError: metric 'result': got str that cannot be written"),
     ],
 )
 def test_what_is_no_row_is_the_cells_error(found, message):
@@ -245,11 +298,29 @@ def test_what_is_no_row_is_the_cells_error(found, message):
     assert error.startswith(message.replace("\\", ""))
 
 
+@pytest.mark.parametrize(
+    "error, said",
+    [(ValueError("\ud800"), r"ValueError: \ud800"), (Unsayable(), "Unsayable, which cannot be printed")],
+)
+def test_errors_that_cannot_be_written_or_printed_are_rows_too(tmp_path, error, said):
+    def cell(x):
+        raise error
+
+    for store in (None, tmp_path / "a.sqlite"):
+        assert sweep(cell, {"x": [1]}, store=store)["error"].tolist() == [said]
+
+
 def test_special_values_survive():
     values = {"nan": math.nan, "inf": math.inf, "minus": -0.0, "none": None, "big": 2**70, "text": "a"}
     row = sweep(lambda x: values, {"x": 1}).iloc[0]
     assert math.isnan(row["nan"]) and row["inf"] == math.inf and math.copysign(1, row["minus"]) == -1
     assert row["none"] is None and row["big"] == 2**70 and row["text"] == "a"
+
+
+@pytest.mark.parametrize("others", [[None], [1.5], [-1], [10**400, 0.5], []])
+def test_large_ints_keep_every_digit(others):
+    values = [2**64 - 1, *others]
+    assert sweep(lambda x: values[x], {"x": range(len(values))})["result"].tolist() == values
 
 
 def test_metrics_may_differ_between_cells():

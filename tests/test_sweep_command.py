@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,11 +20,19 @@ from precision.studies import STUDIES
 from precision.sweep import read_store, sweep
 
 CELLS = """
-import os
+import os, time
+print("loaded")
 def cell(x, y=0, who="a"):
     if x < 0:
         raise ValueError("x is negative")
     return {"sum": x + y, "pid": os.getpid()}
+def die(x):
+    os._exit(1)
+def talk(x):
+    print("talk")
+    os.write(os.open("begun", os.O_WRONLY | os.O_CREAT | os.O_APPEND), f"{os.getpid()}\\n".encode())
+    time.sleep(0.05)
+    return x
 def stop(x):
     if x == 2:
         raise KeyboardInterrupt
@@ -32,6 +43,7 @@ def stop(x):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(CELLS)
+    (tmp_path / "broken.py").write_text("def f(x) return")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "mine", raising=False)
@@ -108,11 +120,11 @@ def test_a_configuration_of_a_function_and_several_grids(folder):
 
 def test_set_reads_numbers_text_and_brackets(folder):
     name = config('function = "mine.py:cell"\n')
-    run(name, "--set", "x=1,2.5", "--set", "who=PerGroup(16, 3),b,true", "--csv", "out.csv")
+    run(name, "--set", "x=1,2.5", "--set", "who=PerGroup(16, 3),b,true,'c,d',it's", "--csv", "out.csv")
     with open("out.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["x"] for row in rows[::3]] == ["1.0", "2.5"]
-    assert [row["who"] for row in rows[:3]] == ["PerGroup(16, 3)", "b", "True"]
+    assert [row["x"] for row in rows[::5]] == ["1.0", "2.5"]
+    assert [row["who"] for row in rows[:5]] == ["PerGroup(16, 3)", "b", "True", "c,d", "it's"]
 
 
 def test_cells_that_raise_are_shown_and_the_exit_code_says_so(folder):
@@ -120,6 +132,13 @@ def test_cells_that_raise_are_shown_and_the_exit_code_says_so(folder):
     found = run(name, code=1)
     assert "1 of 2 cells raised" in found.output and "ValueError: x is" in found.output
     assert len(read_store("a.sqlite")) == 2
+
+
+def test_a_store_of_a_function_that_was_changed_is_refused(folder):
+    name = config('function = "mine.py:cell"\nstore = "a.sqlite"\n[grid]\nx = 1\n')
+    run(name)
+    (folder / "mine.py").write_text(CELLS.replace("x + y", "x - y"))
+    assert "was written before mine:cell was changed" in " ".join(run(name, code=1).output.split())
 
 
 def test_interrupted_says_so_and_exits_with_130(folder):
@@ -138,6 +157,37 @@ def test_executors_by_name(folder):
         assert ({row["pid"] for row in rows} == {str(os.getpid())}) == here
     assert "workers belong to" in run(name, code=1).output
     assert "executor must be in-process" in run(name, "--executor", "cluster", code=1).output
+
+
+def test_a_pool_that_breaks_is_a_message(folder):
+    name = config('function = "mine.py:die"\nexecutor = "processes"\nworkers = 1\n[grid]\nx = 1\n')
+    found = run(name, code=1)
+    assert "Error: " in found.output and isinstance(found.exception, SystemExit)
+
+
+@pytest.mark.parametrize("executor", [["in-process"], ["processes", "--workers", "1"]])
+def test_what_cells_print_keeps_off_a_piped_table(folder, executor):
+    name = config('function = "mine.py:talk"\n[grid]\nx = [1, 2]\n')
+    asked = [sys.executable, "-m", "precision", "sweep", name, "--json", "-", "--executor", *executor]
+    found = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert [row["result"] for row in json.loads(found.stdout)["rows"]] == [1, 2]
+    assert "loaded" in found.stderr and found.stderr.count("talk") == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs signals")
+def test_workers_end_with_a_command_that_is_killed(folder):
+    name = config(f'function = "mine.py:talk"\n[grid]\nx = {list(range(1000))}\n')
+    asked = [sys.executable, "-m", "precision", "sweep", name, "--executor", "processes", "--workers", "2"]
+    found = subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        while not Path("begun").exists():
+            assert found.poll() is None
+            time.sleep(0.01)
+        found.kill()
+        found.communicate(timeout=60)  # ends when no worker holds the pipe
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(found.pid, signal.SIGKILL)
 
 
 def test_dask_gets_functions_of_files(folder):
@@ -175,6 +225,9 @@ def test_dask_gets_functions_of_files(folder):
         ('function = "mine:cell"\nfigure = "a.png"\n[grid]\nx=1', "figure is for studies"),
         ('function = "mine:cell"', "grid is empty"),
         ("study = ", "is not TOML"),
+        ('study = "promotion"\njson = ["a"]', "json must be one value, got ['a']"),
+        ('function = "broken.py:f"\n[grid]\nx=1', "cannot be imported: SyntaxError"),
+        ('function = "broken:f"\n[grid]\nx=1', "cannot be imported: SyntaxError"),
     ],
 )
 def test_bad_configurations_are_messages(folder, text, message):

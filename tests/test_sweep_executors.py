@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import types
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -18,6 +18,8 @@ import pytest
 import sweep_cells
 
 import precision as pr
+from precision._cell_runs import Runner
+from precision._grid import cells_of
 from precision.sweep import read_store, sweep
 
 distributed = pytest.importorskip("distributed", reason="needs the extra distributed")
@@ -81,6 +83,27 @@ def test_errors_of_cells_come_back(processes, client):
         pd.testing.assert_frame_equal(sweep(sweep_cells.picky, {"x": range(5)}, executor=executor), here)
 
 
+def test_a_cell_that_exits_in_a_worker_is_an_error(processes, client):
+    with ThreadPoolExecutor(2) as threads:
+        for executor in (threads, processes, client):
+            table = sweep(sweep_cells.exits, {"x": range(4)}, executor=executor)
+            assert table["error"].tolist() == [None, None, "SystemExit: two", None]
+    with pytest.raises(SystemExit):  # here it may be a signal's
+        sweep(sweep_cells.exits, {"x": range(4)})
+
+
+def test_a_pool_that_is_shut_down_in_the_middle_ends_the_sweep():
+    pool = ThreadPoolExecutor(1)
+
+    def cell(x):
+        if x == 1:
+            pool.shutdown(wait=False, cancel_futures=True)
+        return x
+
+    with pytest.raises(BrokenExecutor, match="ended before the cells did"):
+        sweep(cell, {"x": range(4)}, executor=pool)
+
+
 def test_functions_of_a_notebook_go_to_other_processes(client, processes):
     offset = 3
     for executor in (client, processes):
@@ -111,6 +134,47 @@ def test_more_cells_than_are_handed_over_at_once():
     with ThreadPoolExecutor(2) as threads:
         table = sweep(lambda x: x * x, {"x": range(3000)}, executor=threads)
     assert table["result"].tolist() == [x * x for x in range(3000)]
+
+
+class Counting(ThreadPoolExecutor):
+    """Notes how many of its futures were open at once."""
+
+    def __init__(self):
+        super().__init__(1)
+        self.open, self.most = set(), 0
+
+    def submit(self, *what):
+        future = super().submit(*what)
+        self.open.add(future)
+        self.most = max(self.most, len(self.open))
+        future.add_done_callback(self.open.discard)
+        return future
+
+
+def test_cells_are_handed_over_a_few_ahead(monkeypatch):
+    monkeypatch.setattr("precision._cell_runs._AHEAD", 3)
+    with Counting() as executor:
+        assert len(sweep(lambda x: time.sleep(0.001), {"x": range(20)}, executor=executor)) == 20
+    assert 2 <= executor.most <= 3
+
+
+def test_what_ended_before_an_interrupt_is_handed_over():
+    class AtOnce(Executor):
+        def submit(self, call, *arguments):
+            future = Future()
+            future.set_result(call(*arguments))
+            return future
+
+    def done(cell, outcome):
+        seen.append(cell.shown["x"])
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+
+    seen = []
+    cells = cells_of(sweep_cells.picky, {"x": [5, 6, 7]}, reads={}, max_cells=3)
+    with Runner(AtOnce()) as runner, pytest.raises(KeyboardInterrupt):
+        runner.run(sweep_cells.picky, cells, done)
+    assert sorted(seen) == [5, 6, 7]
 
 
 @pytest.mark.parametrize("executor", [3, "nonsense", "tcp://127.0.0.1:1", object()])

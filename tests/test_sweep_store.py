@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -28,6 +29,10 @@ def counted(x, y=0):
     if x < 0:
         raise ValueError(f"{x} is negative")
     return {"third": x / 3, "sum": x + y, "text": f"{x}", "nan": float("nan"), "none": None}
+
+
+def divmod_of(x, y):
+    return x // y
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +65,16 @@ def test_the_axes_may_be_written_in_another_order(store):
     assert table[["y", "x"]].values.tolist() == [[4, 1], [4, 2], [3, 1], [3, 2]]
 
 
+def test_the_axes_of_a_function_that_takes_any_name_too(store):
+    def cell(**given):
+        CALLS["any"] += 1
+        return given["a"] - given["b"]
+
+    sweep(cell, {"a": [1, 2], "b": 3}, store=store)
+    assert sweep(cell, {"b": 3, "a": [1, 2]}, store=store)["result"].tolist() == [-2, -1]
+    assert CALLS["any"] == 2
+
+
 def test_another_grid_is_refused_unless_the_store_is_to_grow(store):
     sweep(counted, {"x": [1, 2]}, store=store)
     for other in ({"x": [1, 2, 3]}, {"x": [1]}):
@@ -79,6 +94,9 @@ def test_failed_cells_are_kept_and_retried_only_when_asked_for(store):
     sweep(counted, grid, store=store)
     table = sweep(counted, grid, store=store)
     assert CALLS[-1, 0] == 1 and table["error"].tolist() == ["ValueError: -1 is negative", None]
+    with closing(sqlite3.connect(store)) as database:
+        traces = dict(database.execute("SELECT error IS NULL, trace FROM cells"))
+    assert traces[1] is None and "in counted" in traces[0]
     sweep(counted, grid, store=store, retry_failed=True)
     assert CALLS[-1, 0] == 2 and CALLS[1, 0] == 1
 
@@ -97,6 +115,25 @@ def test_another_function_version_or_parameter_is_refused(store, monkeypatch):
         ):
             with pytest.raises(ValueError, match=message):
                 other.claim(now, ["k"], extend=True)
+
+
+def test_partials_of_other_functions_or_arguments_are_others(store):
+    sweep(partial(counted, 1), {"y": [1]}, store=store)
+    for other in (partial(counted, 2), partial(divmod_of, 1)):
+        with pytest.raises(ValueError, match="was written by the function"):
+            sweep(other, {"y": [1]}, store=store)
+
+
+def test_a_store_of_a_sweep_killed_at_its_start_is_not_complete(store):
+    store.touch()
+    table = read_store(store)
+    assert len(table) == 0 and not table.attrs["provenance"]["complete"]
+
+
+def test_a_store_is_a_file_whatever_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sweep(counted, {"x": [1]}, store=":memory:")
+    assert len(read_store(tmp_path / ":memory:")) == 1
 
 
 def test_files_that_are_no_stores_are_refused_untouched(tmp_path):
