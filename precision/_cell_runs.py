@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import signal
 import socket
 import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import parent_process
 from queue import SimpleQueue
@@ -249,29 +251,36 @@ def _through(
 
     waiting, blamed = deque(cells), list[Cell]()
     running: dict[Future[Outcome | str], Cell] = {}
-    ended: SimpleQueue[Future[Outcome | str]] = SimpleQueue()
+    ended: SimpleQueue[Future[Outcome | str] | None] = SimpleQueue()
 
     def start(cell: Cell) -> None:
         future = submit(cell)
         running[future] = cell
         future.add_done_callback(ended.put)
 
+    def next_ended() -> Future[Outcome | str]:
+        future = ended.get()
+        if future is None:
+            raise KeyboardInterrupt
+        if future.cancelled():  # not by us: a cluster that went away, a pool that was shut down
+            raise BrokenExecutor("executor: it ended before the cells did")
+        return future
+
     try:
-        while waiting or running:
-            while waiting and len(running) < _AHEAD:
-                start(waiting.popleft())
-            future = ended.get()
-            cell = running.pop(future)
-            if future.cancelled():  # not by us: a cluster that went away, a pool that was shut down
-                raise BrokenExecutor("executor: it ended before the cells did")
-            if _worker_died(future):
-                blamed.append(cell)
-            else:
-                done(cell, _outcome(future))
-        # Dask blames every cell that a worker held when it died. Each alone shows which one it was.
-        for cell in blamed:
-            start(cell)
-            done(running.pop(future := ended.get()), _outcome(future))
+        with _interrupts_call(lambda: ended.put(None)):
+            while waiting or running:
+                while waiting and len(running) < _AHEAD:
+                    start(waiting.popleft())
+                future = next_ended()
+                cell = running.pop(future)
+                if _worker_died(future):
+                    blamed.append(cell)
+                else:
+                    done(cell, _outcome(future))
+            # Dask blames every cell that a worker held when it died. Each alone shows which one it was.
+            for cell in blamed:
+                start(cell)
+                done(running.pop(future := next_ended()), _outcome(future))
     except BaseException:
         for future in running:
             future.cancel()
@@ -279,6 +288,20 @@ def _through(
             if future.done() and not future.cancelled() and future.exception() is None:
                 done(cell, _outcome(future))
         raise
+
+
+@contextmanager
+def _interrupts_call(action: Callable[[], object]) -> Iterator[None]:
+    """Ctrl-C calls ``action`` instead of raising in the middle of whatever this thread is at."""
+    default = signal.default_int_handler
+    if not _in_main_thread() or signal.getsignal(signal.SIGINT) is not default:
+        yield  # the user's own handler stays
+        return
+    signal.signal(signal.SIGINT, lambda *_: action())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, default)
 
 
 def _worker_died(future: Future[Any]) -> bool:

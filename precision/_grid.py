@@ -73,7 +73,9 @@ def plain(value: object) -> Plain:
             raise TypeError(f"got {text}, which holds an array: its text does not say all of it")
         return _storable(text)
     if isinstance(value, tuple):
-        return f"({', '.join(map(str, map(plain, value)))})"
+        texts = [(part, plain(part)) for part in value]
+        parts = (repr(text) if isinstance(part, str) else str(text) for part, text in texts)
+        return f"({', '.join(parts)})"
     raise TypeError(
         f"got {value!r} of type {type(value).__name__}; a value must be a number, a string, None, a tuple of "
         "them, or an object that prints as text (a spec, an accumulator, an enum, a dataclass)"

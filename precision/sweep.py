@@ -160,6 +160,8 @@ def sweep(
             kept.begin(provenance)
         left = [cell for cell in cells if cell.key not in outcomes]
         _run(runner, call, left, len(cells), outcomes, kept, kernel_threads, progress)
+        if kept is not None and len(left):
+            outcomes = kept.outcomes()  # an interrupt may have come between the two
     done = [(cell.shown, outcomes[cell.key]) for cell in cells if cell.key in outcomes]
     return table_of(done, provenance, cells=len(cells))
 

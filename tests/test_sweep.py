@@ -120,7 +120,7 @@ class Unsayable(Exception):
         (Point(1), "Point(x=1)"),
         (pr.Rounding.TO_ODD, "TO_ODD"),
         (None, None),
-        ((1, "a", pr.E4M3), "(1, a, e4m3)"),
+        ((1, "a", pr.E4M3), "(1, 'a', e4m3)"),
         (2**70, 2**70),
         (Shy(3), 3),
     ],
