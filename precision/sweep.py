@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from precision import _store
-from precision._cell_runs import Outcome, Runner
+from precision._cell_runs import Outcome
+from precision._executors import Runner
 from precision._extras import require
 from precision._grid import Axes, Cell, cells_of
 from precision._store import Identity, Store

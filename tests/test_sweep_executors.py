@@ -18,7 +18,7 @@ import pytest
 import sweep_cells
 
 import precision as pr
-from precision._cell_runs import Runner
+from precision._executors import Runner
 from precision._grid import cells_of
 from precision.sweep import read_store, sweep
 
@@ -124,7 +124,7 @@ def test_what_cannot_be_sent_or_read_raises(client, processes, monkeypatch):
 
 
 def test_workers_of_another_version_are_refused(client, monkeypatch):
-    monkeypatch.setattr("precision._cell_runs.version", lambda name: "0.0.1")
+    monkeypatch.setattr("precision._executors.version", lambda name: "0.0.1")
     monkeypatch.setattr(client, "run", lambda call, name, **how: {"tcp://there": "0.0.2"})
     with pytest.raises(ValueError, match=r"tcp://there has precision-emu 0.0.2, and this process 0.0.1"):
         sweep(sweep_cells.picky, {"x": [1]}, executor=client)
@@ -152,7 +152,7 @@ class Counting(ThreadPoolExecutor):
 
 
 def test_cells_are_handed_over_a_few_ahead(monkeypatch):
-    monkeypatch.setattr("precision._cell_runs._AHEAD", 3)
+    monkeypatch.setattr("precision._executors._AHEAD", 3)
     with Counting() as executor:
         assert len(sweep(lambda x: time.sleep(0.001), {"x": range(20)}, executor=executor)) == 20
     assert 2 <= executor.most <= 3
@@ -179,7 +179,7 @@ def test_what_ended_before_an_interrupt_is_handed_over():
 
 @pytest.mark.parametrize("executor", [3, "nonsense", "tcp://127.0.0.1:1", object()])
 def test_no_executor(executor, monkeypatch):
-    monkeypatch.setattr("precision._cell_runs._PATIENCE", 0.3)
+    monkeypatch.setattr("precision._executors._PATIENCE", 0.3)
     with pytest.raises((TypeError, ValueError), match="executor"):
         sweep(sweep_cells.picky, {"x": [1]}, executor=executor)
 
