@@ -155,9 +155,10 @@ def sweep(
             kept.claim(identity, [cell.key for cell in cells], extend=extend)
             outcomes = kept.outcomes()
             if retry_failed:
-                failed = [key for key, outcome in outcomes.items() if outcome.error is not None]
+                mine = [cell.key for cell in cells if cell.key in outcomes]
+                failed = [key for key in mine if outcomes[key].error is not None]
                 kept.forget(failed)
-                outcomes = {key: outcome for key, outcome in outcomes.items() if outcome.error is None}
+                outcomes = {key: outcome for key, outcome in outcomes.items() if key not in failed}
             kept.begin(provenance)
         left = [cell for cell in cells if cell.key not in outcomes]
         _run(runner, call, left, len(cells), outcomes, kept, kernel_threads, progress)

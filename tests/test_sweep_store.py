@@ -99,6 +99,8 @@ def test_failed_cells_are_kept_and_retried_only_when_asked_for(store):
     assert traces[1] is None and "in counted" in traces[0]
     sweep(counted, grid, store=store, retry_failed=True)
     assert CALLS[-1, 0] == 2 and CALLS[1, 0] == 1
+    sweep(counted, {"x": [2]}, store=store, extend=True, retry_failed=True)  # of this grid alone
+    assert CALLS[-1, 0] == 2 and len(read_store(store)) == 3
 
 
 def test_another_function_version_or_parameter_is_refused(store, monkeypatch):
