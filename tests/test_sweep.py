@@ -6,6 +6,7 @@ import enum
 import itertools
 import json
 import math
+import subprocess
 import sys
 import warnings
 from dataclasses import dataclass
@@ -403,3 +404,28 @@ def test_to_xarray_refuses_what_is_no_table_of_a_sweep():
     twice.attrs = table.attrs
     with pytest.raises(ValueError, match="several rows with"):
         to_xarray(twice)
+
+
+# ---- extras -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "package, extra, use",
+    [
+        ("pandas", "sweep", lambda: sweep(add, {"x": [1]})),
+        ("pandas", "sweep", lambda: read_store("a.sqlite")),
+        ("xarray", "sweep", lambda: to_xarray(sweep(add, {"x": [1]}))),
+        ("distributed", "distributed", lambda: sweep(add, {"x": [1]}, executor="tcp://127.0.0.1:1")),
+    ],
+)
+def test_a_missing_package_names_its_extra(package, extra, use, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"pip install 'precision-emu\[{extra}\]'"):
+        use()
+
+
+def test_the_module_alone_starts_neither_pandas_nor_a_compiler():
+    script = (
+        "import sys, precision.sweep\n"
+        "print(sorted({'numba', 'pandas', 'matplotlib', 'xarray', 'distributed', 'tqdm'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
