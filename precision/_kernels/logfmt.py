@@ -194,32 +194,36 @@ def _find_levels(stats: Any, tiles: int, grid: Grid, logs: Any, levels: Any) -> 
         doubt |= (abs(reach - clamp) < 2.0**-38) & (not zero)
         # Zeros without their signs are made one by one.
         doubt |= (has_zero | clamped) & unsigned
-        error = 2.0**-48 * (abs(low) + abs(high))
         low = high - clamp if clamped else low
         reach = clamp if clamped else reach
-        step = reach / steps
-        least, most = np.float64(float32_of(smallest)), np.float64(float32_of(largest))
-        if grid.extremes:
-            levels[0, i], levels[1, i] = 0.0 if zero else least, most
-        else:
-            levels[0, i], levels[1, i] = low * unit, step * unit
-            levels[8, i] = error + (2.0**-48 * clamp if clamped else 0.0)
-            levels[9, i] = (0.0 if clamped else error / steps) + 2.0**-50 * step
-        levels[2, i], levels[3, i], levels[4, i] = low, step, reach
+        levels[2, i], levels[3, i], levels[4, i] = low, reach / steps, reach
         levels[5, i] = 1.0 if doubt else 0.0
         levels[6, i] = 1.0 if clamped else 0.0
         levels[7, i] = 1.0 if clamped | has_zero else 0.0
-    if not grid.extremes:
+    if grid.extremes:
+        for i in range(U64(tiles)):
+            smallest = U32(stats[U64(GROUP) + i] + U32(1))
+            zero = (stats[U64(2 * GROUP) + i] == U32(0)) & counts_zero
+            levels[0, i] = 0.0 if zero else np.float64(float32_of(smallest))
+            levels[1, i] = np.float64(float32_of(stats[i]))
+    else:
+        for i in range(U64(tiles)):
+            low, step, clamped = levels[2, i], levels[3, i], levels[6, i]
+            error = 2.0**-48 * (abs(logs[i]) + abs(logs[U64(GROUP) + i]))
+            levels[0, i], levels[1, i] = low * unit, step * unit
+            levels[8, i] = error + 2.0**-48 * clamp * clamped
+            levels[9, i] = (1.0 - clamped) * error / steps + 2.0**-50 * step
         _store(levels, tiles, grid)
+    if not grid.extremes and grid.from_stored:
+        for i in range(U64(tiles)):
+            levels[2, i], levels[3, i] = levels[0, i] * back, levels[1, i] * back
+            levels[4, i] = max(logs[U64(GROUP) + i] - levels[2, i], levels[3, i] * steps)
     for i in range(U64(tiles)):
-        low, step, reach, high = levels[2, i], levels[3, i], levels[4, i], logs[U64(GROUP) + i]
-        if not grid.extremes and grid.from_stored:
-            low, step = levels[0, i] * back, levels[1, i] * back
-            reach = max(high - low, step * steps)
+        low, step = levels[2, i], levels[3, i]
         # Stored numbers may lie far from the extremes, in BF16 and FP16.
-        beyond = (abs(low - logs[i]) > 0.2 * step) | (abs(low + step * steps - high) > 0.2 * step)
+        beyond = abs(low + step * steps - logs[U64(GROUP) + i]) > 0.2 * step
+        beyond |= abs(low - logs[i]) > 0.2 * step
         levels[7, i] = 1.0 if beyond else levels[7, i]
-        levels[2, i], levels[3, i], levels[4, i] = low, step, reach
         levels[8, i] = np.float64(float32_of(U32(stats[U64(GROUP) + i] + U32(1))))
         levels[9, i] = np.float64(float32_of(stats[i]))
 
