@@ -199,7 +199,7 @@ def _find_levels(stats: Any, tiles: int, grid: Grid, logs: Any, levels: Any) -> 
         levels[2, i], levels[3, i], levels[4, i] = low, reach / steps, reach
         levels[5, i] = 1.0 if doubt else 0.0
         levels[6, i] = 1.0 if clamped else 0.0
-        levels[7, i] = 1.0 if clamped | has_zero else 0.0
+        levels[7, i] = 1.0 if has_zero else 0.0
     if grid.extremes:
         for i in range(U64(tiles)):
             smallest = U32(stats[U64(GROUP) + i] + U32(1))
@@ -220,10 +220,12 @@ def _find_levels(stats: Any, tiles: int, grid: Grid, logs: Any, levels: Any) -> 
             levels[4, i] = max(logs[U64(GROUP) + i] - levels[2, i], levels[3, i] * steps)
     for i in range(U64(tiles)):
         low, step = levels[2, i], levels[3, i]
-        # Stored numbers may lie far from the extremes, in BF16 and FP16.
-        beyond = abs(low + step * steps - logs[U64(GROUP) + i]) > 0.2 * step
-        beyond |= abs(low - logs[i]) > 0.2 * step
-        levels[7, i] = 1.0 if beyond else levels[7, i]
+        # Stored numbers may lie far from the extremes, in BF16 and FP16; a clamp has a boundary of its own.
+        beyond = logs[U64(GROUP) + i] - (low + step * steps) > 0.2 * step
+        beyond |= low + levels[6, i] * step - logs[i] > 0.2 * step
+        # The vector loop takes 0 for 2**-127.
+        beyond |= (levels[7, i] > 0.0) & (low + 126.0 < step)
+        levels[7, i] = 1.0 if beyond else 0.0
         levels[8, i] = np.float64(float32_of(U32(stats[U64(GROUP) + i] + U32(1))))
         levels[9, i] = np.float64(float32_of(stats[i]))
 
@@ -326,45 +328,68 @@ def encode_tiles(
     stats, logs = np.empty(3 * GROUP, np.uint32), np.empty(2 * GROUP, np.float64)
     levels, lines = np.empty((10, GROUP), np.float64), np.empty((6, GROUP), np.float32)
     opened, half = np.empty(GROUP, np.uint8), np.float32(2.0 ** (31 - grid.bits))
-    # Else the groups' tiles are no runs one after another.
+    # Else a group's tiles do not all have as many runs.
     even = rows.block % 16 == 0 and rows.width % rows.block == 0
     for group in range(first, last, GROUP):
         tiles = min(GROUP, last - group)
         begin, _ = span(group, rows)
-        runs = rows.block // 16
         if even:
-            vectors.extremes(bits, begin, tiles, runs, stats, 0, GROUP)
+            vectors.extremes(bits, begin, tiles, most // 16, stats, 0, GROUP)
         else:
             for at in range(tiles):
                 start, count = span(group + at, rows)
-                _pad(bits, start, count, padded)
-                vectors.extremes(padded, 0, 1, (count + 15) // 16, stats, at, GROUP)
+                if count % 16 == 0:
+                    vectors.extremes(bits, start, 1, count // 16, stats, at, GROUP)
+                else:
+                    _pad(bits, start, count, padded)
+                    vectors.extremes(padded, 0, 1, (count + 15) // 16, stats, at, GROUP)
         _find_logarithms(stats, tiles, logs)
         _find_levels(stats, tiles, grid, logs, levels)
         _find_lines(levels, tiles, grid, lines)
-        if even:
-            vectors.encode_plain(bits, begin, tiles, runs, lines, 0, grid.bits, codes, begin, opened)
+        together = even and _any_plain(levels, tiles)
+        if together:
+            # Tiles that are not plain get any codes, and others further on.
+            vectors.encode_plain(
+                bits, begin, tiles, most // 16, lines, 0, grid.bits, codes, begin, opened, marks
+            )
         for at in range(tiles):
             firsts[group + at], seconds[group + at] = levels[0, at], levels[1, at]
+            # Most elements would be open in these.
             slow = levels[5, at] > 0.0 or not lines[3, at] < half
-            if even and not slow and levels[7, at] == 0.0 and not opened[at]:
+            plain = not slow and levels[7, at] == 0.0
+            if together and plain and not opened[at]:
                 continue
             start, count = span(group + at, rows)
-            # Below a quarter nothing but NaN and doubtful tiles: most elements would be open.
+            runs = (count + 15) // 16
             if slow:
                 tile = _encode_slow(bits, start, count, grid, space, codes, doubts)
                 firsts[group + at], seconds[group + at] = tile.first, tile.second
                 continue
-            runs = (count + 15) // 16
-            if even:
-                vectors.encode_marked(bits, start, 1, runs, lines, at, grid.bits, codes, start, marks)
-                _encode_open(bits, start, count, marks, grid, levels, at, codes, start, doubts, start)
+            if count % 16 == 0:
+                if plain and not together:
+                    vectors.encode_plain(
+                        bits, start, 1, runs, lines, at, grid.bits, codes, start, opened, marks
+                    )
+                    if not opened[at]:
+                        continue
+                vectors.encode_marked(bits, start, 1, runs, lines, at, grid.bits, codes, start, opened, marks)
+                if opened[at]:
+                    _encode_open(bits, start, count, marks, grid, levels, at, codes, start, doubts, start)
                 continue
             _pad(bits, start, count, padded)
-            vectors.encode_marked(padded, 0, 1, runs, lines, at, grid.bits, padded_codes, 0, marks)
-            _encode_open(padded, 0, count, marks, grid, levels, at, padded_codes, 0, doubts, start)
+            vectors.encode_marked(padded, 0, 1, runs, lines, at, grid.bits, padded_codes, 0, opened, marks)
+            if opened[at]:
+                _encode_open(padded, 0, count, marks, grid, levels, at, padded_codes, 0, doubts, start)
             for i in range(count):
                 codes[start + i] = padded_codes[i]
+
+
+@jit
+def _any_plain(levels: Any, tiles: int) -> bool:
+    some = False
+    for i in range(tiles):
+        some |= levels[7, i] == 0.0
+    return some
 
 
 @jit

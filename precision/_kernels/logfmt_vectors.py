@@ -102,11 +102,36 @@ class _Lanes:
         low_half, high_half = halves
         return builder.select(high, high_half, low_half)
 
+    def packed(self, words: list[Any], kind: Any) -> Any:
+        """Registers of numbers that ``kind`` holds as one vector of it."""
+        builder, count = self.builder, self.count
+        if len(words) == 4 and count == 8 and "+avx2" in self.features:
+            # Halves of registers are packed, each by itself, and put in order at last.
+            short, octet = ir.VectorType(ir.IntType(16), 16), ir.VectorType(ir.IntType(8), 32)
+            signature = ir.FunctionType(short, [self.words] * 2)
+            pack = declared(builder.module, signature, "llvm.x86.avx2.packusdw")
+            shorts = [builder.call(pack, words[i : i + 2]) for i in (0, 2)]
+            if kind.width == 16:
+                ordered = [self._ordered(x, (0, 2, 1, 3), _I64) for x in shorts]
+                return builder.shuffle_vector(*ordered, ir.Constant(ir.VectorType(_I32, 8), list(range(8))))
+            signature = ir.FunctionType(octet, [short] * 2)
+            pack = declared(builder.module, signature, "llvm.x86.avx2.packuswb")
+            return self._ordered(builder.call(pack, shorts), (0, 4, 1, 5, 2, 6, 3, 7), _I32)
+        while len(words) > 1:
+            size = 2 * words[0].type.count
+            mask = ir.Constant(ir.VectorType(_I32, size), list(range(size)))
+            words = [builder.shuffle_vector(*words[i : i + 2], mask) for i in range(0, len(words), 2)]
+        return builder.trunc(words[0], ir.VectorType(kind, words[0].type.count))
+
+    def _ordered(self, vector: Any, order: tuple[int, ...], kind: Any) -> Any:
+        pieces = self.builder.bitcast(vector, ir.VectorType(kind, len(order)))
+        return self.builder.shuffle_vector(
+            pieces, pieces, ir.Constant(ir.VectorType(_I32, len(order)), order)
+        )
+
     def repeated(self, table: Any) -> Any:
         """Bits of four floats, as `permuted` takes them."""
-        return self.builder.bitcast(
-            ir.Constant(self.words, list(table) * (self.count // 4)), self.floats
-        )
+        return self.builder.bitcast(ir.Constant(self.words, list(table) * (self.count // 4)), self.floats)
 
     def fetch(self, place: Any, writes: bool) -> None:
         """Call for memory that is soon read, or written; any address will do."""
@@ -251,24 +276,25 @@ def _encoded(plain: bool) -> Any:
     @intrinsic
     def encoded(
         typingctx: Any, bits: Any, first: Any, tiles: Any, runs: Any, lines: Any, at: Any, width: Any,
-        codes: Any, to: Any, marks: Any,
+        codes: Any, to: Any, opened: Any, marks: Any,
     ) -> Any:  # fmt: skip
         """Codes of ``tiles`` tiles of ``runs`` runs of 16 float32, of ``width`` bits; zeros keep their signs.
 
-        Column ``at`` of ``lines`` and those that follow are the tiles' `Line`s, in rows of GROUP. The plain
-        loop is for tiles without zeros where nothing lies beyond the levels by half a step; ``marks[t]``
-        says whether an element of a tile is open. The other one is for one tile, limits places to ``least``
-        and the highest level, and bit i & 7 of ``marks[i >> 3]`` says whether element i is open.
+        Columns of ``lines`` from ``at`` are the tiles' `Line`s, in rows of GROUP; ``opened`` from ``at`` says
+        of each whether an element is open. The plain loop is for tiles where nothing lies beyond the
+        levels by half a step, but zeros far below them. The other one limits places to ``least`` and the highest level, and
+        bit ``i & 7`` of ``marks[i >> 3]`` says whether element i is open.
         """
 
         def codegen(context: Any, outer: Any, sig: Any, args: Any) -> Any:
             source = pointer(context, outer, bits, *args[:2])
             numbers = pointer(context, outer, lines, *args[4:6])
             target = pointer(context, outer, codes, *args[7:9])
-            noted = pointer(context, outer, marks, args[9], _I64(0))
-            arguments = [source, numbers, target, noted, args[2], args[3], args[6]]
+            flags = pointer(context, outer, opened, args[9], args[5])
+            noted = pointer(context, outer, marks, args[10], _I64(0))
+            arguments = [source, numbers, target, flags, noted, args[2], args[3], args[6]]
             parameters, builder = own_function(outer, "encode", arguments)
-            source, numbers, target, noted, tiles_, runs_, width_ = parameters
+            source, numbers, target, flags, noted, tiles_, runs_, width_ = parameters
             # Else registers would be kept on the stack across the ends of pages, at a tenth of the speed.
             builder.function.attributes.alignstack = REGISTER_BYTES
             lanes = _Lanes(context, builder)
@@ -280,6 +306,7 @@ def _encoded(plain: bool) -> Any:
             fraction = lanes.splat(builder.sub(unit, _I32(1)))
             # The middle of the highest level.
             most = builder.fsub(_FLOAT(2.0**31), builder.fmul(builder.sitofp(unit, _FLOAT), _FLOAT(0.5)))
+            zero = lanes.splat(builder.fmul(builder.sitofp(unit, _FLOAT), _FLOAT(0.5)))
             most, down = lanes.splat(most), lanes.splat(down)
 
             def tile(t: Any, _: list[Any]) -> list[Any]:
@@ -302,33 +329,33 @@ def _encoded(plain: bool) -> Any:
                     words = [builder.load(builder.gep(source, [place]), align=4) for place in places]
                     magnitudes = [builder.and_(word, lanes.word(0x7FFFFFFF)) for word in words]
                     found = line_places.of(magnitudes)
-                    if not plain:
+                    if plain:
+                        found = [builder.select(builder.fcmp_ordered(">", x, zero), x, zero) for x in found]
+                    else:
                         under = [builder.fcmp_ordered("<", x, below) for x in found]
                         found = [builder.select(builder.fcmp_ordered(">", x, least), x, least) for x in found]
                         found = [builder.select(builder.fcmp_ordered("<", x, most), x, most) for x in found]
                     results = [builder.fptosi(x, lanes.words) for x in found]
                     rests = [builder.and_(result, fraction) for result in results]
                     if not plain:
+                        nonzero = [builder.icmp_signed(">", m, lanes.word(0)) for m in magnitudes]
                         results = [
-                            builder.and_(result, builder.sext(builder.icmp_signed(">", m, lanes.word(0)), lanes.words))
-                            for result, m in zip(results, magnitudes, strict=True)
+                            builder.select(is_number, result, lanes.word(0))
+                            for is_number, result in zip(nonzero, results, strict=True)
                         ]
-                        for place, m, rest, low in zip(places, magnitudes, rests, under, strict=True):
-                            nonzero = builder.icmp_signed(">", m, lanes.word(0))
-                            near = builder.or_(low, builder.icmp_signed("<", rest, limit))
-                            mark = builder.bitcast(builder.and_(nonzero, near), ir.IntType(lanes.count))
+                        near = [builder.icmp_signed("<", rest, limit) for rest in rests]
+                        near = [builder.or_(*pair) for pair in zip(near, under, strict=True)]
+                        near = [builder.and_(*pair) for pair in zip(near, nonzero, strict=True)]
+                        rests = [builder.select(mark, lanes.word(0), lanes.word(0x7FFFFFFF)) for mark in near]
+                        for place, mark in zip(places, near, strict=True):
+                            mark = builder.bitcast(mark, ir.IntType(lanes.count))
                             where = builder.bitcast(noted, mark.type.as_pointer())
-                            builder.store(mark, builder.gep(where, [place]), align=1)
+                            where = builder.gep(where, [place])
+                            builder.store(mark, where, align=1)
                     signs = [builder.and_(word, lanes.word(0x80000000)) for word in words]
                     signed = [builder.or_(a, b) for a, b in zip(results, signs, strict=True)]
                     whole = [builder.lshr(a, down) for a in signed]
-                    while len(whole) > 1:
-                        pairs = zip(whole[::2], whole[1::2], strict=True)
-                        mask = ir.Constant(
-                            ir.VectorType(_I32, 2 * whole[0].type.count), list(range(2 * whole[0].type.count))
-                        )
-                        whole = [builder.shuffle_vector(a, b, mask) for a, b in pairs]
-                    made = builder.trunc(whole[0], ir.VectorType(code, whole[0].type.count))
+                    made = lanes.packed(whole, code)
                     where = builder.gep(target, [builder.mul(places[0], _I64(lanes.count))])
                     builder.store(made, builder.bitcast(where, made.type.as_pointer()), align=1)
 
@@ -338,12 +365,9 @@ def _encoded(plain: bool) -> Any:
                     return [reduce(smaller, rests, carried[0])]
 
                 (least_rest,) = lanes.several(registers, body, [lanes.word(0x7FFFFFFF)])
-                if plain:
-                    near = builder.bitcast(
-                        builder.icmp_signed("<", least_rest, limit), ir.IntType(lanes.count)
-                    )
-                    near = builder.icmp_unsigned("!=", near, ir.IntType(lanes.count)(0))
-                    builder.store(builder.zext(near, ir.IntType(8)), builder.gep(noted, [t]))
+                near = builder.bitcast(builder.icmp_signed("<", least_rest, limit), ir.IntType(lanes.count))
+                near = builder.icmp_unsigned("!=", near, ir.IntType(lanes.count)(0))
+                builder.store(builder.zext(near, ir.IntType(8)), builder.gep(flags, [t]))
                 return []
 
             counted_loop(builder, tiles_, [], tile)
@@ -351,7 +375,7 @@ def _encoded(plain: bool) -> Any:
             return context.get_dummy_value()
 
         size = types.intp
-        return types.void(bits, size, size, size, lines, size, size, codes, size, marks), codegen
+        return types.void(bits, size, size, size, lines, size, size, codes, size, opened, marks), codegen
 
     return encoded
 
