@@ -281,9 +281,9 @@ def _encoded(plain: bool) -> Any:
         """Codes of ``tiles`` tiles of ``runs`` runs of 16 float32, of ``width`` bits; zeros keep their signs.
 
         Columns of ``lines`` from ``at`` are the tiles' `Line`s, in rows of GROUP; ``opened`` from ``at`` says
-        of each whether an element is open. The plain loop is for tiles where nothing lies beyond the
-        levels by half a step, but zeros far below them. The other one limits places to ``least`` and the highest level, and
-        bit ``i & 7`` of ``marks[i >> 3]`` says whether element i is open.
+        of each whether an element is open. The plain loop is for tiles where nothing lies beyond the levels
+        by half a step, but zeros far below them. The other one limits places to ``least`` and the highest
+        level, and bit ``i & 7`` of ``marks[i >> 3]`` says whether element i is open.
         """
 
         def codegen(context: Any, outer: Any, sig: Any, args: Any) -> Any:
