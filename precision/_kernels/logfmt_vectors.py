@@ -14,7 +14,6 @@ from numba import types
 
 from precision._kernels._jit import intrinsic
 from precision._kernels.building import (
-    REGISTER_BYTES,
     counted_loop,
     declared,
     own_function,
@@ -295,8 +294,6 @@ def _encoded(plain: bool) -> Any:
             arguments = [source, numbers, target, flags, noted, args[2], args[3], args[6]]
             parameters, builder = own_function(outer, "encode", arguments)
             source, numbers, target, flags, noted, tiles_, runs_, width_ = parameters
-            # Else registers would be kept on the stack across the ends of pages, at a tenth of the speed.
-            builder.function.attributes.alignstack = REGISTER_BYTES
             lanes = _Lanes(context, builder)
             code = ir.IntType(codes.dtype.bitwidth)
             source = builder.bitcast(source, lanes.words.as_pointer())
@@ -457,8 +454,6 @@ def decode(
         )
         arguments = [source, numbers, target, args[2], args[3], args[6]]
         (source, numbers, target, tiles_, runs_, width_), builder = own_function(outer, "decode", arguments)
-        # Else registers would be kept on the stack across the ends of pages, at a tenth of the speed.
-        builder.function.attributes.alignstack = REGISTER_BYTES
         lanes = _Lanes(context, builder)
         code_type = ir.VectorType(ir.IntType(codes.dtype.bitwidth), lanes.count)
         source = builder.bitcast(source, code_type.as_pointer())
