@@ -42,8 +42,7 @@ GROUP = 32  # tiles that go through each stage together
 AHEAD = 128 * GROUP  # elements: a group of tiles of 128
 _WRITES_AHEAD = 1024  # elements: a page of values, whose end stops the processor's own fetching
 _TOGETHER = 4  # registers of values made at a time, to hide latencies
-_MAGIC = 1.5 * 2.0**23  # added to a float32 it leaves the nearest whole number in the low bits
-_MAGIC_QUARTERS = 1.5 * 2.0**21  # the same of quarters
+_MAGIC_QUARTERS = 1.5 * 2.0**21  # added to a float32 it leaves the nearest quarters in the low bits
 
 
 class Line(NamedTuple):
@@ -97,8 +96,7 @@ class _Lanes:
             builder.icmp_unsigned("!=", builder.and_(which, self.word(bit)), self.word(0)) for bit in (1, 2)
         )
         each = [builder.shuffle_vector(table, table, self.word(j)) for j in range(4)]
-        halves = (builder.select(odd, each[j + 1], each[j]) for j in (0, 2))
-        low_half, high_half = halves
+        low_half, high_half = (builder.select(odd, each[j + 1], each[j]) for j in (0, 2))
         return builder.select(high, high_half, low_half)
 
     def packed(self, words: list[Any], kind: Any) -> Any:
@@ -347,8 +345,7 @@ def _encoded(plain: bool) -> Any:
                         for place, mark in zip(places, near, strict=True):
                             mark = builder.bitcast(mark, ir.IntType(lanes.count))
                             where = builder.bitcast(noted, mark.type.as_pointer())
-                            where = builder.gep(where, [place])
-                            builder.store(mark, where, align=1)
+                            builder.store(mark, builder.gep(where, [place]), align=1)
                     signs = [builder.and_(word, lanes.word(0x80000000)) for word in words]
                     signed = [builder.or_(a, b) for a, b in zip(results, signs, strict=True)]
                     whole = [builder.lshr(a, down) for a in signed]
