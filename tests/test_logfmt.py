@@ -243,6 +243,19 @@ def test_extremes_are_met(x, bits, base, metadata):
             assert (np.abs(got - end) <= allowed * (end - float(np.nextafter(F(end), F(0))))).all()
 
 
+def test_zeros_beside_the_least_normal_numbers():
+    """Where a step is so wide that 2**-127 would lie nearer to the lowest level than half a step."""
+    x = np.zeros((8, 128), np.float32)
+    x[:, 0::3] = -0.0
+    x[:, 1::3] = np.ldexp(np.float32(1.02), -126)
+    x[:, 2] = np.ldexp(np.float32(1.5), np.arange(-125, -93, 4))
+    for bits, space in itertools.product((3, 4, 5, 8), Space):
+        tensor = pr.quantize(x, LogFMT(bits, space=space))
+        codes = tensor.codes.astype(int)
+        assert np.array_equal(codes[x == 0], np.signbit(x[x == 0]) << bits - 1)
+        assert (codes[x != 0] & 2 ** (bits - 1) - 1).all()
+
+
 @given(
     st.lists(st.floats(0.5, 2.0**20, width=32), min_size=2, max_size=40).map(F),
     st.integers(3, 8),

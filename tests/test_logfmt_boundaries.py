@@ -269,3 +269,21 @@ def test_worst_cases_of_unrounded_extremes(bits, unit, options):
         x = np.array([1 - r * unit, 1, 1 + r * unit])
         for seed in range(3):
             agrees(x, LogFMT(bits, rounding=pr.Stochastic(1, seed=seed), **UNROUNDED))
+
+
+# ---- the bounds that the vector loop rests on ---------------------------------------------------------
+
+
+def test_the_logarithm_of_every_significand():
+    from precision._kernels import logfmt_vectors as vectors
+    from precision._kernels._jit import jit
+
+    @jit
+    def logarithms(bits, out):
+        vectors.log2_of(bits, len(bits) // 16, out)
+
+    for first in range(0, 1 << 23, 1 << 20):
+        x = (np.arange(first, first + (1 << 20), dtype=np.uint32) + np.uint32(0x3F800000)).view(np.float32)
+        found = np.empty_like(x)
+        logarithms(x.view(np.uint32), found)
+        assert np.abs(found - np.log2(x.astype(np.float64))).max() < vectors.LOG2_ERROR

@@ -143,15 +143,6 @@ def _log2(bits: Any) -> Any:
 
 
 @jit
-def _stored(value: float, error: float, grid: Grid) -> Any:
-    """A number as it is stored, and whether the error leaves no doubt."""
-    low, high = value - error, value + error
-    if grid.precision == 24:
-        return np.float64(np.float32(value)), np.float32(low) == np.float32(high)
-    return rounded(value, 0.0, grid), rounded(low, 0.0, grid) == rounded(high, 0.0, grid)
-
-
-@jit
 def _find_logarithms(stats: Any, tiles: int, logs: Any) -> None:
     """log2 of the tiles' least nonzero and largest magnitudes; what is no normal number gives anything."""
     for i in range(U64(tiles)):
@@ -161,80 +152,134 @@ def _find_logarithms(stats: Any, tiles: int, logs: Any) -> None:
 
 
 @jit
+def _store(levels: Any, tiles: int, grid: Grid) -> None:
+    """Round two numbers of each tile as they are stored; where their errors leave a doubt, it is noted.
+
+    They lie in rows 0 and 1, their errors in rows 8 and 9.
+    """
+    if grid.precision == 24:
+        for i in range(U64(tiles)):
+            first, second, error, other = levels[0, i], levels[1, i], levels[8, i], levels[9, i]
+            doubt = (np.float32(first - error) != np.float32(first + error)) | (np.float32(second) == 0.0)
+            doubt |= np.float32(second - other) != np.float32(second + other)
+            levels[0, i], levels[1, i] = np.float64(np.float32(first)), np.float64(np.float32(second))
+            levels[5, i] = 1.0 if doubt else levels[5, i]
+        return
+    for i in range(tiles):
+        for row in range(2):
+            value, error = levels[row, i], levels[8 + row, i]
+            levels[row, i] = rounded(value, 0.0, grid)
+            if rounded(value - error, 0.0, grid) != rounded(value + error, 0.0, grid):
+                levels[5, i] = 1.0
+        if levels[1, i] == 0.0:
+            levels[5, i] = 1.0
+
+
+@jit
 def _find_levels(stats: Any, tiles: int, grid: Grid, logs: Any, levels: Any) -> None:
     """Stored numbers, low, step, reach and doubt of each tile; doubt is not 0 where it goes the slow way."""
     exact = U32(0xFFFF) if grid.extremes and grid.precision == 8 else U32(0)
     unit, back = (_LN2, _LOG2E) if grid.natural else (1.0, 1.0)
     clamp, steps = float(grid.clamp), float(grid.steps)
-    for i in range(tiles):
-        largest, smallest = stats[i], U32(stats[GROUP + i] + U32(1))
-        has_zero = stats[2 * GROUP + i] == U32(0)
-        zero = has_zero and not grid.skip_zeros
-        plain = smallest >= U32(0x00800000) and largest < U32(0x7F800000) and smallest < largest
-        low, high = logs[i], logs[GROUP + i]
+    counts_zero, unsigned = not grid.skip_zeros, not grid.keep_sign
+    for i in range(U64(tiles)):
+        largest, smallest = stats[i], U32(stats[U64(GROUP) + i] + U32(1))
+        has_zero = stats[U64(2 * GROUP) + i] == U32(0)
+        zero = has_zero & counts_zero
+        low, high = logs[i], logs[U64(GROUP) + i]
         reach = high - low
-        clamped = zero or reach > clamp
-        doubt = not plain or ((smallest | largest) & exact) != U32(0)
-        doubt = doubt or (abs(reach - clamp) < 2.0**-38 and not zero)
+        clamped = zero | (reach > clamp)
+        doubt = (smallest < U32(0x00800000)) | (largest >= U32(0x7F800000)) | (smallest >= largest)
+        doubt |= ((smallest | largest) & exact) != U32(0)
+        doubt |= (abs(reach - clamp) < 2.0**-38) & (not zero)
         # Zeros without their signs are made one by one.
-        doubt = doubt or ((has_zero or clamped) and not grid.keep_sign)
-        error = 2.0**-48 * (abs(low) + abs(high))
-        if clamped:
-            low, reach = high - clamp, clamp
-        step = reach / steps
-        least, second = np.float64(float32_of(smallest)), np.float64(float32_of(largest))
-        first = np.float64(0.0) if zero else least
-        if not grid.extremes:
-            step_error = (0.0 if clamped else error / steps) + 2.0**-50 * step
-            first, certain = _stored(low * unit, error + (2.0**-48 * clamp if clamped else 0.0), grid)
-            second, sure = _stored(step * unit, step_error, grid)
-            doubt = doubt or not certain or not sure or second == 0.0
-            if grid.from_stored:
-                low, step = first * back, second * back
-                reach = max(high - low, step * steps)
-        levels[0, i], levels[1, i] = first, second
-        levels[8, i], levels[9, i] = least, np.float64(float32_of(largest))
-        levels[2, i], levels[3, i], levels[4, i] = low, step, reach
-        # Stored numbers may lie far from the extremes, in BF16 and FP16.
-        beyond = max(abs(low - logs[i]), abs(low + step * steps - high)) > 0.2 * step
+        doubt |= (has_zero | clamped) & unsigned
+        low = high - clamp if clamped else low
+        reach = clamp if clamped else reach
+        levels[2, i], levels[3, i], levels[4, i] = low, reach / steps, reach
         levels[5, i] = 1.0 if doubt else 0.0
         levels[6, i] = 1.0 if clamped else 0.0
-        levels[7, i] = 1.0 if clamped or beyond else 0.0
+        levels[7, i] = 1.0 if has_zero else 0.0
+    if grid.extremes:
+        for i in range(U64(tiles)):
+            smallest = U32(stats[U64(GROUP) + i] + U32(1))
+            zero = (stats[U64(2 * GROUP) + i] == U32(0)) & counts_zero
+            levels[0, i] = 0.0 if zero else np.float64(float32_of(smallest))
+            levels[1, i] = np.float64(float32_of(stats[i]))
+    else:
+        for i in range(U64(tiles)):
+            low, step, clamped = levels[2, i], levels[3, i], levels[6, i]
+            error = 2.0**-48 * (abs(logs[i]) + abs(logs[U64(GROUP) + i]))
+            levels[0, i], levels[1, i] = low * unit, step * unit
+            levels[8, i] = error + 2.0**-48 * clamp * clamped
+            levels[9, i] = (1.0 - clamped) * error / steps + 2.0**-50 * step
+        _store(levels, tiles, grid)
+    if not grid.extremes and grid.from_stored:
+        for i in range(U64(tiles)):
+            levels[2, i], levels[3, i] = levels[0, i] * back, levels[1, i] * back
+            levels[4, i] = max(logs[U64(GROUP) + i] - levels[2, i], levels[3, i] * steps)
+    for i in range(U64(tiles)):
+        low, step = levels[2, i], levels[3, i]
+        # Stored numbers may lie far from the extremes, in BF16 and FP16; a clamp has a boundary of its own.
+        beyond = logs[U64(GROUP) + i] - (low + step * steps) > 0.2 * step
+        beyond |= low + levels[6, i] * step - logs[i] > 0.2 * step
+        # The vector loop takes 0 for 2**-127.
+        beyond |= (levels[7, i] > 0.0) & (low + 126.0 < step)
+        levels[7, i] = 1.0 if beyond else 0.0
+        levels[8, i] = np.float64(float32_of(U32(stats[U64(GROUP) + i] + U32(1))))
+        levels[9, i] = np.float64(float32_of(stats[i]))
 
 
 @jit
-def _find_lines(levels: Any, tiles: int, grid: Grid, lines: Any, exponents: Any) -> None:
+def _line(low: float, step: float, reach: float, above: float, unit: float) -> Any:
+    """Exponent, slope, offset and margin of a tile's line; boundaries lie ``above`` a half above levels.
+
+    The margin bounds the error of all places, with which they are too high: of the logarithm; of the slope
+    away from the middle; of the offset and of what it and slopes are added to, each rounded once; and of the
+    last two sums.
+    """
+    slope = 1.0 / step
+    near = np.float64(np.float32(slope))
+    whole = np.floor(low)
+    whole = -126.0 if whole < -126.0 else whole
+    whole = 100.0 if whole > 100.0 else whole
+    offset = 0.5 * reach * (slope - near) - (low - whole) * near + 1.5 - above
+    margin = slope * _LOG2_ERROR + abs(slope - near) * (0.5 * reach + step + 1.0)
+    margin += 2.0**-24 * (2.0 * abs(offset) + 1.6 * slope + 2.0) + 0.75 * 2.0**8 / unit
+    return whole, near, offset + margin, margin
+
+
+@jit
+def _find_lines(levels: Any, tiles: int, grid: Grid, lines: Any) -> None:
     """What the vector loop needs of each tile, from its levels."""
-    steps, linear = float(grid.steps), grid.linear
+    linear, unit = grid.linear, 2.0 ** (32 - grid.bits)
     for i in range(U64(tiles)):
         low, step, reach = levels[2, i], levels[3, i], levels[4, i]
-        whole = np.floor(low)
-        slope = 1.0 / step
         # Where the boundary lies above a level, in steps: 1/2 + log(cosh u) / 2u with u = step/2 in nats,
-        # within 2**-32 for u up to 1/4; further on `_mend_lines` computes it.
+        # within 2**-32 for u up to 1/4; further on it is computed below.
         u = 0.5 * step * _LN2
         q = u * u
         series = 0.25 - q * (1.0 / 24.0 - q * (1.0 / 90.0 - q * (17.0 / 5040.0 - q * (31.0 / 28350.0))))
         above = u * series if linear else 0.0
-        # Of the logarithm and its sum, and of slope, offset and the last sum, each rounded once.
-        margin = slope * (_LOG2_ERROR + 2.0**-24 * (reach + 2.0)) + 2.0**-23 * (slope + steps + 4.0)
-        lines[0, i] = np.float32(slope)
-        lines[1, i] = np.float32((whole - low) * slope + 1.0 - above)
-        lines[2, i] = np.float32(1.0 - 0.5 * levels[6, i])
-        lines[3, i] = np.float32(0.5 - margin)
+        whole, slope, offset, margin = _line(low, step, reach, above, unit)
+        lines[0, i] = np.float32(whole)
+        lines[1, i] = np.float32(slope * unit)
+        lines[2, i] = np.float32(offset * unit)
+        lines[3, i] = np.float32(np.ceil(2.00001 * margin * unit))
+        lines[4, i] = np.float32((1.5 - 0.5 * levels[6, i]) * unit)
         # Where the lowest level lies: below it a clamped tile has a boundary of its own.
-        lines[4, i] = np.float32(1.0 - above + margin)
-        exponents[i] = np.int32(whole)
+        lines[5, i] = np.float32((1.5 - above + 3.0 * margin) * unit)
     for i in range(tiles):
         if linear and levels[3, i] > 0.7:
             above = nearest_offset(levels[3, i], grid) - 0.5
-            whole = np.floor(levels[2, i])
-            lines[1, i] = np.float32((whole - levels[2, i]) / levels[3, i] + 1.0 - above)
-            lines[4, i] = np.float32(1.0 - above + 0.5) - lines[3, i]
+            whole, slope, offset, margin = _line(levels[2, i], levels[3, i], levels[4, i], above, unit)
+            lines[2, i] = np.float32(offset * unit)
+            lines[3, i] = np.float32(np.ceil(2.00001 * margin * unit))
+            lines[5, i] = np.float32((1.5 - above + 3.0 * margin) * unit)
         if levels[6, i] > 0.0 and grid.below == MIN:
-            lines[2, i] = np.float32(1.0)
+            lines[4, i] = np.float32(1.5 * unit)
         if levels[6, i] == 0.0 or grid.below == MIN or grid.below == NEXT_LEVEL:
-            lines[4, i] = np.float32(0.0)
+            lines[5, i] = np.float32(0.0)
 
 
 @jit
@@ -248,13 +293,16 @@ def _encode_open(
     logarithms = int(not grid.extremes and grid.from_stored)
     tile = Tile(NORMAL, first, second, clamped, low, step, logarithms, levels[8, at], levels[9, at])
     mask = (1 << (grid.bits - 1)) - 1
-    for i in range(count):
-        if marks[i]:
-            word = bits[start + i]
-            x = np.float64(float32_of(U32(word & U32(0x7FFFFFFF))))
-            code = settle(x, tile, np.int64(codes[to + i]) & mask, 0.5, grid, doubts, index + i)
-            sign = (np.int64(word) >> 31 & 1) << (grid.bits - 1)
-            codes[to + i] = code | sign
+    for eight in range((count + 7) >> 3):
+        if marks[eight] == 0:
+            continue
+        for i in range(8 * eight, min(8 * eight + 8, count)):
+            if marks[eight] >> (i & 7) & 1:
+                word = bits[start + i]
+                x = np.float64(float32_of(U32(word & U32(0x7FFFFFFF))))
+                code = settle(x, tile, np.int64(codes[to + i]) & mask, 0.5, grid, doubts, index + i)
+                sign = (np.int64(word) >> 31 & 1) << (grid.bits - 1)
+                codes[to + i] = code | sign
 
 
 @jit
@@ -276,56 +324,72 @@ def encode_tiles(
     """`encode_each` to nearest, for float32 given as bits."""
     most = 16 * ((rows.block + 15) // 16)
     padded, padded_codes = np.empty(most, np.uint32), np.empty(most, codes.dtype)
-    marks, space = np.empty(16 * vectors.RUNS, np.uint8), np.empty(rows.block, np.float64)
+    marks, space = np.empty(most // 8, np.uint8), np.empty(rows.block, np.float64)
     stats, logs = np.empty(3 * GROUP, np.uint32), np.empty(2 * GROUP, np.float64)
-    levels, lines = np.empty((10, GROUP), np.float64), np.empty((5, GROUP), np.float32)
-    exponents = np.empty(GROUP, np.int32)
-    top = np.float32(grid.steps + 1)
+    levels, lines = np.empty((10, GROUP), np.float64), np.empty((6, GROUP), np.float32)
+    opened, half = np.empty(GROUP, np.uint8), np.float32(2.0 ** (31 - grid.bits))
+    # Else a group's tiles do not all have as many runs.
+    even = rows.block % 16 == 0 and rows.width % rows.block == 0
     for group in range(first, last, GROUP):
         tiles = min(GROUP, last - group)
-        for at in range(tiles):
-            start, count = span(group + at, rows)
-            if count % 16 == 0:
-                vectors.extremes(bits, start, count // 16, stats, at, GROUP)
-            else:
-                _pad(bits, start, count, padded)
-                vectors.extremes(padded, 0, (count + 15) // 16, stats, at, GROUP)
+        begin, _ = span(group, rows)
+        if even:
+            vectors.extremes(bits, begin, tiles, most // 16, stats, 0, GROUP)
+        else:
+            for at in range(tiles):
+                start, count = span(group + at, rows)
+                if count % 16 == 0:
+                    vectors.extremes(bits, start, 1, count // 16, stats, at, GROUP)
+                else:
+                    _pad(bits, start, count, padded)
+                    vectors.extremes(padded, 0, 1, (count + 15) // 16, stats, at, GROUP)
         _find_logarithms(stats, tiles, logs)
         _find_levels(stats, tiles, grid, logs, levels)
-        _find_lines(levels, tiles, grid, lines, exponents)
+        _find_lines(levels, tiles, grid, lines)
+        together = even and _any_plain(levels, tiles)
+        if together:
+            # Tiles that are not plain get any codes, and others further on.
+            vectors.encode_plain(
+                bits, begin, tiles, most // 16, lines, 0, grid.bits, codes, begin, opened, marks
+            )
         for at in range(tiles):
+            firsts[group + at], seconds[group + at] = levels[0, at], levels[1, at]
+            # Most elements would be open in these.
+            slow = levels[5, at] > 0.0 or not lines[3, at] < half
+            plain = not slow and levels[7, at] == 0.0
+            if together and plain and not opened[at]:
+                continue
             start, count = span(group + at, rows)
-            # Below a quarter nothing but NaN and doubtful tiles: most elements would be open.
-            if levels[5, at] > 0.0 or not lines[3, at] > np.float32(0.25):
+            runs = (count + 15) // 16
+            if slow:
                 tile = _encode_slow(bits, start, count, grid, space, codes, doubts)
                 firsts[group + at], seconds[group + at] = tile.first, tile.second
                 continue
-            firsts[group + at], seconds[group + at] = levels[0, at], levels[1, at]
-            line = vectors.Line(
-                exponents[at], lines[0, at], lines[1, at], lines[2, at], top, lines[3, at], lines[4, at]
-            )
-            whole = count % 16 == 0
-            if not whole:
-                _pad(bits, start, count, padded)
-            for left in range(0, count, 16 * vectors.RUNS):
-                some = min(16 * vectors.RUNS, count - left)
-                if not whole:
-                    runs = (some + 15) // 16
-                    if vectors.encode_marked(padded, left, runs, line, grid.bits, padded_codes, left, marks):
-                        index = start + left
-                        _encode_open(
-                            padded, left, some, marks, grid, levels, at, padded_codes, left, doubts, index
-                        )
-                    continue
-                here, runs = start + left, some // 16
-                plain = levels[7, at] == 0.0
-                if plain and not vectors.encode_plain(bits, here, runs, line, grid.bits, codes, here, marks):
-                    continue
-                if vectors.encode_marked(bits, here, runs, line, grid.bits, codes, here, marks):
-                    _encode_open(bits, here, some, marks, grid, levels, at, codes, here, doubts, here)
-            if not whole:
-                for i in range(count):
-                    codes[start + i] = padded_codes[i]
+            if count % 16 == 0:
+                if plain and not together:
+                    vectors.encode_plain(
+                        bits, start, 1, runs, lines, at, grid.bits, codes, start, opened, marks
+                    )
+                    if not opened[at]:
+                        continue
+                vectors.encode_marked(bits, start, 1, runs, lines, at, grid.bits, codes, start, opened, marks)
+                if opened[at]:
+                    _encode_open(bits, start, count, marks, grid, levels, at, codes, start, doubts, start)
+                continue
+            _pad(bits, start, count, padded)
+            vectors.encode_marked(padded, 0, 1, runs, lines, at, grid.bits, padded_codes, 0, opened, marks)
+            if opened[at]:
+                _encode_open(padded, 0, count, marks, grid, levels, at, padded_codes, 0, doubts, start)
+            for i in range(count):
+                codes[start + i] = padded_codes[i]
+
+
+@jit
+def _any_plain(levels: Any, tiles: int) -> bool:
+    some = False
+    for i in range(tiles):
+        some |= levels[7, i] == 0.0
+    return some
 
 
 @jit

@@ -1,11 +1,12 @@
 """LogFMT's loops over tiles, 16 elements at a time, written in LLVM.
 
-Two polynomials do the work: log2 of a float32 to 2**-21.3 binades, and 2**x to 0.75 units in the last place.
+Two polynomials do the work: log2 of a float32 to 2**-21.4 binades, and 2**x to 0.75 units in the last place.
 Every operation is an IEEE one or a fused multiply-add, so any processor gives the same bits.
 """
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -13,7 +14,6 @@ from numba import types
 
 from precision._kernels._jit import intrinsic
 from precision._kernels.building import (
-    REGISTER_BYTES,
     counted_loop,
     declared,
     own_function,
@@ -24,41 +24,39 @@ from precision._kernels.building import (
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _FLOAT, _DOUBLE = ir.FloatType(), ir.DoubleType()
 
-LOG2 = (
-    1.442699670791626, -0.7213758230209351, 0.48046624660491943, -0.3589631915092468,
-    0.2972504496574402, -0.27268660068511963, 0.17065849900245667,
-)  # fmt: skip
-"""log2(1 + t) / t for t from sqrt(1/2) - 1 to sqrt(2) - 1, within 2**-21.6 after the product with t."""
+LOG2 = (1.4426813125610352, -0.7213318943977356, 0.4853716194629669, -0.3645600378513336)
+"""log2(1 + r) / r for |r| below 0.1121, within 2**-21.5 after the product with r."""
+INVERSES = (0x3F63BDE0, 0x3F39E475, 0x3F1D7339, 0x3F08CDA3)
+"""Bits of float32 next to 8/9, 8/11, 8/13 and 8/15, whose logarithms are nearly float32, too."""
+LOGARITHMS = (0x3E2CCB94, 0x3EEC60CA, 0x3F338512, 0x3F676F3D)
+"""Bits of -log2 of those."""
 EXP2 = (0.6931470632553101, 0.24022643268108368, 0.055532075464725494, 0.009628419764339924)
 """(2**r - 1) / r for |r| <= 1/8, within 2**-28.29 after the product with r, relative to 2**r."""
 QUARTERS = (0x3F8FB81B, 0x3FAAE96F, 0x3FCB3FE5, 0x3FF1B4B3)
 """Bits of 2**(SHIFT + j/4) rounded to float32, off by less than 0.006 units in the last place."""
 SHIFT = 0.16710861803508978
 """log2 of the first, which is exact; chosen among all of them so that the other three are nearly so."""
-LOG2_ERROR = 2.0**-21.3
-"""Of the whole logarithm but for the rounding of its last sum; a test walks through every significand."""
-RUNS = 16  # that one call of `encode` takes, at most
+LOG2_ERROR = 2.0**-21.4
+"""Of the logarithm of a number from 1 to 2; a test walks through every one."""
 GROUP = 32  # tiles that go through each stage together
 AHEAD = 128 * GROUP  # elements: a group of tiles of 128
 _WRITES_AHEAD = 1024  # elements: a page of values, whose end stops the processor's own fetching
 _TOGETHER = 4  # registers of values made at a time, to hide latencies
-_MIDDLE = 0x3F3504F3  # sqrt(1/2)
-_MAGIC = 1.5 * 2.0**23  # added to a float32 it leaves the nearest whole number in the low bits
-_MAGIC_QUARTERS = 1.5 * 2.0**21  # the same of quarters
+_MAGIC_QUARTERS = 1.5 * 2.0**21  # added to a float32 it leaves the nearest quarters in the low bits
 
 
 class Line(NamedTuple):
     """The place of an element on its tile's grid: ``log2(x * 2**-exponent) * slope + offset``; float32.
 
-    The nearest whole number is the code. Places further than ``open`` from it, or below ``below``, are open.
+    In units of ``2**(bits - 32)`` of a step. The whole number below it is the code, unless the rest is less
+    than ``open`` or the place less than ``below``: such an element is open.
     """
 
-    exponent: Any  #: int32
+    exponent: Any  #: a whole number from -126 to 100
     slope: Any
     offset: Any
+    open: Any  #: a whole number
     least: Any
-    most: Any
-    open: Any
     below: Any
 
 
@@ -87,25 +85,50 @@ class _Lanes:
         signature = ir.FunctionType(a.type, [a.type] * 3)
         return self.builder.call(declared(self.builder.module, signature, name), [a, b, c])
 
-    def estrin(self, x: Any, coefficients: tuple[float, ...]) -> Any:
-        """A polynomial, in few dependent steps."""
-        powers = x
-        terms: list[Any] = [self.number(c) for c in coefficients]
-        while len(terms) > 1:
-            pairs = [self.fma(terms[i + 1], powers, terms[i]) for i in range(0, len(terms) - 1, 2)]
-            terms = pairs + terms[len(terms) - len(terms) % 2 :]
-            powers = self.builder.fmul(powers, powers) if len(terms) > 1 else powers
-        return terms[0]
-
-    def log2(self, bits: Any, start: Any) -> Any:
-        """log2 of positive normal numbers, less the exponent in ``start = middle + (exponent << 23)``."""
+    def permuted(self, table: Any, which: Any) -> Any:
+        """For each lane one of the four floats that ``table`` repeats, by the two low bits of ``which``."""
         builder = self.builder
-        distance = builder.sub(bits, start)
-        binades = builder.sitofp(builder.ashr(distance, self.word(23)), self.floats)
-        rest = builder.and_(distance, self.word(0x7FFFFF))
-        significand = builder.bitcast(builder.add(rest, self.word(_MIDDLE)), self.floats)
-        t = builder.fsub(significand, self.number(1.0))
-        return self.fma(self.estrin(t, LOG2), t, binades)
+        if "+avx" in self.features:
+            kind = "avx512.vpermilvar.ps.512" if self.count == 16 else "avx.vpermilvar.ps.256"
+            signature = ir.FunctionType(self.floats, [self.floats, self.words])
+            return builder.call(declared(builder.module, signature, f"llvm.x86.{kind}"), [table, which])
+        odd, high = (
+            builder.icmp_unsigned("!=", builder.and_(which, self.word(bit)), self.word(0)) for bit in (1, 2)
+        )
+        each = [builder.shuffle_vector(table, table, self.word(j)) for j in range(4)]
+        low_half, high_half = (builder.select(odd, each[j + 1], each[j]) for j in (0, 2))
+        return builder.select(high, high_half, low_half)
+
+    def packed(self, words: list[Any], kind: Any) -> Any:
+        """Registers of numbers that ``kind`` holds as one vector of it."""
+        builder, count = self.builder, self.count
+        if len(words) == 4 and count == 8 and "+avx2" in self.features:
+            # Halves of registers are packed, each by itself, and put in order at last.
+            short, octet = ir.VectorType(ir.IntType(16), 16), ir.VectorType(ir.IntType(8), 32)
+            signature = ir.FunctionType(short, [self.words] * 2)
+            pack = declared(builder.module, signature, "llvm.x86.avx2.packusdw")
+            shorts = [builder.call(pack, words[i : i + 2]) for i in (0, 2)]
+            if kind.width == 16:
+                ordered = [self._ordered(x, (0, 2, 1, 3), _I64) for x in shorts]
+                return builder.shuffle_vector(*ordered, ir.Constant(ir.VectorType(_I32, 8), list(range(8))))
+            signature = ir.FunctionType(octet, [short] * 2)
+            pack = declared(builder.module, signature, "llvm.x86.avx2.packuswb")
+            return self._ordered(builder.call(pack, shorts), (0, 4, 1, 5, 2, 6, 3, 7), _I32)
+        while len(words) > 1:
+            size = 2 * words[0].type.count
+            mask = ir.Constant(ir.VectorType(_I32, size), list(range(size)))
+            words = [builder.shuffle_vector(*words[i : i + 2], mask) for i in range(0, len(words), 2)]
+        return builder.trunc(words[0], ir.VectorType(kind, words[0].type.count))
+
+    def _ordered(self, vector: Any, order: tuple[int, ...], kind: Any) -> Any:
+        pieces = self.builder.bitcast(vector, ir.VectorType(kind, len(order)))
+        return self.builder.shuffle_vector(
+            pieces, pieces, ir.Constant(ir.VectorType(_I32, len(order)), order)
+        )
+
+    def repeated(self, table: Any) -> Any:
+        """Bits of four floats, as `permuted` takes them."""
+        return self.builder.bitcast(ir.Constant(self.words, list(table) * (self.count // 4)), self.floats)
 
     def fetch(self, place: Any, writes: bool) -> None:
         """Call for memory that is soon read, or written; any address will do."""
@@ -115,141 +138,238 @@ class _Lanes:
         place = self.builder.bitcast(place, octet)
         self.builder.call(prefetch, [place, _I32(int(writes)), _I32(3), _I32(1)])
 
-    def space(self, arrays: int) -> list[Any]:
-        """Arrays of RUNS runs in the stack frame, to hand values from one loop to the next.
+    def several(self, count: Any, body: Any, carried: list[Any]) -> list[Any]:
+        """``carried = body([k, k + 1, ...], carried)``: some registers at once, the rest one by one."""
+        builder = self.builder
+        together = builder.udiv(count, _I64(_TOGETHER))
+        first = builder.mul(together, _I64(_TOGETHER))
+        for times, start, each in ((together, _I64(0), _TOGETHER), (builder.sub(count, first), first, 1)):
 
-        A loop that did all would need more constants than there are registers.
-        """
-        each = RUNS * 16 // self.count
-        with self.builder.goto_entry_block():
-            return [self.builder.alloca(self.words, each) for _ in range(arrays)]
+            def some(k: Any, inner: list[Any], start: Any = start, each: int = each) -> list[Any]:
+                one = builder.add(start, builder.mul(k, _I64(each)))
+                return list(body([builder.add(one, _I64(i)) for i in range(each)], inner))
 
-    def keep(self, space: Any, k: Any, value: Any) -> None:
-        """Write one of those."""
-        self.builder.store(self.builder.bitcast(value, self.words), self.builder.gep(space, [k]))
-
-    def kept(self, space: Any, k: Any, kind: Any) -> Any:
-        """Read one."""
-        return self.builder.bitcast(self.builder.load(self.builder.gep(space, [k])), kind)
-
-    def runs(self, count: Any, body: Any, carried: list[Any]) -> list[Any]:
-        """``body`` for each register's worth of ``count`` runs of 16."""
-        return counted_loop(self.builder, self.builder.mul(count, _I64(16 // self.count)), carried, body)
+            before = builder.block
+            with builder.if_then(builder.icmp_signed(">", times, _I64(0))):
+                results = counted_loop(builder, times, carried, some)
+                inside = builder.block
+            merged = []
+            for old, new in zip(carried, results, strict=True):
+                phi = builder.phi(old.type)
+                phi.add_incoming(old, before)
+                phi.add_incoming(new, inside)
+                merged.append(phi)
+            carried = merged
+        return carried
 
 
 @intrinsic
-def extremes(typingctx: Any, bits: Any, first: Any, runs: Any, out: Any, to: Any, apart: Any) -> Any:
+def extremes(
+    typingctx: Any, bits: Any, first: Any, tiles: Any, runs: Any, out: Any, to: Any, apart: Any
+) -> Any:
     """The largest magnitude, the least nonzero one less 1 (wrapping), and the least; as bits.
 
-    Of ``runs`` runs of 16 float32, at least one; written to ``out[to]`` and ``apart`` further on each.
+    Of each of ``tiles`` tiles of ``runs`` runs of 16 float32, at least one; written to ``out[to]`` and what
+    follows, in rows ``apart``.
     """
 
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    def codegen(context: Any, outer: Any, sig: Any, args: Any) -> Any:
+        source = pointer(context, outer, bits, *args[:2])
+        target = pointer(context, outer, out, *args[4:6])
+        arguments = [source, target, args[2], args[3], args[6]]
+        (source, target, tiles_, runs_, apart_), builder = own_function(outer, "extremes", arguments)
         lanes = _Lanes(context, builder)
-        words = lanes.words
-        source = builder.bitcast(pointer(context, builder, bits, *args[:2]), words.as_pointer())
-        target = pointer(context, builder, out, *args[3:5])
+        source = builder.bitcast(source, lanes.words.as_pointer())
+        registers = builder.mul(runs_, _I64(16 // lanes.count))
+        none = lanes.word(0xFFFFFFFF)
 
-        def body(k: Any, carried: list[Any]) -> list[Any]:
-            word = builder.load(builder.gep(source, [k]), align=4)
-            word = builder.and_(word, lanes.word(0x7FFFFFFF))
-            below = builder.sub(word, lanes.word(1))
-            largest, nonzero, least = carried
-            return [
-                builder.select(builder.icmp_unsigned(">", word, largest), word, largest),
-                builder.select(builder.icmp_unsigned("<", below, nonzero), below, nonzero),
-                builder.select(builder.icmp_unsigned("<", word, least), word, least),
-            ]
+        def magnitude(place: Any) -> Any:
+            return builder.and_(builder.load(builder.gep(source, [place]), align=4), lanes.word(0x7FFFFFFF))
 
-        results = lanes.runs(args[2], body, [lanes.word(0), lanes.word(0xFFFFFFFF), lanes.word(0xFFFFFFFF)])
-        for value, name in zip(results, ("umax", "umin", "umin"), strict=True):
-            signature = ir.FunctionType(_I32, [words])
+        def larger(a: Any, b: Any) -> Any:
+            return builder.select(builder.icmp_unsigned(">", a, b), a, b)
+
+        def smaller(a: Any, b: Any) -> Any:
+            return builder.select(builder.icmp_unsigned("<", a, b), a, b)
+
+        def over(name: str, vector: Any) -> Any:
+            signature = ir.FunctionType(_I32, [lanes.words])
             name = f"llvm.vector.reduce.{name}.v{lanes.count}i32"
-            builder.store(builder.call(declared(builder.module, signature, name), [value]), target)
-            target = builder.gep(target, [args[5]])
+            return builder.call(declared(builder.module, signature, name), [vector])
+
+        def tile(t: Any, _: list[Any]) -> list[Any]:
+            start = builder.mul(t, registers)
+
+            def both(places: list[Any], carried: list[Any]) -> list[Any]:
+                words = [magnitude(builder.add(start, place)) for place in places]
+                return [reduce(larger, words, carried[0]), reduce(smaller, words, carried[1])]
+
+            def nonzero(places: list[Any], carried: list[Any]) -> list[Any]:
+                words = [magnitude(builder.add(start, place)) for place in places]
+                return [reduce(smaller, [builder.sub(word, lanes.word(1)) for word in words], carried[0])]
+
+            largest, least = lanes.several(registers, both, [lanes.word(0), none])
+            largest, least = over("umax", largest), over("umin", least)
+            low = builder.sub(least, _I32(1))
+            before = builder.block
+            with builder.if_then(builder.icmp_unsigned("==", least, _I32(0)), likely=False):
+                (found,) = lanes.several(registers, nonzero, [none])
+                found = over("umin", found)
+                inside = builder.block
+            above = builder.phi(_I32)
+            above.add_incoming(low, before)
+            above.add_incoming(found, inside)
+            place = t
+            for value in (largest, above, least):
+                builder.store(value, builder.gep(target, [place]))
+                place = builder.add(place, apart_)
+            return []
+
+        counted_loop(builder, tiles_, [], tile)
+        builder.ret_void()
         return context.get_dummy_value()
 
-    return types.void(bits, types.intp, types.intp, out, types.intp, types.intp), codegen
+    size = types.intp
+    return types.void(bits, size, size, size, out, size, size), codegen
+
+
+class _Places:
+    """A tile's line in registers, and where elements lie on it."""
+
+    def __init__(self, lanes: _Lanes, line: Line) -> None:
+        builder = lanes.builder
+        self.lanes = lanes
+        exponent = builder.shl(builder.fptosi(line.exponent, _I32), _I32(23))
+        self.start = lanes.splat(builder.add(exponent, _I32(127 << 23)))
+        slope = lanes.splat(line.slope)
+        self.rate = builder.fmul(slope, lanes.number(2.0**-23))
+        inverses = builder.bitcast(lanes.repeated(INVERSES), lanes.words)
+        inverses = builder.sub(inverses, lanes.splat(exponent))
+        self.inverses = builder.bitcast(inverses, lanes.floats)
+        self.levels = lanes.fma(lanes.repeated(LOGARITHMS), slope, lanes.splat(line.offset))
+        self.polynomial = [builder.fmul(slope, lanes.number(c)) for c in LOG2]
+
+    def of(self, magnitudes: list[Any]) -> list[Any]:
+        """For some registers of bits, each step for all of them before the next."""
+        lanes, builder = self.lanes, self.lanes.builder
+        up = [builder.and_(builder.sub(m, self.start), lanes.word(0xFF800000)) for m in magnitudes]
+        # All with the line's exponent, which the inverse takes off.
+        xs = [builder.bitcast(builder.sub(m, e), lanes.floats) for m, e in zip(magnitudes, up, strict=True)]
+        which = [builder.lshr(m, lanes.word(21)) for m in magnitudes]
+        inverses = [lanes.permuted(self.inverses, w) for w in which]
+        levels = [lanes.permuted(self.levels, w) for w in which]
+        rs = [lanes.fma(x, i, lanes.number(-1.0)) for x, i in zip(xs, inverses, strict=True)]
+        sums = [
+            lanes.fma(builder.sitofp(e, lanes.floats), self.rate, level)
+            for e, level in zip(up, levels, strict=True)
+        ]
+        tails = [self.polynomial[3]] * len(rs)
+        for c in self.polynomial[2::-1]:
+            tails = [lanes.fma(tail, r, c) for tail, r in zip(tails, rs, strict=True)]
+        return [lanes.fma(tail, r, sum_) for tail, r, sum_ in zip(tails, rs, sums, strict=True)]
 
 
 def _encoded(plain: bool) -> Any:
     @intrinsic
     def encoded(
-        typingctx: Any, bits: Any, first: Any, runs: Any, line: Any, width: Any, codes: Any, to: Any,
-        marks: Any,
+        typingctx: Any, bits: Any, first: Any, tiles: Any, runs: Any, lines: Any, at: Any, width: Any,
+        codes: Any, to: Any, opened: Any, marks: Any,
     ) -> Any:  # fmt: skip
-        """Codes of up to RUNS runs of 16 float32, of ``width`` bits; whether an element is open is returned.
+        """Codes of ``tiles`` tiles of ``runs`` runs of 16 float32, of ``width`` bits; zeros keep their signs.
 
-        Codes of zeros keep the sign. The plain loop is for tiles where nothing lies beyond the levels by half
-        a step: only zeros have places below 1/2. The other one limits places to ``least`` and ``most``, and
-        ``marks[i]`` says of each element whether it is open.
+        Columns of ``lines`` from ``at`` are the tiles' `Line`s, in rows of GROUP; ``opened`` from ``at`` says
+        of each whether an element is open. The plain loop is for tiles where nothing lies beyond the levels
+        by half a step, but zeros far below them. The other one limits places to ``least`` and the highest
+        level, and bit ``i & 7`` of ``marks[i >> 3]`` says whether element i is open.
         """
 
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        def codegen(context: Any, outer: Any, sig: Any, args: Any) -> Any:
+            source = pointer(context, outer, bits, *args[:2])
+            numbers = pointer(context, outer, lines, *args[4:6])
+            target = pointer(context, outer, codes, *args[7:9])
+            flags = pointer(context, outer, opened, args[9], args[5])
+            noted = pointer(context, outer, marks, args[10], _I64(0))
+            arguments = [source, numbers, target, flags, noted, args[2], args[3], args[6]]
+            parameters, builder = own_function(outer, "encode", arguments)
+            source, numbers, target, flags, noted, tiles_, runs_, width_ = parameters
             lanes = _Lanes(context, builder)
-            code_type = ir.VectorType(ir.IntType(codes.dtype.bitwidth), lanes.count)
-            octets = ir.VectorType(ir.IntType(8), lanes.count)
-            source = builder.bitcast(pointer(context, builder, bits, *args[:2]), lanes.words.as_pointer())
-            target = builder.bitcast(pointer(context, builder, codes, *args[5:7]), code_type.as_pointer())
-            noted = builder.bitcast(pointer(context, builder, marks, args[7], _I64(0)), octets.as_pointer())
-            the = {name: builder.extract_value(args[3], i) for i, name in enumerate(Line._fields)}
-            start = builder.add(builder.shl(the["exponent"], _I32(23)), _I32(_MIDDLE))
-            start = lanes.splat(start)
-            slope, offset, least, most, limit, below = (
-                lanes.splat(the[name]) for name in ("slope", "offset", "least", "most", "open", "below")
-            )
-            size = builder.trunc(args[4], _I32)
-            high = lanes.splat(builder.sub(_I32(32), size))
-            sign_bit = lanes.splat(builder.shl(_I32(1), builder.sub(size, _I32(1))))
-            mask = lanes.splat(builder.sub(builder.shl(_I32(1), builder.sub(size, _I32(1))), _I32(1)))
-            absolute = declared(
-                builder.module, ir.FunctionType(lanes.floats, [lanes.floats]), f"llvm.fabs.v{lanes.count}f32"
-            )
+            code = ir.IntType(codes.dtype.bitwidth)
+            source = builder.bitcast(source, lanes.words.as_pointer())
+            registers = builder.mul(runs_, _I64(16 // lanes.count))
+            down = builder.sub(_I32(32), builder.trunc(width_, _I32))
+            unit = builder.shl(_I32(1), down)
+            fraction = lanes.splat(builder.sub(unit, _I32(1)))
+            # The middle of the highest level.
+            most = builder.fsub(_FLOAT(2.0**31), builder.fmul(builder.sitofp(unit, _FLOAT), _FLOAT(0.5)))
+            zero = lanes.splat(builder.fmul(builder.sitofp(unit, _FLOAT), _FLOAT(0.5)))
+            most, down = lanes.splat(most), lanes.splat(down)
 
-            (places,) = lanes.space(1)
+            def tile(t: Any, _: list[Any]) -> list[Any]:
+                line = Line(*(
+                    builder.load(builder.gep(numbers, [builder.add(t, _I64(row * GROUP))]))
+                    for row in range(len(Line._fields))
+                ))  # fmt: skip
+                line_places = _Places(lanes, line)
+                limit = lanes.splat(builder.fptosi(line.open, _I32))
+                least, below = lanes.splat(line.least), lanes.splat(line.below)
+                start = builder.mul(t, registers)
 
-            def locate(k: Any, _: list[Any]) -> list[Any]:
-                at = builder.gep(source, [k])
-                # The next group's memory, which would else be read only when this one is done.
-                lanes.fetch(builder.gep(source, [builder.add(k, _I64(AHEAD // lanes.count))]), False)
-                magnitude = builder.and_(builder.load(at, align=4), lanes.word(0x7FFFFFFF))
-                lanes.keep(places, k, lanes.fma(lanes.log2(magnitude, start), slope, offset))
+                def body(places: list[Any], carried: list[Any]) -> list[Any]:
+                    places = [builder.add(start, place) for place in places]
+                    if plain:
+                        # The next group's memory, which would else be read only when this one is done.
+                        for place in places[:: 16 // lanes.count]:
+                            place = builder.add(place, _I64(AHEAD // lanes.count))
+                            lanes.fetch(builder.gep(source, [place]), False)
+                    words = [builder.load(builder.gep(source, [place]), align=4) for place in places]
+                    magnitudes = [builder.and_(word, lanes.word(0x7FFFFFFF)) for word in words]
+                    found = line_places.of(magnitudes)
+                    if plain:
+                        found = [builder.select(builder.fcmp_ordered(">", x, zero), x, zero) for x in found]
+                    else:
+                        under = [builder.fcmp_ordered("<", x, below) for x in found]
+                        found = [builder.select(builder.fcmp_ordered(">", x, least), x, least) for x in found]
+                        found = [builder.select(builder.fcmp_ordered("<", x, most), x, most) for x in found]
+                    results = [builder.fptosi(x, lanes.words) for x in found]
+                    rests = [builder.and_(result, fraction) for result in results]
+                    if not plain:
+                        nonzero = [builder.icmp_signed(">", m, lanes.word(0)) for m in magnitudes]
+                        results = [
+                            builder.select(is_number, result, lanes.word(0))
+                            for is_number, result in zip(nonzero, results, strict=True)
+                        ]
+                        near = [builder.icmp_signed("<", rest, limit) for rest in rests]
+                        near = [builder.or_(*pair) for pair in zip(near, under, strict=True)]
+                        near = [builder.and_(*pair) for pair in zip(near, nonzero, strict=True)]
+                        rests = [builder.select(mark, lanes.word(0), lanes.word(0x7FFFFFFF)) for mark in near]
+                        for place, mark in zip(places, near, strict=True):
+                            mark = builder.bitcast(mark, ir.IntType(lanes.count))
+                            where = builder.bitcast(noted, mark.type.as_pointer())
+                            builder.store(mark, builder.gep(where, [place]), align=1)
+                    signs = [builder.and_(word, lanes.word(0x80000000)) for word in words]
+                    signed = [builder.or_(a, b) for a, b in zip(results, signs, strict=True)]
+                    whole = [builder.lshr(a, down) for a in signed]
+                    made = lanes.packed(whole, code)
+                    where = builder.gep(target, [builder.mul(places[0], _I64(lanes.count))])
+                    builder.store(made, builder.bitcast(where, made.type.as_pointer()), align=1)
+
+                    def smaller(a: Any, b: Any) -> Any:
+                        return builder.select(builder.icmp_signed("<", a, b), a, b)
+
+                    return [reduce(smaller, rests, carried[0])]
+
+                (least_rest,) = lanes.several(registers, body, [lanes.word(0x7FFFFFFF)])
+                near = builder.bitcast(builder.icmp_signed("<", least_rest, limit), ir.IntType(lanes.count))
+                near = builder.icmp_unsigned("!=", near, ir.IntType(lanes.count)(0))
+                builder.store(builder.zext(near, ir.IntType(8)), builder.gep(flags, [t]))
                 return []
 
-            def round_(k: Any, carried: list[Any]) -> list[Any]:
-                word = builder.load(builder.gep(source, [k]), align=4)
-                place = lanes.kept(places, k, lanes.floats)
-                lowest = lanes.number(0.0) if plain else least
-                place = builder.select(builder.fcmp_ordered(">", place, lowest), place, lowest)
-                if not plain:
-                    place = builder.select(builder.fcmp_ordered("<", place, most), place, most)
-                shifted = builder.fadd(place, lanes.number(_MAGIC))
-                rest = builder.fsub(place, builder.fsub(shifted, lanes.number(_MAGIC)))
-                rest = builder.call(absolute, [rest])
-                if not plain:
-                    under = builder.fcmp_ordered("<", place, below)
-                    rest = builder.select(under, lanes.number(1.0), rest)
-                code = builder.and_(builder.bitcast(shifted, lanes.words), mask)
-                if not plain:
-                    magnitude = builder.and_(word, lanes.word(0x7FFFFFFF))
-                    nonzero = builder.icmp_signed(">", magnitude, lanes.word(0))
-                    code = builder.select(nonzero, code, lanes.word(0))
-                sign = builder.and_(builder.lshr(word, high), sign_bit)
-                code = builder.trunc(builder.or_(code, sign), code_type)
-                builder.store(code, builder.gep(target, [k]), align=1)
-                if not plain:
-                    undecided = builder.and_(builder.fcmp_ordered(">", rest, limit), nonzero)
-                    builder.store(builder.zext(undecided, octets), builder.gep(noted, [k]), align=1)
-                return [builder.select(builder.fcmp_ordered(">", rest, carried[0]), rest, carried[0])]
+            counted_loop(builder, tiles_, [], tile)
+            builder.ret_void()
+            return context.get_dummy_value()
 
-            lanes.runs(args[2], locate, [])
-            (furthest,) = lanes.runs(args[2], round_, [lanes.number(0.0)])
-            undecided = builder.fcmp_ordered(">", furthest, limit)
-            undecided = builder.bitcast(undecided, ir.IntType(lanes.count))
-            return builder.icmp_unsigned("!=", undecided, ir.IntType(lanes.count)(0))
-
-        signature = types.boolean(bits, types.intp, types.intp, line, types.intp, codes, types.intp, marks)
-        return signature, codegen
+        size = types.intp
+        return types.void(bits, size, size, size, lines, size, size, codes, size, opened, marks), codegen
 
     return encoded
 
@@ -277,21 +397,7 @@ def _power(lanes: _Lanes, near: Any) -> Any:
     quarters = builder.bitcast(near, lanes.words)
     # What the two low bits add to the exponent's field is taken from the table beforehand.
     table = [value - (j << 21) for j, value in enumerate(QUARTERS)]
-    if "+avx" in lanes.features:
-        kind = "avx512.vpermilvar.ps.512" if lanes.count == 16 else "avx.vpermilvar.ps.256"
-        signature = ir.FunctionType(lanes.floats, [lanes.floats, lanes.words])
-        permute = declared(builder.module, signature, f"llvm.x86.{kind}")
-        values = builder.bitcast(ir.Constant(lanes.words, table * (lanes.count // 4)), lanes.floats)
-        found = builder.bitcast(builder.call(permute, [values, quarters]), lanes.words)
-    else:
-        odd, high = (
-            builder.icmp_unsigned("!=", builder.and_(quarters, lanes.word(bit)), lanes.word(0))
-            for bit in (1, 2)
-        )
-        low_half, high_half = (
-            builder.select(odd, lanes.word(table[j + 1]), lanes.word(table[j])) for j in (0, 2)
-        )
-        found = builder.select(high, high_half, low_half)
+    found = builder.bitcast(lanes.permuted(lanes.repeated(table), quarters), lanes.words)
     return builder.add(found, builder.shl(quarters, lanes.word(21)))
 
 
@@ -345,17 +451,12 @@ def decode(
         )
         arguments = [source, numbers, target, args[2], args[3], args[6]]
         (source, numbers, target, tiles_, runs_, width_), builder = own_function(outer, "decode", arguments)
-        # Else registers would be kept on the stack across the ends of pages, at a tenth of the speed.
-        builder.function.attributes.alignstack = REGISTER_BYTES
         lanes = _Lanes(context, builder)
         code_type = ir.VectorType(ir.IntType(codes.dtype.bitwidth), lanes.count)
         source = builder.bitcast(source, code_type.as_pointer())
         target = builder.bitcast(target, lanes.floats.as_pointer())
         up = lanes.splat(builder.sub(_I32(32), builder.trunc(width_, _I32)))
         registers = builder.mul(runs_, _I64(16 // lanes.count))
-        together = builder.udiv(registers, _I64(_TOGETHER))
-        left = builder.sub(registers, builder.mul(together, _I64(_TOGETHER)))
-
         ahead = _I64(_WRITES_AHEAD // lanes.count)
 
         def tile(t: Any, _: list[Any]) -> list[Any]:
@@ -365,23 +466,18 @@ def decode(
                 ladder.append(lanes.splat(builder.load(place)))
             ladder[0] = builder.fadd(ladder[0], lanes.number(_MAGIC_QUARTERS))
 
-            def several(first: Any, count: Any, each: int) -> None:
-                def body(k: Any, _: list[Any]) -> list[Any]:
-                    one = builder.add(first, builder.mul(k, _I64(each)))
-                    places = [builder.add(one, _I64(i)) for i in range(each)]
-                    some = [builder.load(builder.gep(source, [place]), align=1) for place in places]
-                    for place in places[:: 16 // lanes.count]:
-                        lanes.fetch(builder.gep(target, [builder.add(place, ahead)]), True)
-                    for place, value in zip(places, _values(lanes, some, up, ladder), strict=True):
-                        builder.store(value, builder.gep(target, [place]), align=4)
-                    return []
-
-                with builder.if_then(builder.icmp_signed(">", count, _I64(0))):
-                    counted_loop(builder, count, [], body)
-
             first = builder.mul(t, registers)
-            several(first, together, _TOGETHER)
-            several(builder.add(first, builder.mul(together, _I64(_TOGETHER))), left, 1)
+
+            def body(places: list[Any], _: list[Any]) -> list[Any]:
+                places = [builder.add(first, place) for place in places]
+                some = [builder.load(builder.gep(source, [place]), align=1) for place in places]
+                for place in places[:: 16 // lanes.count]:
+                    lanes.fetch(builder.gep(target, [builder.add(place, ahead)]), True)
+                for place, value in zip(places, _values(lanes, some, up, ladder), strict=True):
+                    builder.store(value, builder.gep(target, [place]), align=4)
+                return []
+
+            lanes.several(registers, body, [])
             return []
 
         counted_loop(builder, tiles_, [], tile)
@@ -401,12 +497,14 @@ def log2_of(typingctx: Any, bits: Any, runs: Any, out: Any) -> Any:
         source = builder.bitcast(pointer(context, builder, bits, args[0], _I64(0)), lanes.words.as_pointer())
         target = builder.bitcast(pointer(context, builder, out, args[2], _I64(0)), lanes.floats.as_pointer())
 
+        places = _Places(lanes, Line(*(_FLOAT(x) for x in (0.0, 1.0, 0.0, 0.0, 0.0, 0.0))))
+
         def body(k: Any, _: list[Any]) -> list[Any]:
             bits_ = builder.load(builder.gep(source, [k]), align=4)
-            builder.store(lanes.log2(bits_, lanes.word(_MIDDLE)), builder.gep(target, [k]), align=4)
+            builder.store(places.of([bits_])[0], builder.gep(target, [k]), align=4)
             return []
 
-        lanes.runs(args[1], body, [])
+        counted_loop(builder, builder.mul(args[1], _I64(16 // lanes.count)), [], body)
         return context.get_dummy_value()
 
     return types.void(bits, types.intp, out), codegen
