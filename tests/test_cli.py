@@ -166,7 +166,7 @@ def test_threads_change_nothing():
     [
         (["--accumulator", "HOPPER_FP9"], "HOPPER_FP8"),
         (["--accumulator", "HOPPER_FP8.promoted(100)"], "multiple of the unit's 32 products, got 100"),
-        (["--distribution", "norml"], "did you mean 'normal'?"),
+        (["--distribution", "norml"], "did you mean 'normal'"),
         (["--format", "e4m33x"], "e4m3"),
         (["--format", "int8"], "int8 is no floating-point format"),
         (["--scaling", "1x0"], "scaling must be none, tensor, row"),

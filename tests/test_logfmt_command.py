@@ -130,7 +130,7 @@ def test_nan_takes_its_tile_along():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["norml"], "got 'norml' (did you mean 'normal'?)"),
+        (["norml"], "got 'norml' (did you mean 'normal'"),
         (["missing.npy"], "there is no file missing.npy"),
         (["x.npy", "--shape", "2x3"], "--shape is of a distribution"),
         (["x.npy", "--axis", "2"], "x.npy: axis must lie in -2..1 for 2 axes, got 2"),

@@ -234,7 +234,15 @@ def test_a_pool_whose_worker_dies_ends_the_sweep_with_what_was_done_in_the_store
     assert not read_store(store).attrs["provenance"]["complete"]
 
 
-def test_ctrl_c_cancels_what_waits_and_keeps_what_is_done(tmp_path):
+@pytest.fixture
+def interruptible():
+    """Of a process in a shell's background, which would not hear of Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_cancels_what_waits_and_keeps_what_is_done(tmp_path, interruptible):
     grid = {"x": range(200), "folder": str(tmp_path), "seconds": 0.02}
 
     def interrupt():
