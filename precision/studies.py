@@ -109,7 +109,7 @@ _ACCUMULATION = Study(
         "width": (4, 6, 8, 10, 12, 13, 14, 16, 18, 20, 22, 24),
     },
     reads=_named(("accumulator", reads.accumulator), ("fmt", reads.operand_spec))
-    | {"width": reads.whole("width", 1, 40, none=True)}
+    | {"width": reads.whole("width", 1, 30, none=True)}
     | _PRODUCT,
     figure=_study_figures.accumulation,
 )
