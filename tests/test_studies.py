@@ -463,8 +463,8 @@ def test_every_cell_of_a_default_grid_runs(name):
 BAD = [
     ("accumulation", "accumulator", "HOPPER_FP9", "accumulator.*HOPPER_FP9.*near names: .*HOPPER_FP8"),
     ("accumulation", "accumulator", "e4m3", "accumulator.*not an accumulator"),
-    ("accumulation", "width", "wide", "width must be an int from 1 to 40 or None, got 'wide'"),
-    ("accumulation", "width", "41", "width must be an int from 1 to 40 or None, got '41'"),
+    ("accumulation", "width", "wide", "width must be an int from 1 to 30 or None, got 'wide'"),
+    ("accumulation", "width", "41", "width must be an int from 1 to 30 or None, got '41'"),
     ("accumulation", "k", "0", "k must be an int from 1 to .*, got '0'"),
     ("accumulation", "k", "1.5", "k must be an int from 1 to .*, got '1.5'"),
     ("accumulation", "m", "None", "m must be an int from 1"),
