@@ -10,10 +10,12 @@ the conformance table, the weights of an example) is left as it is, and said.
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import importlib.util
 import io
+import json
 import os
 import re
 import shutil
@@ -267,15 +269,18 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "studies": studies,
     "citation": citation,
 }
-DRAWN: dict[str, Callable[[], Any] | str] = {
+NOTEBOOKS = {f"notebook-{path.stem}.png": path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+"""The first figure of each notebook, as it is kept there."""
+DRAWN: dict[str, Callable[[], Any] | str | Path] = {
     "promotion.png": promotion_figure,
     "accumulation.png": accumulation_figure,
     "formats.png": formats_figure,
     "precision-gemm.png": "precision gemm",
     "precision-quantize.png": "precision quantize outliers",
     "precision-logfmt.png": "precision logfmt normal",
+    **NOTEBOOKS,
 }
-"""Figures, and what draws them: a function, or a command that leaves a file of that name."""
+"""Figures, and what draws them: a function, a command that leaves a file of that name, or a notebook."""
 
 
 # ---- making and comparing -----------------------------------------------------------------------------
@@ -292,6 +297,16 @@ def made(what: str) -> str:
     return fenced(ran(what)[0], "text")
 
 
+def first_figure(notebook: Path) -> bytes:
+    """The first picture among the outputs of a notebook."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    outputs = (output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
+    found = next((data["image/png"] for data in outputs if "image/png" in data), None)
+    if found is None:
+        raise click.ClickException(f"{notebook.name} is kept without a figure")
+    return base64.b64decode("".join(found))
+
+
 def picture(name: str) -> bytes:
     """The figure as a PNG of 128 colours, a third as large as matplotlib's own."""
     from PIL import Image, PngImagePlugin
@@ -299,7 +314,9 @@ def picture(name: str) -> bytes:
     from precision import plots
 
     draw = DRAWN[name]
-    if isinstance(draw, str):
+    if isinstance(draw, Path):
+        data = first_figure(draw)
+    elif isinstance(draw, str):
         data = ran(draw)[1][name]
     else:
         with tempfile.TemporaryDirectory() as folder:
