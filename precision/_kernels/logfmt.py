@@ -13,6 +13,7 @@ import numpy as np
 from precision._kernels import double_double as dd
 from precision._kernels import logfmt_vectors as vectors
 from precision._kernels._jit import jit
+from precision._kernels.logfmt_lanes import GROUP
 from precision._kernels.logfmt_levels import (
     BAD,
     MIN,
@@ -27,7 +28,6 @@ from precision._kernels.logfmt_levels import (
     settle,
     tile_of,
 )
-from precision._kernels.logfmt_vectors import GROUP
 from precision._kernels.params import StochasticParams
 from precision._kernels.rounding import I32, U32, U64, float32_of, philox, right
 

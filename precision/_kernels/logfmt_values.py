@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from precision._kernels import double_double as dd
-from precision._kernels import logfmt_vectors as vectors
+from precision._kernels import logfmt_powers as powers
 from precision._kernels._jit import jit
 from precision._kernels.logfmt import Rows, span
+from precision._kernels.logfmt_lanes import GROUP
 from precision._kernels.logfmt_levels import Grid, binades, is_clamped, low_pair, step_pair
-from precision._kernels.logfmt_vectors import GROUP
 from precision._kernels.rounding import U64
 
 _LN2, _LOG2E = dd.LN2[0], dd.LOG2E[0]
@@ -47,7 +47,7 @@ def _find_ladders(
         inside = low > -120.0 and low + reach < 127.8 and reach < 62.0
         slow[i] = 0 if inside else 1
         whole = np.floor(low + 0.5)
-        start = low - whole - step - vectors.SHIFT
+        start = low - whole - step - powers.SHIFT
         start_high, step_high = np.rint(start * 2.0**18) * 2.0**-18, np.rint(step * 2.0**18) * 2.0**-18
         ladders[0, i] = np.float32(whole)
         ladders[1, i], ladders[2, i] = np.float32(start_high), np.float32(start - start_high)
@@ -82,7 +82,7 @@ def decode_tiles(
         _find_ladders(group, tiles, grid, firsts, seconds, logs, ladders, slow)
         if even and not slow[:tiles].any():
             start = group * rows.block
-            vectors.decode(codes, start, tiles, runs, ladders, 0, grid.bits, out, start)
+            powers.decode(codes, start, tiles, runs, ladders, 0, grid.bits, out, start)
             continue
         for at in range(tiles):
             start, count = span(group + at, rows)
@@ -91,11 +91,11 @@ def decode_tiles(
                 continue
             done = 16 * (count // 16)
             if done:
-                vectors.decode(codes, start, 1, count // 16, ladders, at, grid.bits, out, start)
+                powers.decode(codes, start, 1, count // 16, ladders, at, grid.bits, out, start)
             if done < count:
                 for i in range(count - done):
                     some_codes[i] = codes[start + done + i]
-                vectors.decode(some_codes, 0, 1, 1, ladders, at, grid.bits, some_values, 0)
+                powers.decode(some_codes, 0, 1, 1, ladders, at, grid.bits, some_values, 0)
                 for i in range(count - done):
                     out[start + done + i] = some_values[i]
 
