@@ -8,8 +8,8 @@ import pytest
 import precision as pr
 from precision.studies import STUDIES
 
-pd = pytest.importorskip("pandas")
-pytest.importorskip("matplotlib")
+pd = pytest.importorskip("pandas", reason="needs the extra sweep")
+pytest.importorskip("matplotlib", reason="needs the extra plots")
 
 SMALL = {"m": 2, "n": 3, "rows": 8, "columns": 64, "sums": 5}
 

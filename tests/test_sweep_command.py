@@ -191,7 +191,7 @@ def test_workers_end_with_a_command_that_is_killed(folder):
 
 
 def test_dask_gets_functions_of_files(folder):
-    distributed = pytest.importorskip("distributed")
+    distributed = pytest.importorskip("distributed", reason="needs the extra distributed")
     name = config('function = "mine.py:cell"\n[grid]\nx = [1, 2, 3, 4]\n')
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50
