@@ -189,7 +189,9 @@ def flushed(x):
 
 
 def clamped_by_fmin(x):
-    return np.fmax(np.fmin(x, np.float32(448)), np.float32(-448)).astype(E4M3)
+    """IEEE's minNum and maxNum. NumPy's own return a signalling NaN on some processors, so these compare."""
+    below = np.where(x < 448, x, np.float32(448))
+    return np.where(below > -448, below, np.float32(-448)).astype(E4M3)
 
 
 def sign_by_comparison(x):
