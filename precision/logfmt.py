@@ -62,8 +62,9 @@ class LogFMT:
         Of the logarithms, E ("exp" in the paper) or TWO.
     rounding : Rounding or Stochastic
         TIES_TO_EVEN (of codes), TIES_TO_AWAY (of magnitudes), or Stochastic, whose bits belong to the
-        element's flat index in ``x``. To nearest is biased toward zero or away from it in a tile, however
-        the boundary is drawn; Stochastic in LINEAR space is unbiased.
+        element's flat index in ``x``, counted from the ``offset`` of `precision.quantize`. To nearest is
+        biased toward zero or away from it in a tile, however the boundary is drawn; Stochastic in LINEAR
+        space is unbiased.
     space : Space
         In which distances are measured.
     clamp : int or None
@@ -231,7 +232,9 @@ class LogFMT:
             raise ValueError(f"shape must hold at least one element, got {tuple(shape)}")
         return self.bits + 2 * self.metadata_format.bits * math.prod(self.tiles_shape(shape, axis)) / size
 
-    def quantize(self, x: npt.ArrayLike, axis: int = -1, out: LogFMTTensor | None = None) -> LogFMTTensor:
+    def quantize(
+        self, x: npt.ArrayLike, axis: int = -1, out: LogFMTTensor | None = None, *, offset: int = 0
+    ) -> LogFMTTensor:
         """Codes and metadata of ``x``; see `precision.quantize`.
 
         ``x`` may be float16, bfloat16, float32, float64 or a narrower floating-point type; it is not rounded
@@ -239,7 +242,7 @@ class LogFMT:
         """
         from precision import _logfmt
 
-        return _logfmt.quantized(x, self, axis, out)
+        return _logfmt.quantized(x, self, axis, out, offset)
 
     def unpack(self, packed: Array, shape: tuple[int, ...], axis: int = -1) -> LogFMTTensor:
         """The tensor that `LogFMTTensor.pack` made bytes of.
