@@ -268,6 +268,7 @@ class _Conversion:
             seed = self.rounding.seed
             random = StochasticParams(self.rounding.bits, seed & 0xFFFFFFFF, seed >> 32)
             loop = getattr(codec, f"{name}_random{8 * itemsize}")
+
             def work(x: Array, out: Array, start: int) -> None:
                 index, done = self.offset + start, 0
                 while done < x.size:  # a loop's counter carries no further than its low word

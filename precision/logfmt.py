@@ -16,6 +16,7 @@ import numpy.typing as npt
 from precision import _text
 from precision._float_format import check_int
 from precision._log_rules import BelowClamp, Fallback, LogBase, Metadata, SingleValued, Space
+from precision._support._expressions import shortened
 from precision.formats import BF16, FP16, FP32, FloatFormat, Specials
 from precision.rounding import Rounding, Stochastic
 from precision.scaling import NonFinite, checked_axis
@@ -195,11 +196,9 @@ class LogFMT:
         >>> pr.LogFMT.parse("logfmt(8, space=LOG, metadata_format=bf16)").bits
         8
         """
-        if not isinstance(text, str):
-            raise TypeError(f"text must be a str, got {text!r}")
         found = _text.evaluate(text, vocabulary(), "spec")
         if not isinstance(found, cls):
-            raise ValueError(f"spec {text!r}: must say a LogFMT, as LogFMT(8)")
+            raise ValueError(f"spec {shortened(text)}: must say a LogFMT, as LogFMT(8)")
         return found
 
     @property

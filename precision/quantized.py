@@ -11,6 +11,7 @@ import numpy.typing as npt
 from precision import _text, scaling
 from precision._quantized_tensor import QuantizedTensor
 from precision._spec_checks import check_spec
+from precision._support._expressions import shortened
 from precision.formats import FP32, NAMED, FloatFormat, Format, IntFormat, Specials
 from precision.rounding import Overflow, Rounding, Stochastic, checked_offset
 from precision.scaling import Arithmetic, Granularity, NonFinite, ScaleRule, filled, scale_shape
@@ -158,11 +159,11 @@ class QuantSpec:
         >>> pr.QuantSpec.parse("QuantSpec(int8, PerBlock(128, 128), rounding=Stochastic(bits=8))").fmt.max
         127.0
         """
-        if not isinstance(text, str):
-            raise TypeError(f"text must be a str, got {text!r}")
         found = _text.evaluate(text, vocabulary(), "spec")
         if not isinstance(found, cls):
-            raise ValueError(f"spec {text!r}: must say a QuantSpec, as QuantSpec(e4m3, PerGroup(128))")
+            raise ValueError(
+                f"spec {shortened(text)}: must say a QuantSpec, as QuantSpec(e4m3, PerGroup(128))"
+            )
         return found
 
     def quantize(

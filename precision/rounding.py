@@ -6,7 +6,6 @@ import enum
 import operator
 from dataclasses import dataclass, replace
 
-
 _GOLDEN = 0x9E3779B97F4A7C15
 
 

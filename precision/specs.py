@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision import _text, logfmt, quantized
+from precision._support._expressions import shortened
 from precision.codec import encode
 from precision.formats import FloatFormat
 from precision.logfmt import LogFMT, LogFMTTensor
@@ -40,16 +41,14 @@ def parse(text: str) -> AnySpec:
     >>> [str(specs.parse(text)) for text in ("mxfp4", "logfmt(8)", "QuantSpec(e4m3, PerGroup(128))", "bf16")]
     ['MXFP4', 'LogFMT(8, 128)', 'QuantSpec(e4m3, PerGroup(128))', 'bf16']
     """
-    if not isinstance(text, str):
-        raise TypeError(f"text must be a str, got {text!r}")
     found = _text.evaluate(text, quantized.vocabulary() | logfmt.vocabulary(), "spec")
     if not isinstance(found, QuantSpec | LogFMT | FloatFormat):
         raise ValueError(
-            f"spec {text!r}: must say a QuantSpec, as QuantSpec(e4m3, PerGroup(128)), "
+            f"spec {shortened(text)}: must say a QuantSpec, as QuantSpec(e4m3, PerGroup(128)), "
             "a LogFMT, as LogFMT(8), or a floating-point format, as bf16"
         )
     if isinstance(found, FloatFormat) and not (found.signed and found.has_zero):
-        raise ValueError(f"spec {text!r}: a format without scales must have a sign and a zero")
+        raise ValueError(f"spec {shortened(text)}: a format without scales must have a sign and a zero")
     return found
 
 
