@@ -1,8 +1,9 @@
-"""Stochastic rounding of pieces, which count from their place in the whole, and of the operands of products."""
+"""Stochastic rounding of pieces, which count from their place in the whole, and of products' operands."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def test_pieces_along_the_first_axis_make_the_whole(way, dtype, start):
     x = np.random.default_rng(1).standard_normal((64, 48)).astype(dtype)
     whole = way(x, start)
     for cuts in ([0, 8, 64], [0, 16, 24, 56, 64]):
-        pieces = [way(x[i:j], start + i * x[0].size) for i, j in zip(cuts, cuts[1:], strict=False)]
+        pieces = [way(x[i:j], start + i * x[0].size) for i, j in itertools.pairwise(cuts)]
         np.testing.assert_array_equal(np.concatenate(pieces), whole)
 
 

@@ -125,7 +125,7 @@ def test_repeated_keywords_and_unpacking_are_refused(parse, text, said):
 @pytest.mark.parametrize("given", [5, None, b"e4m3", 1.5, ["e4m3"], pr.E4M3], ids=lambda x: type(x).__name__)
 @pytest.mark.parametrize("parse", PARSERS.values(), ids=PARSERS)
 def test_what_is_no_text_is_named(parse, given):
-    with pytest.raises(TypeError, match="^text must be a str, got "):
+    with pytest.raises(TypeError, match=r"^text must be a str, got "):
         parse(given)
 
 
