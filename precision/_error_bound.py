@@ -20,6 +20,7 @@ from precision.accumulators import Accumulator, Exact, FmaChain, FusedSum
 from precision.formats import TF32
 from precision.quantized import QuantizedTensor, QuantSpec
 from precision.rounding import Stochastic
+from precision.specs import for_operands
 
 Array = npt.NDArray[Any]
 Specs = QuantSpec | tuple[QuantSpec | None, QuantSpec | None] | None
@@ -57,7 +58,7 @@ class ErrorBound:
 
 
 def _pair_of_specs(spec: Specs) -> tuple[QuantSpec | None, QuantSpec | None]:
-    pair = spec if isinstance(spec, tuple) else (spec, spec)
+    pair = spec if isinstance(spec, tuple) else for_operands(spec, spec)
     if len(pair) != 2 or not all(one is None or isinstance(one, QuantSpec) for one in pair):
         raise TypeError(f"spec must be a QuantSpec, a pair of them, or None, got {spec!r}")
     return pair
@@ -166,9 +167,10 @@ def error_bound(
     Parameters
     ----------
     spec : QuantSpec, or a pair of QuantSpec or None, or None
-        How ``a`` and ``b`` are quantized: the reference is then the exact product of the originals. Of a
-        pair, None leaves an operand as it is. With None alone the reference is the exact product of what
-        the unit is given.
+        How ``a`` and ``b`` are quantized: the reference is then the exact product of the originals. One
+        spec for both that rounds stochastically gives ``b`` another seed (`precision.specs.for_operands`);
+        a pair is taken as it is. Of a pair, None leaves an operand as it is. With None alone the reference
+        is the exact product of what the unit is given.
     accumulator : FusedSum, FmaChain or Exact
         How products are summed.
     a, b : array or QuantizedTensor

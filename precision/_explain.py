@@ -235,7 +235,8 @@ def explain(
     a, b : array or QuantizedTensor
         What `matmul` takes or, with ``spec``, the originals that it quantizes.
     spec : QuantSpec, or a pair of QuantSpec or None, optional
-        How ``a`` and ``b`` are quantized; of a pair, None leaves an operand as it is.
+        How ``a`` and ``b`` are quantized, as `error_bound` takes it; of a pair, None leaves an operand as it
+        is.
     c : array, optional
         As `matmul` takes it; it counts in the default reference as `matmul` scales it.
 

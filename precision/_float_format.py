@@ -288,6 +288,8 @@ class FloatFormat:
 
         Raises
         ------
+        TypeError
+            If ``text`` is not a string.
         ValueError
             If no floating-point format has that name; the message lists near ones.
 

@@ -10,6 +10,15 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from precision._near import close
+from precision._support._expressions import (
+    checked_text,
+    cut,
+    keywords_of,
+    parsed_expression,
+    shortened,
+)
+
 CALLS: dict[str, str] = {
     "e4m3": "FloatFormat(4, 3, specials=FN)",
     "e5m2": "FloatFormat(5, 2)",
@@ -85,11 +94,11 @@ def call_of(name: str) -> str | None:
     name = name.lower()
     if name in _ALIASES:
         return _ALIASES[name]
-    if found := re.fullmatch(r"(u?)e(\d{1,2})m(\d{1,2})(fnuz|fn|)", name):
+    if found := re.fullmatch(r"(u?)e(\d{1,2})m(\d{1,2})(fnuz|fn|)", name, re.ASCII):
         u, e, m, suffix = found.groups()
         specials = suffix.upper() or ("FN" if u else "")
         return _float_call(int(e), int(m), not u, specials)
-    if found := re.fullmatch(r"binary(\d{1,2})p(\d{1,2})([su])([ef])", name):
+    if found := re.fullmatch(r"binary(\d{1,2})p(\d{1,2})([su])([ef])", name, re.ASCII):
         k, p, signed = int(found[1]), int(found[2]), found[3] == "s"
         return _float_call(k - p + (not signed), p - 1, signed, "EXTENDED" if found[4] == "e" else "FNUZ")
     return None
@@ -126,35 +135,38 @@ def made(text: str, kinds: Mapping[str, type[Any]], words: Mapping[str, object])
     ValueError
         If no format has that name (the message lists near ones), or if it names an impossible one.
     """
-    if not isinstance(text, str):
-        raise TypeError(f"text must be a str, got {text!r}")
-    call = _parsed(call_of(text.strip()) or text.strip())
+    name = checked_text(text).strip()
+    source = call_of(name) or name
+    call = _parsed(source)
     if call is None:
-        import difflib
-
-        near = difflib.get_close_matches(text.strip().lower(), _ALIASES, n=4, cutoff=0.5)
+        near = close(name.lower(), _ALIASES, n=4, cutoff=0.5)
         hint = f"; near: {', '.join(near)}" if near else "; examples: e4m3, e5m2fnuz, bf16, binary8p4se, int8"
-        raise ValueError(f"no format {text!r}{hint}")
-    kind, positional, keywords = call
+        raise ValueError(f"no format {shortened(text)}{hint}")
+    kind, tree = call
     if kind not in kinds:
-        raise ValueError(f"{text!r} is of class {kind}, must be of {' or '.join(kinds)}")
+        raise ValueError(f"{shortened(text)} is of class {kind}, must be of {' or '.join(kinds)}")
 
     def constant(node: ast.expr) -> Any:
-        return words[node.id] if isinstance(node, ast.Name) and node.id in words else ast.literal_eval(node)
+        if isinstance(node, ast.Name) and node.id in words:
+            return words[node.id]
+        try:
+            return ast.literal_eval(node)
+        except ValueError:
+            raise ValueError(f"cannot read {shortened(ast.get_source_segment(source, node) or '')}") from None
 
     try:
-        arguments = {str(word.arg): constant(word.value) for word in keywords}
-        return kinds[kind](*map(constant, positional), **arguments)
+        arguments = {word: constant(value) for word, value in keywords_of(tree).items()}
+        return kinds[kind](*map(constant, tree.args), **arguments)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"no format {text!r}: {error}") from error
+        raise ValueError(f"no format {shortened(text)}: {cut(str(error))}") from error
 
 
-def _parsed(text: str) -> tuple[str, list[ast.expr], list[ast.keyword]] | None:
-    """Name, positional arguments and keywords of a call of a format's class; None for any other text."""
+def _parsed(text: str) -> tuple[str, ast.Call] | None:
+    """The class's name and the call of a format's class; None for any other text."""
     try:
-        call = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError):  # ValueError: null bytes
+        call = parsed_expression(text)
+    except ValueError:
         return None
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
         return None
-    return (call.func.id, call.args, call.keywords) if call.func.id in ("FloatFormat", "IntFormat") else None
+    return (call.func.id, call) if call.func.id in ("FloatFormat", "IntFormat") else None

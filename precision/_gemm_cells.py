@@ -67,7 +67,8 @@ def _operands(
     """
     a = shifted(draw(distribution, (m, k), k_axis=1, seed=seed), offset)
     b = shifted(draw(distribution, (k, n), k_axis=0, seed=seed), offset)
-    left, right = (specs.quantize(x, spec, axis) for x, spec, axis in ((a, a_spec, -1), (b, b_spec, -2)))
+    pair = zip((a, b), specs.for_operands(a_spec, b_spec), (-1, -2), strict=True)
+    left, right = (specs.quantize(x, spec, axis) for x, spec, axis in pair)
     exact = matmul(left, right, accumulator=EXACT, dtype=np.float64)
     return _Operands(left, right, exact, matmul(a, b, accumulator=EXACT, dtype=np.float64))
 
@@ -125,7 +126,8 @@ def accumulation(
     seed : int
         Of the draws.
     fmt : QuantSpec or FloatFormat
-        How both operands are quantized, groups along K; a bare format with scale 1, saturating.
+        How both operands are quantized, groups along K; a bare format with scale 1, saturating. Of a
+        stochastic rounding the right operand takes another seed (`precision.specs.for_operands`).
 
     Returns
     -------

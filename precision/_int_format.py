@@ -146,6 +146,8 @@ class IntFormat:
 
         Raises
         ------
+        TypeError
+            If ``text`` is not a string.
         ValueError
             If no integer format has that name.
 

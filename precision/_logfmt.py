@@ -23,7 +23,7 @@ from precision.logfmt import (
     SingleValued,
     Space,
 )
-from precision.rounding import Overflow, Rounding, Stochastic
+from precision.rounding import Overflow, Rounding, Stochastic, checked_offset, signed64
 from precision.scaling import NonFinite, checked_axis
 
 if TYPE_CHECKING:
@@ -68,9 +68,12 @@ def grid_of(spec: LogFMT) -> Grid:
     )
 
 
-def quantized(x: npt.ArrayLike, spec: LogFMT, axis: int, out: LogFMTTensor | None) -> LogFMTTensor:
+def quantized(
+    x: npt.ArrayLike, spec: LogFMT, axis: int, out: LogFMTTensor | None, offset: int = 0
+) -> LogFMTTensor:
     """What `LogFMT.quantize` returns."""
     source = source_of(x)
+    first = checked_offset(offset, source.size)
     along = checked_axis(axis, source.ndim)
     rows = np.moveaxis(source, along, -1)
     codes, metadata = _targets(source.shape, spec, along, out)
@@ -80,7 +83,7 @@ def quantized(x: npt.ArrayLike, spec: LogFMT, axis: int, out: LogFMTTensor | Non
         flat = target if direct else np.empty(rows.shape, codes.dtype)
         moved = [np.moveaxis(array, along, -1) for array in metadata]
         numbers = [_as_float32(array) for array in moved]
-        _fill(rows, spec, source.shape, along, flat.reshape(-1), numbers)
+        _fill(rows, spec, source.shape, along, flat.reshape(-1), numbers, first)
         for kept, made in zip(moved, numbers, strict=True):
             if made is not kept:
                 kept[...] = made
@@ -119,9 +122,15 @@ def _as_float32(array: Array) -> Array:
 
 
 def _fill(
-    rows: Array, spec: LogFMT, shape: tuple[int, ...], along: int, codes: Array, numbers: list[Array]
+    rows: Array,
+    spec: LogFMT,
+    shape: tuple[int, ...],
+    along: int,
+    codes: Array,
+    numbers: list[Array],
+    offset: int,
 ) -> None:
-    """Codes of rows, and the stored numbers of their tiles."""
+    """Codes of rows, and the stored numbers of their tiles; ``offset`` is the first element's index."""
     from precision._kernels import logfmt as kernels
 
     grid = grid_of(spec)
@@ -132,7 +141,7 @@ def _fill(
     tiles = -(-width // spec.block_size)
     inner = int(np.prod(shape[along + 1 :]))
     block = min(spec.block_size, width)
-    where = kernels.Rows(width, block, tiles, 0, 0, width, inner)
+    where = kernels.Rows(width, block, tiles, 0, 0, width, inner, signed64(offset))
     total = rows.size // width * tiles
     firsts, seconds = (array.reshape(-1) for array in numbers)
     fast = rows.dtype.itemsize <= 4 and not random
@@ -196,7 +205,7 @@ def dequantized(tensor: LogFMTTensor, dtype: np.dtype[Any], out: Array | None) -
         width = codes.shape[-1]
         block = min(spec.block_size, width)
         tiles = -(-width // spec.block_size)
-        where = Rows(width, block, tiles, 0, 0, width, 1)
+        where = Rows(width, block, tiles, 0, 0, width, 1, 0)
         firsts, seconds = (
             _as_float32(np.moveaxis(array, along, -1)).reshape(-1) for array in tensor.metadata
         )

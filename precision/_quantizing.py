@@ -16,7 +16,7 @@ from precision._kernels.params import StochasticParams
 from precision._scale_params import element_ends, scale_params, scale_target, tensor_scale_of, trial_params
 from precision.formats import FloatFormat, format_of
 from precision.quantized import QuantizedTensor, QuantSpec
-from precision.rounding import Overflow, Rounding, Stochastic
+from precision.rounding import Overflow, Rounding, Stochastic, checked_offset, signed64
 from precision.scaling import Block, NonFinite, checked_axis, filled, scale_shape
 
 if TYPE_CHECKING:
@@ -79,9 +79,12 @@ def _contiguous(part: Array, dtype: np.dtype[Any]) -> Array:
     return np.ascontiguousarray(part, dtype)
 
 
-def quantized(x: npt.ArrayLike, spec: QuantSpec, axis: int, out: QuantizedTensor | None) -> QuantizedTensor:
+def quantized(
+    x: npt.ArrayLike, spec: QuantSpec, axis: int, out: QuantizedTensor | None, offset: int = 0
+) -> QuantizedTensor:
     """What `QuantSpec.quantize` returns."""
     source = source_of(x)
+    first = checked_offset(offset, source.size)
     given = spec.granularity.block(source.shape, axis)
     block = filled(given, source.shape)
     # Rows run along the axis of the groups; of a block's axes along the one that memory runs along.
@@ -94,7 +97,8 @@ def quantized(x: npt.ArrayLike, spec: QuantSpec, axis: int, out: QuantizedTensor
         scale_rows, keep_scales = _as_rows(scale, along, spec.scale_format.code_dtype, source)
         others = [i for i in range(source.ndim) if i != along]
         leading = tuple(source.shape[i] for i in others), tuple(block[i] for i in others)
-        tensor_scale = _Run(Rows(source, along), spec, block[along], leading, code_rows, scale_rows).run()
+        run = _Run(Rows(source, along), spec, block[along], leading, code_rows, scale_rows, first)
+        tensor_scale = run.run()
         keep_codes()
         keep_scales()
     return QuantizedTensor(
@@ -159,10 +163,11 @@ class _Run:
         leading: tuple[tuple[int, ...], tuple[int, ...]],
         codes: Array,
         scales: Array,
+        offset: int,
     ) -> None:
         from precision._kernels import quantize as kernels
 
-        self.kernels, self.rows, self.spec = kernels, rows, spec
+        self.kernels, self.rows, self.spec, self.offset = kernels, rows, spec, signed64(offset)
         self.codes, self.scales = codes, scales
         self.group = min(group, rows.width)
         self.groups = -(-rows.width // self.group)
@@ -266,7 +271,7 @@ class _Run:
         )
         shape = self.kernels.Shape(width, self.group, tile_rows, tile_width, int(divisors is not None))
         codes = self.codes[span.top : span.bottom, span.left : span.right].reshape(-1)
-        where = self.kernels.Position(span.top, span.left, self.rows.width, self.rows.inner)
+        where = self.kernels.Position(span.top, span.left, self.rows.width, self.rows.inner, self.offset)
         self.encode(piece, shape, how, self.target, codes, where)
 
     def _element_loop(self) -> Any:

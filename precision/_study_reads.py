@@ -12,6 +12,7 @@ from typing import Any
 
 from precision import _text, accumulators, specs
 from precision._near import hint as did_you_mean
+from precision._support._expressions import shortened
 from precision.accumulators import Exact, FmaChain, FusedSum
 from precision.formats import FloatFormat, Format, IntFormat, parse_format
 from precision.logfmt import LogFMT
@@ -51,7 +52,7 @@ def _reader(name: str, parse: Callable[[str], Any], kinds: tuple[type, ...], sai
                 raise ValueError(f"{name}: {error}") from None
         if isinstance(value, bool) or not isinstance(value, kinds):
             kind = ValueError if isinstance(given, str) else TypeError
-            raise kind(f"{name} must be {said}, got {given!r}")
+            raise kind(f"{name} must be {said}, got {shortened(given)}")
         return value
 
     return read
@@ -67,14 +68,14 @@ def whole(name: str, low: int = 1, high: int = 2**31 - 1, *, none: bool = False)
             try:
                 value = None if given.strip() == "None" else int(given)
             except ValueError:
-                raise ValueError(f"{name} must be {said}, got {given!r}") from None
+                raise ValueError(f"{name} must be {said}, got {shortened(given)}") from None
         if value is None and none:
             return None
         if isinstance(value, bool) or not isinstance(value, int):
             kind = ValueError if isinstance(given, str) else TypeError
-            raise kind(f"{name} must be {said}, got {given!r}")
+            raise kind(f"{name} must be {said}, got {shortened(given)}")
         if not low <= value <= high:
-            raise ValueError(f"{name} must be {said}, got {given!r}")
+            raise ValueError(f"{name} must be {said}, got {shortened(given)}")
         return value
 
     return read
@@ -89,11 +90,11 @@ def number(name: str) -> Reader:
             try:
                 value = float(given)
             except ValueError:
-                raise ValueError(f"{name} must be a number, got {given!r}") from None
+                raise ValueError(f"{name} must be a number, got {shortened(given)}") from None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{name} must be a number, got {given!r}")
+            raise TypeError(f"{name} must be a number, got {shortened(given)}")
         if not math.isfinite(value):
-            raise ValueError(f"{name} must be finite, got {given!r}")
+            raise ValueError(f"{name} must be finite, got {shortened(given)}")
         return float(value)
 
     return read
@@ -105,10 +106,10 @@ def one_of(name: str, options: Iterable[str]) -> Reader:
 
     def read(given: Any) -> str:
         if not isinstance(given, str):
-            raise TypeError(f"{name} must be a str, got {given!r}")
+            raise TypeError(f"{name} must be a str, got {shortened(given)}")
         if given not in known:
             hint = did_you_mean(given, known)
-            raise ValueError(f"{name} must be one of {', '.join(known)}; got {given!r}{hint}")
+            raise ValueError(f"{name} must be one of {', '.join(known)}; got {shortened(given)}{hint}")
         return given
 
     return read
@@ -164,7 +165,7 @@ def granularity(name: str) -> Reader:
         value = _text.evaluate(given, names, name) if isinstance(given, str) else given
         if isinstance(value, type) or not callable(getattr(value, "block", None)):
             kind = ValueError if isinstance(given, str) else TypeError
-            raise kind(f"{name} must be {said}, got {given!r}")
+            raise kind(f"{name} must be {said}, got {shortened(given)}")
         return value
 
     return read

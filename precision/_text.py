@@ -11,6 +11,14 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
+from precision._near import close
+from precision._support._expressions import (
+    checked_text,
+    cut,
+    keywords_of,
+    parsed_expression,
+    shortened,
+)
 from precision.formats import FloatFormat, IntFormat, Specials, parse_format
 
 
@@ -43,12 +51,18 @@ def evaluate(text: str, names: Mapping[str, object], what: str) -> object:
 
     Raises
     ------
+    TypeError
+        If ``text`` is not a string.
     ValueError
         Naming the text and the part that is unknown.
     """
+    source = checked_text(text).strip()
 
     def fail(reason: str) -> ValueError:
-        return ValueError(f"{what} {text!r}: {reason}")
+        return ValueError(f"{what} {shortened(text)}: {reason}")
+
+    def written(node: ast.expr) -> str:
+        return shortened(ast.get_source_segment(source, node) or "")
 
     formats: dict[str, object] = {"FloatFormat": FloatFormat, "IntFormat": IntFormat}
     known = {**names, **formats, **{member.name: member for member in Specials}}
@@ -60,11 +74,9 @@ def evaluate(text: str, names: Mapping[str, object], what: str) -> object:
         try:
             return parse_format(name)
         except ValueError:
-            import difflib
-
-            near = difflib.get_close_matches(name.upper(), [key.upper() for key in names], n=3, cutoff=0.5)
+            near = close(name.upper(), [key.upper() for key in names], n=3, cutoff=0.5)
             hint = f"; near names: {', '.join(near)}" if near else f"; known: {', '.join(names)}"
-            raise fail(f"unknown name {name!r}{hint}") from None
+            raise fail(f"unknown name {shortened(name)}{hint}") from None
 
     def read(node: ast.expr) -> object:
         if isinstance(node, ast.Constant):
@@ -80,24 +92,28 @@ def evaluate(text: str, names: Mapping[str, object], what: str) -> object:
         if isinstance(node, ast.Call):
             function = _method(node.func) if isinstance(node.func, ast.Attribute) else read(node.func)
             if not callable(function):
-                raise fail(f"{ast.unparse(node.func)!r} takes no arguments")
+                raise fail(f"{written(node.func)} takes no arguments")
             arguments = [read(item) for item in node.args]
-            keywords = {item.arg: read(item.value) for item in node.keywords if item.arg is not None}
+            try:
+                named = keywords_of(node)
+            except ValueError as error:
+                raise fail(str(error)) from None
+            keywords = {name: read(item) for name, item in named.items()}
             try:
                 return function(*arguments, **keywords)
             except (TypeError, ValueError) as error:
-                raise fail(str(error)) from None
-        raise fail(f"cannot read {ast.unparse(node)!r}")
+                raise fail(cut(str(error))) from None
+        raise fail(f"cannot read {written(node)}")
 
     def _method(node: ast.Attribute) -> object:
         owner = read(node.value)
         known = getattr(type(owner), "TEXT_METHODS", ())
         if node.attr not in known:
-            raise fail(f"unknown form {node.attr!r}; known: {', '.join(known) or 'none'}")
+            raise fail(f"unknown form {shortened(node.attr)}; known: {', '.join(known) or 'none'}")
         return getattr(owner, node.attr)
 
     try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except SyntaxError as error:
-        raise fail(f"cannot be read ({error.msg})") from None
-    return read(tree.body)
+        body = parsed_expression(source)
+    except ValueError as error:
+        raise fail(str(error)) from None
+    return read(body)

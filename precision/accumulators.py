@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from precision import _text
+from precision._support._expressions import shortened
 from precision.formats import (
     BF16,
     E2M1,
@@ -345,6 +346,8 @@ def parse(text: str) -> Accumulator:
 
     Raises
     ------
+    TypeError
+        If ``text`` is not a string.
     ValueError
         If ``text`` names none; the message lists near names.
 
@@ -359,5 +362,6 @@ def parse(text: str) -> Accumulator:
     vocabulary: dict[str, object] = {**NAMED, **kinds, **modes}
     result = _text.evaluate(text, vocabulary, "accumulator")
     if not isinstance(result, (FusedSum, FmaChain, Exact)):
-        raise ValueError(f"accumulator {text!r}: names a {type(result).__name__}, not an accumulator")
+        kind = type(result).__name__
+        raise ValueError(f"accumulator {shortened(text)}: names a {kind}, not an accumulator")
     return result

@@ -23,14 +23,16 @@ from precision._kernels._threads import parallel
 from precision._kernels.params import Ends, StochasticParams
 from precision._memory import streaming
 from precision.formats import BF16, FP64, FloatFormat, Format, IntFormat, format_of
-from precision.rounding import Overflow, Rounding, Stochastic
+from precision.rounding import Overflow, Rounding, Stochastic, checked_offset
 
 __all__ = ["MODES", "code_ends", "decode", "encode", "format_params", "round_to", "value_ends"]
 
 Array = npt.NDArray[Any]
 
 GRAIN = 1 << 18
-"""Least elements that a call of a loop works on; a divisor of 2**32, where the random counter carries."""
+"""Least elements that a call of a loop works on."""
+
+_LOW = 0xFFFFFFFF  #: the counter's low word
 
 
 def round_to(
@@ -40,6 +42,7 @@ def round_to(
     rounding: Rounding | Stochastic = Rounding.TIES_TO_EVEN,
     overflow: Overflow = Overflow.SATURATE,
     nan: float | None = None,
+    offset: int = 0,
     out: Array | None = None,
 ) -> Array:
     """Round to the values of a format, with one rounding from the source.
@@ -59,6 +62,10 @@ def round_to(
     nan : float, optional
         A value of ``fmt`` that takes the place of NaN in the result. Needed where ``fmt`` has no NaN and
         the result would hold one.
+    offset : int
+        The index of the first element, 0 to 2**64 - ``x.size``. A `Stochastic` rounding counts its random
+        bits from there, so that the pieces of a contiguous array, each with its place in it, give what the
+        whole array gives. A deterministic rounding gives the same for every offset.
     out : ndarray, optional
         Where to put the result; it may be ``x`` itself.
 
@@ -72,7 +79,8 @@ def round_to(
     TypeError
         If ``x`` is not of a floating-point type, or another argument is not of the type given above.
     ValueError
-        If the result would hold a NaN in a format without NaN, or if ``nan`` or ``out`` does not fit.
+        If the result would hold a NaN in a format without NaN, or if ``nan``, ``offset`` or ``out`` does
+        not fit.
 
     Notes
     -----
@@ -86,9 +94,16 @@ def round_to(
     array([   5.5, -448. ,    nan], dtype=float32)
     >>> pr.round_to([2.5, 3.5, -0.25], pr.IntFormat(4))
     array([2., 4., 0.])
+
+    Rows of an array give what the whole array gives:
+
+    >>> x, random = np.full((4, 100), 1.03, np.float32), pr.Stochastic(8)
+    >>> whole = pr.round_to(x, pr.E4M3, rounding=random)
+    >>> bool((pr.round_to(x[3], pr.E4M3, rounding=random, offset=3 * 100) == whole[3]).all())
+    True
     """
     source = _source(x)
-    how = _Conversion(fmt, rounding, overflow, nan, source)
+    how = _Conversion(fmt, rounding, overflow, nan, source, offset)
     dtype = _wide(source)
     return how.run(source, out, dtype, np.dtype(f"u{dtype.itemsize}"), to_codes=False)
 
@@ -100,13 +115,14 @@ def encode(
     rounding: Rounding | Stochastic = Rounding.TIES_TO_EVEN,
     overflow: Overflow = Overflow.SATURATE,
     nan: float | None = None,
+    offset: int = 0,
     out: Array | None = None,
 ) -> Array:
     """Codes of the values that `round_to` gives.
 
     Parameters
     ----------
-    x, fmt, rounding, overflow, nan
+    x, fmt, rounding, overflow, nan, offset
         As in `round_to`.
     out : ndarray, optional
         Where to put the codes, of type ``fmt.dtype``.
@@ -130,7 +146,7 @@ def encode(
     array([ 56, 170, 127], dtype=uint8)
     """
     source = _source(x)
-    how = _Conversion(fmt, rounding, overflow, nan, source)
+    how = _Conversion(fmt, rounding, overflow, nan, source, offset)
     return how.run(source, out, fmt.dtype, fmt.code_dtype, to_codes=True)
 
 
@@ -202,6 +218,7 @@ class _Conversion:
         overflow: Overflow,
         nan: float | None,
         source: Array,
+        offset: int,
     ) -> None:
         _check_format(fmt)
         if not isinstance(rounding, Rounding | Stochastic):
@@ -209,6 +226,7 @@ class _Conversion:
         if not isinstance(overflow, Overflow):
             raise TypeError(f"overflow must be an Overflow, got {overflow!r}")
         self.fmt, self.rounding, self.overflow = fmt, rounding, overflow
+        self.offset = checked_offset(offset, source.size)
         self.nbytes = 0  #: of the source and the result, once there is one
         self.ends = code_ends(fmt, overflow, None if nan is None else _exact_code(nan, fmt))
         # Whether results of either sign differ in the sign bit alone. A replacement of NaN has one sign.
@@ -250,7 +268,16 @@ class _Conversion:
             seed = self.rounding.seed
             random = StochasticParams(self.rounding.bits, seed & 0xFFFFFFFF, seed >> 32)
             loop = getattr(codec, f"{name}_random{8 * itemsize}")
-            return lambda x, out, start: loop(x, out, fp, random, ends, start & 0xFFFFFFFF, start >> 32)
+
+            def work(x: Array, out: Array, start: int) -> None:
+                index, done = self.offset + start, 0
+                while done < x.size:  # a loop's counter carries no further than its low word
+                    low, high = (index + done) & _LOW, (index + done) >> 32
+                    stop = min(x.size, done + _LOW + 1 - low)
+                    loop(x[done:stop], out[done:stop], fp, random, ends, low, high)
+                    done = stop
+
+            return work
         if itemsize == 4 and self.symmetric:
             short = self._short_kernel(to_codes, ends)
             if short is not None:

@@ -127,7 +127,8 @@ def compare(
     a, b : ndarray
         Shapes (M, K) and (K, N), floating-point.
     a_spec, b_spec : QuantSpec or FloatFormat
-        How each is quantized, groups along K; a bare format means with scale 1.
+        How each is quantized, groups along K; a bare format means with scale 1. Where both round
+        stochastically by one seed, b takes another (`precision.specs.for_operands`), which the rows name.
     accumulators : sequence, optional
         By default those of `default_accumulators`.
     data : str
@@ -156,6 +157,7 @@ def compare(
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"a and b must have shapes (M, K) and (K, N), got {a.shape} and {b.shape}")
     accumulators = default_accumulators(a_spec, b_spec) if accumulators is None else accumulators
+    a_spec, b_spec = specs.for_operands(a_spec, b_spec)
     qa, qb = specs.quantize(a, a_spec, -1), specs.quantize(b, b_spec, -2)
     exact = matmul(qa, qb, accumulator=EXACT, dtype=np.float64)
     original = a.astype(np.float64) @ b.astype(np.float64)

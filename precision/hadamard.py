@@ -18,6 +18,7 @@ import numpy.typing as npt
 from precision import _text
 from precision._float_format import check_int
 from precision._kernels._threads import parallel
+from precision._support._expressions import shortened
 from precision.formats import FloatFormat, format_of
 from precision.scaling import checked_axis
 
@@ -129,11 +130,9 @@ class Hadamard:
         >>> pr.Hadamard.parse("Hadamard(2, signs=(1, -1))").signs
         (1, -1)
         """
-        if not isinstance(text, str):
-            raise TypeError(f"text must be a str, got {text!r}")
         found = _text.evaluate(text, {"Hadamard": cls}, "rotation")
         if not isinstance(found, cls):
-            raise ValueError(f"rotation {text!r}: must say a Hadamard, as Hadamard(16, seed=1)")
+            raise ValueError(f"rotation {shortened(text)}: must say a Hadamard, as Hadamard(16, seed=1)")
         return found
 
     @property

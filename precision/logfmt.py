@@ -16,6 +16,7 @@ import numpy.typing as npt
 from precision import _text
 from precision._float_format import check_int
 from precision._log_rules import BelowClamp, Fallback, LogBase, Metadata, SingleValued, Space
+from precision._support._expressions import shortened
 from precision.formats import BF16, FP16, FP32, FloatFormat, Specials
 from precision.rounding import Rounding, Stochastic
 from precision.scaling import NonFinite, checked_axis
@@ -62,8 +63,9 @@ class LogFMT:
         Of the logarithms, E ("exp" in the paper) or TWO.
     rounding : Rounding or Stochastic
         TIES_TO_EVEN (of codes), TIES_TO_AWAY (of magnitudes), or Stochastic, whose bits belong to the
-        element's flat index in ``x``. To nearest is biased toward zero or away from it in a tile, however
-        the boundary is drawn; Stochastic in LINEAR space is unbiased.
+        element's flat index in ``x``, counted from the ``offset`` of `precision.quantize`. To nearest is
+        biased toward zero or away from it in a tile, however the boundary is drawn; Stochastic in LINEAR
+        space is unbiased.
     space : Space
         In which distances are measured.
     clamp : int or None
@@ -194,11 +196,9 @@ class LogFMT:
         >>> pr.LogFMT.parse("logfmt(8, space=LOG, metadata_format=bf16)").bits
         8
         """
-        if not isinstance(text, str):
-            raise TypeError(f"text must be a str, got {text!r}")
         found = _text.evaluate(text, vocabulary(), "spec")
         if not isinstance(found, cls):
-            raise ValueError(f"spec {text!r}: must say a LogFMT, as LogFMT(8)")
+            raise ValueError(f"spec {shortened(text)}: must say a LogFMT, as LogFMT(8)")
         return found
 
     @property
@@ -231,7 +231,9 @@ class LogFMT:
             raise ValueError(f"shape must hold at least one element, got {tuple(shape)}")
         return self.bits + 2 * self.metadata_format.bits * math.prod(self.tiles_shape(shape, axis)) / size
 
-    def quantize(self, x: npt.ArrayLike, axis: int = -1, out: LogFMTTensor | None = None) -> LogFMTTensor:
+    def quantize(
+        self, x: npt.ArrayLike, axis: int = -1, out: LogFMTTensor | None = None, *, offset: int = 0
+    ) -> LogFMTTensor:
         """Codes and metadata of ``x``; see `precision.quantize`.
 
         ``x`` may be float16, bfloat16, float32, float64 or a narrower floating-point type; it is not rounded
@@ -239,7 +241,7 @@ class LogFMT:
         """
         from precision import _logfmt
 
-        return _logfmt.quantized(x, self, axis, out)
+        return _logfmt.quantized(x, self, axis, out, offset)
 
     def unpack(self, packed: Array, shape: tuple[int, ...], axis: int = -1) -> LogFMTTensor:
         """The tensor that `LogFMTTensor.pack` made bytes of.

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from precision import _text, scaling
 from precision._quantized_tensor import QuantizedTensor
 from precision._spec_checks import check_spec
+from precision._support._expressions import shortened
 from precision.formats import FP32, NAMED, FloatFormat, Format, IntFormat, Specials
-from precision.rounding import Overflow, Rounding, Stochastic
+from precision.rounding import Overflow, Rounding, Stochastic, checked_offset
 from precision.scaling import Arithmetic, Granularity, NonFinite, ScaleRule, filled, scale_shape
 
 __all__ = [
@@ -64,7 +65,9 @@ class QuantSpec:
         two of fl32(amax / tensor_scale), and the elements are divided by fl32(scale * tensor_scale). (So
         with the ``arithmetic`` DIVISION.)
     rounding : Rounding or Stochastic
-        Of the elements. The random bits of an element belong to its flat index in ``x``, whatever the axis.
+        Of the elements. The random bits of an element belong to its flat index in ``x`` (C order), whatever
+        the axis; `quantize` can count them from an ``offset``. Two operands of one product need different
+        seeds, or the product is biased: see `Stochastic` and `precision.specs.for_operands`.
     overflow : Overflow
         Of the elements. NON_SATURATING needs a ``fmt`` with NaN.
     min_amax : float, optional
@@ -156,20 +159,20 @@ class QuantSpec:
         >>> pr.QuantSpec.parse("QuantSpec(int8, PerBlock(128, 128), rounding=Stochastic(bits=8))").fmt.max
         127.0
         """
-        if not isinstance(text, str):
-            raise TypeError(f"text must be a str, got {text!r}")
         found = _text.evaluate(text, vocabulary(), "spec")
         if not isinstance(found, cls):
-            raise ValueError(f"spec {text!r}: must say a QuantSpec, as QuantSpec(e4m3, PerGroup(128))")
+            raise ValueError(
+                f"spec {shortened(text)}: must say a QuantSpec, as QuantSpec(e4m3, PerGroup(128))"
+            )
         return found
 
     def quantize(
-        self, x: npt.ArrayLike, axis: int = -1, out: QuantizedTensor | None = None
+        self, x: npt.ArrayLike, axis: int = -1, out: QuantizedTensor | None = None, *, offset: int = 0
     ) -> QuantizedTensor:
         """Codes and scales of ``x``; see `quantize`."""
         from precision import _quantizing
 
-        return _quantizing.quantized(x, self, axis, out)
+        return _quantizing.quantized(x, self, axis, out, offset)
 
     def scale_shape(self, shape: tuple[int, ...], axis: int = -1) -> tuple[int, ...]:
         """Shape of the scales of an array of ``shape``.
@@ -203,7 +206,9 @@ class QuantSpec:
         return self.fmt.bits + (scales + 32 * self.tensor_scale) / size
 
 
-def quantize(x: npt.ArrayLike, spec: Spec[Result_co], axis: int = -1, out: Any = None) -> Result_co:
+def quantize(
+    x: npt.ArrayLike, spec: Spec[Result_co], axis: int = -1, out: Any = None, *, offset: int = 0
+) -> Result_co:
     """Quantize an array as a spec says.
 
     Parameters
@@ -211,12 +216,16 @@ def quantize(x: npt.ArrayLike, spec: Spec[Result_co], axis: int = -1, out: Any =
     x : array_like
         float16, bfloat16, float32, float64, or another floating-point type of ml_dtypes; at least 1-D.
     spec : QuantSpec
-        How; any object with a ``quantize(x, axis, out)`` method.
+        How; any object with a ``quantize(x, axis, out)`` method (which an ``offset`` other than 0 is given
+        to as well).
     axis : int
         Along which groups run. A right operand (K, N) of a product takes ``axis=-2``.
     out : QuantizedTensor, optional
         Whose codes and scales are written into: of ``x``'s shape, the spec's formats and block. The
         tensor returned shares them; it has its own tensor scale.
+    offset : int
+        The index of the first element of ``x``, 0 to 2**64 - ``x.size``, from which a `Stochastic` rounding
+        counts its random bits. A deterministic rounding gives the same for every offset. See the notes.
 
     Returns
     -------
@@ -228,7 +237,16 @@ def quantize(x: npt.ArrayLike, spec: Spec[Result_co], axis: int = -1, out: Any =
     TypeError
         If ``x`` is not of a floating-point type, or another argument is of the wrong type.
     ValueError
-        If ``axis`` is none of ``x``, the granularity does not suit the shape, or ``out`` does not fit.
+        If ``axis`` is none of ``x``, the granularity does not suit the shape, or ``offset`` or ``out`` does
+        not fit.
+
+    Notes
+    -----
+    A piece ``x[i:j]`` along the first axis of a larger ``x`` has the offset ``i * x[0].size``; with it the
+    piece's codes are those of the whole, if it has the same scales too: it must cut no group (where groups
+    or blocks extend along the first axis, ``i`` is a multiple of their length there), and there must be no
+    scale over the whole tensor. A piece along another axis is no run of neighbours in C order: quantize
+    each run with its own offset.
 
     Examples
     --------
@@ -237,10 +255,21 @@ def quantize(x: npt.ArrayLike, spec: Spec[Result_co], axis: int = -1, out: Any =
     >>> q = pr.quantize(w, pr.QuantSpec(pr.E4M3, pr.PerBlock(128, 128)), axis=-2)
     >>> q.shape, q.scale.shape, q.block
     ((256, 384), (2, 3), (128, 128))
+
+    The second half, as it is quantized in the whole:
+
+    >>> spec = pr.QuantSpec(pr.E4M3, pr.PerBlock(128, 128), rounding=pr.Stochastic(8))
+    >>> whole, half = pr.quantize(w, spec), pr.quantize(w[128:], spec, offset=128 * w[0].size)
+    >>> bool((half.codes == whole.codes[128:]).all())
+    True
     """
     if not callable(getattr(spec, "quantize", None)) or isinstance(spec, type):
         raise TypeError(f"spec must be one as QuantSpec(E4M3, PerGroup(128)), got {spec!r}")
-    return spec.quantize(x, axis=axis, out=out)
+    first = checked_offset(offset, 0)
+    if first == 0:
+        return spec.quantize(x, axis=axis, out=out)  # also a spec that knows no offset
+    counted: Any = spec.quantize
+    return counted(x, axis=axis, out=out, offset=first)  # type: ignore[no-any-return]
 
 
 def alike_but_for_rule(spec: object, other: object) -> TypeGuard[QuantSpec]:

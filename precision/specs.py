@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, overload
+from dataclasses import replace
+from typing import Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from precision import _text, logfmt, quantized
+from precision._support._expressions import shortened
 from precision.codec import encode
 from precision.formats import FloatFormat
 from precision.logfmt import LogFMT, LogFMTTensor
 from precision.quantized import QuantizedTensor, QuantSpec
+from precision.rounding import Stochastic
 from precision.scaling import checked_axis
 
-__all__ = ["AnySpec", "check_suits", "parse", "quantize"]
+__all__ = ["AnySpec", "check_suits", "for_operands", "parse", "quantize"]
 
 AnySpec: TypeAlias = QuantSpec | LogFMT | FloatFormat
 """How an array is stored; a bare format rounds its values as they are, with scale 1, and saturates."""
+_Left = TypeVar("_Left", bound=AnySpec | None)
+_Right = TypeVar("_Right", bound=AnySpec | None)
 
 
 def parse(text: str) -> AnySpec:
@@ -36,16 +41,14 @@ def parse(text: str) -> AnySpec:
     >>> [str(specs.parse(text)) for text in ("mxfp4", "logfmt(8)", "QuantSpec(e4m3, PerGroup(128))", "bf16")]
     ['MXFP4', 'LogFMT(8, 128)', 'QuantSpec(e4m3, PerGroup(128))', 'bf16']
     """
-    if not isinstance(text, str):
-        raise TypeError(f"text must be a str, got {text!r}")
     found = _text.evaluate(text, quantized.vocabulary() | logfmt.vocabulary(), "spec")
     if not isinstance(found, QuantSpec | LogFMT | FloatFormat):
         raise ValueError(
-            f"spec {text!r}: must say a QuantSpec, as QuantSpec(e4m3, PerGroup(128)), "
+            f"spec {shortened(text)}: must say a QuantSpec, as QuantSpec(e4m3, PerGroup(128)), "
             "a LogFMT, as LogFMT(8), or a floating-point format, as bf16"
         )
     if isinstance(found, FloatFormat) and not (found.signed and found.has_zero):
-        raise ValueError(f"spec {text!r}: a format without scales must have a sign and a zero")
+        raise ValueError(f"spec {shortened(text)}: a format without scales must have a sign and a zero")
     return found
 
 
@@ -56,18 +59,57 @@ def check_suits(spec: AnySpec, shape: tuple[int, ...], axis: int = -1) -> None:
         spec.scale_shape(shape, axis)
 
 
+def for_operands(left: _Left, right: _Right) -> tuple[_Left, _Right]:
+    """Return the specs by which the two operands of one product are quantized, without shared random bits.
+
+    Where both round stochastically by the same seed, the right one's becomes ``with_stream(1)`` of it
+    (`Stochastic`), else the errors of the operands are correlated and the product is biased. Every other
+    pair comes back as it is; so does a pair that this function returned. The studies of products, their
+    commands and `precision.bounds` quantize by such a pair.
+
+    Parameters
+    ----------
+    left, right : QuantSpec, LogFMT, FloatFormat or None
+        What is wanted of each operand; None for one that is not quantized.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> from precision import specs
+    >>> spec = pr.QuantSpec(pr.E4M3, pr.PerTensor(), rounding=pr.Stochastic(8))
+    >>> left, right = specs.for_operands(spec, spec)
+    >>> left == spec, right.rounding == pr.Stochastic(8).with_stream(1)
+    (True, True)
+    >>> specs.for_operands(left, right) == (left, right)
+    True
+    """
+    if isinstance(right, QuantSpec | LogFMT):
+        first, second = getattr(left, "rounding", None), right.rounding
+        if isinstance(first, Stochastic) and isinstance(second, Stochastic) and first.seed == second.seed:
+            own: Any = replace(right, rounding=second.with_stream(1))
+            return left, own
+    return left, right
+
+
 @overload
 def quantize(
-    x: npt.ArrayLike, spec: QuantSpec | FloatFormat, axis: int = ..., *, nan: float | None = ...
+    x: npt.ArrayLike,
+    spec: QuantSpec | FloatFormat,
+    axis: int = ...,
+    *,
+    nan: float | None = ...,
+    offset: int = ...,
 ) -> QuantizedTensor: ...
 @overload
-def quantize(x: npt.ArrayLike, spec: LogFMT, axis: int = ..., *, nan: float | None = ...) -> LogFMTTensor: ...
+def quantize(
+    x: npt.ArrayLike, spec: LogFMT, axis: int = ..., *, nan: float | None = ..., offset: int = ...
+) -> LogFMTTensor: ...
 @overload
 def quantize(
-    x: npt.ArrayLike, spec: AnySpec, axis: int = ..., *, nan: float | None = ...
+    x: npt.ArrayLike, spec: AnySpec, axis: int = ..., *, nan: float | None = ..., offset: int = ...
 ) -> QuantizedTensor | LogFMTTensor: ...
 def quantize(
-    x: npt.ArrayLike, spec: AnySpec, axis: int = -1, *, nan: float | None = None
+    x: npt.ArrayLike, spec: AnySpec, axis: int = -1, *, nan: float | None = None, offset: int = 0
 ) -> QuantizedTensor | LogFMTTensor:
     """`precision.quantize`, which takes a bare format too.
 
@@ -81,6 +123,8 @@ def quantize(
         Along which groups run.
     nan : float, optional
         What NaN becomes in a bare format that has none; without it, NaN raises there.
+    offset : int
+        The index of the first element, as in `precision.quantize`.
 
     Raises
     ------
@@ -95,7 +139,7 @@ def quantize(
     array([3.125e-01, 4.480e+02], dtype=float32)
     """
     if not isinstance(spec, FloatFormat):
-        tensor: Any = quantized.quantize(x, spec, axis=axis)
+        tensor: Any = quantized.quantize(x, spec, axis=axis, offset=offset)
         return tensor  # type: ignore[no-any-return]
-    codes = encode(x, spec, nan=nan if spec.nan_code is None else None)
+    codes = encode(x, spec, nan=nan if spec.nan_code is None else None, offset=offset)
     return QuantizedTensor(codes, np.ones((), np.float32), fmt=spec)

@@ -18,7 +18,7 @@ from test_gemm import random_codes, starts
 from test_scaled_units import tensors
 
 import precision as pr
-from precision import bounds
+from precision import bounds, specs
 from precision._quantization_bound import quantizing
 from precision.formats import parse_format
 from precision.testing import strategies as pst
@@ -507,7 +507,7 @@ def test_infinite_elements_and_scales_have_no_bound():
 def test_products_of_quantized_arrays_keep_their_bounds(spec, unit, dtype):
     rng = np.random.default_rng(8)
     a, b = (rng.standard_normal(shape).astype(dtype) for shape in ((6, 192), (192, 5)))
-    first, second = spec if isinstance(spec, tuple) else (spec, spec)
+    first, second = spec if isinstance(spec, tuple) else specs.for_operands(spec, spec)
     result = pr.matmul(pr.quantize(a, first), pr.quantize(b, second, axis=0), accumulator=unit)
     bound = bounds.error_bound(spec, unit, a, b)
     assert largest_share(result, exact_products(a, b), bound.total) > 0.005

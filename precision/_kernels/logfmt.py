@@ -38,7 +38,8 @@ _LOG2_ERROR = vectors.LOG2_ERROR
 class Rows(NamedTuple):
     """Where elements lie: rows of ``width`` in tiles of ``block``, a part of the whole array.
 
-    The element in column c of its row r has the index ``((r // inner) * length + c) * inner + r % inner``.
+    The element in column c of its row r has the index ``((r // inner) * length + c) * inner + r % inner``,
+    counted from ``offset``.
     """
 
     width: int
@@ -48,6 +49,7 @@ class Rows(NamedTuple):
     left: int
     length: int  #: of a whole row
     inner: int
+    offset: int  #: index of the array's first element, modulo 2**64 as a signed integer
 
 
 @jit
@@ -64,8 +66,9 @@ def span(tile: int, rows: Rows) -> Any:
 @jit
 def random_threshold(row: int, column: int, rows: Rows, random: StochasticParams) -> Any:
     """How far from one level to the next the boundary of an element lies."""
-    index = ((row // rows.inner) * rows.length + column) * rows.inner + row % rows.inner
-    word = right(philox(U32(index), U32(right(U64(index), U64(32))), random), U32(32 - random.bits))
+    place = ((row // rows.inner) * rows.length + column) * rows.inner + row % rows.inner
+    index = U64(U64(place) + U64(rows.offset))
+    word = right(philox(U32(index), U32(right(index, U64(32))), random), U32(32 - random.bits))
     return 1.0 - np.float64(word) * 2.0**-random.bits
 
 

@@ -76,6 +76,7 @@ class Position(NamedTuple):
     column: int
     width: int
     inner: int
+    offset: int  #: index of the array's first element, modulo 2**64 as a signed integer
 
 
 @jit
@@ -220,10 +221,10 @@ def quantize64(
 
 @jit
 def _index(element: int, width: int, where: Position) -> Any:
-    """Flat index, in the array as given, of the first of a run of elements along the axis."""
+    """Index, counted from the offset, of the first of a run of elements along the axis."""
     row, column = where.row + element // width, where.column + element % width
     outer, rest = row // where.inner, row % where.inner
-    return U64((outer * where.width + column) * where.inner + rest)
+    return U64(U64((outer * where.width + column) * where.inner + rest) + U64(where.offset))
 
 
 @jit

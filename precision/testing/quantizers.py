@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from precision._near import close
+from precision._support._expressions import shortened
 from precision.formats import FP64, FloatFormat, Format, IntFormat, parse_format
 from precision.quantized import SPECS, QuantSpec
 from precision.rounding import Overflow, Rounding, Stochastic
@@ -51,9 +52,9 @@ def parsed(like: Like) -> Format | QuantSpec:
     try:
         return parse_format(text)
     except ValueError as error:
-        near = difflib.get_close_matches(text.upper(), SPECS, n=2, cutoff=0.6)
+        near = close(text.upper(), SPECS, n=2, cutoff=0.6)
         hint = f"; near specs: {', '.join(near)}" if near else ""
-        raise ValueError(f"like {text!r} is no spec, and {error}{hint}") from None
+        raise ValueError(f"like {shortened(text)} is no spec, and {error}{hint}") from None
 
 
 def quantizer_properties(

@@ -1,0 +1,105 @@
+"""Text that a user wrote, read as one expression of Python's syntax, of bounded length and depth."""
+
+from __future__ import annotations
+
+import ast
+import reprlib
+
+LONGEST = 10_000
+"""Characters of a text that is read; a Hadamard rotation with 1024 signs has half as many."""
+DEEPEST = 50
+"""Levels of its syntax tree."""
+WIDEST = 128
+"""Bits of a whole number in it; seeds have 64."""
+
+
+def checked_text(text: object) -> str:
+    """Return ``text`` if it is a string, else raise a TypeError that says so."""
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a str, got {reprlib.repr(text)}")
+    return str.__str__(text)
+
+
+def shortened(value: object, most: int = 200) -> str:
+    """Return the repr of a value for a message; of a long string its beginning, and how long it is.
+
+    Examples
+    --------
+    >>> from precision._support._expressions import shortened
+    >>> print(shortened("bf16"), shortened("x" * 5000, most=8), shortened(12))
+    'bf16' 'xxxxxxxx…' (5000 characters) 12
+    """
+    if not isinstance(value, str):
+        return repr(value)
+    if len(value) <= most:
+        return repr(str.__str__(value))
+    return f"{value[:most] + '…'!r} ({len(value)} characters)"
+
+
+def cut(message: str, most: int = 400) -> str:
+    """Return the beginning of a message that a long text made long."""
+    return message if len(message) <= most else message[:most] + "…"
+
+
+def parsed_expression(text: str) -> ast.expr:
+    """Return the syntax tree of one expression.
+
+    Raises
+    ------
+    ValueError
+        If the text is no expression, or is longer, deeper or has larger whole numbers than this module
+        allows; the message is the reason alone.
+
+    Examples
+    --------
+    >>> from precision._support._expressions import parsed_expression
+    >>> parsed_expression("-" * 9000 + "1")
+    Traceback (most recent call last):
+    ValueError: it is nested too deeply
+    """
+    if len(text) > LONGEST:
+        raise ValueError(f"it has {len(text)} characters, more than {LONGEST}")
+    if "\0" in text:
+        raise ValueError("it has a null character")
+    try:
+        text.encode()
+        body = ast.parse(text, mode="eval").body
+    except UnicodeEncodeError:
+        raise ValueError("it has half of a surrogate pair") from None
+    except SyntaxError as error:
+        raise ValueError(f"cannot be read ({error.msg})") from None
+    except (RecursionError, MemoryError):  # of the parser's own stack
+        raise ValueError("it is nested too deeply") from None
+    _check_tree(body)
+    return body
+
+
+def _check_tree(body: ast.expr) -> None:
+    level: list[ast.AST] = [body]
+    for _ in range(DEEPEST):
+        for node in level:
+            value = getattr(node, "value", None)
+            if isinstance(value, int) and value.bit_length() > WIDEST:
+                raise ValueError(f"it has a whole number of {value.bit_length()} bits, more than {WIDEST}")
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return
+    raise ValueError("it is nested too deeply")
+
+
+def keywords_of(call: ast.Call) -> dict[str, ast.expr]:
+    """Return the keyword arguments of a call by their names.
+
+    Raises
+    ------
+    ValueError
+        If a name stands twice, or arguments are unpacked by ``**``.
+    """
+    found: dict[str, ast.expr] = {}
+    for word in call.keywords:
+        if word.arg is None:
+            raise ValueError("arguments must be written one by one, got **")
+        if word.arg in found:
+            raise ValueError(f"argument {shortened(word.arg)} must be given once, got it twice")
+        found[word.arg] = word.value
+    return found
