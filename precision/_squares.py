@@ -91,8 +91,8 @@ def signed_sum(x: Float64Array) -> tuple[float, int]:
             return float(np.sum(np.ldexp(x, -_SPREAD))), _SPREAD
 
 
-def add_scaled(one: tuple[float, int], other: tuple[float, int], base: int = 1) -> tuple[float, int]:
-    """Add two numbers ``total * 2**(base * exponent)``; the result has the larger exponent of the two."""
+def add_scaled(one: tuple[float, int], other: tuple[float, int], *, base: int) -> tuple[float, int]:
+    """Add two numbers ``total * 2**(base * exponent)``; the result has an exponent of one of them."""
     if one[1] == other[1]:
         return one[0] + other[0], one[1]
     if 0.0 in (one[0], other[0]):
