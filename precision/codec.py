@@ -60,7 +60,7 @@ def round_to(
         A value of ``fmt`` that takes the place of NaN in the result. Needed where ``fmt`` has no NaN and
         the result would hold one.
     out : ndarray, optional
-        Where to put the result; it may be ``x`` itself.
+        Where to put the result; it may be ``x`` itself, or overlap it.
 
     Returns
     -------

@@ -215,8 +215,9 @@ def quantize(x: npt.ArrayLike, spec: Spec[Result_co], axis: int = -1, out: Any =
     axis : int
         Along which groups run. A right operand (K, N) of a product takes ``axis=-2``.
     out : QuantizedTensor, optional
-        Whose codes and scales are written into: of ``x``'s shape, the spec's formats and block. The
-        tensor returned shares them; it has its own tensor scale.
+        Whose codes and scales are written into: of ``x``'s shape, the spec's formats and block. They may
+        lie in ``x``'s memory, but not in each other's. The tensor returned shares them; it has its own
+        tensor scale.
 
     Returns
     -------
@@ -228,7 +229,8 @@ def quantize(x: npt.ArrayLike, spec: Spec[Result_co], axis: int = -1, out: Any =
     TypeError
         If ``x`` is not of a floating-point type, or another argument is of the wrong type.
     ValueError
-        If ``axis`` is none of ``x``, the granularity does not suit the shape, or ``out`` does not fit.
+        If ``axis`` is none of ``x``, the granularity does not suit the shape, or ``out`` does not fit: its
+        codes and scales may not overlap.
 
     Examples
     --------
