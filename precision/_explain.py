@@ -290,6 +290,10 @@ def explain(
     observed = np.asarray(result)
     if observed.dtype.name not in OUTPUTS:
         raise TypeError(f"result must be an array of {', '.join(OUTPUTS)}, got {observed.dtype}")
+    if (np.asarray(reference).dtype.kind, np.asarray(reference).dtype.itemsize > 8) == ("f", True):
+        raise TypeError(
+            f"reference must be an array of at most 64 bits an element, got {np.asarray(reference).dtype}"
+        )
     args = prepare(spec, accumulator, a, b, c, observed.dtype)
     shape = args.shapes.result
     for name, array in (("result", observed), ("reference", reference)):
