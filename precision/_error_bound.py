@@ -22,7 +22,6 @@ from precision.quantized import QuantizedTensor, QuantSpec
 from precision.rounding import Stochastic
 
 Array = npt.NDArray[Any]
-_TINY = 2.0**-1022  # float64's smallest normal number
 Specs = QuantSpec | tuple[QuantSpec | None, QuantSpec | None] | None
 
 
@@ -138,13 +137,8 @@ def _quantization(args: Prepared, safe: float) -> tuple[Array, Array, Array]:
         bound = left.change @ original + used @ right.change
         reach = np.abs(left.original) + left.change
         certain = left.certain @ original + reach @ right.certain
-        variance = _squared(left.rounding) @ _squared(original) + _squared(reach) @ _squared(right.rounding)
+        variance = left.rounding**2 @ original**2 + reach**2 @ right.rounding**2
     return tuple(np.where(np.isnan(x), np.inf, x) * safe for x in (bound, certain, variance))  # type: ignore[return-value]
-
-
-def _squared(x: Array) -> Array:
-    """Squares that are never too small: those that underflow become the smallest normal number."""
-    return np.where(x == 0, 0.0, np.maximum(x * x, _TINY))
 
 
 def _sources(accumulator: Accumulator, specs: tuple[QuantSpec | None, QuantSpec | None]) -> tuple[str, ...]:
@@ -274,8 +268,7 @@ def error_bound(
         # Half of the failures for the operands' roundings, half for the sum's.
         reach = math.sqrt(2 * math.log(4 / failure))
         likely = certain + found.certain.reshape(shape)
-        underflow = math.sqrt((8 * args.shapes.length + 64) * _TINY)  # what sums of squares may have lost
-        likely = likely + reach * (np.sqrt(variance) + np.sqrt(found.variance.reshape(shape)) + underflow)
+        likely = likely + reach * (np.sqrt(variance) + np.sqrt(found.variance.reshape(shape)))
         likely = np.where(lost | np.isnan(likely), np.inf, likely * safe)
     return ErrorBound(
         total=total,

@@ -42,8 +42,9 @@ def _reduced(error: Array, step: tuple[int, int], reduce: str) -> Array:
         peak = np.abs(tiles).max(axis=2)
         extreme = np.isfinite(peak) & (peak > 0) & ((peak < 2.0**-450) | (peak > 2.0**450))
         exponent = np.where(extreme, np.frexp(peak)[1], 0)
-        squares = np.square(np.ldexp(tiles, -exponent[..., None])) if extreme.any() else np.square(tiles)
-        found: Array = np.ldexp(np.sqrt(squares.sum(axis=2) / measured), exponent)
+        with np.errstate(under="ignore"):
+            squares = np.square(np.ldexp(tiles, -exponent[..., None]) if extreme.any() else tiles)
+            found: Array = np.ldexp(np.sqrt(squares.sum(axis=2) / measured), exponent)
         return found
     largest = np.where(np.isnan(tiles), np.inf, np.abs(tiles)).argmax(axis=2)
     return np.take_along_axis(tiles, largest[..., None], axis=2)[..., 0]

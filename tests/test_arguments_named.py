@@ -75,7 +75,7 @@ def test_longdouble_is_refused_by_name(name):
 HUGE = [2**31, 2**53, 2**63, 2**64, 2**1000]
 
 
-@pytest.mark.parametrize("n", HUGE)
+@pytest.mark.parametrize("n", HUGE, ids=lambda n: f"{n.bit_length()} bits")
 @pytest.mark.parametrize("u", [2.0**-24, 2.0**-8, 0.5, 1 - 2.0**-53])
 def test_bounds_of_huge_sums_are_infinite(n, u):
     for bound in (bounds.probabilistic_gamma, bounds.stochastic_gamma):
@@ -89,7 +89,7 @@ def test_bounds_of_huge_sums_are_infinite(n, u):
             bounds.gamma(n, u)
 
 
-@pytest.mark.parametrize("n", [2**1000 + 1, 10**400])
+@pytest.mark.parametrize("n", [2**1000 + 1, 10**400], ids=["above", "far above"])
 def test_numbers_beyond_float64_are_refused_by_name(n):
     for call in (
         lambda: bounds.gamma(n, U),

@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from precision import metrics
+from precision import bounds, metrics
 
 LARGEST = float(np.finfo(np.float64).max)
 SMALLEST = 5e-324
@@ -197,3 +197,23 @@ def test_ulps_of_a_format_without_inf_and_nan_name_the_array():
         metrics.ulp_distance([1.0, 100.0], [1.0, 1.0], pr.E2M1)
     with pytest.raises(ValueError, match="reference has nan at flat index 0"):
         metrics.ulp_distance([1.0, 1.0], [np.nan, 1.0], pr.E2M1)
+
+
+@pytest.mark.parametrize("size", [3 * SMALLEST, 1e-200, 1.0, 1e200])
+def test_explanations_and_heat_maps_of_extreme_errors(size):
+    from precision._heat_map import _reduced
+
+    total, part = np.full((2, 4), 4 * size), np.full((2, 4), size)
+    nothing = np.zeros((2, 4))
+    found = bounds.Explanation(
+        total=total, quantization=3 * part, alignment=part, register=nothing, epilogue=nothing,
+        unexplained=nothing,
+    )  # fmt: skip
+    assert found.shares() == {
+        "quantization": 0.75, "alignment": 0.25, "register": 0.0, "epilogue": 0.0, "unexplained": 0.0,
+    }  # fmt: skip
+    assert f"{4 * size:11.3e}{4 * size:11.3e}{4 * size:12.3e}" in str(found)
+    with np.errstate(all="raise"):
+        mean = _reduced(np.array([[3 * size, -4 * size], [0.0, 1.0]]), (1, 2), "rms")
+    wanted = [5 * size / math.sqrt(2), math.sqrt(0.5)]
+    assert mean.ravel().tolist() == pytest.approx(wanted, rel=1e-12, abs=SMALLEST)

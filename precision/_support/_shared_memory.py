@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 __all__ = ["refuse_shared"]
 
-_WORK = 100_000
+_WORK: Any = 100_000  # NumPy's stubs know none but -1 and 0
 """Steps that NumPy may take to find an element in common: more than any two regular layouts need."""
 
 
