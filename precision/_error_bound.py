@@ -69,8 +69,9 @@ def _converted(name: str, x: Operand, spec: QuantSpec | None, axis: int) -> tupl
         return x, None
     if isinstance(x, QuantizedTensor):
         raise TypeError(f"{name} must be an array where spec says how to quantize it, got {x!r}")
-    given = np.asarray(x)
-    original = given.astype(given.dtype.newbyteorder("="), copy=False)
+    original = np.asarray(x)
+    if not original.dtype.isnative:
+        original = original.astype(original.dtype.newbyteorder("="))
     try:
         return spec.quantize(original, axis=axis if original.ndim > 1 else -1), original
     except (TypeError, ValueError) as error:

@@ -63,7 +63,7 @@ def _is_real(dtype: np.dtype[Any]) -> bool:
 def _real_array(x: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     """``x`` as an array in this machine's byte order."""
     array = np.asarray(x)
-    native = array.dtype.newbyteorder("=")
+    native = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
     if not _is_real(native):
         raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
     if native.kind == "f" and native.itemsize > 8:

@@ -179,6 +179,20 @@ def test_an_integer_result_counts_its_ulps_in_float64():
 
 
 @pytest.mark.parametrize("name", [*SCALARS, "ulp_distance", "report"])
+def test_what_is_no_number_is_refused_by_name(name):
+    texts = np.array(["1"]).astype(np.dtypes.StringDType())
+    for bad in (
+        np.array(["1"]),
+        texts,
+        np.array([1], ">M8[s]"),
+        np.zeros(1, [("a", ">f4")]),
+        np.ones(1, bool),
+    ):
+        with pytest.raises(TypeError, match="result must be an array of real numbers"):
+            getattr(metrics, name)(bad, np.ones(1))
+
+
+@pytest.mark.parametrize("name", [*SCALARS, "ulp_distance", "report"])
 def test_longdouble_is_refused_by_name(name):
     long = np.ones(3, np.longdouble)
     if long.itemsize == 8:

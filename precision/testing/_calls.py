@@ -126,7 +126,7 @@ def as_array(value: Any) -> Array:
         raise Fault("wrong type", f"{type(value).__name__} is no array ({error})") from error
     if array.dtype.hasobject or array.dtype.kind in "USMmc":
         raise Fault("wrong type", f"{type(value).__name__} is no array of numbers")
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 _TORCH_TYPES = {
