@@ -71,7 +71,15 @@ def _converted(name: str, x: Operand, spec: QuantSpec | None, axis: int) -> tupl
     if isinstance(x, QuantizedTensor):
         raise TypeError(f"{name} must be an array where spec says how to quantize it, got {x!r}")
     original = np.asarray(x)
-    return spec.quantize(original, axis=axis if original.ndim > 1 else -1), original
+    if not original.dtype.isnative:
+        original = original.astype(original.dtype.newbyteorder("="))
+    try:
+        return spec.quantize(original, axis=axis if original.ndim > 1 else -1), original
+    except (TypeError, ValueError) as error:
+        said = str(error)
+        if not said.startswith("x "):
+            raise
+        raise type(error)(f"{name} {said[2:]}") from None
 
 
 def _conversion(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from precision._packing import Stack
 from precision._packing import values as stack_values
 from precision._product_bound import OUTPUTS, Prepared, SumOfProducts, Tile, tiles
 from precision._running_bound import NO_PLACE, Machine, Side, powers, top_powers, widened
+from precision._squares import shifted, squares
 from precision._ways import Product
 from precision.accumulators import EXACT, Accumulator, Exact, FmaChain
 from precision.codec import round_to
@@ -66,10 +68,15 @@ class Explanation:
 
     def shares(self) -> dict[str, float]:
         """How much of the total each part is: <part, total> / <total, total>. The shares add up to one."""
-        size = float(np.vdot(self.total, self.total))
-        return {
-            name: float(np.vdot(getattr(self, name), self.total)) / size if size else 0.0 for name in PARTS
-        }
+        total = squares(self.total.ravel())
+        values, exponent = total.values.reshape(self.total.shape), total.exponent
+        size = float(np.vdot(values, values))
+        if not size:
+            return dict.fromkeys(PARTS, 0.0)
+        parts = {name: getattr(self, name) for name in PARTS}
+        if exponent:
+            parts = {name: np.ldexp(part, -exponent) for name, part in parts.items()}
+        return {name: float(np.vdot(part, values)) / size for name, part in parts.items()}
 
     def __str__(self) -> str:
         shares, lines = self.shares(), [f"{'part':<14}{'rms':>11}{'largest':>11}{'mean':>12}{'share':>9}"]
@@ -77,7 +84,9 @@ class Explanation:
             part = getattr(self, name)
             if not part.size:
                 return "no outputs"
-            numbers = np.sqrt(np.mean(part**2)), np.abs(part).max(), part.mean()
+            found = squares(part.ravel())
+            rms = shifted(math.sqrt(found.total / part.size), found.exponent)
+            numbers = rms, np.abs(part).max(), part.mean()
             share = 1.0 if name == "total" else shares[name]
             lines.append(
                 f"{name:<14}{numbers[0]:11.3e}{numbers[1]:11.3e}{numbers[2]:12.3e}{100 * share:8.2f}%"
@@ -282,6 +291,10 @@ def explain(
     observed = np.asarray(result)
     if observed.dtype.name not in OUTPUTS:
         raise TypeError(f"result must be an array of {', '.join(OUTPUTS)}, got {observed.dtype}")
+    if (np.asarray(reference).dtype.kind, np.asarray(reference).dtype.itemsize > 8) == ("f", True):
+        raise TypeError(
+            f"reference must be an array of at most 64 bits an element, got {np.asarray(reference).dtype}"
+        )
     args = prepare(spec, accumulator, a, b, c, observed.dtype)
     shape = args.shapes.result
     for name, array in (("result", observed), ("reference", reference)):

@@ -38,7 +38,13 @@ def _reduced(error: Array, step: tuple[int, int], reduce: str) -> Array:
     tiles = padded.reshape(split).transpose(0, 2, 1, 3).reshape(rows, columns, -1)
     if reduce == "rms":
         measured = counts.reshape(split).sum(axis=(1, 3))
-        found: Array = np.sqrt(np.square(tiles).sum(axis=2) / measured)
+        # Multiplied by powers of two first where squares would leave float64's range.
+        peak = np.abs(tiles).max(axis=2)
+        extreme = np.isfinite(peak) & (peak > 0) & ((peak < 2.0**-450) | (peak > 2.0**450))
+        exponent = np.where(extreme, np.frexp(peak)[1], 0)
+        with np.errstate(under="ignore"):
+            squares = np.square(np.ldexp(tiles, -exponent[..., None]) if extreme.any() else tiles)
+            found: Array = np.ldexp(np.sqrt(squares.sum(axis=2) / measured), exponent)
         return found
     largest = np.where(np.isnan(tiles), np.inf, np.abs(tiles)).argmax(axis=2)
     return np.take_along_axis(tiles, largest[..., None], axis=2)[..., 0]

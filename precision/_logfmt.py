@@ -12,6 +12,7 @@ from precision import _logfmt_doubts
 from precision._kernels._threads import parallel
 from precision._kernels.params import StochasticParams
 from precision._quantizing import source_of
+from precision._support._shared_memory import refuse_shared
 from precision.codec import decode, encode
 from precision.logfmt import (
     METADATA_TYPES,
@@ -75,11 +76,13 @@ def quantized(
     source = source_of(x)
     first = checked_offset(offset, source.size)
     along = checked_axis(axis, source.ndim)
-    rows = np.moveaxis(source, along, -1)
     codes, metadata = _targets(source.shape, spec, along, out)
+    if any(np.may_share_memory(source, array) for array in (codes, *metadata)):
+        source = source.copy()
+    rows = np.moveaxis(source, along, -1)
     if source.size:
         target = np.moveaxis(codes, along, -1)
-        direct = target.flags.c_contiguous and not np.may_share_memory(target, source)
+        direct = target.flags.c_contiguous
         flat = target if direct else np.empty(rows.shape, codes.dtype)
         moved = [np.moveaxis(array, along, -1) for array in metadata]
         numbers = [_as_float32(array) for array in moved]
@@ -113,6 +116,8 @@ def _targets(
             raise ValueError(f"out must have {name} {value}, got {getattr(out, name)}")
     if not all(array.flags.writeable for array in (out.codes, *out.metadata)):
         raise ValueError("out must be writable, got read-only codes or metadata")
+    first, second = out.metadata
+    refuse_shared(codes=out.codes, **{"metadata[0]": first, "metadata[1]": second})
     return out.codes, out.metadata
 
 

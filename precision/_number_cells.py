@@ -10,7 +10,6 @@ import dataclasses
 import functools
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from precision._float_format import check_int
@@ -42,7 +41,7 @@ def _measured(spec: AnySpec, distribution: str, rows: int, columns: int, seed: i
     return {
         "bits_per_element": found.bits_per_element,
         "sqnr_db": found.sqnr_db,
-        "norm_relative_error": float(np.sqrt(found.noise / found.signal)) if found.signal else np.nan,
+        "norm_relative_error": found.norm_relative_error,
         "max_relative_error": found.max_relative_error,
         "signed_relative_error": found.signed_relative_error,
         "clipped_share": found.clipped_share,

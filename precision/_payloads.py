@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from typing import Protocol, TypeAlias
 
@@ -46,8 +47,8 @@ def bits_per_element(fmt: Payload, shape: Shape) -> float:
     Raises
     ------
     TypeError, ValueError
-        If ``fmt`` is none of these, or what it gives is no positive finite number; as the spec raises
-        them where it does not suit the shape.
+        If ``fmt`` is none of these, or what it gives is no positive finite number, or ``shape`` is no
+        tuple of sizes; as the spec raises them where it does not suit the shape.
 
     Examples
     --------
@@ -62,7 +63,15 @@ def bits_per_element(fmt: Payload, shape: Shape) -> float:
     >>> cost.bits_per_element(tiles, (32, 7000)) == 8 + 55 * 32 / 7000
     True
     """
-    return bits_of("fmt", fmt, shape)
+    if not isinstance(shape, tuple | list) or any(isinstance(n, bool) for n in shape):
+        raise TypeError(f"shape must be a tuple of ints, got {shape!r}")
+    try:
+        sizes = tuple(operator.index(n) for n in shape)
+    except TypeError:
+        raise TypeError(f"shape must be a tuple of ints, got {shape!r}") from None
+    if min(sizes, default=0) < 0:
+        raise ValueError(f"shape must have no negative size, got {sizes}")
+    return bits_of("fmt", fmt, sizes)
 
 
 def bits_of(name: str, fmt: object, shape: Shape) -> float:

@@ -14,6 +14,7 @@ from precision._codec_params import MODES, format_params, nearest_suits, short_p
 from precision._kernels._threads import parallel
 from precision._kernels.params import StochasticParams
 from precision._scale_params import element_ends, scale_params, scale_target, tensor_scale_of, trial_params
+from precision._support._shared_memory import refuse_shared
 from precision.formats import FloatFormat, format_of
 from precision.quantized import QuantizedTensor, QuantSpec
 from precision.rounding import Overflow, Rounding, Stochastic, checked_offset, signed64
@@ -419,6 +420,7 @@ def _targets(source: Array, spec: QuantSpec, block: Block, along: int, out: obje
             raise ValueError(f"out must have {name} {ours}, got {theirs}")
     if not (out.codes.flags.writeable and out.scale.flags.writeable):
         raise ValueError("out must be writable, got read-only codes or scales")
+    refuse_shared(codes=out.codes, scale=out.scale)
     return out.codes, out.scale
 
 

@@ -11,6 +11,7 @@ raises ValueError.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 from precision._error_bound import ErrorBound, error_bound
 from precision._explain import Explanation, explain
@@ -37,26 +38,47 @@ __all__ = [
 ]
 
 
-def _check(n: int, u: float) -> None:
-    if isinstance(n, bool) or not isinstance(n, int):
-        raise TypeError(f"n must be an int, got {n!r}")
-    if n < 0:
-        raise ValueError(f"n must not be negative, got {n}")
+_LARGEST = 2**1000  # of any number here: twice such a one, or its square root, is a float64
+
+
+def _check(n: int, u: float, name: str = "n") -> None:
+    _check_count(name, n)
+    if n > _LARGEST:
+        raise ValueError(f"{name} must be at most 2**1000, got an int of {n.bit_length()} bits")
     _check_roundoff("u", u)
 
 
+def _check_count(name: str, n: object) -> None:
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(f"{name} must be an int, got {n!r}")
+    if n < 0:
+        raise ValueError(f"{name} must not be negative, got {n}")
+
+
+def _checked_float(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a float, got {value!r}")
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise ValueError(f"{name} must be at most 2**1000, got an int of {value.bit_length()} bits")
+    return value
+
+
 def _check_roundoff(name: str, u: object) -> None:
-    if isinstance(u, bool) or not isinstance(u, int | float):
-        raise TypeError(f"{name} must be a float, got {u!r}")
-    if not 0 <= u < 1:
+    if not 0 <= _checked_float(name, u) < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, got {u}")
 
 
 def _check_lam(lam: object) -> None:
-    if isinstance(lam, bool) or not isinstance(lam, int | float):
-        raise TypeError(f"lam must be a float, got {lam!r}")
-    if not lam > 0:
+    if not _checked_float("lam", lam) > 0:
         raise ValueError(f"lam must be positive, got {lam}")
+
+
+def _expm1(x: float) -> float:
+    """``exp(x) - 1``, Inf where float64 does not hold it: such a bound says nothing."""
+    try:
+        return math.expm1(x)
+    except OverflowError:
+        return math.inf
 
 
 def unit_roundoff(fmt: FloatFormat, rounding: Rounding | Stochastic = Rounding.TIES_TO_EVEN) -> float:
@@ -69,6 +91,11 @@ def unit_roundoff(fmt: FloatFormat, rounding: Rounding | Stochastic = Rounding.T
     rounding : Rounding or Stochastic
         To nearest: ``2**-(fraction_bits + 1)``. Any other: twice that.
 
+    Raises
+    ------
+    TypeError
+        If an argument is of another type.
+
     Examples
     --------
     >>> import precision as pr
@@ -76,6 +103,10 @@ def unit_roundoff(fmt: FloatFormat, rounding: Rounding | Stochastic = Rounding.T
     >>> unit_roundoff(pr.FP32) == 2.0**-24, unit_roundoff(pr.E8M13, pr.Rounding.TOWARD_ZERO) == 2.0**-13
     (True, True)
     """
+    if not isinstance(fmt, FloatFormat):
+        raise TypeError(f"fmt must be a FloatFormat, got {fmt!r}")
+    if not isinstance(rounding, Rounding | Stochastic):
+        raise TypeError(f"rounding must be a Rounding or a Stochastic, got {rounding!r}")
     return 2.0 ** -(fmt.fraction_bits + (rounding in NEAREST))
 
 
@@ -132,7 +163,7 @@ def probabilistic_gamma(n: int, u: float, lam: float) -> float:
     """
     _check(n, u)
     _check_lam(lam)
-    return math.expm1(lam * math.sqrt(n) * u + n * u * u / (1 - u))
+    return _expm1(lam * math.sqrt(n) * u + n * u * u / (1 - u))
 
 
 def failure_probability(lam: float, u: float = 0.0, n: int = 1) -> float:
@@ -153,7 +184,8 @@ def failure_probability(lam: float, u: float = 0.0, n: int = 1) -> float:
     """
     _check(n, u)
     _check_lam(lam)
-    return min(1.0, 2 * n * math.exp(-((lam * (1 - u)) ** 2) / 2))
+    reach = lam * (1 - u)
+    return min(1.0, 2 * n * math.exp(-(reach * reach) / 2))
 
 
 def stochastic_gamma(n: int, u: float, lam: float) -> float:
@@ -217,7 +249,7 @@ def block_fma(n: int, block: int, u: float, u_internal: float, u_out: float = 0.
     '7.63e-05'
     """
     _check(n, u)
-    _check(block, u_internal)
+    _check(block, u_internal, "block")
     _check_roundoff("u_out", u_out)
     if block < 1:
         raise ValueError(f"block must be at least 1, got {block}")
@@ -255,7 +287,7 @@ def input_conversion(u_low: float, accumulation: float = 0.0) -> float:
     0.12890625
     """
     _check_roundoff("u_low", u_low)
-    if not accumulation >= 0:
+    if not _checked_float("accumulation", accumulation) >= 0:
         raise ValueError(f"accumulation must not be negative, got {accumulation}")
     return 2 * u_low + u_low * u_low + accumulation * (1 + u_low) ** 2
 
@@ -275,12 +307,12 @@ def aligned_sum(unit: FusedSum, exponent: int) -> float:
     unit : FusedSum
         Whose products, alignment and its rounding count.
     exponent : int
-        The largest among the terms, the register and ``min_exponent``.
+        The largest among the terms, the register and ``min_exponent``; -900 to 900.
 
     Raises
     ------
-    TypeError
-        If an argument is of the wrong type.
+    TypeError, ValueError
+        If an argument is of the wrong type or range.
 
     Examples
     --------
@@ -292,6 +324,8 @@ def aligned_sum(unit: FusedSum, exponent: int) -> float:
     _check_unit(unit)
     if isinstance(exponent, bool) or not isinstance(exponent, int):
         raise TypeError(f"exponent must be an int, got {exponent!r}")
+    if not -900 <= exponent <= 900:  # farther than any sum of float32 products under scales
+        raise ValueError(f"exponent must lie in -900..900, got {exponent}")
     return (_terms(unit) + 1) * _loss(unit) * 2.0**exponent
 
 
@@ -350,7 +384,7 @@ def aligned_truncation(unit: FusedSum, n: int) -> float:
     steps = -(-n // unit.products)
     roundoff = unit_roundoff(unit.register, unit.register_rounding)
     aligning = (unit.products + 1) * _loss(unit)
-    return math.expm1(steps * math.log1p(aligning + roundoff + aligning * roundoff))
+    return _expm1(steps * math.log1p(aligning + roundoff + aligning * roundoff))
 
 
 def _check_unit(unit: object) -> None:
@@ -385,7 +419,7 @@ def kulisch_width(left: Format, right: Format, n: int = 1) -> int:
     Raises
     ------
     TypeError, ValueError
-        If ``n`` is no number of products.
+        If ``n`` is no number of products, or an operand's format is none.
 
     Examples
     --------
@@ -394,11 +428,17 @@ def kulisch_width(left: Format, right: Format, n: int = 1) -> int:
     >>> kulisch_width(pr.E4M3, pr.E4M3), kulisch_width(pr.FP16, pr.FP16, n=4096)
     (36, 92)
     """
-    _check(n, 0.0)
+    _check_count("n", n)
     most = n
-    for fmt in (left, right):
+    for name, fmt in (("left", left), ("right", right)):
+        if not isinstance(fmt, FloatFormat | IntFormat):
+            raise TypeError(f"{name} must be a FloatFormat or an IntFormat, got {fmt!r}")
         # Largest values as integers of the smallest: two's complement has one more below zero.
         lowest = -fmt.fraction_bits + (fmt.min_exponent if isinstance(fmt, FloatFormat) else 0)
-        large = fmt.max_code + fmt.signed if isinstance(fmt, IntFormat) else int(math.ldexp(fmt.max, -lowest))
+        large = (
+            fmt.max_code + fmt.signed
+            if isinstance(fmt, IntFormat)
+            else int(Fraction(fmt.max) / Fraction(2) ** lowest)
+        )
         most *= large
     return most.bit_length()

@@ -67,7 +67,7 @@ def round_to(
         bits from there, so that the pieces of a contiguous array, each with its place in it, give what the
         whole array gives. A deterministic rounding gives the same for every offset.
     out : ndarray, optional
-        Where to put the result; it may be ``x`` itself.
+        Where to put the result; it may be ``x`` itself, or overlap it.
 
     Returns
     -------

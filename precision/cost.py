@@ -103,6 +103,7 @@ class Link:
 
     def seconds(self, size: float) -> float:
         """Seconds that one transfer of ``size`` bytes takes."""
+        check_real("size", size, zero=True)
         return size / self.bandwidth + self.latency
 
 

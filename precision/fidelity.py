@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision import specs
+from precision._squares import add_scaled, magnitudes, shifted, squares
 from precision.formats import FloatFormat, Format
 from precision.logfmt import LogBase, LogFMT, LogFMTTensor
 from precision.quantized import QuantizedTensor
@@ -55,6 +56,10 @@ class Tally:
         Sums of the elements' magnitudes, and of errors away from zero (toward it: negative).
     max_relative_error : float
         Largest |error| / |element| of those that are not zero; 1 where one was flushed.
+    signal_exponent, noise_exponent, magnitude_exponent : int
+        Powers of two, zeros but for float64 elements near the ends of the range, whose sums would leave it:
+        the sums are ``signal * 4**signal_exponent``, ``noise * 4**noise_exponent``, and ``magnitude`` and
+        ``signed_error`` times ``2**magnitude_exponent``.
     """
 
     elements: int = 0
@@ -68,6 +73,9 @@ class Tally:
     magnitude: float = 0.0
     signed_error: float = 0.0
     max_relative_error: float = 0.0
+    signal_exponent: int = 0
+    noise_exponent: int = 0
+    magnitude_exponent: int = 0
 
     def __add__(self, other: Tally) -> Tally:
         sums = {
@@ -75,7 +83,23 @@ class Tally:
             for field in dataclasses.fields(Tally)
         }
         sums["max_relative_error"] = float(np.maximum(self.max_relative_error, other.max_relative_error))
+        for name in ("signal", "noise"):
+            parts = ((getattr(one, name), getattr(one, f"{name}_exponent")) for one in (self, other))
+            sums[name], sums[f"{name}_exponent"] = add_scaled(*parts, base=2)
+        exponent = max(self.magnitude_exponent, other.magnitude_exponent)
+        if math.isinf(self._magnitudes(exponent)[0] + other._magnitudes(exponent)[0]):
+            exponent += 1
+        (magnitude, signed), (more, more_signed) = (one._magnitudes(exponent) for one in (self, other))
+        sums |= {"magnitude": magnitude + more, "signed_error": signed + more_signed}
+        sums["magnitude_exponent"] = exponent
         return Tally(**sums)
+
+    def _magnitudes(self, exponent: int) -> tuple[float, float]:
+        """``magnitude`` and ``signed_error`` for another ``magnitude_exponent``."""
+        if exponent == self.magnitude_exponent:
+            return self.magnitude, self.signed_error
+        by = self.magnitude_exponent - exponent
+        return shifted(self.magnitude, by), shifted(self.signed_error, by)
 
     @property
     def sqnr_db(self) -> float:
@@ -84,13 +108,34 @@ class Tally:
             return math.nan
         if self.noise == 0:
             return math.inf
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return float(10 * np.log10(np.float64(self.signal) / self.noise))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+            ratio = np.float64(self.signal) / self.noise
+            exponent = 2 * (self.signal_exponent - self.noise_exponent)
+            if exponent or not 0 < ratio < np.inf:  # the ratio may not fit into float64
+                (signal, above), (noise, below) = math.frexp(self.signal), math.frexp(self.noise)
+                ratio, exponent = np.float64(signal) / noise, exponent + above - below
+            return float(10 * (np.log10(ratio) + exponent * math.log10(2)))
+
+    @property
+    def norm_relative_error(self) -> float:
+        """|error| / |elements| in the Euclidean norm; NaN where nothing but zeros was measured."""
+        if not self.signal:
+            return math.nan
+        (signal, above), (noise, below) = math.frexp(self.signal), math.frexp(self.noise)
+        ratio, exponent = noise / signal, below - above
+        if exponent % 2:
+            ratio, exponent = 2 * ratio, exponent - 1
+        return shifted(math.sqrt(ratio), exponent // 2 + self.noise_exponent - self.signal_exponent)
 
     @property
     def signed_relative_error(self) -> float:
-        """Bias, sum(sign(element) error) / sum |element|: negative where numbers shrink toward zero."""
-        return self.signed_error / self.magnitude if self.magnitude else self._share(0)
+        """Bias, sum(sign(element) error) / sum |element|: negative where numbers shrink toward zero.
+
+        Infinite where all elements are zero and their values are not (in a format without zero).
+        """
+        if self.magnitude:
+            return self.signed_error / self.magnitude
+        return self.noise * math.inf if self.noise else self._share(0)
 
     @property
     def clipped_share(self) -> float:
@@ -235,15 +280,22 @@ def _measured(x: Array, quantized: Quantized) -> Tally:
         error = value - original
         # An element of zero has no error: its quotient stays at zero.
         relative = np.divide(np.abs(error), size, out=np.zeros_like(size), where=size != 0)
+        signal, noise, magnitude = squares(size), squares(error), magnitudes(size)
+        signed = np.copysign(1.0, original) * error
+        # Only a sum of magnitudes that overflows has an exponent above zero, and then the errors get it too.
+        exponent = max(0, magnitude.exponent)
         return Tally(
             elements=x.size,
             measured=original.size,
             non_finite=x.size - int(np.count_nonzero(finite)),
             clipped=int(np.count_nonzero(size > reach)),
             flushed=int(np.count_nonzero((value == 0) & (size != 0))),
-            signal=float(np.sum(np.square(size))),
-            noise=float(np.sum(np.square(error))),
-            magnitude=float(np.sum(size)),
-            signed_error=float(np.sum(np.copysign(1.0, original) * error)),
+            signal=signal.total,
+            noise=noise.total,
+            magnitude=shifted(magnitude.total, magnitude.exponent - exponent),
+            signed_error=float(np.sum(np.ldexp(signed, -exponent) if exponent else signed)),
             max_relative_error=float(relative.max(initial=0.0)),
+            signal_exponent=signal.exponent,
+            noise_exponent=noise.exponent,
+            magnitude_exponent=exponent,
         )

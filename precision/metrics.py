@@ -3,7 +3,8 @@
 Every measure takes ``result`` and ``reference``, two real arrays of one shape (no broadcasting), and
 looks at them as one long vector. A NaN in either gives NaN, except in `ulp_distance`. Where both error
 and reference are zero, the error counts as zero; where only the reference is, a relative error is
-infinite.
+infinite. Numbers near the ends of float64's range are as good as any: nothing but a result that float64
+does not hold overflows or underflows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
+
+from precision._squares import add_scaled, difference, magnitudes, shifted, signed_sum, squares
 
 if TYPE_CHECKING:
     from precision.formats import FloatFormat
@@ -40,9 +43,9 @@ class _Pair(NamedTuple):
     reference: Float64Array
 
     @property
-    def error(self) -> Float64Array:
-        with np.errstate(invalid="ignore"):  # Inf - Inf is NaN, as said above
-            return self.result - self.reference
+    def error(self) -> tuple[Float64Array, int]:
+        """The result less the reference, and the power of two that it is to be multiplied by."""
+        return difference(self.result, self.reference)
 
 
 def _is_real(dtype: np.dtype[Any]) -> bool:
@@ -58,12 +61,16 @@ def _is_real(dtype: np.dtype[Any]) -> bool:
 
 
 def _real_array(x: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+    """``x`` as an array in this machine's byte order."""
     array = np.asarray(x)
-    if not _is_real(array.dtype):
+    native = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
+    if not _is_real(native):
         raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
+    if native.kind == "f" and native.itemsize > 8:
+        raise TypeError(f"{name} must be an array of at most 64 bits an element, got dtype {array.dtype}")
     if array.size == 0:
         raise ValueError(f"{name} has no elements (shape {array.shape}): there is nothing to measure")
-    return array
+    return array.astype(native, copy=False)
 
 
 def _same_shape(result: npt.NDArray[Any], reference: npt.NDArray[Any]) -> None:
@@ -86,48 +93,64 @@ def _ratio(error: float, scale: float) -> float:
     return error / scale
 
 
-def _dot(x: Float64Array, y: Float64Array) -> float:
-    """Pairwise, so the same for any number of BLAS threads, which a short product would only wait for."""
-    with np.errstate(invalid="ignore"):
-        return float(np.sum(x * y))
+def _scaled_ratio(error: float, scale: float, exponent: int) -> float:
+    """`_ratio` times a power of two."""
+    if exponent == 0:
+        return _ratio(error, scale)
+    fraction, own = math.frexp(error)  # of a subnormal the quotient would lose its last bits
+    return shifted(_ratio(fraction, scale), exponent + own)
 
 
-def _norm(x: Float64Array) -> float:
-    return math.sqrt(_dot(x, x))
+def _norm_ratio(pair: _Pair) -> tuple[float, int]:
+    """|error| / |reference| as a number and the power of two that it is to be multiplied by."""
+    values, halved = pair.error
+    error, reference = squares(values), squares(pair.reference)
+    ratio = _ratio(math.sqrt(error.total), math.sqrt(reference.total))
+    return ratio, halved + error.exponent - reference.exponent
 
 
 def _norm_relative_error(pair: _Pair) -> float:
-    return _ratio(_norm(pair.error), _norm(pair.reference))
+    return shifted(*_norm_ratio(pair))
 
 
 def _sqnr(pair: _Pair) -> float:
+    ratio, exponent = _norm_ratio(pair)
     with np.errstate(divide="ignore"):
-        return float(-20.0 * np.log10(_norm_relative_error(pair)))
+        return float(-20.0 * (np.log10(ratio) + exponent * math.log10(2)))
 
 
 def _max_error_over_mean(pair: _Pair) -> float:
-    return _ratio(float(np.abs(pair.error).max()), float(np.abs(pair.reference).mean()))
+    values, halved = pair.error
+    total = magnitudes(pair.reference)
+    return _scaled_ratio(float(np.abs(values).max()), total.total / len(values), halved - total.exponent)
 
 
 def _signed_relative_error(pair: _Pair) -> float:
-    signed = float((np.sign(pair.reference) * pair.error).sum())
-    scale = float(np.abs(pair.reference).sum())
-    return _ratio(signed, scale)
+    values, halved = pair.error
+    total = magnitudes(pair.reference)
+    if total.total == 0:  # nothing has a sign to lose: any error is away from zero
+        return _ratio(float(np.abs(values).max()), 0.0)
+    with np.errstate(invalid="ignore"):  # 0 * Inf is NaN
+        signed, exponent = signed_sum(np.sign(pair.reference) * values)
+    return _scaled_ratio(signed, total.total, halved + exponent - total.exponent)
 
 
 def _cosine(pair: _Pair) -> float:
-    x, y = pair
-    norms = _norm(x), _norm(y)
-    if 0.0 in norms:
-        return 1.0 if norms == (0.0, 0.0) else 0.0 * max(norms)
-    with np.errstate(invalid="ignore"):  # Inf / Inf is NaN
-        return _dot(x / norms[0], y / norms[1])
+    x, y = (squares(vector) for vector in pair)
+    if math.isnan(x.total) or math.isnan(y.total):
+        return math.nan
+    if 0.0 in (x.total, y.total):
+        return 1.0 if x.total == y.total else 0.0
+    with np.errstate(invalid="ignore", under="ignore"):  # Inf / Inf is NaN
+        return float(np.sum((x.values / math.sqrt(x.total)) * (y.values / math.sqrt(y.total))))
 
 
 def _calc_diff(pair: _Pair) -> float:
-    x, y = pair
     # 1 - 2<x, y> / (|x|^2 + |y|^2), written so that nothing cancels.
-    return _ratio(_dot(pair.error, pair.error), _dot(x, x) + _dot(y, y))
+    values, halved = pair.error
+    error, x, y = squares(values), squares(pair.result), squares(pair.reference)
+    total, exponent = add_scaled((x.total, x.exponent), (y.total, y.exponent), base=2)
+    return shifted(_ratio(error.total, total), 2 * (halved + error.exponent - exponent))
 
 
 def sqnr(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
@@ -204,6 +227,10 @@ def max_error_over_mean(result: npt.ArrayLike, reference: npt.ArrayLike) -> floa
 def signed_relative_error(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """Bias, sum(sign(reference) error) / sum |reference|: negative where results shrink toward zero.
 
+    An error where the reference is zero has no direction and counts as 0, but if the whole reference is zero
+    and the result is not, the bias is infinite. A result that is infinite where the reference is zero, next
+    to others that are not, gives NaN.
+
     Parameters
     ----------
     result, reference : array_like
@@ -225,6 +252,8 @@ def signed_relative_error(result: npt.ArrayLike, reference: npt.ArrayLike) -> fl
 
 def cosine(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """Cosine similarity of the two arrays as vectors. Two zero vectors give 1, one of them gives 0.
+
+    A vector with Inf has no direction: unless the other one is zero, the result is NaN.
 
     Parameters
     ----------
@@ -279,11 +308,28 @@ def _ordered(codes: npt.NDArray[Any], bits: int, signed: bool) -> npt.NDArray[np
     return np.where(unsigned >> np.uint64(bits - 1) != 0, -magnitude, magnitude)
 
 
+def _is_integer(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "iu" or "int" in dtype.name
+
+
 def _own_patterns(array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    if array.dtype.kind in "iu" or "int" in array.dtype.name:
+    if _is_integer(array.dtype):
         raise TypeError(f"dtype {array.dtype} has no ULPs: give arrays of a floating-point type, or fmt")
     info = ml_dtypes.finfo(array.dtype)
     return _ordered(array, int(info.bits), signed=float(info.min) < 0)
+
+
+def _encoded(name: str, x: npt.NDArray[Any], fmt: FloatFormat) -> npt.NDArray[Any]:
+    from precision.codec import encode
+    from precision.rounding import Overflow
+
+    try:
+        return np.asarray(encode(x.astype(np.float64), fmt, overflow=Overflow.NON_SATURATING))
+    except ValueError as error:
+        said = str(error)
+        if not said.startswith("x "):
+            raise
+        raise ValueError(f"{name} {said[2:]}") from None
 
 
 def ulp_distance(
@@ -309,7 +355,8 @@ def ulp_distance(
     Raises
     ------
     TypeError, ValueError
-        If an array is empty, the shapes differ, or (without ``fmt``) the dtypes do or are integers.
+        If an array is empty, the shapes differ, or (without ``fmt``) the dtypes do or are integers. If
+        ``fmt`` has neither Inf nor NaN and an element needs one of them.
 
     Examples
     --------
@@ -330,13 +377,9 @@ def ulp_distance(
         steps_a, steps_b = _own_patterns(a), _own_patterns(b)
         nan_a, nan_b = np.isnan(a), np.isnan(b)
     else:
-        from precision.codec import decode, encode
-        from precision.rounding import Overflow
+        from precision.codec import decode
 
-        codes = [
-            np.asarray(encode(x, fmt, overflow=Overflow.NON_SATURATING))
-            for x in (a.astype(np.float64), b.astype(np.float64))
-        ]
+        codes = [_encoded(name, x, fmt) for name, x in (("result", a), ("reference", b))]
         steps_a, steps_b = (_ordered(code, fmt.bits, fmt.signed) for code in codes)
         nan_a, nan_b = (np.isnan(decode(code, fmt)) for code in codes)
     # Opposite signs may be further apart than int64 holds, so the difference is taken in float64
@@ -389,10 +432,10 @@ def report(result: npt.ArrayLike, reference: npt.ArrayLike) -> dict[str, float]:
     (0.375, 2097152.0)
     """
     pair = _pair(result, reference)
-    typed = np.asarray(result)
-    if typed.dtype.kind in "iu":
+    typed = _real_array(result, "result")
+    if _is_integer(typed.dtype):
         typed = typed.astype(np.float64)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         steps = ulp_distance(typed.ravel(), pair.reference.astype(typed.dtype))
     values = {name: measure(pair) for name, measure in _MEASURES.items()}
     return values | {"mean_ulp": float(steps.mean()), "max_ulp": float(steps.max())}

@@ -221,8 +221,9 @@ def quantize(
     axis : int
         Along which groups run. A right operand (K, N) of a product takes ``axis=-2``.
     out : QuantizedTensor, optional
-        Whose codes and scales are written into: of ``x``'s shape, the spec's formats and block. The
-        tensor returned shares them; it has its own tensor scale.
+        Whose codes and scales are written into: of ``x``'s shape, the spec's formats and block. They may
+        lie in ``x``'s memory, but not in each other's. The tensor returned shares them; it has its own
+        tensor scale.
     offset : int
         The index of the first element of ``x``, 0 to 2**64 - ``x.size``, from which a `Stochastic` rounding
         counts its random bits. A deterministic rounding gives the same for every offset. See the notes.
@@ -238,7 +239,7 @@ def quantize(
         If ``x`` is not of a floating-point type, or another argument is of the wrong type.
     ValueError
         If ``axis`` is none of ``x``, the granularity does not suit the shape, or ``offset`` or ``out`` does
-        not fit.
+        not fit: its codes and scales may not overlap.
 
     Notes
     -----

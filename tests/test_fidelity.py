@@ -84,6 +84,7 @@ def plain_tally(x: np.ndarray, spec, axis: int = -1) -> dict[str, float]:
         "non_finite": sum(v is None for block in exact for v in block),
         "bits": x.size * spec.fmt.bits + scales,
         "max_relative_error": float(worst),
+        **dict.fromkeys(("signal_exponent", "noise_exponent", "magnitude_exponent"), 0),  # none is huge
         **{name: float(value) for name, value in sums.items()},
     }
 
@@ -301,3 +302,59 @@ def test_a_bare_format_rounds_the_elements_as_they_are():
     assert (found.clipped, found.flushed, found.max_relative_error) == (1, 1, 1.0)
     assert found.noise == pytest.approx(0.03**2 + 1 + 1e-18)
     assert tally(x, pr.BF16).bits_per_element == 16
+
+
+# ---- the ends of float64's range ------------------------------------------------------------------------
+@pytest.mark.parametrize("spec", [pr.LogFMT(8), pr.E4M3, pr.QuantSpec(pr.E4M3, pr.PerGroup(32))], ids=str)
+@pytest.mark.parametrize("exponent", [-1070, -600, -540, -470, 0, 470, 510, 600, 1000, 1023])
+def test_tallies_over_the_whole_range(exponent, spec):
+    rng = np.random.default_rng(exponent + 2000)
+    x = np.ldexp(rng.uniform(1, 2, 320), exponent) * rng.choice([-1.0, 1.0], 320)
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        found = tally(x, spec)
+        halves = tally(x[:128], spec) + tally(x[128:], spec) if spec != pr.E4M3 else found
+    quantized = pr.quantize(x, spec) if spec != pr.E4M3 else pr.round_to(x, spec)
+    values = quantized.dequantize(np.float64) if spec != pr.E4M3 else quantized
+    values, originals = ([Fraction(float(v)) for v in z] for z in (values, x))
+    errors = [v - o for v, o in zip(values, originals, strict=True)]
+    signal, noise = (sum(v * v for v in z) for z in (originals, errors))
+    bias = sum(e if o > 0 else -e for e, o in zip(errors, originals, strict=True))
+    for one in (found, halves):
+        assert one.measured == 320
+        decibels = 10 * math.log10(signal / noise) if noise else math.inf  # the least subnormals are exact
+        assert one.sqnr_db == pytest.approx(decibels, rel=1e-12, abs=1e-12)
+        assert one.norm_relative_error == pytest.approx(math.sqrt(noise / signal), rel=1e-12)
+        wanted = float(bias / sum(map(abs, originals)))
+        assert one.signed_relative_error == pytest.approx(wanted, rel=1e-9, abs=1e-13)
+
+
+def test_tallies_of_both_ends_add_up():
+    large, small = tally(np.array([2.0**1023] * 3), pr.LogFMT(8)), tally(np.array([2.0**-1000] * 5), pr.E4M3)
+    for found in (large + small, small + large, Tally() + small + large, small + small + large):
+        count = found.measured - 3
+        signal = 3 * Fraction(2) ** 2046 + count * Fraction(2) ** -2000
+        noise = 3 * (Fraction(float(pr.quantize([2.0**1023], pr.LogFMT(8)).dequantize(np.float64)[0]))
+                     - 2**1023) ** 2 + count * Fraction(2) ** -2000  # fmt: skip
+        wanted = signal / noise
+        exact = 10 * (math.log10(wanted.numerator) - math.log10(wanted.denominator))
+        assert found.sqnr_db == pytest.approx(exact, rel=1e-12)
+        assert math.ldexp(found.magnitude, found.magnitude_exponent - 1023) == 3.0
+    twice = small + small
+    assert twice.norm_relative_error == 1.0 and twice.sqnr_db == 0.0 and twice.signed_relative_error == -1.0
+
+
+def test_ordinary_tallies_are_plain_sums():
+    x = np.random.default_rng(3).standard_normal(5000).astype(np.float32)
+    found, error = tally(x, pr.E4M3), pr.round_to(x, pr.E4M3).astype(np.float64) - x
+    size = np.abs(x.astype(np.float64))
+    assert found.signal_exponent == found.noise_exponent == found.magnitude_exponent == 0
+    assert (found.signal, found.noise) == (np.sum(size * size), np.sum(error * error))
+    assert (found.magnitude, found.signed_error) == (size.sum(), np.sum(np.copysign(1.0, x) * error))
+    assert found.norm_relative_error == math.sqrt(found.noise / found.signal)
+
+
+def test_the_bias_of_zeros_that_become_something_is_infinite():
+    assert tally(np.zeros(4), pr.E8M0).signed_relative_error == math.inf  # E8M0 has no zero
+    assert tally(np.zeros(4), pr.E4M3).signed_relative_error == 0.0
+    assert math.isnan(tally(np.array([np.nan]), pr.E4M3).signed_relative_error)
+    assert math.isnan(tally(np.zeros(4), pr.E4M3).norm_relative_error)

@@ -108,7 +108,9 @@ class Call:
 
 
 def as_array(value: Any) -> Array:
-    """A NumPy array of what a callable returned: an array, a number, or a tensor of PyTorch.
+    """A NumPy array of what a callable returned, in this machine's byte order.
+
+    It may be an array, a number, or a tensor of PyTorch.
 
     Raises
     ------
@@ -124,7 +126,7 @@ def as_array(value: Any) -> Array:
         raise Fault("wrong type", f"{type(value).__name__} is no array ({error})") from error
     if array.dtype.hasobject or array.dtype.kind in "USMmc":
         raise Fault("wrong type", f"{type(value).__name__} is no array of numbers")
-    return array
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 _TORCH_TYPES = {
