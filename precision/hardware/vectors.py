@@ -22,6 +22,8 @@ import ml_dtypes
 import numpy as np
 
 from precision import accumulators
+from precision._npy_files import read_npz
+from precision._support._strict_json import shown
 from precision.accumulators import Accumulator
 from precision.formats import format_of
 from precision.gemm import matmul
@@ -128,14 +130,25 @@ def read(path: str | Path) -> list[Case]:
     Raises
     ------
     ValueError
-        If a key names no known instruction or kind of GEMM.
+        If the file is no archive of arrays, is damaged, or takes more than 1 GiB unpacked; if a key names no
+        known instruction or kind of GEMM; if arrays of a case are missing, or of another type or number of
+        axes than the layout has.
+    OSError
+        If the file cannot be read.
     """
-    with np.load(path) as archive:
-        groups: dict[str, dict[str, Array]] = {}
-        for key in archive.files:
-            name, _, part = key.rpartition("|")
-            groups.setdefault(name, {})[part] = archive[key]
-    return [case for name, parts in groups.items() for case in _cases(name, parts)]
+    groups: dict[str, dict[str, Array]] = {}
+    for key, array in read_npz(Path(path)).items():
+        name, _, part = key.rpartition("|")
+        groups.setdefault(name, {})[part] = array
+    cases: list[Case] = []
+    for name, parts in groups.items():
+        try:
+            cases += _cases(name, parts)
+        except KeyError as error:
+            raise ValueError(f"{path}: {shown(name)} lacks {error}, or names what is not known") from None
+        except (ValueError, TypeError, IndexError) as error:
+            raise ValueError(f"{path}: {shown(name)}: {error}") from None
+    return cases
 
 
 def _cases(name: str, parts: dict[str, Array]) -> Iterator[Case]:
