@@ -308,8 +308,10 @@ class _Said(NamedTuple):
         check_shape(tuple(n for n in shape if type(n) is int), 4)
         if not all(type(n) is int and n >= 0 for n in shape) or not shape:
             raise ValueError(f"shape must be a list of whole numbers, got {shown(list(shape))}")
-        if not all(n is None or (type(n) is int and n > 0) for n in block) or len(block) != len(shape):
-            raise ValueError(f"block must have {len(shape)} positive entries or null, got {shown(list(block))}")
+        whole = all(n is None or (type(n) is int and 0 < n < 1 << 63) for n in block)
+        if not whole or len(block) != len(shape):
+            said = shown(list(block))
+            raise ValueError(f"block must have {len(shape)} positive entries or null, got {said}")
         if type(value["tensor_scale"]) is not bool or type(value["stored"]) is not str:
             raise ValueError("tensor_scale must be true or false, and stored the name of a type")
         return cls(fmt, scale_format, shape, block, value["tensor_scale"], value["stored"])

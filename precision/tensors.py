@@ -2,8 +2,8 @@
 
 The safetensors library reads and checks the header; what it lets pass (a name given twice, shapes that no
 array can have) is refused here. Its NumPy interface gives out only the types that NumPy itself has, and its
-raw one (``deserialize``) only whole files: so one tensor's bytes are read here, from the place that the header
-says and that the library's own order and sizes leave for it.
+raw one (``deserialize``) only whole files: so one tensor's bytes are read here, from the place that the
+header says and that the library's own order and sizes leave for it.
 """
 
 from __future__ import annotations
