@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._support._regular_files import opened
-from precision._support._strict_json import shown
+from precision._support._strict_json import printable, shown
 
 Array = npt.NDArray[Any]
 
@@ -34,10 +34,11 @@ _ITEM = re.compile(
     (?:(['"])(?P<descr>[^'"\\]{{0,100}})\3 | (?P<order>True|False) |
        \((?P<shape>\s*(?:(?:{_NUMBER}\s*,\s*)+(?:{_NUMBER}\s*)?)?)\))
     \s*(?:,\s*|(?=}}))""",
-    re.VERBOSE,
+    re.VERBOSE | re.ASCII,
 )
 _DTYPE = re.compile(
-    r"[<>|=]?(?:\?|[biufcSUV]\d{1,9}|[mM]8(?:\[\w{1,20}\])?)|bool|(?:u?int|float|complex)\d{1,3}"
+    r"[<>|=]?(?:\?|[biufcSUV]\d{1,9}|[mM]8(?:\[\w{1,20}\])?)|bool|(?:u?int|float|complex)\d{1,3}",
+    re.ASCII,
 )
 
 
@@ -92,7 +93,8 @@ def read_npz(path: Path) -> dict[str, Array]:
                 _check_members(members, size)
                 return {member.filename.removesuffix(".npy"): _member(archive, member) for member in members}
         except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise ValueError(f"{path} is not a readable .npz file: {error}") from None
+            said = printable(str(error), 500)
+            raise ValueError(f"{path} is not a readable .npz file: {said}") from None
 
 
 # ---- archives -------------------------------------------------------------------------------------------
@@ -105,6 +107,8 @@ def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
         called = f"its member {shown(member.filename)}"
         if not member.filename.endswith(".npy"):
             raise ValueError(f"{called} is no .npy file")
+        if not 0 <= member.header_offset < size:
+            raise ValueError(f"{called} begins outside the file")
         if member.flag_bits & 1:
             raise ValueError(f"{called} is encrypted")
         most = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: _MOST_DEFLATED}.get(member.compress_type)
@@ -181,13 +185,14 @@ def _header(file: IO[bytes], size: int) -> tuple[_Header, int]:
 
 def _parsed(text: str) -> _Header:
     """A header as writers give it: a dictionary of three keys, in Python's notation."""
-    text = text.strip()
+    text = text.strip(" \t\n\r\f")
     found: dict[str, Any] = {}
     at = 1 if text.startswith("{") else len(text)
     while match := _ITEM.match(text, at):
         key, at = match[2], match.end()
         value = match[{"descr": "descr", "fortran_order": "order", "shape": "shape"}[key]]
         if value is None or key in found:
+            at = 0  # what stands there does not end a header
             break
         found[key] = value
     if len(found) < 3 or text[at:] != "}":

@@ -110,12 +110,17 @@ class Store:
                 check_pages(self._database, _store_reading.size(self._path))
                 self._stored = contents(self._database)
                 self._database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit)
-        for mode in ("journal_mode = WAL", "synchronous = NORMAL"):
-            self._database.execute(f"PRAGMA {mode}")
         if new:
+            self._log()
             with self._transaction():
                 for statement in _NEW:
                     self._database.execute(statement)
+
+    def _log(self) -> None:
+        """Turn to the write-ahead log, which is noted in the file."""
+        with _said(self._path):
+            for mode in ("journal_mode = WAL", "synchronous = NORMAL"):
+                self._database.execute(f"PRAGMA {mode}")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -156,17 +161,18 @@ class Store:
         """
         wanted = list(keys)
         stored = self._now()
+        if stored.identity is not None:
+            self._compare(stored.identity, identity)
+            made = stored.grid
+            if set(made) != set(wanted) and not extend:
+                shared = len(set(made) & set(wanted))
+                raise ValueError(
+                    f"store: {self._path} was written for another grid, of {len(made)} cells: {shared} "
+                    f"of this grid's {len(wanted)} are among them. Let it grow (extend), or name another"
+                )
+            wanted = list(dict.fromkeys([*made, *wanted]))
+        self._log()
         with self._transaction():
-            if stored.identity is not None:
-                self._compare(stored.identity, identity)
-                made = stored.grid
-                if set(made) != set(wanted) and not extend:
-                    shared = len(set(made) & set(wanted))
-                    raise ValueError(
-                        f"store: {self._path} was written for another grid, of {len(made)} cells: {shared} "
-                        f"of this grid's {len(wanted)} are among them. Let it grow (extend), or name another"
-                    )
-                wanted = list(dict.fromkeys([*made, *wanted]))
             for name, value in (("identity", identity._asdict()), ("grid", wanted)):
                 self._database.execute(
                     "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",

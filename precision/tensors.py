@@ -24,7 +24,7 @@ from precision import _bit_packing
 from precision._extras import require
 from precision._npy_files import check_shape, read_npy
 from precision._support._regular_files import opened
-from precision._support._strict_json import shown, strict_json
+from precision._support._strict_json import printable, shown, strict_json
 from precision.formats import E2M1, E2M3, E3M2, Format
 
 __all__ = ["PACKED", "TensorEntry", "read_header", "read_metadata", "read_tensor"]
@@ -170,20 +170,15 @@ def unknown_name(path: Path, name: str, names: Iterable[str]) -> ValueError:
     # Telling how near a name is takes a time that grows with both lengths: neither is bounded in a file.
     known = [known for known in itertools.islice(names, 10_000) if len(known) <= 500]
     near = difflib.get_close_matches(name, known, n=5, cutoff=0.4) if len(name) <= 500 else []
-    said = ", ".join(map(_printable, near or known[:5]))
+    said = ", ".join(map(printable, near or known[:5]))
     return ValueError(f"{path} has no tensor {shown(name)}; near names: {said or 'none'}")
-
-
-def _printable(name: str) -> str:
-    """A name as it is, or quoted where it is long or holds what a terminal obeys."""
-    return name if name.isprintable() and len(name) <= 200 else shown(name)
 
 
 def _chosen(path: Path, entries: dict[str, TensorEntry], name: str | None) -> str:
     if name is None:
         if len(entries) != 1:
             matrices = [key for key, entry in entries.items() if len(entry.shape) == 2]
-            some = ", ".join(map(_printable, matrices[:8])) + (", …" if len(matrices) > 8 else "")
+            some = ", ".join(map(printable, matrices[:8])) + (", …" if len(matrices) > 8 else "")
             raise ValueError(f"{path} holds {len(entries)} tensors: name one of them ({some})")
         (name,) = entries
     if name not in entries:
@@ -268,4 +263,4 @@ def _explained(path: Path, header: bytes, size: int, said: str) -> str:
                     f"byte {size:,}"
                 )
     words = said.removeprefix("Error while deserializing header: ")
-    return f"{path} is not a valid safetensors file: {words[:300]}"
+    return f"{path} is not a valid safetensors file: {printable(words, 300)}"

@@ -35,7 +35,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def printable(text: str, limit: int = 200) -> str:
+    """A text of a file without signs that a terminal obeys, and not long."""
+    cut = text if len(text) <= limit else text[:limit] + "…"
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in cut)
+
+
 def shown(text: object, limit: int = 100) -> str:
-    """A text of a file as an error shows it: quoted, without signs that a terminal obeys, and not long."""
+    """A text of a file in quotes, without signs that a terminal obeys, and not long."""
     quoted = repr(text if not isinstance(text, str) or len(text) <= limit else text[:limit] + "…")
     return quoted if len(quoted) <= 2 * limit else quoted[: 2 * limit] + "…"

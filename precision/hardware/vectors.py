@@ -23,7 +23,7 @@ import numpy as np
 
 from precision import accumulators
 from precision._npy_files import read_npz
-from precision._support._strict_json import shown
+from precision._support._strict_json import printable, shown
 from precision.accumulators import Accumulator
 from precision.formats import format_of
 from precision.gemm import matmul
@@ -145,9 +145,10 @@ def read(path: str | Path) -> list[Case]:
         try:
             cases += _cases(name, parts)
         except KeyError as error:
-            raise ValueError(f"{path}: {shown(name)} lacks {error}, or names what is not known") from None
+            missing = shown(error.args[0])
+            raise ValueError(f"{path}: {shown(name)} lacks {missing}, or names what is not known") from None
         except (ValueError, TypeError, IndexError) as error:
-            raise ValueError(f"{path}: {shown(name)}: {error}") from None
+            raise ValueError(f"{path}: {shown(name)}: {printable(str(error), 500)}") from None
     return cases
 
 
