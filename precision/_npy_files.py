@@ -28,12 +28,13 @@ _MOST_AXES = 64
 _UNPACKED_LIMIT = 1 << 30  # bytes of an archive's arrays together
 _MOST_DEFLATED = 1032  # times as long as its compressed form is what deflate can give at most
 
+_SPACE = r"[ \t\n\r\f]"
 _NUMBER = r"(?:0|[1-9]\d{0,18})L?"  # Python 2 wrote the L
 _ITEM = re.compile(
-    rf"""\s*(['"])(descr|fortran_order|shape)\1\s*:\s*
+    rf"""{_SPACE}*(['"])(descr|fortran_order|shape)\1{_SPACE}*:{_SPACE}*
     (?:(['"])(?P<descr>[^'"\\]{{0,100}})\3 | (?P<order>True|False) |
-       \((?P<shape>\s*(?:(?:{_NUMBER}\s*,\s*)+(?:{_NUMBER}\s*)?)?)\))
-    \s*(?:,\s*|(?=}}))""",
+       \((?P<shape>{_SPACE}*(?:(?:{_NUMBER}{_SPACE}*,{_SPACE}*)+(?:{_NUMBER}{_SPACE}*)?)?)\))
+    {_SPACE}*(?:,{_SPACE}*|(?=}}))""",
     re.VERBOSE | re.ASCII,
 )
 _DTYPE = re.compile(
@@ -180,12 +181,12 @@ def _header(file: IO[bytes], size: int) -> tuple[_Header, int]:
             f"it is truncated: its header ends at byte {8 + width + length:,}, the file at byte {size:,}"
         )
     text = file.read(length).decode("utf-8" if version == (3, 0) else "latin-1")
-    return _parsed(text), 8 + width + length
+    return _parsed(text, python2=version < (3, 0)), 8 + width + length
 
 
-def _parsed(text: str) -> _Header:
+def _parsed(text: str, *, python2: bool) -> _Header:
     """A header as writers give it: a dictionary of three keys, in Python's notation."""
-    text = text.strip(" \t\n\r\f")
+    text = text.lstrip(" \t").rstrip("\n").rstrip(" \t\f")
     found: dict[str, Any] = {}
     at = 1 if text.startswith("{") else len(text)
     while match := _ITEM.match(text, at):
@@ -197,7 +198,7 @@ def _parsed(text: str) -> _Header:
         found[key] = value
     if len(found) < 3 or text[at:] != "}":
         raise ValueError(f"its header is none of an array of one plain type: {shown(text)}")
-    numbers = found["shape"].replace("L", "").split(",")
+    numbers = (found["shape"].replace("L", "") if python2 else found["shape"]).split(",")
     shape = tuple(int(number) for number in numbers if number.strip())
     dtype = _dtype(found["descr"])
     check_shape(shape, dtype.itemsize)
