@@ -29,7 +29,6 @@ from safetensors.numpy import save_file
 
 import precision as pr
 from precision import _store, storage
-from precision._npy_files import read_npz
 from precision.hardware import vectors
 from precision.sweep import read_store, sweep
 from precision.tensors import DTYPES, PACKED, read_header, read_metadata, read_tensor
@@ -91,6 +90,8 @@ class Files:
         return result
 
     def npz(self, rng: random.Random, number: int) -> str:
+        from precision._npy_files import read_npz
+
         path = self.folder / "a.npz"
         members = dict(_members())
         key = rng.choice(list(members))

@@ -24,7 +24,7 @@ from precision.formats import NAMED
 from precision.quantized import SPECS
 from precision.sweep import sweep
 
-FORMATS = [*NAMED, "e4m3", "e3m2", "ue8m0", "int4", "uint7", "fp8", "FloatFormat(4, 3)", "IntFormat(5)"]
+FORMATS = [*NAMED, "e4m3", "e3m2", "ue8m0", "int4", "uint8", "int7"]
 UNITS = [name for name, unit in vars(accumulators).items() if isinstance(unit, accumulators.Accumulator)]
 TEXTS: dict[str, tuple[Callable[[str], Any], list[str]]] = {
     "formats": (pr.parse_format, FORMATS),
@@ -35,7 +35,7 @@ TEXTS: dict[str, tuple[Callable[[str], Any], list[str]]] = {
             *map(str, SPECS.values()),
             "QuantSpec(e4m3, PerGroup(128))",
             "QuantSpec(e4m3, PerBlock(128, 128), scale_rule=CEIL)",
-            "QuantSpec(int8, PerTensor(), tensor_scale=True)",
+            "QuantSpec(e2m1, PerGroup(16), scale_format=e4m3, tensor_scale=True)",
             "LogFMT(8)",
             "LogFMT(8, block_size=64)",
             "bf16",
