@@ -30,6 +30,7 @@ from precision._store_checks import (
     guard,
     is_new,
 )
+from precision._support._strict_json import printable
 
 __all__ = ["Identity", "Store", "check_path", "read"]
 
@@ -68,7 +69,8 @@ def _said(path: Path, attempted: str = "written") -> Iterator[None]:
         if name.startswith(_OF_THE_SYSTEM) and name != "SQLITE_IOERR_SHORT_READ":
             kept = ". The cells before are kept; run again to go on" if attempted == "written" else ""
             raise OSError(f"store: {path} cannot be {attempted}: {error}{kept}") from error
-        raise ValueError(f"store: {path} is not a store of a sweep, or is damaged: {error}") from error
+        said = printable(str(error))
+        raise ValueError(f"store: {path} is not a store of a sweep, or is damaged: {said}") from error
 
 
 @contextmanager
@@ -178,7 +180,7 @@ class Store:
                     "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                     (name, json.dumps(value)),
                 )
-        self._stored = None
+        self._stored = stored._replace(identity=identity, grid=wanted)
 
     def _compare(self, made: Identity, now: Identity) -> None:
         def refuse(what: str, before: object, after: object) -> ValueError:
@@ -204,7 +206,6 @@ class Store:
                 "INSERT INTO runs (provenance) VALUES (?)", (json.dumps(dict(provenance)),)
             )
         self._run = found.lastrowid or 0
-        self._stored = None
 
     # ---- cells --------------------------------------------------------------------------------------
     def outcomes(self) -> dict[str, Outcome]:

@@ -16,7 +16,7 @@ def strict_json(text: str | bytes) -> Any:
         of a surrogate pair, which no file and no terminal can be given.
     """
     try:
-        found = json.loads(text, object_pairs_hook=_object)
+        found = _DECODER.decode(text if isinstance(text, str) else text.decode())
         if isinstance(text, str) and "\\u" in text:
             json.dumps(found, ensure_ascii=False).encode()
         return found
@@ -33,6 +33,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 raise ValueError(f"its JSON gives the key {shown(key)} twice")
             seen.add(key)
     return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def printable(text: str, limit: int = 200) -> str:
