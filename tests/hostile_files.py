@@ -497,8 +497,8 @@ def _edit_store(rng: random.Random, path: Path) -> None:
                     database.execute(rng.choice(_ROWS).format(table=table))
                 else:
                     _edit_value(rng, database, table)
-            except (sqlite3.Error, OverflowError, UnicodeEncodeError):
-                pass  # this file does not allow it
+            except (sqlite3.Error, OverflowError, ValueError, TypeError, RecursionError):
+                pass  # this file does not allow it, or holds no JSON any more
 
 
 def _edit_value(rng: random.Random, database: sqlite3.Connection, table: str) -> None:
