@@ -19,6 +19,7 @@ from precision._support._strict_json import shown, strict_json
 
 APPLICATION = 0x70726373  # "prcs", in the file's header
 LAYOUT = 1
+_DEEPEST = 20  # levels of JSON in a run's provenance, which has three
 TABLES = {
     "meta": "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "runs": "CREATE TABLE runs (id INTEGER PRIMARY KEY, provenance TEXT NOT NULL)",
@@ -158,6 +159,7 @@ def _grid(text: object) -> list[str]:
 
 def _run(text: object, identity: Identity | None) -> dict[str, Any]:
     said = _object(text)
+    _check_depth(said)
     if identity is None or sorted(_names(said.get("parameters"))) != sorted(identity.parameters):
         raise ValueError("its parameters must be those of the store")
     return said
@@ -195,6 +197,21 @@ def _object(text: object) -> dict[str, Any]:
     if type(found) is not dict:
         raise ValueError("it must be a JSON object")
     return found
+
+
+def _check_depth(found: dict[str, Any]) -> None:
+    """Raise if an object is nested more deeply than those can walk by recursion who get it."""
+    level: list[Any] = [found]
+    for _ in range(_DEEPEST):
+        level = [
+            value
+            for one in level
+            if isinstance(one, dict | list)
+            for value in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return
+    raise ValueError(f"its JSON is nested more than {_DEEPEST} deep")
 
 
 def _plain(text: object) -> dict[str, Plain]:

@@ -432,6 +432,8 @@ IDENTITY = "json_set(value, '$.{}', {}) WHERE name = 'identity'"
         "UPDATE runs SET provenance = '{\"parameters\": null}'",
         'UPDATE runs SET provenance = \'{"parameters": ["y"]}\'',
         "UPDATE runs SET provenance = printf('%.*c', 100000, '[')",
+        "UPDATE runs SET provenance = json_set(provenance, '$.more', "
+        "json(printf('%s%s', replace(hex(zeroblob(450)), '0', '['), replace(hex(zeroblob(450)), '0', ']'))))",
         "UPDATE cells SET key = 'x' WHERE key = (SELECT min(key) FROM cells)",
         "UPDATE cells SET key = x'78' WHERE key = (SELECT min(key) FROM cells)",
         "UPDATE cells SET parameters = '{\"x\": 77}'",
