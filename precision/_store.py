@@ -1,8 +1,9 @@
 """The store of a sweep: an SQLite file that holds each cell as soon as it is done, and survives SIGKILL.
 
 Every cell is a transaction of its own in SQLite's write-ahead log, so that a process killed at any moment
-leaves the cells that were done, whole. The file is locked while a sweep writes to it; the log is then kept in
-this process's memory alone, so that network file systems do.
+leaves the cells that were done, whole. The file is locked while a sweep writes to it; the log's index is then
+kept in this process's memory alone, so that network file systems do. Nothing is written to a file before all
+that is in it was checked (`_store_checks`), and reading writes nothing (`_store_reading`).
 """
 
 from __future__ import annotations
@@ -15,28 +16,30 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from precision import _store_reading
 from precision._cell_runs import Outcome
 from precision._grid import Cell, Plain
-
-_APPLICATION = 0x70726373  # "prcs", in the file's header
-_LAYOUT = 1
-_TABLES = (
-    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    "CREATE TABLE runs (id INTEGER PRIMARY KEY, provenance TEXT NOT NULL)",
-    "CREATE TABLE cells (key TEXT PRIMARY KEY, parameters TEXT NOT NULL, metrics TEXT NOT NULL, error TEXT, "
-    "trace TEXT, seconds REAL NOT NULL, run INTEGER NOT NULL REFERENCES runs (id)) WITHOUT ROWID",
-    f"PRAGMA application_id = {_APPLICATION}",
-    f"PRAGMA user_version = {_LAYOUT}",
+from precision._store_checks import (
+    APPLICATION,
+    LAYOUT,
+    TABLES,
+    Identity,
+    Stored,
+    check_pages,
+    contents,
+    guard,
+    is_new,
 )
+from precision._support._strict_json import printable
 
+__all__ = ["Identity", "Store", "check_path", "read"]
 
-class Identity(NamedTuple):
-    """What must be the same for results to stand beside each other in a store."""
-
-    function: str
-    source: str | None  #: SHA-256 of the function's source, where Python can find it
-    version: str  #: of precision
-    parameters: tuple[str, ...]
+_NEW = (
+    *TABLES.values(),
+    f"PRAGMA application_id = {APPLICATION}",
+    f"PRAGMA user_version = {LAYOUT}",
+)
+_OF_THE_SYSTEM = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_PERM")
 
 
 def check_path(path: Path) -> None:
@@ -50,22 +53,33 @@ def check_path(path: Path) -> None:
         raise IsADirectoryError(f"store: {path} is a folder; it must be a file")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"store: {path}: {path.parent} is not a folder")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"store: {path} must be a regular file, and is a device, a pipe or a socket")
 
 
 @contextmanager
-def _said(path: Path) -> Iterator[None]:
+def _said(path: Path, attempted: str = "written") -> Iterator[None]:
     """SQLite's errors as Python's, with the path."""
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise BlockingIOError(f"store: {path} is being written by another sweep") from error
-        if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
-            raise ValueError(f"store: {path} is not a store of a sweep, or is damaged: {error}") from error
-        raise OSError(
-            f"store: {path} cannot be written: {error}. The cells before are kept; run again to go on"
-        ) from error
+            raise _store_reading.busy(path) from error
+        if name.startswith(_OF_THE_SYSTEM) and name != "SQLITE_IOERR_SHORT_READ":
+            kept = ". The cells before are kept; run again to go on" if attempted == "written" else ""
+            raise OSError(f"store: {path} cannot be {attempted}: {error}{kept}") from error
+        said = printable(str(error))
+        raise ValueError(f"store: {path} is not a store of a sweep, or is damaged: {said}") from error
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What is wrong with the contents of a file, with its path."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"store: {path} {error}") from None
 
 
 class Store:
@@ -73,22 +87,42 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         check_path(path)
+        _store_reading.check_journal(path)
         self._path = path
         self._run = 0
-        with _said(path):
+        self._stored: Stored | None = None  # what it holds, until that changes
+        with _store_reading.alone(), _said(path):
             # Whole: ":memory:" is a name like any other here.
             self._database = sqlite3.connect(path.absolute(), timeout=1, isolation_level=None)
             try:
-                self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
-                new = self._is_new()
-                for mode in ("journal_mode = WAL", "synchronous = NORMAL"):
-                    self._database.execute(f"PRAGMA {mode}")
-                with self._transaction():  # takes the lock, which lasts until the file is closed
-                    for statement in _TABLES if new else ():
-                        self._database.execute(statement)
+                self._open()
+                self._taken = _store_reading.take(path)
             except BaseException:
                 self._database.close()
                 raise
+
+    def _open(self) -> None:
+        """Take the lock, which lasts until the file is closed; check what the file holds; then write."""
+        guard(self._database)
+        self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        with self._transaction(), _named(self._path):
+            new = is_new(self._database)
+            if not new:
+                limit = self._database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
+                check_pages(self._database, _store_reading.size(self._path))
+                self._stored = contents(self._database)
+                self._database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit)
+        if new:
+            self._log()
+            with self._transaction():
+                for statement in _NEW:
+                    self._database.execute(statement)
+
+    def _log(self) -> None:
+        """Turn to the write-ahead log, which is noted in the file."""
+        with _said(self._path):
+            for mode in ("journal_mode = WAL", "synchronous = NORMAL"):
+                self._database.execute(f"PRAGMA {mode}")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -102,21 +136,12 @@ class Store:
                 raise
             self._database.execute("COMMIT")
 
-    def _is_new(self) -> bool:
-        """Whether the file has no tables yet; of one that has, raise if it is no store. Changes nothing."""
-        if self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-            return True
-        application, layout = (
-            self._database.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("application_id", "user_version")
-        )
-        if application != _APPLICATION:
-            raise ValueError(f"store: {self._path} is an SQLite file, but not a store of a sweep")
-        if layout != _LAYOUT:
-            raise ValueError(
-                f"store: {self._path} has layout {layout}, and this version of precision writes {_LAYOUT}"
-            )
-        return False
+    def _now(self) -> Stored:
+        """What the store holds now."""
+        if self._stored is None:
+            with _said(self._path), _named(self._path):
+                self._stored = contents(self._database)
+        return self._stored
 
     def __enter__(self) -> Self:
         return self
@@ -125,6 +150,7 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._database.close()
+        _store_reading.give_back(self._taken)
 
     # ---- whose it is --------------------------------------------------------------------------------
     def claim(self, identity: Identity, keys: Iterable[str], *, extend: bool) -> None:
@@ -136,23 +162,25 @@ class Store:
             If another function, version or grid made it.
         """
         wanted = list(keys)
+        stored = self._now()
+        if stored.identity is not None:
+            self._compare(stored.identity, identity)
+            made = stored.grid
+            if set(made) != set(wanted) and not extend:
+                shared = len(set(made) & set(wanted))
+                raise ValueError(
+                    f"store: {self._path} was written for another grid, of {len(made)} cells: {shared} "
+                    f"of this grid's {len(wanted)} are among them. Let it grow (extend), or name another"
+                )
+            wanted = list(dict.fromkeys([*made, *wanted]))
+        self._log()
         with self._transaction():
-            meta = dict(self._database.execute("SELECT name, value FROM meta"))
-            if meta:
-                self._compare(Identity(**_identity(json.loads(meta["identity"]))), identity)
-                made = json.loads(meta["grid"])
-                if set(made) != set(wanted) and not extend:
-                    shared = len(set(made) & set(wanted))
-                    raise ValueError(
-                        f"store: {self._path} was written for another grid, of {len(made)} cells: {shared} "
-                        f"of this grid's {len(wanted)} are among them. Let it grow (extend), or name another"
-                    )
-                wanted = list(dict.fromkeys([*made, *wanted]))
             for name, value in (("identity", identity._asdict()), ("grid", wanted)):
                 self._database.execute(
                     "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                     (name, json.dumps(value)),
                 )
+        self._stored = stored._replace(identity=identity, grid=wanted)
 
     def _compare(self, made: Identity, now: Identity) -> None:
         def refuse(what: str, before: object, after: object) -> ValueError:
@@ -182,14 +210,13 @@ class Store:
     # ---- cells --------------------------------------------------------------------------------------
     def outcomes(self) -> dict[str, Outcome]:
         """Every cell that was done before, by its key."""
-        with _said(self._path):
-            rows = self._database.execute("SELECT key, metrics, error, trace, seconds FROM cells").fetchall()
-        return {key: Outcome(json.loads(metrics), *rest) for key, metrics, *rest in rows}
+        return {key: outcome for key, _, outcome in self._now().rows}
 
     def forget(self, keys: Sequence[str]) -> None:
         """Drop cells, to have them computed again."""
         with self._transaction():
             self._database.executemany("DELETE FROM cells WHERE key = ?", [(key,) for key in keys])
+        self._stored = None
 
     def add(self, cell: Cell, outcome: Outcome) -> None:
         """Keep a cell; it is kept when this returns."""
@@ -204,13 +231,10 @@ class Store:
         )
         with _said(self._path):
             self._database.execute("INSERT INTO cells VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        self._stored = None
 
 
-def _identity(made: Mapping[str, Any]) -> dict[str, Any]:
-    return {**made, "parameters": tuple(made["parameters"])}
-
-
-class Stored(NamedTuple):
+class Filled(NamedTuple):
     """What a store holds, for those who only read it."""
 
     rows: list[tuple[dict[str, Plain], Outcome]]  #: in the grid's order
@@ -218,24 +242,20 @@ class Stored(NamedTuple):
     cells: int  #: that the grid has
 
 
-def read(path: Path) -> Stored:
-    """Read a store that no sweep is writing to.
+def read(path: Path) -> Filled:
+    """Read a store that no sweep is writing to. Nothing is written, in the file or beside it.
 
     Raises
     ------
-    FileNotFoundError, ValueError, BlockingIOError
-        If there is none, the file is none, or a sweep is writing to it.
+    FileNotFoundError, IsADirectoryError, ValueError, BlockingIOError
+        If there is none, the file is none or damaged, or a sweep is writing to it.
+    OSError
+        If it cannot be read, or has a log beside it and there is no room for a copy.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"store: there is no file {path}")
-    with Store(path) as store, _said(path):
-        database = store._database
-        meta = dict(database.execute("SELECT name, value FROM meta"))
-        order = {key: i for i, key in enumerate(json.loads(meta.get("grid", "[]")))}
-        found = database.execute(
-            "SELECT key, parameters, metrics, error, trace, seconds FROM cells"
-        ).fetchall()
-        found.sort(key=lambda row: order[row[0]])
-        runs = [json.loads(text) for (text,) in database.execute("SELECT provenance FROM runs ORDER BY id")]
-    rows = [(json.loads(row[1]), Outcome(json.loads(row[2]), *row[3:])) for row in found]
-    return Stored(rows, runs, len(order))
+    with _said(path, "read"), _store_reading.readable(path) as (database, size), _named(path):
+        guard(database)
+        if is_new(database):
+            raise ValueError("is not a store of a sweep: it is an SQLite file without tables")
+        check_pages(database, size)
+        stored = contents(database)
+    return Filled([(made, outcome) for _, made, outcome in stored.rows], stored.runs, len(stored.grid))

@@ -20,6 +20,8 @@ from precision import tensors as files
 from precision._bit_packing import pack, row_bytes, unpack
 from precision._extras import require
 from precision._files import draft
+from precision._npy_files import check_shape
+from precision._support._strict_json import shown, strict_json
 from precision.formats import FloatFormat, Format, parse_format
 from precision.quantized import QuantizedTensor
 from precision.scaling import scale_shape
@@ -140,6 +142,7 @@ def _grid(rows: int, columns: int) -> tuple[int, int]:
 
 # ---- tensors in files ------------------------------------------------------------------------------------
 _KEY, _VERSION = "precision", 1
+_LONGEST_FORMAT = 1000  # signs of a format's text in the metadata
 _NAMES = {np.dtype(kind): name for name, kind in files.DTYPES.items()}
 _WRITER = {
     "F4": "float4_e2m1fn_x2",
@@ -295,14 +298,20 @@ class _Said(NamedTuple):
 
     @classmethod
     def read(cls, value: Any) -> _Said:
-        fmt, scale_format = parse_format(value["fmt"]), parse_format(value["scale_format"])
+        texts = value["fmt"], value["scale_format"]
+        if not all(type(text) is str and len(text) <= _LONGEST_FORMAT for text in texts):
+            raise ValueError(f"fmt and scale_format must be the texts of formats, got {shown(texts)}")
+        fmt, scale_format = map(parse_format, texts)
         if not isinstance(scale_format, FloatFormat):
             raise ValueError(f"scale_format must be a floating-point format, got {scale_format}")
         shape, block = tuple(value["shape"]), tuple(value["block"])
+        check_shape(tuple(n for n in shape if type(n) is int), 4)
         if not all(type(n) is int and n >= 0 for n in shape) or not shape:
-            raise ValueError(f"shape must be a list of whole numbers, got {list(shape)}")
-        if not all(n is None or (type(n) is int and n > 0) for n in block) or len(block) != len(shape):
-            raise ValueError(f"block must have {len(shape)} positive entries or null, got {list(block)}")
+            raise ValueError(f"shape must be a list of whole numbers, got {shown(list(shape))}")
+        whole = all(n is None or (type(n) is int and 0 < n < 1 << 63) for n in block)
+        if not whole or len(block) != len(shape):
+            said = shown(list(block))
+            raise ValueError(f"block must have {len(shape)} positive entries or null, got {said}")
         if type(value["tensor_scale"]) is not bool or type(value["stored"]) is not str:
             raise ValueError("tensor_scale must be true or false, and stored the name of a type")
         return cls(fmt, scale_format, shape, block, value["tensor_scale"], value["stored"])
@@ -315,10 +324,10 @@ def _said(path: Path, metadata: Mapping[str, str]) -> dict[str, _Said]:
             "(precision.tensors.read_tensor reads plain tensors)"
         )
     try:
-        found = json.loads(metadata[_KEY])
+        found = strict_json(metadata[_KEY])
         version = found["version"]
-        if version != _VERSION:
-            raise ValueError(f"its version is {version!r}, and {_VERSION} can be read")
+        if type(version) is not int or version != _VERSION:
+            raise ValueError(f"its version is {shown(version)}, and {_VERSION} can be read")
         said = dict(found["tensors"].items())
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path}: the metadata {_KEY!r} cannot be read: {_words(error)}") from None
@@ -327,7 +336,7 @@ def _said(path: Path, metadata: Mapping[str, str]) -> dict[str, _Said]:
         try:
             result[name] = _Said.read(value)
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path}: the metadata of tensor {name!r}: {_words(error)}") from None
+            raise ValueError(f"{path}: the metadata of tensor {shown(name)}: {_words(error)}") from None
     return result
 
 

@@ -99,7 +99,7 @@ def sweep(
     TypeError, ValueError
         Before any work: if there is no such study or parameter (near names are listed), the grid is empty,
         too large, or lacks a parameter; if a value has no text; if worker processes could not import the
-        function; if the store was written by another function, version or grid, or is no store.
+        function; if the store was written by another function, version or grid, is no store, or is damaged.
     BlockingIOError
         If another sweep is writing to the store.
     concurrent.futures.BrokenExecutor
@@ -259,7 +259,11 @@ def _provenance(chosen: Function | Study, identity: Identity, cells: Sequence[Ce
 
 # ---- tables ----------------------------------------------------------------------------------------
 def read_store(store: str | Path) -> pd.DataFrame:
-    """The table of a store as far as it was filled, without computing anything.
+    """The table of a store as far as it was filled, without computing or writing anything.
+
+    The store may lie in a folder that is read-only. One that a sweep closed is read where it is. One whose
+    sweep was killed has its last cells in a log beside it; the two are then copied to the system's temporary
+    folder and read there.
 
     Parameters
     ----------
@@ -275,10 +279,15 @@ def read_store(store: str | Path) -> pd.DataFrame:
     ------
     ImportError
         Without pandas; names the extra.
-    FileNotFoundError, ValueError
-        If there is no such file, or it is no store.
+    FileNotFoundError, IsADirectoryError
+        If there is no such file, or it is a folder.
+    ValueError
+        If it is no store (an empty file is none), or is damaged: its schema, its pages and every row must be
+        as `sweep` writes them.
     BlockingIOError
         If a sweep is writing to it.
+    OSError
+        If it cannot be read, or there is no room for a copy.
     """
     require("pandas", "sweep")
     found = _store.read(Path(store))

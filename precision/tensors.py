@@ -1,14 +1,15 @@
 """Reading arrays from .npy and safetensors files (extra ``files``).
 
-The safetensors library reads and checks the header. Its NumPy interface gives out only the types that NumPy
-itself has, and its raw one (``deserialize``) only whole files: so one tensor's bytes are read here, from the
-place that the library's own order and sizes leave for it.
+The safetensors library reads and checks the header; what it lets pass (a name given twice, shapes that no
+array can have) is refused here. Its NumPy interface gives out only the types that NumPy itself has, and its
+raw one (``deserialize``) only whole files: so one tensor's bytes are read here, from the place that the
+header says and that the library's own order and sizes leave for it.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
+import itertools
 import math
 from collections.abc import Iterable
 from contextlib import suppress
@@ -21,6 +22,9 @@ import numpy.typing as npt
 
 from precision import _bit_packing
 from precision._extras import require
+from precision._npy_files import check_shape, read_npy
+from precision._support._regular_files import opened
+from precision._support._strict_json import printable, shown, strict_json
 from precision.formats import E2M1, E2M3, E3M2, Format
 
 __all__ = ["PACKED", "TensorEntry", "read_header", "read_metadata", "read_tensor"]
@@ -84,7 +88,8 @@ def read_header(path: str | Path) -> dict[str, TensorEntry]:
     Raises
     ------
     ValueError
-        If the file is no safetensors file, is truncated, or is not what its header says.
+        If the file is no safetensors file, is truncated, or is not what its header says; if the header is
+        longer than 100 MB, names a tensor twice, or gives a shape that no array can have.
     OSError
         If it cannot be read.
     ImportError
@@ -120,7 +125,8 @@ def read_tensor(path: str | Path, name: str | None = None, *, unpacked: bool = F
     Raises
     ------
     ValueError
-        If the file is of another kind, malformed or truncated, or has no such tensor (with near names).
+        If the file is of another kind, malformed or truncated, or has no such tensor (with near names). A
+        ``.npy`` file of Python objects or of records is refused too.
     OSError
         If it cannot be read.
     ImportError
@@ -139,24 +145,20 @@ def read_tensor(path: str | Path, name: str | None = None, *, unpacked: bool = F
         raise ValueError(f"{path}: operands are read from .npy and .safetensors files")
     if name is not None:
         raise ValueError(f"{path} is a .npy file, which holds one array without a name: leave {name!r} out")
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not a readable .npy file: {error}") from None
-    if not isinstance(found, np.ndarray):
-        raise ValueError(f"{path} is not a readable .npy file: it is an archive of several arrays")
-    return found
+    return read_npy(path)
 
 
 def read_entry(path: Path, name: str, entry: TensorEntry) -> Array:
     """The tensor that lies at a place that `read_header` gave."""
     nbytes = entry.stop - entry.start
-    data = np.fromfile(path, np.uint8, nbytes, offset=entry.start)
+    with opened(path) as (file, size):
+        if entry.stop > size:
+            raise ValueError(
+                f"{path} is truncated: tensor {name!r} ends at byte {entry.stop:,}, the file at byte {size:,}"
+            )
+        data = np.fromfile(file, np.uint8, nbytes, offset=entry.start)
     if data.size != nbytes:
-        raise ValueError(
-            f"{path} is truncated: tensor {name!r} ends at byte {entry.stop:,}, the file at byte "
-            f"{entry.start + data.size:,}"
-        )
+        raise ValueError(f"{path} was cut while tensor {name!r} was read")
     if entry.dtype in DTYPES:
         return data.view(DTYPES[entry.dtype]).reshape(entry.shape)
     row = entry.shape[-1] * PACKED[entry.dtype].bits if entry.shape else 1
@@ -165,16 +167,18 @@ def read_entry(path: Path, name: str, entry: TensorEntry) -> Array:
 
 def unknown_name(path: Path, name: str, names: Iterable[str]) -> ValueError:
     """The error for a tensor that a file lacks, with names near it."""
-    names = list(names)
-    near = difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names[:5]
-    return ValueError(f"{path} has no tensor {name!r}; near names: {', '.join(near) or 'none'}")
+    # Telling how near a name is takes a time that grows with both lengths: neither is bounded in a file.
+    known = [known for known in itertools.islice(names, 10_000) if len(known) <= 500]
+    near = difflib.get_close_matches(name, known, n=5, cutoff=0.4) if len(name) <= 500 else []
+    said = ", ".join(map(printable, near or known[:5]))
+    return ValueError(f"{path} has no tensor {shown(name)}; near names: {said or 'none'}")
 
 
 def _chosen(path: Path, entries: dict[str, TensorEntry], name: str | None) -> str:
     if name is None:
         if len(entries) != 1:
             matrices = [key for key, entry in entries.items() if len(entry.shape) == 2]
-            some = ", ".join(matrices[:8]) + (", …" if len(matrices) > 8 else "")
+            some = ", ".join(map(printable, matrices[:8])) + (", …" if len(matrices) > 8 else "")
             raise ValueError(f"{path} holds {len(entries)} tensors: name one of them ({some})")
         (name,) = entries
     if name not in entries:
@@ -183,24 +187,49 @@ def _chosen(path: Path, entries: dict[str, TensorEntry], name: str | None) -> st
 
 
 def _opened(path: Path) -> tuple[dict[str, TensorEntry], dict[str, str]]:
+    """The tensors and the texts of a header."""
     safetensors = require("safetensors", "files")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder, not a file")
-    size = path.stat().st_size
+    header, size = _header(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             slices = {name: file.get_slice(name) for name in file.offset_keys()}
             found = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
             metadata = dict(file.metadata() or {})
     except safetensors.SafetensorError as error:
-        raise ValueError(_explained(path, size, str(error))) from None
+        raise ValueError(_explained(path, header, size, str(error))) from None
+    try:
+        said = strict_json(header)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a valid safetensors file: {error}") from None
     # The library has checked that the tensors follow each other without a gap up to the end of the file.
-    sizes = [math.prod(shape) * _bits(path, name, dtype) // 8 for name, (dtype, shape) in found.items()]
-    start, entries = size - sum(sizes), {}
-    for (name, (dtype, shape)), nbytes in zip(found.items(), sizes, strict=True):
-        entries[name] = TensorEntry(dtype, shape, start, start + nbytes)
-        start += nbytes
+    entries, first = {}, 8 + len(header)
+    start = first
+    for name, (dtype, shape) in found.items():
+        bits = _bits(path, name, dtype)
+        try:
+            check_shape(shape, -(-bits // 8))
+        except ValueError as error:
+            raise ValueError(f"{path}: tensor {shown(name)}: {error}") from None
+        stop = start + math.prod(shape) * bits // 8
+        if said[name]["data_offsets"] != [start - first, stop - first]:
+            raise ValueError(f"{path}: tensor {shown(name)} does not lie where the sizes before it say")
+        entries[name] = TensorEntry(dtype, shape, start, stop)
+        start = stop
     return entries, metadata
+
+
+def _header(path: Path) -> tuple[bytes, int]:
+    """The header of a file as it is written, and the size of the file."""
+    with opened(path) as (file, size):
+        prefix = file.read(8)
+        length = int.from_bytes(prefix, "little")
+        if len(prefix) < 8 or length > _HEADER_LIMIT:
+            raise ValueError(f"{path} is not a safetensors file")
+        if 8 + length > size:
+            raise ValueError(
+                f"{path} is truncated: its header ends at byte {8 + length:,}, the file at byte {size:,}"
+            )
+        return file.read(length), size
 
 
 def _bits(path: Path, name: str, dtype: str) -> int:
@@ -209,35 +238,29 @@ def _bits(path: Path, name: str, dtype: str) -> int:
     if dtype in DTYPES:
         return 8 * np.dtype(DTYPES[dtype]).itemsize
     known = ", ".join([*DTYPES, *PACKED])
-    raise ValueError(f"{path}: tensor {name!r} has type {dtype}, which is not among {known}")
+    raise ValueError(f"{path}: tensor {shown(name)} has type {dtype}, which is not among {known}")
 
 
-def _explained(path: Path, size: int, said: str) -> str:
+def _explained(path: Path, header: bytes, size: int, said: str) -> str:
     """What is wrong with a file that the library refused; its own words name neither file nor sizes."""
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        length = int.from_bytes(prefix, "little")
-        if len(prefix) < 8 or length > _HEADER_LIMIT:
-            return f"{path} is not a safetensors file"
-        if 8 + length > size:
-            return f"{path} is truncated: its header ends at byte {8 + length:,}, the file at byte {size:,}"
-        header = file.read(length)
+    first = 8 + len(header)
     with suppress(ValueError, TypeError, KeyError, AttributeError):
-        for name, entry in json.loads(header).items():
+        for name, entry in strict_json(header).items():
             if name == "__metadata__":
                 continue
             start, stop = entry["data_offsets"]
+            if len(entry["shape"]) > 64:  # the product of millions of numbers would take minutes
+                continue
             needed = -(-math.prod(entry["shape"]) * _bits(path, name, entry["dtype"]) // 8)
             if 0 <= needed != stop - start >= 0:
                 return (
-                    f"{path}: tensor {name!r} of shape {tuple(entry['shape'])} and type {entry['dtype']} "
-                    f"needs {needed:,} bytes and has {stop - start:,}"
+                    f"{path}: tensor {shown(name)} of shape {tuple(entry['shape'])} and type "
+                    f"{entry['dtype']} needs {needed:,} bytes and has {stop - start:,}"
                 )
-            if 8 + length + stop > size:
+            if first + stop > size:
                 return (
-                    f"{path} is truncated: tensor {name!r} ends at byte {8 + length + stop:,}, the file at "
+                    f"{path} is truncated: tensor {shown(name)} ends at byte {first + stop:,}, the file at "
                     f"byte {size:,}"
                 )
-    return (
-        f"{path} is not a valid safetensors file: {said.removeprefix('Error while deserializing header: ')}"
-    )
+    words = said.removeprefix("Error while deserializing header: ")
+    return f"{path} is not a valid safetensors file: {printable(words, 300)}"

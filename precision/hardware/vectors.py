@@ -22,6 +22,8 @@ import ml_dtypes
 import numpy as np
 
 from precision import accumulators
+from precision._npy_files import read_npz
+from precision._support._strict_json import printable, shown
 from precision.accumulators import Accumulator
 from precision.formats import format_of
 from precision.gemm import matmul
@@ -128,28 +130,63 @@ def read(path: str | Path) -> list[Case]:
     Raises
     ------
     ValueError
-        If a key names no known instruction or kind of GEMM.
+        If the file is no archive of arrays, is damaged, or takes more than 1 GiB unpacked; if a key names no
+        known instruction or kind of GEMM; if arrays of a case are missing, or of another type or number of
+        axes than the layout has.
+    OSError
+        If the file cannot be read.
     """
-    with np.load(path) as archive:
-        groups: dict[str, dict[str, Array]] = {}
-        for key in archive.files:
-            name, _, part = key.rpartition("|")
-            groups.setdefault(name, {})[part] = archive[key]
-    return [case for name, parts in groups.items() for case in _cases(name, parts)]
+    groups: dict[str, dict[str, Array]] = {}
+    for key, array in read_npz(Path(path)).items():
+        name, _, part = key.rpartition("|")
+        groups.setdefault(name, {})[part] = array
+    cases: list[Case] = []
+    for name, parts in groups.items():
+        try:
+            cases += _cases(name, parts)
+        except KeyError as error:
+            missing = shown(error.args[0])
+            raise ValueError(f"{path}: {shown(name)} lacks {missing}, or names what is not known") from None
+        except (ValueError, TypeError, IndexError) as error:
+            raise ValueError(f"{path}: {shown(name)}: {printable(str(error), 500)}") from None
+    return cases
 
 
 def _cases(name: str, parts: dict[str, Array]) -> Iterator[Case]:
     first = name.split("|")[0]
     if first in INSTRUCTIONS:
-        if INSTRUCTIONS[first].accumulator is not None:
-            yield instruction_case(
-                INSTRUCTIONS[first], name, a=parts["a"], b=parts["b"], c=parts["c"], d=parts["d"]
-            )
+        instruction = INSTRUCTIONS[first]
+        if instruction.accumulator is not None:
+            a, b, c, d = (parts[part] for part in "abcd")
+            _check_bits("a", a, instruction.a, (3, 4))
+            _check_bits("b", b, instruction.b, (a.ndim,))
+            _check_products(a, b, (a.shape[0], a.shape[-2], b.shape[-2]), c=c, d=d)
+            for part, register in (("c", c), ("d", d)):
+                _check_bits(part, register, instruction.register, (3,))
+            yield instruction_case(instruction, name, a=a, b=b, c=c, d=d)
     elif first in _GEMM_KINDS:
         yield _recorded_gemm(name, [parts[str(i)] for i in range(len(parts))])
     else:
         known = ", ".join((*INSTRUCTIONS, *_GEMM_KINDS))
         raise ValueError(f"key {name!r} must begin with an instruction or a kind of GEMM: {known}")
+
+
+def _check_bits(part: str, array: Array, dtype: np.dtype[Any], axes: tuple[int, ...]) -> None:
+    """Raise if an array of a file cannot be the bit patterns of ``dtype``."""
+    found = array.dtype
+    if found.kind not in "iuf" or found.itemsize != dtype.itemsize or not found.isnative:
+        raise ValueError(f"array {part} must hold the bits of {dtype}, and is of type {found}")
+    if array.ndim not in axes:
+        raise ValueError(f"array {part} must have {' or '.join(map(str, axes))} axes, and has {array.ndim}")
+
+
+def _check_products(a: Array, b: Array, shape: tuple[int, ...], **results: Array) -> None:
+    """Raise if the arrays of a case do not belong together."""
+    if a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-1]:
+        raise ValueError(f"shapes of A and B do not belong together: {a.shape} and {b.shape}")
+    for part, result in results.items():
+        if result.shape != shape:
+            raise ValueError(f"array {part} must have shape {shape}, and has {result.shape}")
 
 
 def instruction_case(instruction: Instruction, name: str, *, a: Array, b: Array, c: Array, d: Array) -> Case:
@@ -218,33 +255,39 @@ _GEMM_KINDS = ("tensor", "scaled", "rowwise", "rowwise-dots", "block", "mm")
 
 def _recorded_gemm(name: str, arrays: list[Array]) -> Case:
     kind, *rest = name.split("|")
+    scales = 0 if kind in ("mm", "tensor") else 2
+    if len(arrays) != 3 + scales:
+        raise ValueError(f"it must have {3 + scales} arrays, and has {len(arrays)}")
     a, b, result = arrays[:3]
     output = OUTPUT_DTYPES[rest[0]] if kind in ("scaled", "rowwise", "rowwise-dots") else OUTPUT_DTYPES["f32"]
-    expected = bits(result)
     if kind == "mm":
-        dtype = OPERAND_DTYPES[rest[0]]
+        types = [rest[0]] * 2
+    else:
+        types = [part for part in rest if part in ("e4m3", "e5m2")] or ["e4m3"] * 2
+    left, right = (OPERAND_DTYPES[of] for of in types)
+    diagonal = kind == "rowwise-dots"
+    for part, array, dtype in (("0", a, left), ("1", b, right), ("2", result, output)):
+        _check_bits(part, array, dtype, (1,) if diagonal and part == "2" else (2,))
+    _check_products(a, b, (len(a),) if diagonal else (len(a), len(b)), **{"2": result})
+    expected = bits(result)
+    a, b = a.view(left), b.view(right)
+    if kind == "mm":
         unit = {"bf16": accumulators.HOPPER_BF16, "f16": accumulators.HOPPER_FP16}[rest[0]]
-        return Case(name, unit, a=a.view(dtype), b=b.view(dtype).T, expected=expected, dtype=output)
-    types = [part for part in rest if part in ("e4m3", "e5m2")] or ["e4m3", "e4m3"]
-    a, b = (codes.view(OPERAND_DTYPES[kind]) for codes, kind in zip((a, b), types, strict=True))
+        return Case(name, unit, a=a, b=b.T, expected=expected, dtype=output)
     fast = "fast" in rest
     if kind == "tensor":
         unit = accumulators.HOPPER_FP8 if fast else accumulators.HOPPER_FP8.promoted(PROMOTION)
         return Case(name, unit, a=a, b=b.T, expected=expected, dtype=output)
-    if kind == "scaled":
-        scaling = "tensor"
-    elif kind == "block":
-        scaling = rest[0]
-    else:
-        scaling = "row"
+    for part, scale in (("3", arrays[3]), ("4", arrays[4])):
+        _check_bits(part, scale, np.dtype(np.float32), (0, 1, 2))
     return scaled_case(
         name,
         a=a,
         b=b,
         scales=(arrays[3], arrays[4]),
-        scaling=scaling,
+        scaling={"scaled": "tensor", "block": rest[0]}.get(kind, "row"),
         fast=fast,
         expected=expected,
         dtype=output,
-        diagonal=kind == "rowwise-dots",
+        diagonal=diagonal,
     )
