@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -215,7 +214,7 @@ def _inside(left: Scales, right: Scales, unit: FusedSum, shapes: Shapes) -> Unit
 
 
 def _check_promotion(group: int, accumulator: Accumulator, length: int) -> None:
-    """Raise unless the accumulator is promoted where scales change along K, at each ``group`` of ``length``."""
+    """Raise unless the accumulator is promoted as scales ask that change at each ``group`` of K."""
     promotion = getattr(accumulator, "promotion", None)
     if promotion is None:
         raise ValueError(
@@ -275,7 +274,10 @@ def plan_scales(left: Scales, right: Scales, accumulator: Accumulator, shapes: S
 def _multiplied(*factors: Array | np.float32) -> Array:
     """The product of float32 scales, from the left, which may overflow to Inf as arithmetic does."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return np.asarray(functools.reduce(np.multiply, factors, np.float32(1)))
+        product: Array = np.ones((), np.float32)
+        for factor in factors:
+            product = np.asarray(product * factor)
+        return product
 
 
 def checked_start(c: npt.ArrayLike | None, accumulator: Accumulator, shapes: Shapes) -> Array | None:

@@ -80,10 +80,10 @@ def clean_codes(codes: Array, fmt: Format, name: str = "codes") -> Array:
     ValueError
         If there are such bits, and the type is none that ignores them.
     """
-    if codes.itemsize * 8 <= fmt.bits or not codes.size:
+    if codes.itemsize * 8 <= fmt.bits:
         return codes
     bits = codes.view(f"u{codes.itemsize}")
-    largest = _largest(bits)
+    largest = largest_code(bits)
     if not largest >> fmt.bits:
         return codes
     if "int" in codes.dtype.name and codes.dtype.kind not in "iu":  # one of ml_dtypes' integers
@@ -93,8 +93,10 @@ def clean_codes(codes: Array, fmt: Format, name: str = "codes") -> Array:
     raise ValueError(f"{name} of {fmt} must lie below 2**{fmt.bits}, got {largest}{hint}")
 
 
-def _largest(bits: Array) -> int:
-    """The largest of unsigned integers, by every thread where there are many and they lie together."""
+def largest_code(bits: Array) -> int:
+    """Return the largest of unsigned integers, 0 of none: by every thread where many lie together."""
+    if not bits.size:
+        return 0
     if bits.size <= _GRAIN or not (bits.flags.c_contiguous or bits.flags.f_contiguous):
         return int(bits.max())
     flat, found = bits.reshape(-1, order="A"), []

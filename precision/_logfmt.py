@@ -12,6 +12,7 @@ from precision import _logfmt_doubts
 from precision._kernels._threads import parallel
 from precision._kernels.params import StochasticParams
 from precision._quantizing import source_of
+from precision._support._arrays import refuse_overlapping
 from precision.codec import decode, encode
 from precision.logfmt import (
     METADATA_TYPES,
@@ -110,6 +111,9 @@ def _targets(
             raise ValueError(f"out must have {name} {value}, got {getattr(out, name)}")
     if not all(array.flags.writeable for array in (out.codes, *out.metadata)):
         raise ValueError("out must be writable, got read-only codes or metadata")
+    refuse_overlapping("the codes of out", out.codes)
+    for array in out.metadata:
+        refuse_overlapping("the metadata of out", array)
     return out.codes, out.metadata
 
 
@@ -184,6 +188,7 @@ def dequantized(tensor: LogFMTTensor, dtype: np.dtype[Any], out: Array | None) -
     from precision._kernels import logfmt_values as kernels
     from precision._kernels.logfmt import Rows
 
+    tensor.check_codes()
     spec, along = tensor.spec, tensor.axis
     codes = np.ascontiguousarray(np.moveaxis(tensor.codes, along, -1))
     given = None if out is None else np.moveaxis(out, along, -1)

@@ -77,7 +77,7 @@ class QuantizedTensor:
 
     @classmethod
     def _of_clean_codes(cls, codes: Array, **rest: Any) -> QuantizedTensor:
-        """Build a tensor of codes of type ``fmt.dtype`` that were checked, or just made: no pass over them."""
+        """Build a tensor of codes of type ``fmt.dtype`` that were checked or just made: no pass is made."""
         tensor = object.__new__(cls)
         for one in dataclasses.fields(cls):
             object.__setattr__(tensor, one.name, rest.get(one.name, one.default))

@@ -100,7 +100,12 @@ def quantized(x: npt.ArrayLike, spec: QuantSpec, axis: int, out: QuantizedTensor
         keep_codes()
         keep_scales()
     return QuantizedTensor._of_clean_codes(
-        codes, scale=scale, fmt=spec.fmt, tensor_scale=tensor_scale, block=given, scale_format=spec.scale_format
+        codes,
+        scale=scale,
+        fmt=spec.fmt,
+        tensor_scale=tensor_scale,
+        block=given,
+        scale_format=spec.scale_format,
     )
 
 

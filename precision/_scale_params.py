@@ -59,7 +59,7 @@ def tensor_scale_of(spec: QuantSpec, amax: Array) -> TensorScale:
 
 
 def _share(largest: Any, spec: QuantSpec, *, up: bool) -> np.float32:
-    """A tensor's amax over `span`, or `span` over it if ``up``: the exact quotient, rounded once to float32."""
+    """Return a tensor's amax over `span`, or the reverse if ``up``: the exact quotient, rounded once."""
     bound = spec.scale_format.max if spec.scale_bound is None else spec.scale_bound
     exact = Fraction(float(largest)) / (Fraction(spec.fmt.max) * Fraction(bound))
     if up:

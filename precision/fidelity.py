@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision import specs
+from precision._support._arrays import refuse_masked
 from precision.formats import FloatFormat, Format
 from precision.logfmt import LogBase, LogFMT, LogFMTTensor
 from precision.quantized import QuantizedTensor
@@ -143,6 +144,7 @@ def tally(x: npt.ArrayLike, spec: AnySpec, *, axis: int = -1) -> Tally:
     >>> round(found.signed_relative_error, 4)
     -0.1176
     """
+    refuse_masked("x", x)
     array = np.asarray(x)
     quantized = specs.quantize(array, spec, axis, nan=0.0)
     if array.size == 0:

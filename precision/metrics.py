@@ -15,6 +15,8 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from precision._support._arrays import refuse_masked
+
 if TYPE_CHECKING:
     from precision.formats import FloatFormat
 
@@ -58,6 +60,7 @@ def _is_real(dtype: np.dtype[Any]) -> bool:
 
 
 def _real_array(x: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+    refuse_masked(name, x)
     array = np.asarray(x)
     if not _is_real(array.dtype):
         raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")

@@ -41,7 +41,9 @@ def refuse_overlapping(name: str, array: Array) -> None:
 def _overlaps_itself(array: Array) -> bool:
     if array.size < 2:
         return False
-    axes = sorted((abs(step), size) for step, size in zip(array.strides, array.shape, strict=True) if size > 1)
+    axes = sorted(
+        (abs(step), size) for step, size in zip(array.strides, array.shape, strict=True) if size > 1
+    )
     reach = array.itemsize  # bytes from the first to the end of the last element along the axes so far
     for step, size in axes:
         if step == 0:
