@@ -1,8 +1,8 @@
-"""Runs every kernel on arrays beside a page that may not be touched: a read or write outside ends the process.
+"""Runs every kernel on arrays beside a page that may not be touched: a fault ends the process.
 
 ``python guarded.py end`` (or ``begin``) runs each call twice: first on ordinary arrays, which also compiles
 what is needed, then with operands, codes, scales, outputs and the package's own ``np.empty`` buffers ending
-(or beginning) at such a page. The two must give the same bytes. Each call's name is printed first, so that the
+(or beginning) at such a page. The two must give the same bytes. Each call is named first, so that the
 last line names the one that faulted.
 """
 

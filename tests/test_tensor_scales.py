@@ -44,7 +44,7 @@ def drawn(seed: int, *shape: int, dtype=np.float32) -> np.ndarray:
 @pytest.mark.parametrize("scale_format", WIDE, ids=str)
 @pytest.mark.parametrize("fmt", NARROW, ids=str)
 def test_elements_are_divided_by_both_scales(fmt, scale_format, rule):
-    """Every code is the nearest to x / fl32(scale * tensor scale); the tensor scale is its quotient, rounded."""
+    """Every code is the nearest to x / fl32(scale * tensor scale)."""
     if fmt.max * scale_format.max > pr.FP32.max:
         pytest.skip("a product of the largest element and scale is no float32: refused")
     spec = pr.QuantSpec(fmt, pr.PerGroup(4), scale_format=scale_format, scale_rule=rule, tensor_scale=True)
@@ -99,7 +99,7 @@ def test_the_example_of_the_report():
 
 
 def near_ties(span: Fraction, seed: int, count: int, *, up: bool) -> list[float]:
-    """Draw float64 numbers whose quotient by ``span``, or the reverse, lies next to the middle of two float32."""
+    """Draw numbers whose quotient by ``span``, or the reverse, lies next to the middle of two float32."""
     rng, found = np.random.default_rng(seed), []
     while len(found) < count:
         number = np.float32(rng.uniform(1, 2) * 2.0 ** int(rng.integers(-40, 40)))
