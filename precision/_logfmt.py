@@ -188,7 +188,6 @@ def dequantized(tensor: LogFMTTensor, dtype: np.dtype[Any], out: Array | None) -
     from precision._kernels import logfmt_values as kernels
     from precision._kernels.logfmt import Rows
 
-    tensor.check_codes()
     spec, along = tensor.spec, tensor.axis
     codes = np.ascontiguousarray(np.moveaxis(tensor.codes, along, -1))
     given = None if out is None else np.moveaxis(out, along, -1)

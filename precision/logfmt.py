@@ -329,6 +329,7 @@ class LogFMTTensor:
                     f"metadata must have shape {shape} for codes of {codes.shape} in tiles of "
                     f"{spec.block_size} along axis {self.axis}, got {array.shape}"
                 )
+        self.check_codes()
 
     def check(self) -> None:
         """Raise ValueError unless every code and number is one that quantizing gives."""
@@ -442,8 +443,7 @@ class LogFMTTensor:
         TypeError
             If ``dtype`` is another one, or ``out`` is no array of it.
         ValueError
-            If ``out`` has another shape, is read-only or has elements that share memory, or if a code has
-            more than ``spec.bits`` bits.
+            If ``out`` has another shape, is read-only or has elements that share memory.
         """
         from precision import _logfmt
         from precision._quantizing import checked_out
