@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from precision._codes import clean_codes
+from precision._support._arrays import named_dtype, refuse_masked
 from precision._ways import GroupScales, UnitScales
 from precision.accumulators import Accumulator, FusedSum, ScaledGroups, ScaledProducts
 from precision.codec import decode, round_to
@@ -53,10 +55,11 @@ class Checked(NamedTuple):
 
 def checked_operand(name: str, x: Operand, accumulator: Accumulator) -> Checked:
     if isinstance(x, QuantizedTensor):
-        codes, fmt, quantized = x.codes, x.fmt, x
+        codes, fmt, quantized = clean_codes(x.codes, x.fmt, f"{name}: codes"), x.fmt, x
         if fmt == TF32:  # a `Stack` holds it as float32
             codes = codes << np.uint32(13)
     else:
+        refuse_masked(name, x)
         codes, quantized = np.asarray(x), None
         try:
             fmt = format_of(codes.dtype)
@@ -67,6 +70,7 @@ def checked_operand(name: str, x: Operand, accumulator: Accumulator) -> Checked:
                 f"{name} must be a QuantizedTensor or an array of float16, float32 or an ml_dtypes float, "
                 f"got an array of {codes.dtype}"
             )
+        codes = clean_codes(codes, fmt, f"{name}: codes")
         if fmt == FP32 and isinstance(accumulator, FusedSum) and TF32 in accumulator.operands:
             fmt = FP32 if FP32 in accumulator.operands else TF32
     if isinstance(accumulator, FusedSum) and fmt not in accumulator.operands:
@@ -79,8 +83,8 @@ def checked_operand(name: str, x: Operand, accumulator: Accumulator) -> Checked:
 
 
 def checked_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
-    kind = np.dtype(dtype)
     known = ("float16", "bfloat16", "float32", "float64")
+    kind = named_dtype(dtype, f"one of {', '.join(known)}")
     if kind.name not in known:
         raise TypeError(f"dtype must be one of {', '.join(known)}, got {kind}")
     return kind
@@ -142,7 +146,10 @@ def read_scales(operand: Checked, axis: int, merged: bool = False) -> Scales:
     q = operand.quantized
     if q is None:
         return Scales("none", np.ones((1, 1, 1), np.float32), 0, 1, None)
-    scale = q.multipliers() if merged else decode(q.scale, q.scale_format)
+    if merged:
+        scale = q.multipliers()
+    else:
+        scale = decode(clean_codes(q.scale, q.scale_format, f"{operand.name}: scale"), q.scale_format)
     tensor_scale = None if merged else q.tensor_scale
     codes, block = q.codes, list(q.block)
     if codes.ndim == 1:
@@ -157,7 +164,7 @@ def read_scales(operand: Checked, axis: int, merged: bool = False) -> Scales:
     whole = repeated.reshape(math.prod(batch), *scale.shape[-2:])  # not -1: there may be no element
     values = whole.swapaxes(1, 2) if axis == -2 else whole
     values = np.ascontiguousarray(values, dtype=np.float32)
-    each = lines or max(1, codes.shape[other])
+    each = min(lines or codes.shape[other], max(1, codes.shape[other]))
     if along is not None:
         kind = "group" if lines == 1 else "block"
         return Scales(kind, values, along, each, tensor_scale, q.scale_format)
@@ -169,7 +176,7 @@ def _repeat_batch(scale: Array, block: list[Any], batch: tuple[int, ...]) -> Arr
     """Scales with one entry for each matrix, where a block spans several."""
     for axis, size in enumerate(batch):
         if block[axis] is not None and block[axis] > 1:
-            scale = np.repeat(scale, block[axis], axis=axis).take(range(size), axis=axis)
+            scale = np.repeat(scale, min(block[axis], size), axis=axis).take(range(size), axis=axis)
     return scale
 
 
@@ -206,42 +213,48 @@ def _inside(left: Scales, right: Scales, unit: FusedSum, shapes: Shapes) -> Unit
     )
 
 
+def _check_promotion(group: int, accumulator: Accumulator, length: int) -> None:
+    """Raise unless the accumulator is promoted as scales ask that change at each ``group`` of K."""
+    promotion = getattr(accumulator, "promotion", None)
+    if promotion is None:
+        raise ValueError(
+            f"accumulator must be promoted where scales change along K: groups are {group} "
+            f"of K, {accumulator} is never promoted; use .promoted({group})"
+        )
+    if group % promotion and promotion < length:
+        raise ValueError(
+            f"accumulator must be promoted at a divisor of the groups of {group} of K, got {accumulator}"
+        )
+    if group < promotion:
+        raise ValueError(f"accumulator must be promoted within a group of {group} of K, got {accumulator}")
+
+
 def plan_scales(left: Scales, right: Scales, accumulator: Accumulator, shapes: Shapes) -> Epilogue:
     """FACTS 0.2's orders for its pairs of scales; fma(partial, fl(sa*sb), total) for any other pair."""
     if shapes.length == 0:  # nothing is summed, and there may be no scales
         return Epilogue(None, ())
     kinds = [left.kind, right.kind]
     tensor = [s.tensor_scale for s in (left, right) if s.tensor_scale is not None]
-    product = np.prod(np.array(tensor, np.float32), dtype=np.float32)
-    last: tuple[Array, ...] = (np.asarray(product),) if tensor else ()
+    last: tuple[Array, ...] = (_multiplied(*tensor),) if tensor else ()
     if isinstance(accumulator, FusedSum) and accumulator.scale_in_unit is not None:
         return Epilogue(None, last, _inside(left, right, accumulator, shapes))
     if kinds == ["none", "none"]:
         return Epilogue(None, ())
+    promotion = getattr(accumulator, "promotion", None)
+    if promotion is None:  # one group that spans K is then a scale of its row or column
+        for side, scales in enumerate((left, right)):
+            if kinds[side] in ("group", "block") and scales.group >= shapes.length:
+                kinds[side] = "vector"
     # An unscaled operand has scales of one, as its partner's are.
     for side, partner in ((0, 1), (1, 0)):
         if kinds[side] == "none":
             kinds[side] = "block" if kinds[partner] in ("group", "block") else kinds[partner]
-    promotion = getattr(accumulator, "promotion", None)
     along_k = [
         s for s, kind in zip((left, right), kinds, strict=True) if kind in ("group", "block") and s.group
     ]
-    if along_k:
-        for scales in along_k:
-            if promotion is None:
-                raise ValueError(
-                    f"accumulator must be promoted where scales change along K: groups are {scales.group} "
-                    f"of K, {accumulator} is never promoted; use .promoted({scales.group})"
-                )
-            if scales.group % promotion and promotion < shapes.length:
-                raise ValueError(
-                    f"accumulator must be promoted at a divisor of the groups of {scales.group} of K, "
-                    f"got {accumulator}"
-                )
-            if scales.group < promotion and scales.group < shapes.length:
-                raise ValueError(
-                    f"accumulator must be promoted within a group of {scales.group} of K, got {accumulator}"
-                )
+    for scales in along_k:
+        if scales.group < shapes.length:
+            _check_promotion(scales.group, accumulator, shapes.length)
     sa = left.expanded(len(shapes.left), shapes.rows)
     sb = right.expanded(len(shapes.right), shapes.columns)
     if along_k or (promotion and kinds[0] != kinds[1]):
@@ -255,12 +268,22 @@ def plan_scales(left: Scales, right: Scales, accumulator: Accumulator, shapes: S
         return Epilogue(None, (column, row, *last))
     if kinds == ["tensor", "tensor"]:
         row, column = row[:, :1], column[:, :, :1]
-    return Epilogue(None, (row * column, *last))
+    return Epilogue(None, (_multiplied(row, column), *last))
+
+
+def _multiplied(*factors: Array | np.float32) -> Array:
+    """The product of float32 scales, from the left, which may overflow to Inf as arithmetic does."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        product: Array = np.ones((), np.float32)
+        for factor in factors:
+            product = np.asarray(product * factor)
+        return product
 
 
 def checked_start(c: npt.ArrayLike | None, accumulator: Accumulator, shapes: Shapes) -> Array | None:
     if c is None:
         return None
+    refuse_masked("c", c)
     start = np.asarray(c)
     allowed = ("float16", "bfloat16", "float32")
     if start.dtype.name not in allowed:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from precision._codes import clean_codes, typed_codes
 from precision._float_format import check_int, code_dtype
 from precision._kernels._threads import parallel
 from precision.formats import FloatFormat, Format, IntFormat
@@ -29,7 +30,8 @@ def pack(codes: Array, fmt: Format) -> Array:
     Parameters
     ----------
     codes : ndarray
-        Of type ``fmt.dtype``, or of the unsigned integers of that size; shape (..., length).
+        Of type ``fmt.dtype``, or of the unsigned integers of that size; shape (..., length). (ml_dtypes'
+        integers of fewer than 8 bits may have bits above those, which ml_dtypes ignores.)
     fmt : FloatFormat or IntFormat
         Of at most 16 bits.
 
@@ -56,13 +58,8 @@ def pack(codes: Array, fmt: Format) -> Array:
     array([129,  48, 252], dtype=uint8)
     """
     bits = _checked_bits(fmt)
-    if not isinstance(codes, np.ndarray):
-        raise TypeError(f"codes must be an ndarray, got {type(codes).__name__}")
-    if codes.dtype not in (fmt.dtype, fmt.code_dtype):
-        raise TypeError(f"codes of {fmt} must have dtype {fmt.dtype} or {fmt.code_dtype}, got {codes.dtype}")
-    if isinstance(fmt, IntFormat) and codes.dtype != fmt.code_dtype:
-        return _packed(codes.view(fmt.code_dtype), bits)  # ml_dtypes looks at the low bits of a byte alone
-    return pack_bits(codes.view(fmt.code_dtype), bits)
+    typed_codes(codes, fmt)
+    return _packed(clean_codes(codes, fmt).view(fmt.code_dtype), bits)
 
 
 def unpack(packed: Array, fmt: Format, length: int) -> Array:

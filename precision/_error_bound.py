@@ -16,6 +16,7 @@ from precision._packing import values as stack_values
 from precision._product_bound import Prepared, SumOfProducts, exact_bounds
 from precision._quantization_bound import Conversion
 from precision._running_bound import NEAREST, widened
+from precision._support._arrays import refuse_masked
 from precision.accumulators import Accumulator, Exact, FmaChain, FusedSum
 from precision.formats import TF32
 from precision.quantized import QuantizedTensor, QuantSpec
@@ -70,6 +71,7 @@ def _converted(name: str, x: Operand, spec: QuantSpec | None, axis: int) -> tupl
         return x, None
     if isinstance(x, QuantizedTensor):
         raise TypeError(f"{name} must be an array where spec says how to quantize it, got {x!r}")
+    refuse_masked(name, x)
     original = np.asarray(x)
     if not original.dtype.isnative:
         original = original.astype(original.dtype.newbyteorder("="))

@@ -12,6 +12,7 @@ from precision import _logfmt_doubts
 from precision._kernels._threads import parallel
 from precision._kernels.params import StochasticParams
 from precision._quantizing import source_of
+from precision._support._arrays import refuse_overlapping
 from precision._support._shared_memory import refuse_shared
 from precision.codec import decode, encode
 from precision.logfmt import (
@@ -118,6 +119,9 @@ def _targets(
         raise ValueError("out must be writable, got read-only codes or metadata")
     first, second = out.metadata
     refuse_shared(codes=out.codes, **{"metadata[0]": first, "metadata[1]": second})
+    refuse_overlapping("the codes of out", out.codes)
+    for array in out.metadata:
+        refuse_overlapping("the metadata of out", array)
     return out.codes, out.metadata
 
 

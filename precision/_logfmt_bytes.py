@@ -56,7 +56,7 @@ def unpacked(data: Array, spec: LogFMT, shape: tuple[int, ...], axis: int) -> Lo
         np.moveaxis(_numbers(data[i * count : (i + 1) * count], kind).reshape(moved), -1, along)
         for i in range(2)
     )
-    codes = np.empty((*sizes[:along], *sizes[along + 1 :], sizes[along]), spec.code_dtype)
+    codes = np.zeros((*sizes[:along], *sizes[along + 1 :], sizes[along]), spec.code_dtype)
     tensor = LogFMTTensor(np.moveaxis(codes, -1, along), (metadata[0], metadata[1]), spec, axis=along)
     rest = data[2 * count :]
     if spec.fallback is None:

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._codec_params import format_params
+from precision._codes import checked_codes, clean_codes
+from precision._support._arrays import refuse_masked
 from precision.codec import decode
 from precision.formats import FP64, FloatFormat, Format, IntFormat, format_of
 from precision.scaling import Block, scale_shape
@@ -25,7 +27,8 @@ class QuantizedTensor:
     Parameters
     ----------
     codes : ndarray
-        Of type ``fmt.dtype``, or of the unsigned integers of that size.
+        Of type ``fmt.dtype``, or of the unsigned integers of that size; below ``2**fmt.bits``. (ml_dtypes'
+        integers of fewer than 8 bits may have bits above those, which ml_dtypes ignores.)
     scale : ndarray or float
         What codes are multiplied by: as many axes as ``codes``, along each of them one entry for every
         ``block`` elements, the last block being shorter where they do not divide. One number stands for
@@ -48,8 +51,9 @@ class QuantizedTensor:
     TypeError
         If the codes or scales have a type that ``fmt`` or ``scale_format`` does not take.
     ValueError
-        If a shape does not fit, ``block`` is missing and ambiguous, or a scale is negative. Scales that
-        are zero, Inf or NaN are taken, and propagate as arithmetic does.
+        If a code or scale has bits that its format has not, a shape does not fit, ``block`` is missing and
+        ambiguous, or a scale is negative. Scales that are zero, Inf or NaN are taken, and propagate
+        as arithmetic does.
 
     Examples
     --------
@@ -68,18 +72,32 @@ class QuantizedTensor:
     scale_format: FloatFormat = field(default=None, kw_only=True)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "codes", _checked_codes(self.codes, self.fmt))
+        self._settle_scales()
+
+    @classmethod
+    def _of_clean_codes(cls, codes: Array, **rest: Any) -> QuantizedTensor:
+        """Build a tensor of codes of type ``fmt.dtype`` that were checked or just made: no pass is made."""
+        tensor = object.__new__(cls)
+        for one in dataclasses.fields(cls):
+            object.__setattr__(tensor, one.name, rest.get(one.name, one.default))
+        object.__setattr__(tensor, "codes", codes)
+        tensor._settle_scales()
+        return tensor
+
+    def _settle_scales(self) -> None:
         settle = object.__setattr__
-        settle(self, "codes", _checked_codes(self.codes, self.fmt))
         scale, scale_format = _checked_scale(self.scale, self.scale_format)
         settle(self, "scale_format", scale_format)
+        given: object = self.block
+        unsaid = given is None or (isinstance(given, tuple) and not given)
         if scale.ndim == 0:
-            if not self.block:
+            if unsaid:
                 settle(self, "block", (None,) * self.ndim)
             scale = scale.reshape((1,) * self.ndim)
-        settle(self, "scale", scale)
-        given: object = self.block
-        if given is None or given == ():
+        elif unsaid:
             settle(self, "block", _inferred_block(self.shape, scale.shape))
+        settle(self, "scale", scale)
         settle(self, "block", _checked_block(self.block, self.shape, scale.shape))
         if self.tensor_scale is not None:
             settle(self, "tensor_scale", _checked_tensor_scale(self.tensor_scale))
@@ -121,11 +139,13 @@ class QuantizedTensor:
         return self._transposed((*range(self.ndim - 2), self.ndim - 1, self.ndim - 2))
 
     def _transposed(self, order: tuple[int, ...]) -> QuantizedTensor:
-        return dataclasses.replace(
-            self,
-            codes=self.codes.transpose(order),
+        return self._of_clean_codes(  # whoever reads them checks them
+            self.codes.transpose(order),
             scale=self.scale.transpose(order),
+            fmt=self.fmt,
+            tensor_scale=self.tensor_scale,
             block=tuple(self.block[axis] for axis in order),
+            scale_format=self.scale_format,
         )
 
     def dequantize(self, dtype: npt.DTypeLike = np.float32, *, out: Array | None = None) -> Array:
@@ -149,7 +169,8 @@ class QuantizedTensor:
         TypeError
             If ``dtype`` is another one, or ``out`` is no array of it.
         ValueError
-            If ``out`` has another shape, or is read-only.
+            If ``out`` has another shape, is read-only or has elements that share memory, or if the codes or
+            scales were changed and now have bits that their formats have not.
 
         Examples
         --------
@@ -166,31 +187,26 @@ class QuantizedTensor:
 
     def multipliers(self) -> Array:
         """What codes are multiplied by, as float32 of the scales' shape: fl32(scale * tensor_scale)."""
-        scale = decode(self.scale, self.scale_format)
+        scale = decode(clean_codes(self.scale, self.scale_format, "scale"), self.scale_format)
         if self.tensor_scale is None:
             return scale
-        return np.asarray(scale * self.tensor_scale)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            return np.asarray(scale * self.tensor_scale)
 
 
 def _checked_codes(codes: object, fmt: object) -> Array:
     if not isinstance(fmt, FloatFormat | IntFormat) or fmt == FP64:
         raise TypeError(f"fmt must be a FloatFormat of at most 32 bits or an IntFormat, got {fmt!r}")
-    if not isinstance(codes, np.ndarray):
-        raise TypeError(f"codes must be an ndarray, got {type(codes).__name__}")
-    if codes.ndim == 0:
+    checked = checked_codes(codes, fmt)
+    if checked.ndim == 0:
         raise ValueError("codes must have at least one axis")
-    if codes.dtype == fmt.dtype:
-        return codes
-    if codes.dtype != fmt.code_dtype:
-        raise TypeError(f"codes of {fmt} must have dtype {fmt.dtype} or {fmt.code_dtype}, got {codes.dtype}")
-    if codes.itemsize * 8 > fmt.bits and codes.size and int(codes.max()) >> fmt.bits:
-        raise ValueError(f"codes of {fmt} must lie below 2**{fmt.bits}, got {int(codes.max())}")
-    return codes.view(fmt.dtype)
+    return checked
 
 
 def _checked_scale(scale: object, fmt: object) -> tuple[Array, FloatFormat]:
     if fmt is not None and (not isinstance(fmt, FloatFormat) or fmt == FP64):
         raise TypeError(f"scale_format must be a FloatFormat of at most 32 bits, got {fmt!r}")
+    refuse_masked("scale", scale)
     array = np.asarray(np.float32(scale) if isinstance(scale, int | float) else scale)
     if fmt is None:
         try:
@@ -204,6 +220,7 @@ def _checked_scale(scale: object, fmt: object) -> tuple[Array, FloatFormat]:
             )
     if array.dtype not in (fmt.dtype, fmt.code_dtype):
         raise TypeError(f"scale of {fmt} must have dtype {fmt.dtype} or {fmt.code_dtype}, got {array.dtype}")
+    clean_codes(array, fmt, "scale")
     params = format_params(fmt)
     sign = params.mask ^ params.magnitude_mask
     bits = array.view(fmt.code_dtype)
@@ -248,6 +265,7 @@ def _checked_block(block: Block, shape: tuple[int, ...], scales: tuple[int, ...]
 
 
 def _checked_tensor_scale(value: object) -> np.float32:
+    refuse_masked("tensor_scale", value)
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     if isinstance(value, bool) or not isinstance(value, int | float | np.float32):

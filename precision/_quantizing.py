@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from precision import _blocks
 from precision._codec_params import MODES, format_params, nearest_suits, short_params
+from precision._codes import clean_codes
 from precision._kernels._threads import parallel
 from precision._kernels.params import StochasticParams
 from precision._scale_params import element_ends, scale_params, scale_target, tensor_scale_of, trial_params
+from precision._support._arrays import named_dtype, refuse_masked, refuse_overlapping
 from precision._support._shared_memory import refuse_shared
 from precision.formats import FloatFormat, format_of
 from precision.quantized import QuantizedTensor, QuantSpec
@@ -102,8 +104,13 @@ def quantized(
         tensor_scale = run.run()
         keep_codes()
         keep_scales()
-    return QuantizedTensor(
-        codes, scale, fmt=spec.fmt, tensor_scale=tensor_scale, block=given, scale_format=spec.scale_format
+    return QuantizedTensor._of_clean_codes(
+        codes,
+        scale=scale,
+        fmt=spec.fmt,
+        tensor_scale=tensor_scale,
+        block=given,
+        scale_format=spec.scale_format,
     )
 
 
@@ -111,7 +118,8 @@ def dequantized(tensor: QuantizedTensor, dtype: np.dtype[Any], out: Array | None
     """What `QuantizedTensor.dequantize` returns."""
     # In the order of the codes in memory, which is that of a new result as well.
     order = tuple(np.argsort([-abs(step) for step in tensor.codes.strides], kind="stable").tolist())
-    codes = np.ascontiguousarray(tensor.codes.transpose(order)).view(tensor.fmt.code_dtype)
+    clean = clean_codes(tensor.codes, tensor.fmt)
+    codes = np.ascontiguousarray(clean.transpose(order)).view(tensor.fmt.code_dtype)
     given = None if out is None else out.transpose(order)
     direct = given is not None and given.flags.c_contiguous and not _overlaps(given, tensor)
     result = given if given is not None and direct else np.empty(codes.shape, dtype)
@@ -134,7 +142,8 @@ def _fill_values(tensor: QuantizedTensor, order: tuple[int, ...], codes: Array, 
     width, group = codes.shape[-1], min(block[-1], codes.shape[-1])
     flat, target = codes.reshape(-1), result.reshape(-1)
     if width % group == 0 and all(step == 1 for step in block[:-1]):
-        scales = np.ascontiguousarray(tensor.scale.transpose(order)).view(tensor.scale_format.code_dtype)
+        scales = clean_codes(tensor.scale, tensor.scale_format, "scale").transpose(order)
+        scales = np.ascontiguousarray(scales).view(tensor.scale_format.code_dtype)
         formats = tensor.fmt, tensor.scale_format
         if _blocks.dequantize(flat, scales.reshape(-1), *formats, tensor.tensor_scale, group, target):
             return
@@ -370,6 +379,7 @@ def _block_rows(shape: tuple[int, ...], block: tuple[int, ...]) -> Array:
 
 def source_of(x: npt.ArrayLike) -> Array:
     """``x`` as an array of a floating-point type that can be quantized, or an error that says why not."""
+    refuse_masked("x", x)
     source = np.asarray(x)
     native = source.dtype.newbyteorder("=")
     try:
@@ -387,10 +397,11 @@ def source_of(x: npt.ArrayLike) -> Array:
 
 def checked_out(shape: tuple[int, ...], dtype: npt.DTypeLike, out: Array | None) -> np.dtype[Any]:
     """The type to dequantize to, or an error if it is another than float32 and float64, or ``out`` unfit."""
-    kind = np.dtype(dtype)
+    kind = named_dtype(dtype, "float32 or float64")
     if kind not in (np.float32, np.float64):
         raise TypeError(f"dtype must be float32 or float64, got {kind}")
     if out is not None:
+        refuse_masked("out", out)
         if not isinstance(out, np.ndarray):
             raise TypeError(f"out must be an ndarray, got {type(out).__name__}")
         if out.dtype != kind:
@@ -399,6 +410,7 @@ def checked_out(shape: tuple[int, ...], dtype: npt.DTypeLike, out: Array | None)
             raise ValueError(f"out must have shape {shape}, got {out.shape}")
         if not out.flags.writeable:
             raise ValueError("out must be writable, got a read-only array")
+        refuse_overlapping("out", out)
     return kind
 
 
@@ -421,6 +433,8 @@ def _targets(source: Array, spec: QuantSpec, block: Block, along: int, out: obje
     if not (out.codes.flags.writeable and out.scale.flags.writeable):
         raise ValueError("out must be writable, got read-only codes or scales")
     refuse_shared(codes=out.codes, scale=out.scale)
+    refuse_overlapping("the codes of out", out.codes)
+    refuse_overlapping("the scales of out", out.scale)
     return out.codes, out.scale
 
 

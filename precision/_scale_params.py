@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -50,11 +51,25 @@ def tensor_scale_of(spec: QuantSpec, amax: Array) -> TensorScale:
     # Results out of float32's range are clipped.
     with np.errstate(over="ignore", under="ignore"):
         if spec.arithmetic is Arithmetic.DIVISION:
-            scale = np.float32(largest / kind(span(spec)))
+            scale = largest / kind(span(spec)) if kind is np.float32 else _share(largest, spec, up=False)
             return TensorScale(np.clip(scale, SMALLEST, LARGEST), kind(1), largest)
-        encode = np.float32(kind(span(spec)) / largest)
+        encode = kind(span(spec)) / largest if kind is np.float32 else _share(largest, spec, up=True)
         encode = np.clip(encode, LEAST_NORMAL, LARGEST)
         return TensorScale(np.float32(1) / encode, kind(encode), largest)
+
+
+def _share(largest: Any, spec: QuantSpec, *, up: bool) -> np.float32:
+    """Return a tensor's amax over `span`, or the reverse if ``up``: the exact quotient, rounded once."""
+    bound = spec.scale_format.max if spec.scale_bound is None else spec.scale_bound
+    exact = Fraction(float(largest)) / (Fraction(spec.fmt.max) * Fraction(bound))
+    if up:
+        exact = 1 / exact
+    if exact >= 2**128:
+        return np.float32(np.inf)
+    exponent = exact.numerator.bit_length() - exact.denominator.bit_length()  # the quotient's, or one more
+    exponent -= exact < Fraction(2) ** exponent
+    place = Fraction(2) ** max(exponent - 23, -149)
+    return np.float32(float(round(exact / place) * place))  # round takes ties to even; the rest is exact
 
 
 def scale_params(spec: QuantSpec, dtype: np.dtype[Any], tensor: TensorScale | None) -> ScaleParams:
@@ -68,7 +83,7 @@ def scale_params(spec: QuantSpec, dtype: np.dtype[Any], tensor: TensorScale | No
     from precision._kernels.scales import PRODUCTS
 
     kind = dtype.type
-    params = params._replace(tensor_scale=kind(tensor.value))
+    params = params._replace(plain=0, tensor_scale=kind(tensor.value))
     if spec.arithmetic is Arithmetic.DIVISION:
         return params
     params = params._replace(way=PRODUCTS, multiply=1, factor=tensor.encode)

@@ -19,9 +19,11 @@ from precision._codec_params import (
     short_params,
     value_ends,
 )
+from precision._codes import clean_codes
 from precision._kernels._threads import parallel
 from precision._kernels.params import Ends, StochasticParams
 from precision._memory import streaming
+from precision._support._arrays import refuse_masked, refuse_overlapping
 from precision.formats import BF16, FP64, FloatFormat, Format, IntFormat, format_of
 from precision.rounding import Overflow, Rounding, Stochastic, checked_offset
 
@@ -156,7 +158,8 @@ def decode(codes: npt.ArrayLike, fmt: Format, *, out: Array | None = None) -> Ar
     Parameters
     ----------
     codes : array_like
-        Of type ``fmt.dtype``, or unsigned integers below ``2**fmt.bits``.
+        Of type ``fmt.dtype``, or unsigned integers below ``2**fmt.bits``. (ml_dtypes' integers of fewer than
+        8 bits may have bits above those, which ml_dtypes ignores.)
     fmt : FloatFormat or IntFormat
         What they mean.
     out : ndarray, optional
@@ -181,15 +184,13 @@ def decode(codes: npt.ArrayLike, fmt: Format, *, out: Array | None = None) -> Ar
     array([  0.,   1., 448.,  nan], dtype=float32)
     """
     _check_format(fmt)
+    refuse_masked("codes", codes)
     given = np.asarray(codes)
     if given.dtype.kind == "u" and not given.dtype.isnative:
         given = given.astype(given.dtype.newbyteorder("="))
     if given.dtype != fmt.dtype and given.dtype.kind != "u":
         raise TypeError(f"codes must have dtype {fmt.dtype} or an unsigned integer one, got {given.dtype}")
-    if given.dtype.kind == "u" and given.itemsize * 8 > fmt.bits and given.size:
-        largest = int(given.max())
-        if largest >> fmt.bits:
-            raise ValueError(f"codes of {fmt} must lie below 2**{fmt.bits}, got {largest}")
+    given = clean_codes(given, fmt)
     bits = np.ascontiguousarray(given).reshape(-1).view(f"u{given.itemsize}")
     result, target = _target(out, given, np.dtype(np.float32))
     if not bits.size:
@@ -353,6 +354,7 @@ def _check_format(fmt: object) -> None:
 
 def _source(x: npt.ArrayLike) -> Array:
     """The input as a contiguous native array of a floating-point type."""
+    refuse_masked("x", x)
     array = np.asarray(x)
     if not _is_float(array.dtype):
         raise TypeError(
@@ -392,12 +394,14 @@ def _target(out: Array | None, source: Array, dtype: np.dtype[Any]) -> tuple[Arr
     if out is None:
         result = np.empty(source.shape, dtype)
         return result, result
+    refuse_masked("out", out)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be an ndarray, got {type(out).__name__}")
     if out.dtype != dtype or out.shape != source.shape:
         raise ValueError(f"out must be {dtype} of shape {source.shape}, got {out.dtype} of shape {out.shape}")
     if not out.flags.writeable:
         raise ValueError("out must be writable, got a read-only array")
+    refuse_overlapping("out", out)
     same = out.ctypes.data == source.ctypes.data and out.itemsize == source.itemsize
     if not out.flags.c_contiguous or (np.may_share_memory(out, source) and not same):
         return out, np.empty(source.shape, dtype)

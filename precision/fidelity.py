@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from precision import specs
 from precision._squares import add_scaled, magnitudes, shifted, squares
+from precision._support._arrays import refuse_masked
 from precision.formats import FloatFormat, Format
 from precision.logfmt import LogBase, LogFMT, LogFMTTensor
 from precision.quantized import QuantizedTensor
@@ -188,6 +189,7 @@ def tally(x: npt.ArrayLike, spec: AnySpec, *, axis: int = -1) -> Tally:
     >>> round(found.signed_relative_error, 4)
     -0.1176
     """
+    refuse_masked("x", x)
     array = np.asarray(x)
     quantized = specs.quantize(array, spec, axis, nan=0.0)
     if array.size == 0:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from precision._float_format import FloatFormat, Specials
 from precision._format_names import CALLS, DTYPES, made
 from precision._int_format import IntFormat
+from precision._support._arrays import named_dtype
 
 __all__ = [
     "BF16",
@@ -113,6 +114,8 @@ def format_of(dtype: npt.DTypeLike) -> Format:
 
     Raises
     ------
+    TypeError
+        If ``dtype`` names no data type (None is none: NumPy would read it as float64).
     ValueError
         If it is the type of no known format; the message lists those known.
 
@@ -123,7 +126,7 @@ def format_of(dtype: npt.DTypeLike) -> Format:
     >>> str(format_of(np.float16))
     'fp16'
     """
-    wanted = np.dtype(dtype)
+    wanted = named_dtype(dtype, "a data type of NumPy or ml_dtypes")
     known: dict[np.dtype[Any], Format] = {kind: NAMED[name] for name, kind in DTYPES.items()}
     known |= {fmt.dtype: fmt for fmt in (INT8, UINT8, INT4, UINT4, INT2, UINT2, UINT1)}
     if wanted not in known:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from precision import _text
 from precision._float_format import check_int
 from precision._kernels._threads import parallel
+from precision._support._arrays import refuse_masked
 from precision._support._expressions import shortened
 from precision.formats import FloatFormat, format_of
 from precision.scaling import checked_axis
@@ -237,6 +238,7 @@ def _drawn(size: int, seed: int) -> tuple[int, ...]:
 
 
 def _source(name: str, x: npt.ArrayLike) -> Array:
+    refuse_masked(name, x)
     source = np.asarray(x)
     native = source.dtype.newbyteorder("=")
     try:

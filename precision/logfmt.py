@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from precision import _text
+from precision._codes import largest_code
 from precision._float_format import check_int
 from precision._log_rules import BelowClamp, Fallback, LogBase, Metadata, SingleValued, Space
+from precision._support._arrays import refuse_masked
 from precision._support._expressions import shortened
 from precision.formats import BF16, FP16, FP32, FloatFormat, Specials
 from precision.rounding import Rounding, Stochastic
@@ -309,6 +311,7 @@ class LogFMTTensor:
         if not isinstance(self.spec, LogFMT):
             raise TypeError(f"spec must be a LogFMT, got {self.spec!r}")
         codes, spec = self.codes, self.spec
+        refuse_masked("codes", codes)
         if not isinstance(codes, np.ndarray) or codes.dtype != spec.code_dtype:
             got = codes.dtype if isinstance(codes, np.ndarray) else type(codes).__name__
             raise TypeError(f"codes must be an ndarray of {spec.code_dtype}, got {got}")
@@ -319,6 +322,7 @@ class LogFMTTensor:
         if not isinstance(self.metadata, tuple) or len(self.metadata) != 2:
             raise TypeError(f"metadata must be a tuple of two ndarrays, got {type(self.metadata).__name__}")
         for array in self.metadata:
+            refuse_masked("metadata", array)
             if not isinstance(array, np.ndarray) or array.dtype != kind:
                 got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
                 raise TypeError(f"metadata must be ndarrays of {kind}, got {got}")
@@ -327,6 +331,7 @@ class LogFMTTensor:
                     f"metadata must have shape {shape} for codes of {codes.shape} in tiles of "
                     f"{spec.block_size} along axis {self.axis}, got {array.shape}"
                 )
+        self.check_codes()
 
     def check(self) -> None:
         """Raise ValueError unless every code and number is one that quantizing gives."""
@@ -339,7 +344,12 @@ class LogFMTTensor:
             place = tuple(int(i) for i in np.argwhere(~good)[0])
             pair = f"{first[place]} and {second[place]}"
             raise ValueError(f"metadata must be what {spec} stores, got {pair} for tile {place}")
-        if spec.bits < 8 * self.codes.itemsize and self.codes.size:
+        self.check_codes()
+
+    def check_codes(self) -> None:
+        """Raise ValueError unless every code of an element that is cast lies below ``2**spec.bits``."""
+        spec = self.spec
+        if spec.bits < 8 * self.codes.itemsize and largest_code(self.codes) >> spec.bits:
             above = self.codes[self.cast_elements()] if spec.fallback else self.codes
             if above.size and int(above.max()) >> spec.bits:
                 raise ValueError(f"codes of {spec} must lie below 2**{spec.bits}, got {above.max()}")
@@ -435,7 +445,7 @@ class LogFMTTensor:
         TypeError
             If ``dtype`` is another one, or ``out`` is no array of it.
         ValueError
-            If ``out`` has another shape, or is read-only.
+            If ``out`` has another shape, is read-only or has elements that share memory.
         """
         from precision import _logfmt
         from precision._quantizing import checked_out

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._squares import add_scaled, difference, magnitudes, shifted, signed_sum, squares
+from precision._support._arrays import refuse_masked
 
 if TYPE_CHECKING:
     from precision.formats import FloatFormat
@@ -62,6 +63,7 @@ def _is_real(dtype: np.dtype[Any]) -> bool:
 
 def _real_array(x: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     """``x`` as an array in this machine's byte order."""
+    refuse_masked(name, x)
     array = np.asarray(x)
     native = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
     if not _is_real(native):

@@ -38,8 +38,11 @@ def checked_axis(axis: object, ndim: int) -> int:
 
 
 def filled(block: Block, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A block with the length of each whole axis in the place of None."""
-    return tuple(max(1, size) if step is None else step for size, step in zip(shape, block, strict=True))
+    """A block in which no entry is None or longer than its axis: the length of the axis takes its place."""
+    return tuple(
+        max(1, size) if step is None else min(step, max(1, size))
+        for size, step in zip(shape, block, strict=True)
+    )
 
 
 def scale_shape(shape: tuple[int, ...], block: Block) -> tuple[int, ...]:
@@ -272,7 +275,9 @@ class Arithmetic(Named):
 
     with s_enc = fl32(max * bound / amax_x), at most float32's largest (as TransformerEngine has it) and at
     least its smallest normal number (which only float64 input or a tiny ``bound`` meets); both
-    reciprocals are at most float32's largest. A divisor of 0 counts as the smallest float32.
+    reciprocals are at most float32's largest. A divisor of 0 counts as the smallest float32. Under the two
+    quotients of ``amax_x`` the product max * bound is exact for float64 input, so that they are rounded
+    once, and fl(max * bound) for other input.
 
     NVFP4_PAPER is arXiv 2509.25149, appendix B. TRANSFORMER_ENGINE is its ``core_nvfp4.cuh``, and with
     FOUR_OVER_SIX ``quantize_4over6_nvfp4.cuh``: that one takes the *paper's* scale before rounding, and

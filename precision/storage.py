@@ -18,9 +18,11 @@ import numpy.typing as npt
 
 from precision import tensors as files
 from precision._bit_packing import pack, row_bytes, unpack
+from precision._codes import clean_codes
 from precision._extras import require
 from precision._files import draft
 from precision._npy_files import check_shape
+from precision._support._arrays import refuse_masked
 from precision._support._strict_json import shown, strict_json
 from precision.formats import FloatFormat, Format, parse_format
 from precision.quantized import QuantizedTensor
@@ -68,6 +70,7 @@ def swizzle(scale: Array) -> Array:
     >>> q.scale.shape, storage.swizzle(q.scale).shape
     ((200, 8), (2048,))
     """
+    refuse_masked("scale", scale)
     if not isinstance(scale, np.ndarray):
         raise TypeError(f"scale must be an ndarray, got {type(scale).__name__}")
     if scale.dtype not in _SCALE_DTYPES:
@@ -206,9 +209,10 @@ def save(path: str | Path, tensors: Mapping[str, QuantizedTensor]) -> None:
     for name, tensor in tensors.items():
         layouts = _layouts(tensor.fmt, tensor.shape)
         stored = next(kind for kind in layouts if kind in _WRITER)
-        codes = pack(tensor.codes, tensor.fmt) if _is_packed(tensor.fmt) else tensor.codes
-        parts[f"{name}.codes"] = stored, codes
-        parts[f"{name}.scale"] = _plain_type(tensor.scale_format), tensor.scale
+        codes = clean_codes(tensor.codes, tensor.fmt, f"tensor {name!r}: codes")
+        scale = clean_codes(tensor.scale, tensor.scale_format, f"tensor {name!r}: scale")
+        parts[f"{name}.codes"] = stored, pack(codes, tensor.fmt) if _is_packed(tensor.fmt) else codes
+        parts[f"{name}.scale"] = _plain_type(tensor.scale_format), scale
         if tensor.tensor_scale is not None:
             parts[f"{name}.tensor_scale"] = "F32", np.asarray(tensor.tensor_scale)
         said[name] = {
@@ -366,13 +370,13 @@ def _loaded(path: Path, entries: dict[str, files.TensorEntry], name: str, said: 
 
     codes = part("codes", said.stored, layouts[said.stored])
     scales = scale_shape(said.shape, said.block)
-    scale = part("scale", _plain_type(said.scale_format), scales).view(said.scale_format.dtype)
+    scale = part("scale", _plain_type(said.scale_format), scales).view(said.scale_format.code_dtype)
     tensor_scale = np.float32(part("tensor_scale", "F32", ())) if said.tensor_scale else None
     try:
         if _is_packed(said.fmt):
             codes = unpack(codes, said.fmt, said.shape[-1])
         return QuantizedTensor(
-            codes.view(said.fmt.dtype),
+            codes.view(said.fmt.code_dtype),
             scale,
             fmt=said.fmt,
             tensor_scale=tensor_scale,

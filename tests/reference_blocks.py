@@ -240,17 +240,16 @@ def quantize_block(
 
 
 def tensor_scale_for(
-    amax: Fraction, element: Format | Integer, scale_format: Format, source: Format = FP32,
-    bound: Fraction | None = None,
-) -> Fraction:  # fmt: skip
-    """fl32(fl(amax / (max * the largest scale))): 1 for amax 0, and never zero or infinite.
+    amax: Fraction, element: Format | Integer, scale_format: Format, bound: Fraction | None = None
+) -> Fraction:
+    """fl32(amax / (max * the largest scale)), rounded once: 1 for amax 0, and never zero or infinite.
 
     ``bound`` stands for the largest scale (4/6 takes 256).
     """
     if amax == 0:
         return ONE
     limit = largest(scale_format) if bound is None else bound
-    wanted = round_value(quotient(amax, largest(element) * limit, source), FP32)
+    wanted = round_value(amax / (largest(element) * limit), FP32)
     return max(at_most(wanted, FLT_MAX), SMALLEST_FLOAT)
 
 
@@ -263,7 +262,7 @@ def quantize_tensor(
     source: Format = FP32,
 ) -> Tensor:
     """Blocks under one tensor scale, which is taken over the blocks without NaN and Inf."""
-    scale = tensor_scale_for(tensor_amax(blocks), element, scale_format, source)
+    scale = tensor_scale_for(tensor_amax(blocks), element, scale_format)
     return Tensor(
         scale,
         [quantize_block(b, element, scale_format, rule, tensor_scale=scale, source=source) for b in blocks],

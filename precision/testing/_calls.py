@@ -12,6 +12,8 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from precision._support._arrays import refuse_masked
+
 Array = npt.NDArray[Any]
 
 
@@ -121,6 +123,7 @@ def as_array(value: Any) -> Array:
     if torch is not None and isinstance(value, torch.Tensor):
         return _from_torch(value, torch)
     try:
+        refuse_masked("the result", value)
         array = np.asarray(value)
     except Exception as error:
         raise Fault("wrong type", f"{type(value).__name__} is no array ({error})") from error

@@ -31,7 +31,7 @@ def decoded(array: Array, fmt: Format, returns: str | None) -> Array:
     kind = array.dtype
     integer = kind.kind == "u" or (kind.kind == "i" and isinstance(fmt, IntFormat))
     if returns != VALUES and kind == fmt.dtype:
-        return decode(array, fmt).astype(np.float64)
+        return _decoded_codes(array, fmt)
     if returns != VALUES and integer:
         return _decoded_integers(array, fmt)
     if returns != CODES and _values.is_float(kind) and (kind == fmt.dtype or kind.itemsize > 1):
@@ -42,11 +42,16 @@ def decoded(array: Array, fmt: Format, returns: str | None) -> Array:
     raise Fault("wrong dtype", f"must be {wanted.get(returns or '', either)}, got {kind}")
 
 
+def _decoded_codes(array: Array, fmt: Format) -> Array:
+    try:
+        return decode(array, fmt).astype(np.float64)
+    except ValueError as error:  # bits that the format has not
+        raise Fault("wrong dtype", str(error)) from None
+
+
 def _decoded_integers(array: Array, fmt: Format) -> Array:
     if array.dtype.kind == "u":
-        if array.size and int(array.max()) >> fmt.bits:
-            raise Fault("wrong dtype", f"codes of {fmt} must lie below 2**{fmt.bits}, got {int(array.max())}")
-        return decode(array, fmt).astype(np.float64)
+        return _decoded_codes(array, fmt)
     assert isinstance(fmt, IntFormat)
     return array.astype(np.float64) / 2.0**fmt.fraction_bits
 

@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from precision._support._arrays import named_dtype
 from precision.codec import decode
 from precision.formats import FloatFormat, Format, IntFormat, format_of
 
@@ -29,9 +30,10 @@ def wide(numbers: Sequence[float]) -> Array:
 
 def checked_source(dtype: npt.DTypeLike) -> np.dtype[Any]:
     """The type of the numbers to quantize, or an error that names the argument."""
-    kind = np.dtype(dtype)
+    wanted = f"one of {', '.join(map(str, SOURCES))}"
+    kind = named_dtype(dtype, wanted)
     if kind not in SOURCES:
-        raise TypeError(f"dtype must be one of {', '.join(map(str, SOURCES))}, got {kind}")
+        raise TypeError(f"dtype must be {wanted}, got {kind}")
     return kind
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from precision._support._arrays import named_dtype
 from precision.accumulators import (
     Accumulator,
     Exact,
@@ -203,7 +204,7 @@ def _declared(
 ) -> Declared:
     if operands not in (TENSORS, CODES, VALUES):
         raise ValueError(f"operands must be 'tensors', 'codes' or 'values', got {operands!r}")
-    kind = np.dtype(dtype)
+    kind = named_dtype(dtype, "float32, float16 or bfloat16")
     if kind.name not in ("float32", "float16", "bfloat16"):
         raise TypeError(f"dtype must be float32, float16 or bfloat16, got {kind}")
     pair = scales if isinstance(scales, tuple) else (scales, scales)
