@@ -140,3 +140,27 @@ def test_the_scale_of_a_float64_tensor_is_rounded_once(arithmetic):
     )
     got = pr.quantize(np.array([1536.6002747654916, 0.0, 0.0]), example).tensor_scale
     assert got == rounded(Fraction(1536.6002747654916) / (6 * Fraction(256.1)), reference.FP32)
+
+
+@pytest.mark.parametrize(
+    "fmt", [pr.E4M3, pr.E5M2, pr.E2M3, pr.E3M2, pr.E2M1, IntFormat(8, fraction_bits=6)], ids=str
+)
+def test_a_reciprocal_times_a_float64_amax_is_rounded_once(fmt):
+    """Products next to a midpoint of float32, where a rounding to float64 on the way would give another power."""
+    factor = np.float32(1) / np.float32(fmt.max)
+    spec = pr.QuantSpec(fmt, pr.PerGroup(1), scale_format=pr.E8M0, scale_rule=pr.ScaleRule.RCEIL_RECIPROCAL)
+    amax = []
+    for exponent in range(-90, 90, 3):
+        for significand in (1.0, 1 + 2.0**-24, 1 + 2.0**-23, 1 + 3 * 2.0**-24, 2 - 2.0**-24):
+            near = np.float64(math.ldexp(significand, exponent) / float(factor))
+            amax += [near, np.nextafter(near, 0), np.nextafter(near, np.inf)]
+    found = pr.quantize(np.array(amax), spec).scale.view(np.uint8)
+    twice = 0
+    for x, code in zip(amax, found, strict=True):
+        exact = Fraction(float(x)) * Fraction(float(factor))
+        s = rounded(exact, reference.FP32)
+        power = math.frexp(float(s))[1] - 1
+        wanted = 127 + power + (s != Fraction(2) ** power)
+        assert code == wanted, (x, code, wanted)
+        twice += np.float32(x * np.float64(factor)) != np.float32(float(s))
+    assert twice > 0 or fmt == pr.E2M1  # these inputs tell one rounding from two

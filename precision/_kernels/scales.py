@@ -142,11 +142,31 @@ def _wanted_powers(amax: Any, first: int, stop: int, how: ScaleParams) -> None:
 
 
 @jit
+def _rounded_product(x: Any, factor: Any) -> Any:
+    """Round the product of a positive float64 and a float32 to float32, once.
+
+    The high half of x times the factor is exact in float64, and so is its low half. Their sum is rounded to
+    odd, so that the rounding to float32 sees on which side of a midpoint the product lies.
+    """
+    high = float64_of(bits64(x) & U64(0xFFFFFFFFE0000000))
+    above, below = high * np.float64(factor), (x - high) * np.float64(factor)
+    total = above + below
+    rest = below - (total - above)
+    bits = bits64(total)
+    if bits & U64(1) == U64(0) and total < np.inf:
+        if rest > 0:
+            bits = bits + U64(1)
+        elif rest < 0:
+            bits = bits - U64(1)
+    return np.float32(float64_of(bits))
+
+
+@jit
 def _wanted_reciprocal_powers(amax: Any, first: int, stop: int, how: ScaleParams) -> None:
     """The exponent field of fl32(amax * factor), rounded up by hand (`ScaleRule.RCEIL_RECIPROCAL`)."""
     for i in range(U64(first), U64(stop)):
         largest = how.min_amax if amax[i] < how.min_amax else amax[i]
-        bits = bits32(np.float32(largest / how.tensor_scale * how.factor))
+        bits = bits32(_rounded_product(np.float64(largest / how.tensor_scale), how.factor))
         field, fraction = I64(right(bits, U32(23))), U32(bits & U32(0x7FFFFF))
         enough = U32(0x400000) if field == I64(0) else U32(0)
         up = I64(1) if fraction > enough and field < I64(254) else I64(0)
