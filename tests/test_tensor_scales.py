@@ -146,7 +146,7 @@ def test_the_scale_of_a_float64_tensor_is_rounded_once(arithmetic):
     "fmt", [pr.E4M3, pr.E5M2, pr.E2M3, pr.E3M2, pr.E2M1, IntFormat(8, fraction_bits=6)], ids=str
 )
 def test_a_reciprocal_times_a_float64_amax_is_rounded_once(fmt):
-    """Products next to a midpoint of float32, where a rounding to float64 on the way would give another power."""
+    """Products next to a midpoint of float32, where rounding to float64 first would give another power."""
     factor = np.float32(1) / np.float32(fmt.max)
     spec = pr.QuantSpec(fmt, pr.PerGroup(1), scale_format=pr.E8M0, scale_rule=pr.ScaleRule.RCEIL_RECIPROCAL)
     amax = []
