@@ -1,0 +1,974 @@
+"""Compares random products of every unit with an oracle in Python's integers, bit for bit.
+
+    python benchmarks/oracle_fuzz_products.py --count 220000 --seed 1 --jobs 2
+
+It draws the unit (named, user-made, with and without promotion and scales inside), operands, values, scales, shapes,
+``c`` and ``dtype`` of each case from the seed and the case's number, prints how many cases of each kind differ, and the
+first differences in full, each with the command that runs it again. The oracle follows the documents and docstrings and
+was written without reading the package.
+"""
+
+import argparse
+import math
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import oracle_fuzz
+from oracle_numbers import (
+    ALL_ONES_NAN,
+    FINITE,
+    INFINITE,
+    NAN,
+    carries,
+    float32,
+    float_bits,
+    fused_multiply_add,
+    grid_of,
+    parts,
+    unsigned,
+)
+
+import precision as pr
+
+# ---- one case ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Side:
+    """One operand: its codes, and scales by block where it has them."""
+
+    fmt: Any
+    codes: np.ndarray
+    given: Any = None
+    scale: np.ndarray | None = None
+    scale_fmt: Any = None
+    block: tuple = ()
+    tensor_scale: float | None = None
+    kind: str = "plain"
+
+
+@dataclass
+class Case:
+    """One product: what `matmul` gets, and what the oracle knows of it."""
+
+    unit: Any
+    kind: str
+    a: Side
+    b: Side
+    c: np.ndarray | None = None
+    dtype: Any = np.float32
+    notes: list = field(default_factory=list)
+
+
+# ---- the oracle: steps of a unit ----------------------------------------------------------------------------------
+
+
+def place_term(mantissa, shift, mode):
+    """Return mantissa * 2**shift as an integer, rounded by the mode."""
+    if shift >= 0:
+        return mantissa << shift
+    negative = mantissa < 0
+    size = -mantissa if negative else mantissa
+    shift = -shift
+    kept = size >> shift
+    if mode != "TOWARD_ZERO":
+        rest = size - (kept << shift)
+        if rest:
+            kept += carries(mode, kept & 1, rest, 1 << (shift - 1), shift, negative, 0)
+    return -kept if negative else kept
+
+
+class Register:
+    """The register of a fused sum, and the addition of one step's terms."""
+
+    def __init__(self, unit):
+        self.grid = grid_of(unit.register)
+        self.fraction_bits = unit.fraction_bits
+        self.floor = unit.min_exponent
+        self.alignment = unit.alignment_rounding.name
+        self.rounding = unit.register_rounding.name
+
+    def step(self, value, terms, special):
+        """Return the register after one step from ``value``, of terms (mantissa, place, exponent)."""
+        if special is not None or not math.isfinite(value):
+            return add_specials(value, special)
+        largest = self.floor
+        for _, _, exponent in terms:
+            if exponent > largest:
+                largest = exponent
+        if value:
+            mantissa, place = parts(value)
+            exponent = max(math.frexp(value)[1] - 1, self.grid.min_exponent)
+            largest = max(exponent, largest)
+        unit = largest - self.fraction_bits
+        mode = self.alignment
+        total = place_term(mantissa, place - unit, mode) if value else 0
+        for term, place, _ in terms:
+            shift = place - unit
+            if shift >= 0:
+                total += term << shift
+            elif mode == "TOWARD_ZERO":
+                total += term >> -shift if term > 0 else -(-term >> -shift)
+            else:
+                total += place_term(term, shift, mode)
+        if total == 0:
+            return 0.0
+        negative = total < 0
+        code = self.grid.round_magnitude(abs(total), unit, self.rounding, negative)
+        if code > self.grid.max_code:
+            return -math.inf if negative else math.inf
+        result = self.grid.value(code)
+        return -result if negative and result else result
+
+
+def add_specials(value, special):
+    """Add infinities and NaNs as arithmetic does: the register's value, and NaN or Inf among the products."""
+    if special is None:
+        return value
+    if math.isnan(value) or math.isnan(special):
+        return math.nan
+    if math.isinf(value) and value != special:
+        return math.nan
+    return special
+
+
+def product_special(first, second):
+    """Return NaN or Inf of a product of two decoded numbers of which one is not finite."""
+    if first[0] == NAN or second[0] == NAN:
+        return math.nan
+    if (first[0] == FINITE and first[1] == 0) or (second[0] == FINITE and second[1] == 0):
+        return math.nan
+    return -math.inf if first[3] != second[3] else math.inf
+
+
+def join(special, other):
+    """Add two specials, of which each may be None."""
+    if special is None:
+        return other
+    return special if other is None else add_specials(special, other)
+
+
+def plain_terms(row, column, start, stop, fraction, extra):
+    """Return the terms of products start..stop, and their special or None; ``extra`` holds scales' exponents."""
+    terms, special = [], None
+    for k in range(start, stop):
+        first, second = row[k], column[k]
+        if first[0] or second[0]:
+            special = join(special, product_special(first, second))
+            continue
+        mantissa = first[1] * second[1]
+        if extra is not None and extra[k] is None:
+            special = math.nan
+        elif mantissa:
+            exponent = first[2] + second[2]
+            if extra is not None:
+                exponent += extra[k]
+            terms.append((mantissa, exponent - fraction, exponent))
+    return terms, special
+
+
+def group_terms(row, column, start, stop, fraction, n, scales):
+    """Return the terms of groups of n products between start and stop, and their special or None."""
+    terms, special = [], None
+    for group in range(start, stop, n):
+        first, second, places = scales(group)
+        dot, unit, lively, found = 0, None, False, None
+        products = []
+        for k in range(group, min(group + n, stop)):
+            x, y = row[k], column[k]
+            if x[0] or y[0]:
+                found = join(found, product_special(x, y))
+            elif x[1] * y[1]:
+                products.append((x[1] * y[1], x[2] + y[2]))
+        if products:
+            unit = min(exponent for _, exponent in products)
+            dot = sum(mantissa << (exponent - unit) for mantissa, exponent in products)
+            lively = True
+        if found is not None or first[0] or second[0]:
+            special = join(special, scaled_special(found, dot, first, second))
+            continue
+        size = first[1] * second[1]
+        if lively and size:
+            exponent = first[2] + second[2]
+            terms.append((dot * size, exponent - places + unit - fraction, exponent))
+    return terms, special
+
+
+def scaled_special(found, dot, first, second):
+    """Return a group's NaN or Inf: its dot product (special or a number) times both scales, as arithmetic has it."""
+    value = found if found is not None else (0.0 if dot == 0 else math.copysign(1.0, dot))
+    for scale in (first, second):
+        if scale[0] == NAN:
+            return math.nan
+        value = value * (math.inf if scale[0] == INFINITE else (0.0 if scale[1] == 0 else 1.0))
+    return value
+
+
+# ---- the oracle: whole sums ---------------------------------------------------------------------------------------
+
+
+class Line:
+    """One row of a left or one column of a right operand: decoded codes, and its scales along K."""
+
+    def __init__(self, side, decoded, scales, size):
+        self.decoded = decoded
+        self.scales = scales
+        self.size = size
+        self.side = side
+
+    def scale(self, k):
+        """Return the scale of element k as (kind, mantissa, exponent, negative)."""
+        if not self.scales:
+            return FINITE, 1, 0, False
+        return self.scales[k // self.size if self.size else 0]
+
+    def scale_value(self, k):
+        """Return the scale of element k as a float."""
+        if not self.scales:
+            return 1.0
+        kind, mantissa, exponent, _ = self.scale(k)
+        if kind == NAN:
+            return math.nan
+        if kind == INFINITE:
+            return math.inf
+        return math.ldexp(mantissa, exponent - grid_of(self.side.scale_fmt).fraction)
+
+
+def lines_of(side, axis):
+    """Return one Line for each vector of an operand along ``axis`` (-1 or -2), in an object array."""
+    grid = grid_of(side.fmt)
+    codes = np.moveaxis(side.codes, axis, -1) if side.codes.ndim > 1 else side.codes
+    lead, length = codes.shape[:-1], codes.shape[-1]
+    result = np.empty(lead, dtype=object)
+    scales = blocks = None
+    if side.scale is not None:
+        scale_grid = grid_of(side.scale_fmt)
+        scales = np.moveaxis(side.scale, axis, -1) if side.scale.ndim > 1 else side.scale
+        order = list(side.block)
+        if len(order) > 1:
+            order.append(order.pop(axis))
+        blocks = order
+    read = grid.read
+    for index in np.ndindex(*lead):
+        decoded = [read(code) for code in codes[index].tolist()] if length else []
+        found, size = None, None
+        if scales is not None:
+            place = tuple(i // (blocks[d] or i + 1) for d, i in enumerate(index))
+            found = [scale_grid.read(code) for code in scales[place].tolist()]
+            size = blocks[-1]
+        result[index] = Line(side, decoded, found, size)
+    return result
+
+
+def along_k(side, axis):
+    """Return the block of an operand along K, or None where its scales do not change along it."""
+    if side.scale is None:
+        return None
+    return side.block[-1] if len(side.block) == 1 else side.block[axis]
+
+
+def per_line(side, axis):
+    """Say whether each line along K has scales of its own: a block of one along the other matrix axis."""
+    if side.scale is None or len(side.block) < 2:
+        return False
+    return side.block[-1 if axis == -2 else -2] == 1
+
+
+class Oracle:
+    """The product of one case."""
+
+    def __init__(self, case):
+        self.case = case
+        unit = self.unit = case.unit
+        self.name = type(unit).__name__
+        self.promotion = getattr(unit, "promotion", None)
+        self.inside = getattr(unit, "scale_in_unit", None)
+        a_axis, b_axis = -1, -2
+        self.groups = (along_k(case.a, a_axis), along_k(case.b, b_axis))
+        self.lined = (per_line(case.a, a_axis), per_line(case.b, b_axis))
+        if self.promotion is None and self.name != "Exact" and self.inside is None:
+            self.groups = (None, None)  # one group over all of K counts as a row's scale (DESIGN)
+        self.grouped = self.inside is None and any(n is not None for n in self.groups)
+        self.both_groups = all(n is not None for n in self.groups) and all(self.lined)
+        self.fraction = sum(grid_of(side.fmt).fraction for side in (case.a, case.b))
+        if self.name == "FusedSum":
+            self.register = Register(unit)
+
+    def outputs(self):
+        """Return the results of all outputs, in order, as float32 values (EXACT: in the result's type)."""
+        case = self.case
+        rows, columns = lines_of(case.a, -1), lines_of(case.b, -2)
+        if rows.ndim == 0:
+            rows = rows.reshape(1)
+        if columns.ndim == 0:
+            columns = columns.reshape(1)
+        batch = np.broadcast_shapes(rows.shape[:-1], columns.shape[:-1])
+        shape = (*batch, rows.shape[-1], columns.shape[-1])
+        rows = np.broadcast_to(rows[..., :, None], shape)
+        columns = np.broadcast_to(columns[..., None, :], shape)
+        out_shape = list(shape)
+        if case.b.codes.ndim == 1:
+            del out_shape[-1]
+        if case.a.codes.ndim == 1:
+            del out_shape[len(batch)]
+        starts = [None] * rows.size
+        if case.c is not None:
+            starts = np.broadcast_to(case.c.astype(np.float32), out_shape).reshape(-1).tolist()
+        results = [
+            self.one(row, column, start)
+            for row, column, start in zip(rows.reshape(-1), columns.reshape(-1), starts, strict=True)
+        ]
+        return results, tuple(out_shape)
+
+    def one(self, row, column, start):
+        """Return one output."""
+        if self.name == "Exact":
+            return exact(row, column, start, self.fraction, self.case)
+        length = len(row.decoded)
+        if self.promotion is None:
+            value = self.chain(row, column, 0, length, start if start is not None else 0.0)
+            return self.finish(value, row, column)
+        total = start if start is not None else 0.0
+        for k in range(0, length, self.promotion):
+            partial = self.chain(row, column, k, min(k + self.promotion, length), 0.0)
+            total = self.promote(partial, total, row, column, k)
+        return self.finish(total, row, column)
+
+    def promote(self, partial, total, row, column, k):
+        """Add a partial sum to the float32 total, with the scales of its group."""
+        if not self.grouped:
+            return float32(partial + total)
+        first, second = row.scale_value(k), column.scale_value(k)
+        if self.both_groups:
+            return fused_multiply_add(float32(partial * first), second, total)
+        return fused_multiply_add(partial, float32(first * second), total)
+
+    def finish(self, value, row, column):
+        """Apply the scales that multiply the finished sum."""
+        if self.inside is None and not self.grouped and (row.scales or column.scales):
+            first, second = row.scale_value(0), column.scale_value(0)
+            if all(self.lined):
+                value = float32(float32(value * second) * first)
+            else:
+                value = float32(value * float32(first * second))
+        first, second = self.case.a.tensor_scale, self.case.b.tensor_scale
+        if first is not None or second is not None:
+            both = float32((1.0 if first is None else first) * (1.0 if second is None else second))
+            value = float32(value * both)
+        return value
+
+    def chain(self, row, column, start, stop, value):
+        """Return the register after the products start..stop, from ``value``."""
+        if self.name == "FmaChain":
+            first, second = values_of(row), values_of(column)
+            for k in range(start, stop):
+                value = fused_multiply_add(first[k], second[k], value)
+            return value
+        extra = None
+        if type(self.inside).__name__ == "ScaledProducts":
+            extra = exponents_of(row, column)
+        products = self.unit.products
+        for k in range(start, stop, products):
+            end = min(k + products, stop)
+            if type(self.inside).__name__ == "ScaledGroups":
+                terms, special = group_terms(
+                    row.decoded, column.decoded, k, end, self.fraction, self.inside.n, scales_of(row, column)
+                )
+            else:
+                terms, special = plain_terms(row.decoded, column.decoded, k, end, self.fraction, extra)
+            value = self.register.step(value, terms, special)
+        return value
+
+
+def values_of(line):
+    """Return a line's elements as floats, once."""
+    found = getattr(line, "values", None)
+    if found is None:
+        fraction = grid_of(line.side.fmt).fraction
+        found = line.values = [float_of(number, fraction) for number in line.decoded]
+    return found
+
+
+def float_of(number, fraction):
+    """Return a decoded number as a float."""
+    kind, mantissa, exponent, negative = number
+    if kind == NAN:
+        return math.nan
+    if kind == INFINITE:
+        return -math.inf if negative else math.inf
+    if mantissa == 0:
+        return -0.0 if negative else 0.0
+    return math.ldexp(mantissa, exponent - fraction)
+
+
+def exponents_of(row, column):
+    """Return for each k the sum of the exponents of both scales, powers of two; None where one is NaN."""
+    result = []
+    for k in range(len(row.decoded)):
+        first, second = row.scale(k), column.scale(k)
+        result.append(None if first[0] or second[0] else first[2] + second[2])
+    return result
+
+
+def scales_of(row, column):
+    """Return a function of k that gives both scales decoded, and how many fraction bits both have."""
+    places = 0
+    for line in (row, column):
+        if line.scales is not None:
+            places += grid_of(line.side.scale_fmt).fraction
+    return lambda k: (row.scale(k), column.scale(k), places)
+
+
+def exact(row, column, start, fraction, case):
+    """Return the exact sum of exact products with scales, plus ``c``, as (integer, exponent) or a special."""
+    special, total, place = None, 0, 0
+    scale_fraction = sum(
+        grid_of(line.side.scale_fmt).fraction for line in (row, column) if line.scales is not None
+    )
+    extra, extra_place = 1, 0
+    for side in (case.a, case.b):
+        if side.tensor_scale is not None:
+            m, e = parts(side.tensor_scale)
+            extra, extra_place = extra * m, extra_place + e
+    terms = []
+    for k, (x, y) in enumerate(zip(row.decoded, column.decoded, strict=True)):
+        first, second = row.scale(k), column.scale(k)
+        if x[0] or y[0] or first[0] or second[0]:
+            values = [float_of(number, 0) for number in (x, y, first, second)]
+            product = 1.0
+            for value in values:
+                product *= value if not math.isfinite(value) else (math.copysign(1.0, value) if value else 0.0)
+            if math.isfinite(product):
+                raise AssertionError("a product with a special is special")
+            special = join(special, product)
+            continue
+        mantissa = x[1] * y[1] * first[1] * second[1]
+        if mantissa:
+            terms.append((mantissa * extra, x[2] + y[2] + first[2] + second[2] - fraction - scale_fraction + extra_place))
+    if start is not None:
+        if not math.isfinite(start):
+            special = join(special, start)
+        elif start:
+            terms.append(parts(start))
+    if special is not None:
+        return special
+    if terms:
+        place = min(e for _, e in terms)
+        total = sum(m << (e - place) for m, e in terms)
+    return total, place
+
+
+# ---- results as bits ----------------------------------------------------------------------------------------------
+
+DTYPES = {"float16": (pr.FP16, 16), "bfloat16": (pr.BF16, 16), "float32": (pr.FP32, 32)}
+
+
+def bits_in(value, dtype):
+    """Return the bits of a float32 value (or of an exact sum) in the result's type; None for any NaN."""
+    name = np.dtype(dtype).name
+    if isinstance(value, tuple):
+        total, place = value
+        if name == "float64":
+            return double_bits(exact_double(total, place))
+    elif math.isnan(value):
+        return "nan"
+    elif name == "float64":
+        return double_bits(value)
+    elif math.isinf(value):
+        grid = grid_of(DTYPES[name][0])
+        return grid.inf_code | (grid.sign_bit if value < 0 else 0)
+    elif name == "float32":
+        return float_bits(value)
+    elif value == 0:
+        return grid_of(DTYPES[name][0]).sign_bit if math.copysign(1.0, value) < 0 else 0
+    else:
+        total, place = parts(value)
+    grid = grid_of(DTYPES[name][0])
+    code = min(grid.round_magnitude(abs(total), place, "TIES_TO_EVEN", total < 0), grid.inf_code)
+    return code | (grid.sign_bit if total < 0 else 0)
+
+
+def exact_double(total, place):
+    """Round total * 2**place once to float64, to nearest even."""
+    size = abs(total)
+    shift = max(size.bit_length() + place - 53, -1074) - place
+    if shift > 0:
+        kept = size >> shift
+        rest, half = size - (kept << shift), 1 << (shift - 1)
+        kept += carries("TIES_TO_EVEN", kept & 1, rest, half, shift, False, 0) if rest else 0
+        size, place = kept, place + shift
+    value = math.inf if size.bit_length() + place > 1024 else math.ldexp(size, place)
+    return -value if total < 0 else value
+
+
+def double_bits(value):
+    """Return the bits of a float64."""
+    return int(np.float64(value).view(np.uint64))
+
+
+def nan_bits(dtype, name):
+    """Return the bits of every NaN of a unit in float32 and float16, or None where no page says them."""
+    if name == "Exact":
+        return None
+    return {"float32": ALL_ONES_NAN, "float16": 0x7FFF}.get(np.dtype(dtype).name)
+
+
+# ---- drawing ------------------------------------------------------------------------------------------------------
+
+FORMATS = pr.formats
+NAMED = [
+    pr.HOPPER_FP8,
+    pr.HOPPER_FP8_ACC16,
+    pr.HOPPER_FP16,
+    pr.HOPPER_BF16,
+    pr.HOPPER_TF32,
+    pr.HOPPER_FP16_ACC16,
+    pr.BLACKWELL_MX,
+    pr.BLACKWELL_NVFP4,
+]
+ANY_OPERAND = [
+    pr.E4M3, pr.E5M2, pr.E2M1, pr.E2M3, pr.E3M2, pr.FP16, pr.BF16, pr.TF32, pr.E5M6, pr.E8M13, pr.FP32, pr.E8M0,
+    FORMATS.E4M3FNUZ, FORMATS.E5M2FNUZ, FORMATS.E4M3B11FNUZ, FORMATS.E3M4, FORMATS.E4M3_IEEE, FORMATS.UE4M3, FORMATS.UE5M3,
+    FORMATS.INT8, FORMATS.INT4, FORMATS.MXINT8, FORMATS.UINT8, FORMATS.UINT4, FORMATS.INT2, FORMATS.UINT2,
+    pr.IntFormat(12, fraction_bits=5, symmetric=False), pr.IntFormat(16),
+]  # fmt: skip
+SCALE_FORMATS = [pr.FP32, pr.FP32, pr.FP32, pr.E8M0, pr.E4M3, FORMATS.UE4M3, FORMATS.UE5M3, pr.FP16, pr.BF16, pr.E5M2]
+ROUNDINGS = list(pr.Rounding)
+
+
+def random_float_format(rng, *, small=False):
+    """Draw a format of floating-point numbers; wide ones are rare, as the package reads them by large tables."""
+    wide = not small and rng.random() < 0.1
+    while True:
+        exponent, fraction = rng.randint(1, 8), rng.randint(0, 23 if wide else rng.choice([3, 6, 10]))
+        if not wide and exponent + fraction > 15:
+            continue
+        specials = rng.choice(list(pr.Specials))
+        standard = 2 ** (exponent - 1) - 1
+        bias = rng.choice([None, None, standard + rng.randint(-6, 6), rng.randint(-20, 60)])
+        try:
+            return pr.FloatFormat(
+                exponent,
+                fraction,
+                bias=bias,
+                signed=rng.random() < 0.9,
+                specials=specials,
+                subnormals=rng.random() < 0.95,
+            )
+        except ValueError:
+            continue
+
+
+def random_register(rng):
+    """Draw the format of a register."""
+    roll = rng.random()
+    if roll < 0.4:
+        return pr.FP32
+    if roll < 0.6:
+        return rng.choice([pr.E8M13, pr.FP16, pr.BF16, pr.TF32])
+    return None
+
+
+def random_unit(rng):
+    """Draw a user-made fused sum."""
+    while True:
+        operands = tuple(
+            rng.choice([f for f in ANY_OPERAND if isinstance(f, pr.FloatFormat)])
+            if rng.random() < 0.6
+            else random_float_format(rng)
+            for _ in range(rng.randint(1, 3))
+        )
+        products = rng.choice([1, 2, 3, 4, 8, 16, 32, 64, rng.randint(1, 300), 1024])
+        inside = None
+        roll = rng.random()
+        if roll < 0.15:
+            inside = pr.ScaledProducts()
+        elif roll < 0.35:
+            divisors = [n for n in (1, 2, 4, 8, 16, 32, 64, 3, 5) if products % n == 0]
+            inside = pr.ScaledGroups(rng.choice(divisors))
+            operands = (rng.choice([pr.E2M1, pr.E4M3, pr.E2M3, pr.E3M2, FORMATS.E3M4, random_float_format(rng, small=True)]),)
+        options = {
+            "fraction_bits": rng.choice([rng.randint(1, 30), 13, 24, 25]),
+            "alignment_rounding": rng.choice([pr.Rounding.TOWARD_ZERO, *ROUNDINGS]),
+            "register_rounding": rng.choice([pr.Rounding.TOWARD_ZERO, pr.Rounding.TIES_TO_EVEN, *ROUNDINGS]),
+            "min_exponent": rng.choice([-133, -139, -21, rng.randint(-300, 0), 0]),
+            "scale_in_unit": inside,
+        }
+        if isinstance(inside, pr.ScaledGroups):
+            options["fraction_bits"] = rng.choice([rng.randint(1, 40), 35])
+        register = random_register(rng)
+        try:
+            options["register"] = register or random_float_format(rng)
+            unit = pr.FusedSum(operands, products, **options)
+            if rng.random() < 0.4:
+                unit = unit.promoted(products * rng.randint(1, 6))
+            return unit
+        except ValueError:
+            continue
+
+
+def draw_unit(rng):
+    """Draw a unit, and the name of its kind."""
+    roll = rng.random()
+    if roll < 0.42:
+        unit = rng.choice(NAMED)
+        kind = str(unit)
+        if rng.random() < 0.4:
+            unit = unit.promoted(unit.products * rng.choice([1, 2, 3, 4]))
+            kind += ".promoted"
+        if rng.random() < 0.1:
+            width = rng.randint(5, 30)
+            unit = unit.with_width(width)
+            kind += ".with_width"
+        return unit, kind
+    if roll < 0.54:
+        return (pr.FP32_FMA, "FP32_FMA") if rng.random() < 0.5 else (
+            pr.FP32_FMA.promoted(rng.choice([1, 2, 7, 16, 32, 128])),
+            "FP32_FMA.promoted",
+        )
+    if roll < 0.64:
+        return pr.EXACT, "EXACT"
+    unit = random_unit(rng)
+    inside = "" if unit.scale_in_unit is None else f", {type(unit.scale_in_unit).__name__}"
+    return unit, f"FusedSum{inside}" + (", promoted" if unit.promotion else "")
+
+
+def draw_length(rng):
+    """Draw K."""
+    roll = rng.random()
+    if roll < 0.02:
+        return 0
+    if roll < 0.2:
+        return rng.randint(1, 5)
+    if roll < 0.6:
+        return rng.randint(5, 48)
+    if roll < 0.88:
+        return rng.randint(32, 130)
+    return rng.randint(130, 300)
+
+
+def draw_shapes(rng, length):
+    """Draw the shapes of both operands."""
+    room = 1500 // max(length, 1) + 1
+    m, n = rng.randint(1, 5), rng.randint(1, 5)
+    while m * n > max(room, 1):
+        m, n = max(m - 1, 1), max(n - (n >= m), 1)
+    if rng.random() < 0.1:
+        return (length,), (length, n) if rng.random() < 0.7 else (length,)
+    if rng.random() < 0.08:
+        return (m, length), (length,)
+    first, second = (m, length), (length, n)
+    if rng.random() < 0.2 and m * n * 2 <= room:
+        batch = rng.choice([((2,), ()), ((), (2,)), ((2,), (1,)), ((1,), (2,)), ((2,), (2,)), ((2, 1), (3,)), ((1, 2), (2, 1))])
+        return (*batch[0], *first), (*batch[1], *second)
+    return first, second
+
+
+def draw_codes(rng, draw, fmt, shape):
+    """Draw codes of a format, of one of many kinds of values."""
+    grid = grid_of(fmt)
+    size = math.prod(shape)
+    everything = draw.integers(0, 1 << grid.bits, size, dtype=np.uint64)
+    if grid.is_int:
+        if rng.random() < 0.3:
+            everything = everything & np.uint64(3)
+        return everything.reshape(shape)
+    mask, fraction = np.uint64(grid.mask), np.uint64(grid.fraction)
+    signs = everything & np.uint64(grid.sign_bit) if grid.signed else np.zeros(size, np.uint64)
+    kind = rng.choice(["bits", "finite", "finite", "normal", "normal", "narrow", "ties", "tiny", "zeros", "large"])
+    magnitude = everything & mask
+    top = np.uint64(grid.max_code)
+    if kind == "bits":
+        return everything.reshape(shape)
+    if kind in ("normal", "narrow", "ties"):
+        spread = np.abs(draw.standard_normal(size)) if kind == "normal" else draw.random(size)
+        width = 1 if kind == "normal" else rng.randint(0, 5)
+        center = rng.randint(1, max(1, int(top >> fraction)))
+        if kind == "normal":
+            exponent = np.floor(np.log2(spread + 1e-9)).astype(np.int64) + center
+        else:
+            exponent = np.floor(spread * width).astype(np.int64) + center
+        low = np.uint64(rng.getrandbits(32) & ((1 << grid.fraction) - 1)) if kind == "ties" else mask
+        part = magnitude & np.uint64((1 << grid.fraction) - 1) & low
+        magnitude = (np.clip(exponent, 0, int(top >> fraction)).astype(np.uint64) << fraction) | part
+    elif kind == "tiny":
+        magnitude = magnitude & np.uint64((1 << (grid.fraction + rng.randint(0, 2))) - 1)
+    elif kind == "zeros":
+        magnitude = np.where(draw.random(size) < 0.8, np.uint64(0), magnitude)
+    elif kind == "large":
+        magnitude = top - (magnitude & np.uint64(rng.choice([0, 1, 7])))
+    magnitude = np.where(magnitude > top, top, magnitude)
+    if grid.kind in ("FNUZ", "EXTENDED"):
+        signs = np.where(magnitude == 0, np.uint64(0), signs)
+    if rng.random() < 0.3:
+        signs = np.zeros(size, np.uint64)
+    codes = magnitude | signs
+    if size and rng.random() < 0.12:
+        for _ in range(rng.randint(1, 3)):
+            specials = [0, grid.sign_bit if grid.signed else 0]
+            specials += [grid.nan_code] if grid.has_nan else []
+            specials += [grid.inf_code, grid.inf_code | (grid.sign_bit if grid.signed else 0)] if grid.has_inf else []
+            codes[rng.randrange(size)] = rng.choice(specials)
+    return codes.reshape(shape)
+
+
+def cancel(rng, a, b):
+    """Make neighbours along K cancel: b the same, a with the other sign, in pairs a power of two apart."""
+    grid = grid_of(a.fmt)
+    length = a.codes.shape[-1]
+    if length < 2 or grid.is_int or not grid.signed or grid.kind in ("FNUZ", "EXTENDED"):
+        return
+    stride = rng.choice([1, length // 2])
+    for k in range(0, length - stride, 2 * stride):
+        a.codes[..., k + stride : k + 2 * stride] = (a.codes[..., k : k + stride] ^ np.uint64(grid.sign_bit))[
+            ..., : a.codes[..., k + stride : k + 2 * stride].shape[-1]
+        ]
+        if b.codes.ndim == 1:
+            b.codes[k + stride : k + 2 * stride] = b.codes[k : k + stride][: len(b.codes[k + stride : k + 2 * stride])]
+        else:
+            there = b.codes[..., k + stride : k + 2 * stride, :]
+            b.codes[..., k + stride : k + 2 * stride, :] = b.codes[..., k : k + stride, :][..., : there.shape[-2], :]
+    if rng.random() < 0.7:
+        index = tuple(rng.randrange(n) for n in a.codes.shape)
+        a.codes[index] = np.uint64(rng.getrandbits(grid.bits)) & np.uint64(grid.mask)
+
+
+def draw_scale_codes(rng, draw, fmt, shape):
+    """Draw codes of scales, which are not negative."""
+    grid = grid_of(fmt)
+    size = math.prod(shape)
+    codes = draw.integers(0, grid.mask + 1, size, dtype=np.uint64)
+    kind = rng.choice(["near one", "near one", "near one", "power", "any"])
+    top = np.uint64(grid.max_code)
+    if kind != "any":
+        field = grid.bias + draw.integers(-6, 7, size)
+        field = np.clip(field, 0, int(top) >> grid.fraction).astype(np.uint64)
+        part = codes & np.uint64((1 << grid.fraction) - 1)
+        codes = field << np.uint64(grid.fraction)
+        if kind == "near one":
+            codes |= part
+    codes = np.where(codes > top, top, codes)
+    if size and rng.random() < 0.1:
+        specials = [0, 1]
+        specials += [grid.nan_code] if grid.nan_code is not None and not grid.nan_code & grid.sign_bit else []
+        specials += [grid.inf_code] if grid.has_inf else []
+        codes[rng.randrange(size)] = rng.choice(specials)
+    return codes.reshape(shape)
+
+
+def draw_block(rng, case, side, axis, length):
+    """Draw which elements of an operand share a scale: a block along each axis, as the unit takes it."""
+    shape = side.codes.shape
+    unit = case.unit
+    along = -1 if len(shape) == 1 else axis
+    block = [rng.choice([1, None]) for _ in shape]
+    kinds = ["tensor", "row"]
+    inside = getattr(unit, "scale_in_unit", None)
+    multiple = None
+    if isinstance(unit, pr.Exact):
+        multiple = 1
+    elif inside is not None:
+        multiple = getattr(inside, "n", 1)
+        if isinstance(inside, pr.ScaledProducts):
+            multiple = 16
+    elif unit.promotion is not None:
+        multiple = unit.promotion
+    if multiple is not None:
+        kinds += ["group", "group", "group", "block", "block"]
+    kind = rng.choice(kinds)
+    if kind == "tensor":
+        return [None] * len(shape), kind
+    other = -1 if along == -2 else -2
+    if kind == "row":
+        if len(shape) > 1:
+            block[other] = 1 if rng.random() < 0.8 else rng.randint(1, 3)
+        block[along] = None
+    else:
+        groups = max(1, -(-length // multiple))
+        block[along] = multiple * rng.randint(1, min(groups, 4) + (rng.random() < 0.2))
+        if len(shape) > 1:
+            block[other] = 1 if kind == "group" else rng.choice([2, 3, None, block[along]])
+    return block, kind
+
+
+def draw_scale(rng, draw, case, side, axis, length):
+    """Give an operand scales, or none where its type says what its codes mean."""
+    unit = case.unit
+    inside = getattr(unit, "scale_in_unit", None)
+    array_types = not side.fmt.__class__.__name__ == "IntFormat" and side.fmt.dtype.name in ARRAYS
+    if array_types and rng.random() < 0.4:
+        return
+    side.scale_fmt = pr.E8M0 if isinstance(inside, pr.ScaledProducts) else rng.choice(SCALE_FORMATS)
+    block, side.kind = draw_block(rng, case, side, axis, length)
+    shape = tuple(-(-extent // (n or max(extent, 1))) for n, extent in zip(block, side.codes.shape, strict=True))
+    side.block = tuple(block)
+    side.scale = draw_scale_codes(rng, draw, side.scale_fmt, shape)
+    if rng.random() < 0.15:
+        side.tensor_scale = float(np.float32(2.0 ** rng.uniform(-12, 12)))
+        side.kind += "+ts"
+
+
+ARRAYS = {
+    "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e4m3b11fnuz", "float8_e3m4", "float8_e4m3",
+    "float8_e8m0fnu", "float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn", "float16", "bfloat16", "float32",
+}  # fmt: skip
+
+
+def typed(codes, fmt):
+    """Return codes as an array of the format's type."""
+    dtype = np.dtype(fmt.dtype)
+    return codes.astype(f"u{dtype.itemsize}").view(dtype)
+
+
+def arranged(rng, array):
+    """Return the same array in another layout of memory, now and then."""
+    roll = rng.random()
+    if array.ndim and roll < 0.06:
+        return np.ascontiguousarray(array[..., ::-1])[..., ::-1]
+    if array.ndim > 1 and roll < 0.15:
+        return np.ascontiguousarray(array.swapaxes(-1, -2)).swapaxes(-1, -2)
+    if array.ndim and roll < 0.2:
+        wide = np.repeat(array, 2, axis=-1)
+        return wide[..., ::2]
+    return array
+
+
+def give(rng, unit, side):
+    """Build what `matmul` gets of an operand."""
+    if side.scale is None and side.given is None:
+        codes = typed(side.codes, side.fmt)
+        if np.dtype(side.fmt.dtype).name in ARRAYS and not isinstance(side.fmt, pr.IntFormat):
+            side.given = arranged(rng, codes)
+            return
+        side.scale_fmt = pr.FP32
+    if side.given is not None:
+        return
+    codes = arranged(rng, typed(side.codes, side.fmt))
+    if side.scale is None:
+        one = np.ones([min(n, 1) for n in codes.shape] if codes.size == 0 else (), np.float32)
+        if isinstance(getattr(unit, "scale_in_unit", None), pr.ScaledProducts):
+            one = np.ones([min(n, 1) for n in codes.shape], pr.E8M0.dtype)
+        side.given = pr.QuantizedTensor(codes, one, fmt=side.fmt, block=(None,) * codes.ndim)
+        return
+    side.given = pr.QuantizedTensor(
+        codes,
+        typed(side.scale, side.scale_fmt),
+        fmt=side.fmt,
+        block=side.block,
+        scale_format=side.scale_fmt,
+        tensor_scale=None if side.tensor_scale is None else np.float32(side.tensor_scale),
+    )
+
+
+def draw_side(rng, draw, unit, shape):
+    """Draw one operand's format and codes."""
+    operands = getattr(unit, "operands", None) or ANY_OPERAND
+    fmt = rng.choice(operands)
+    if fmt == pr.TF32 and rng.random() < 0.5 and getattr(unit, "operands", None) == (pr.TF32,):
+        wide = draw_codes(rng, draw, pr.FP32, shape)
+        side = Side(fmt, wide >> np.uint64(13))
+        side.given = arranged(rng, typed(wide, pr.FP32))
+        return side
+    return Side(fmt, draw_codes(rng, draw, fmt, shape))
+
+
+def draw_start(rng, draw, unit, shape):
+    """Draw ``c``: values of the register where it is narrower than float32 in range."""
+    kept = [n for n in shape]
+    for d in range(len(kept)):
+        if rng.random() < 0.2:
+            kept[d] = 1
+    while kept and rng.random() < 0.15:
+        del kept[0]
+    register = getattr(unit, "register", pr.FP32)
+    if getattr(unit, "promotion", None) is not None or (register.exponent_bits == 8 and register.bias == 127):
+        source = rng.choice([pr.FP32, pr.FP32, pr.BF16, pr.FP16])
+        codes = draw_codes(rng, draw, source, tuple(kept))
+        return typed(codes, source)
+    codes = draw_codes(rng, draw, register, tuple(kept))
+    values = np.array([grid_of(register).value(int(code)) for code in codes.reshape(-1)], np.float32)
+    return values.reshape(kept)
+
+
+def draw_case(seed, index):
+    """Draw the case of a number under a seed."""
+    rng = random.Random(f"products {seed} {index}")
+    draw = np.random.Generator(np.random.PCG64(rng.getrandbits(64)))
+    unit, kind = draw_unit(rng)
+    length = draw_length(rng)
+    first, second = draw_shapes(rng, length)
+    case = Case(unit, kind, draw_side(rng, draw, unit, first), draw_side(rng, draw, unit, second))
+    if case.a.given is None and case.b.given is None and rng.random() < 0.2:
+        cancel(rng, case.a, case.b)
+    for side, axis in ((case.a, -1), (case.b, -2)):
+        if side.given is None and rng.random() < 0.65:
+            draw_scale(rng, draw, case, side, axis, length)
+        give(rng, unit, side)
+    shape = np.matmul(np.zeros(first, np.int8), np.zeros(second, np.int8)).shape
+    if rng.random() < 0.3:
+        case.c = draw_start(rng, draw, unit, shape)
+    case.dtype = rng.choice([np.float32, np.float32, np.float32, np.float16, ml_dtypes.bfloat16, np.float64])
+    return case
+
+
+# ---- comparing ----------------------------------------------------------------------------------------------------
+
+
+def describe(case):
+    """Return a case in words."""
+    lines = [f"unit {case.unit!s}", f"dtype {np.dtype(case.dtype).name}"]
+    for name, side in (("a", case.a), ("b", case.b)):
+        lines.append(
+            f"{name}: {side.fmt!s} shape {side.codes.shape} kind {side.kind} block {side.block} "
+            f"scale format {side.scale_fmt!s} tensor scale {side.tensor_scale}"
+        )
+        if side.codes.size <= 64:
+            lines.append(f"  codes {[hex(int(code)) for code in side.codes.reshape(-1)]}")
+        if side.scale is not None and side.scale.size <= 64:
+            lines.append(f"  scale codes {[hex(int(code)) for code in side.scale.reshape(-1)]}")
+    if case.c is not None:
+        lines.append(f"c: {case.c.dtype} shape {case.c.shape} {case.c.reshape(-1)[:20].tolist()}")
+    return "\n".join(lines)
+
+
+def compare(seed, index):
+    """Run one case; return its kind, and the difference in words or None."""
+    case = draw_case(seed, index)
+    kind = f"{case.kind}"
+    oracle = Oracle(case)
+    results, shape = oracle.outputs()
+    try:
+        given = pr.matmul(case.a.given, case.b.given, accumulator=case.unit, c=case.c, dtype=case.dtype)
+    except Exception as error:
+        return kind, f"{describe(case)}\nraised {type(error).__name__}: {error}"
+    given = np.asarray(given)
+    if given.shape != shape or given.dtype != np.dtype(case.dtype):
+        return kind, f"{describe(case)}\nshape {given.shape} {given.dtype}, expected {shape}"
+    got = unsigned(given).reshape(-1).tolist()
+    nan = nan_bits(case.dtype, oracle.name)
+    any_nan = nan is None or case.a.codes.shape[-1] == 0
+    for place, (bits, value) in enumerate(zip(got, results, strict=True)):
+        want = bits_in(value, case.dtype)
+        if want == "nan":
+            if any_nan and math.isnan(float(given.reshape(-1)[place])):
+                continue
+            want = nan
+        if want != bits:
+            shown = hex(want) if want is not None else "NaN"
+            return kind, (
+                f"{describe(case)}\noutput {place} of {len(got)}: got {bits:#x} {given.reshape(-1)[place]!r}, "
+                f"expected {shown} {value!r}"
+            )
+    return kind, None
+
+
+def main():
+    """Run the fuzz."""
+    oracle_fuzz.main(compare, "benchmarks/oracle_fuzz_products.py", __doc__, argparse.ArgumentParser)
+
+
+if __name__ == "__main__":
+    main()
