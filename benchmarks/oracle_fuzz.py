@@ -1,5 +1,6 @@
 """Runs many cases of an oracle fuzz in processes, counts what differs by kind, and prints the first differences."""
 
+import math
 import multiprocessing
 import os
 import time
@@ -21,8 +22,12 @@ def run_range(compare, seed, bounds):
     return counts, differences
 
 
-def run(compare, count, seed, jobs, start=0, piece=200):
-    """Compare ``count`` cases from ``start`` in ``jobs`` processes; return counts and sorted differences."""
+def run(compare, count, seed, jobs, start=0, piece=200, budget=math.inf):
+    """Compare ``count`` cases from ``start`` in ``jobs`` processes; return counts and sorted differences.
+
+    It stops early once ``budget`` seconds have passed.
+    """
+    end = time.monotonic() + budget
     bounds = [(k, min(k + piece, start + count)) for k in range(start, start + count, piece)]
     work = partial(run_range, compare, seed)
     counts, differences = Counter(), []
@@ -31,11 +36,15 @@ def run(compare, count, seed, jobs, start=0, piece=200):
         for some, found in parts:
             counts += some
             differences += found
+            if time.monotonic() > end:
+                break
     else:
         with multiprocessing.get_context("spawn").Pool(jobs) as pool:
             for some, found in pool.imap_unordered(work, bounds):
                 counts += some
                 differences += found
+                if time.monotonic() > end:
+                    break
     return counts, sorted(differences)
 
 
@@ -61,6 +70,7 @@ def main(compare, script, doc, parser):
     options.add_argument("--start", type=int, default=0, help="number of the first case")
     options.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     options.add_argument("--show", type=int, default=5, help="differences printed in full")
+    options.add_argument("--budget", type=float, default=math.inf, help="seconds after which no more cases are begun")
     chosen = options.parse_args()
     begun = time.perf_counter()
     jobs = chosen.jobs if chosen.count > 400 else 1
