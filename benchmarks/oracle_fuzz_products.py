@@ -236,6 +236,11 @@ class Line:
             return math.inf
         return math.ldexp(mantissa, exponent - grid_of(self.side.scale_fmt).fraction)
 
+    def multiplier(self, k):
+        """Return what element k is multiplied by: its scale, or its scale times the tensor's, rounded to float32."""
+        value = self.scale_value(k)
+        return value if self.side.tensor_scale is None else float32(value * self.side.tensor_scale)
+
 
 def lines_of(side, axis):
     """Return one Line for each vector of an operand along ``axis`` (-1 or -2), in an object array."""
@@ -271,10 +276,15 @@ def along_k(side, axis):
 
 
 def per_line(side, axis):
-    """Say whether each line along K has scales of its own: a block of one along the other matrix axis."""
+    """Say whether each line along K has scales of its own: a block of one along the other matrix axis, or a vector."""
     if side.scale is None or len(side.block) < 2:
-        return False
+        return True
     return side.block[-1 if axis == -2 else -2] == 1
+
+
+def whole_tensor(side):
+    """Say whether an operand has one scale for all of it, or none."""
+    return side.scale is None or all(n is None for n in side.block)
 
 
 class Oracle:
@@ -291,11 +301,23 @@ class Oracle:
         self.lined = (per_line(case.a, a_axis), per_line(case.b, b_axis))
         if self.promotion is None and self.name != "Exact" and self.inside is None:
             self.groups = (None, None)  # one group over all of K counts as a row's scale (DESIGN)
-        self.grouped = self.inside is None and any(n is not None for n in self.groups)
+        whole = (whole_tensor(case.a), whole_tensor(case.b))
+        self.tensor_wise = all(whole)
+        row_wise = all(self.lined) and self.groups == (None, None)
+        self.grouped = self.inside is None and not self.tensor_wise and not row_wise and self.promotion is not None
         self.both_groups = all(n is not None for n in self.groups) and all(self.lined)
         self.fraction = sum(grid_of(side.fmt).fraction for side in (case.a, case.b))
+        self.steps = []
         if self.name == "FusedSum":
             self.register = Register(unit)
+
+    def trace(self):
+        """Return the ends, registers and totals of the steps of the last output."""
+        every = self.promotion
+        totals = [0.0 if every is None else self.totals[(end - 1) // every + (end % every == 0)] for end, _ in self.steps]
+        if every is not None and self.steps:
+            totals[-1] = self.totals[-1]
+        return [end for end, _ in self.steps], [value for _, value in self.steps], totals
 
     def outputs(self):
         """Return the results of all outputs, in order, as float32 values (EXACT: in the result's type)."""
@@ -326,15 +348,17 @@ class Oracle:
     def one(self, row, column, start):
         """Return one output."""
         if self.name == "Exact":
-            return exact(row, column, start, self.fraction, self.case)
+            return exact(row, column, start, self.fraction)
         length = len(row.decoded)
         if self.promotion is None:
             value = self.chain(row, column, 0, length, start if start is not None else 0.0)
             return self.finish(value, row, column)
         total = start if start is not None else 0.0
+        self.totals = [total]
         for k in range(0, length, self.promotion):
             partial = self.chain(row, column, k, min(k + self.promotion, length), 0.0)
             total = self.promote(partial, total, row, column, k)
+            self.totals.append(total)
         return self.finish(total, row, column)
 
     def promote(self, partial, total, row, column, k):
@@ -350,10 +374,10 @@ class Oracle:
         """Apply the scales that multiply the finished sum."""
         if self.inside is None and not self.grouped and (row.scales or column.scales):
             first, second = row.scale_value(0), column.scale_value(0)
-            if all(self.lined):
-                value = float32(float32(value * second) * first)
-            else:
+            if self.tensor_wise:
                 value = float32(value * float32(first * second))
+            else:
+                value = float32(float32(value * second) * first)
         first, second = self.case.a.tensor_scale, self.case.b.tensor_scale
         if first is not None or second is not None:
             both = float32((1.0 if first is None else first) * (1.0 if second is None else second))
@@ -366,6 +390,7 @@ class Oracle:
             first, second = values_of(row), values_of(column)
             for k in range(start, stop):
                 value = fused_multiply_add(first[k], second[k], value)
+                self.steps.append((k + 1, value))
             return value
         extra = None
         if type(self.inside).__name__ == "ScaledProducts":
@@ -380,6 +405,7 @@ class Oracle:
             else:
                 terms, special = plain_terms(row.decoded, column.decoded, k, end, self.fraction, extra)
             value = self.register.step(value, terms, special)
+            self.steps.append((end, value))
         return value
 
 
@@ -422,32 +448,24 @@ def scales_of(row, column):
     return lambda k: (row.scale(k), column.scale(k), places)
 
 
-def exact(row, column, start, fraction, case):
+def exact(row, column, start, fraction):
     """Return the exact sum of exact products with scales, plus ``c``, as (integer, exponent) or a special."""
     special, total, place = None, 0, 0
-    scale_fraction = sum(
-        grid_of(line.side.scale_fmt).fraction for line in (row, column) if line.scales is not None
-    )
-    extra, extra_place = 1, 0
-    for side in (case.a, case.b):
-        if side.tensor_scale is not None:
-            m, e = parts(side.tensor_scale)
-            extra, extra_place = extra * m, extra_place + e
     terms = []
     for k, (x, y) in enumerate(zip(row.decoded, column.decoded, strict=True)):
-        first, second = row.scale(k), column.scale(k)
-        if x[0] or y[0] or first[0] or second[0]:
-            values = [float_of(number, 0) for number in (x, y, first, second)]
+        first, second = row.multiplier(k), column.multiplier(k)
+        if x[0] or y[0] or not (math.isfinite(first) and math.isfinite(second)):
             product = 1.0
-            for value in values:
+            for value in (float_of(x, 0), float_of(y, 0), first, second):
                 product *= value if not math.isfinite(value) else (math.copysign(1.0, value) if value else 0.0)
             if math.isfinite(product):
                 raise AssertionError("a product with a special is special")
             special = join(special, product)
             continue
-        mantissa = x[1] * y[1] * first[1] * second[1]
+        (scale, place), (other, other_place) = parts(first), parts(second)
+        mantissa = x[1] * y[1] * scale * other
         if mantissa:
-            terms.append((mantissa * extra, x[2] + y[2] + first[2] + second[2] - fraction - scale_fraction + extra_place))
+            terms.append((mantissa, x[2] + y[2] - fraction + place + other_place))
     if start is not None:
         if not math.isfinite(start):
             special = join(special, start)
@@ -779,6 +797,12 @@ def draw_block(rng, case, side, axis, length):
     if multiple is not None:
         kinds += ["group", "group", "group", "block", "block"]
     kind = rng.choice(kinds)
+    if multiple is None and length and rng.random() < 0.05:
+        case.kind = "one group over K, not promoted"
+        if len(shape) > 1:
+            block[-1 if along == -2 else -2] = 1
+        block[along] = length
+        return block, "one group"
     if kind == "tensor":
         return [None] * len(shape), kind
     other = -1 if along == -2 else -2
@@ -843,18 +867,14 @@ def give(rng, unit, side):
         if np.dtype(side.fmt.dtype).name in ARRAYS and not isinstance(side.fmt, pr.IntFormat):
             side.given = arranged(rng, codes)
             return
-        side.scale_fmt = pr.FP32
+        inside = isinstance(getattr(unit, "scale_in_unit", None), pr.ScaledProducts)
+        side.scale_fmt = pr.E8M0 if inside else pr.FP32
+        side.scale = np.full([min(n, 1) for n in codes.shape], 127 if inside else 127 << 23, np.uint64)
+        side.block = (None,) * codes.ndim
     if side.given is not None:
         return
-    codes = arranged(rng, typed(side.codes, side.fmt))
-    if side.scale is None:
-        one = np.ones([min(n, 1) for n in codes.shape] if codes.size == 0 else (), np.float32)
-        if isinstance(getattr(unit, "scale_in_unit", None), pr.ScaledProducts):
-            one = np.ones([min(n, 1) for n in codes.shape], pr.E8M0.dtype)
-        side.given = pr.QuantizedTensor(codes, one, fmt=side.fmt, block=(None,) * codes.ndim)
-        return
     side.given = pr.QuantizedTensor(
-        codes,
+        arranged(rng, typed(side.codes, side.fmt)),
         typed(side.scale, side.scale_fmt),
         fmt=side.fmt,
         block=side.block,
@@ -908,6 +928,8 @@ def draw_case(seed, index):
             draw_scale(rng, draw, case, side, axis, length)
         give(rng, unit, side)
     shape = np.matmul(np.zeros(first, np.int8), np.zeros(second, np.int8)).shape
+    if length == 0 and (case.a.tensor_scale or case.b.tensor_scale):
+        case.kind = "K = 0 under a tensor scale"
     if rng.random() < 0.3:
         case.c = draw_start(rng, draw, unit, shape)
     case.dtype = rng.choice([np.float32, np.float32, np.float32, np.float16, ml_dtypes.bfloat16, np.float64])
@@ -962,7 +984,26 @@ def compare(seed, index):
                 f"{describe(case)}\noutput {place} of {len(got)}: got {bits:#x} {given.reshape(-1)[place]!r}, "
                 f"expected {shown} {value!r}"
             )
+    if case.a.codes.ndim == case.b.codes.ndim == 1 and oracle.name != "Exact":
+        return f"{kind}, traced", compare_trace(case, oracle)
     return kind, None
+
+
+def compare_trace(case, oracle):
+    """Compare the steps of one dot product; return the difference in words or None."""
+    start = None if case.c is None else case.c.reshape(-1)[0]
+    try:
+        given = pr.trace(case.a.given, case.b.given, accumulator=case.unit, c=start)
+    except Exception as error:
+        return f"{describe(case)}\ntrace raised {type(error).__name__}: {error}"
+    for name, got, want in zip(
+        ("k", "register", "total"), (given.k, given.register, given.total), oracle.trace(), strict=True
+    ):
+        if len(got) != len(want) or any(
+            one != other and not (one != one and other != other) for one, other in zip(got.tolist(), want, strict=True)
+        ):
+            return f"{describe(case)}\ntrace's {name}: got {got.tolist()}, expected {want}"
+    return None
 
 
 def main():
