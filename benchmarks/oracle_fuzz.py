@@ -22,7 +22,7 @@ def run_range(compare, seed, bounds):
     return counts, differences
 
 
-def run(compare, count, seed, jobs, start=0, piece=200, budget=math.inf):
+def run(compare, count, seed, jobs, start=0, piece=50, budget=math.inf):
     """Compare ``count`` cases from ``start`` in ``jobs`` processes; return counts and sorted differences.
 
     It stops early once ``budget`` seconds have passed.
@@ -74,6 +74,8 @@ def main(compare, script, doc, parser):
     chosen = options.parse_args()
     begun = time.perf_counter()
     jobs = chosen.jobs if chosen.count > 400 else 1
-    counts, differences = run(compare, chosen.count, chosen.seed, jobs, chosen.start)
+    counts, differences = run(
+        compare, chosen.count, chosen.seed, jobs, chosen.start, budget=chosen.budget
+    )
     report(counts, differences, time.perf_counter() - begun, chosen.seed, script, chosen.show)
     raise SystemExit(bool(differences))

@@ -302,8 +302,11 @@ class Oracle:
         if self.promotion is None and self.name != "Exact" and self.inside is None:
             self.groups = (None, None)  # one group over all of K counts as a row's scale (DESIGN)
         whole = (whole_tensor(case.a), whole_tensor(case.b))
+        row_wise = self.groups == (None, None) and (
+            not any(whole) or case.a.scale is None or case.b.scale is None
+        )
         self.tensor_wise = all(whole)
-        row_wise = all(self.lined) and self.groups == (None, None)
+        self.row_wise = row_wise
         self.grouped = self.inside is None and not self.tensor_wise and not row_wise and self.promotion is not None
         self.both_groups = all(n is not None for n in self.groups) and all(self.lined)
         self.fraction = sum(grid_of(side.fmt).fraction for side in (case.a, case.b))
@@ -374,10 +377,10 @@ class Oracle:
         """Apply the scales that multiply the finished sum."""
         if self.inside is None and not self.grouped and (row.scales or column.scales):
             first, second = row.scale_value(0), column.scale_value(0)
-            if self.tensor_wise:
-                value = float32(value * float32(first * second))
-            else:
+            if self.row_wise:
                 value = float32(float32(value * second) * first)
+            else:
+                value = float32(value * float32(first * second))
         first, second = self.case.a.tensor_scale, self.case.b.tensor_scale
         if first is not None or second is not None:
             both = float32((1.0 if first is None else first) * (1.0 if second is None else second))
@@ -555,6 +558,7 @@ ANY_OPERAND = [
 ]  # fmt: skip
 SCALE_FORMATS = [pr.FP32, pr.FP32, pr.FP32, pr.E8M0, pr.E4M3, FORMATS.UE4M3, FORMATS.UE5M3, pr.FP16, pr.BF16, pr.E5M2]
 ROUNDINGS = list(pr.Rounding)
+SINGLE_GROUP = "one group over K, not promoted"
 
 
 def random_float_format(rng, *, small=False):
@@ -798,7 +802,7 @@ def draw_block(rng, case, side, axis, length):
         kinds += ["group", "group", "group", "block", "block"]
     kind = rng.choice(kinds)
     if multiple is None and length and rng.random() < 0.05:
-        case.kind = "one group over K, not promoted"
+        case.kind = SINGLE_GROUP
         if len(shape) > 1:
             block[-1 if along == -2 else -2] = 1
         block[along] = length
@@ -928,6 +932,8 @@ def draw_case(seed, index):
             draw_scale(rng, draw, case, side, axis, length)
         give(rng, unit, side)
     shape = np.matmul(np.zeros(first, np.int8), np.zeros(second, np.int8)).shape
+    if case.kind == SINGLE_GROUP and any(side.scale is not None and whole_tensor(side) for side in (case.a, case.b)):
+        case.kind += ", by a tensor's scale"
     if length == 0 and (case.a.tensor_scale or case.b.tensor_scale):
         case.kind = "K = 0 under a tensor scale"
     if rng.random() < 0.3:

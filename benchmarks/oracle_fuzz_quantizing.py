@@ -126,6 +126,7 @@ class Oracle:
         stochastic = isinstance(spec.rounding, pr.Stochastic)
         self.mode = spec.rounding.bits if stochastic else spec.rounding.name
         self.seed = spec.rounding.seed if stochastic else None
+        self.overflown = False
 
     def fl(self, value):
         """Round a float64 result of one operation on the source's values to the source's type."""
@@ -312,6 +313,7 @@ class Oracle:
     def elements(self, index, scale_code):
         """Return the codes of elements under a scale."""
         divisor = self.multiplier(scale_code)
+        self.overflown = self.overflown or math.isinf(divisor)
         if math.isnan(divisor):
             return [self.nan_element()] * len(index)
         if divisor == 0:
@@ -419,7 +421,7 @@ def random_format(rng, *, scale):
 def random_value(rng, fmt):
     """Draw a positive value of a format of scales."""
     grid = grid_of(fmt)
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 or grid.max_code == 0:
         return grid.smallest
     if rng.random() < 0.5:
         code = min(max((grid.bias + rng.randint(-8, 8)) << grid.fraction, 1), grid.max_code)
@@ -580,6 +582,8 @@ def compare(seed, index):
     case = draw_case(seed, index)
     oracle = Oracle(case)
     codes, scales, members = oracle.run()
+    if oracle.overflown and case.spec.non_finite.name == "FINITE_AMAX":
+        case.kind = "scale * tensor scale = Inf, FINITE_AMAX"
     try:
         given = pr.quantize(case.x, case.spec, axis=case.axis)
         restored = given.dequantize(), given.dequantize(np.float64)
