@@ -12,6 +12,7 @@ follows the documents and docstrings and was written without reading the package
 import argparse
 import math
 import random
+from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
@@ -34,12 +35,12 @@ ELEMENTS = [
     pr.IntFormat(8, fraction_bits=20), pr.IntFormat(4, fraction_bits=2),
 ]  # fmt: skip
 SCALES = [
-    pr.FP32, pr.FP32, pr.FP32, pr.E8M0, pr.E8M0, pr.E4M3, pr.E4M3, FORMATS.UE4M3, FORMATS.UE5M3, pr.FP16, pr.BF16,
-    pr.E5M2, FORMATS.E4M3FNUZ, pr.E8M13, FORMATS.E3M4,
+    pr.FP32, pr.FP32, pr.FP32, pr.E8M0, pr.E8M0, pr.E4M3, pr.E4M3, FORMATS.UE4M3, FORMATS.UE5M3,
+    pr.FP16, pr.BF16, pr.E5M2, FORMATS.E4M3FNUZ, pr.E8M13, FORMATS.E3M4,
 ]  # fmt: skip
 NAMED = [
-    pr.MXFP8_E4M3, pr.MXFP8_E5M2, pr.MXFP6_E2M3, pr.MXFP6_E3M2, pr.MXFP4, pr.MXINT8, pr.MXINT4,
-    pr.NVFP4, pr.NVFP4_TE, pr.NVFP4_4OVER6, pr.NVINT4,
+    pr.MXFP8_E4M3, pr.MXFP8_E5M2, pr.MXFP6_E2M3, pr.MXFP6_E3M2, pr.MXFP4, pr.MXINT8, pr.MXINT4, pr.NVFP4,
+    pr.NVFP4_TE, pr.NVFP4_4OVER6, pr.NVINT4,
 ]  # fmt: skip
 SOURCES = [np.float32, np.float32, np.float32, np.float64, np.float64, np.float16, ml_dtypes.bfloat16]
 NARROW = [ml_dtypes.float8_e5m2, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e3m4]
@@ -167,6 +168,15 @@ def draw_values(rng, draw, shape, dtype, spec):
         return x.astype(dtype).reshape(shape)
 
 
+def tie_of_tensor_scale(rng, spec, x):
+    """Put a float64 amax next to where the tensor scale is halfway between two float32 values."""
+    bound = grid_of(spec.scale_format).max if spec.scale_bound is None else spec.scale_bound
+    scale = (rng.getrandbits(23) | 1 << 23) * 2.0**-23 + 2.0**-24
+    amax = grid_of(spec.fmt).max * bound * (scale * 2.0 ** rng.randint(-30, 30))
+    if x.size and np.isfinite(amax):
+        x.reshape(-1)[rng.randrange(x.size)] = np.nextafter(amax, rng.choice([0.0, amax, np.inf]))
+
+
 def draw_case(seed, index):
     """Draw the case of a number under a seed."""
     rng = random.Random(f"quantizing {seed} {index}")
@@ -185,6 +195,10 @@ def draw_case(seed, index):
         axis = rng.choice([-1, -2])
     dtype = rng.choice(SOURCES) if rng.random() < 0.95 else rng.choice(NARROW)
     x = draw_values(rng, draw, shape, dtype, spec)
+    tie = spec.tensor_scale and dtype == np.float64 and rng.random() < 0.3
+    if tie:
+        spec = replace(spec, scale_bound=grid_of(spec.scale_format).max * rng.uniform(0.01, 1.0))
+        tie_of_tensor_scale(rng, spec, x)
     roll = rng.random()
     if roll < 0.1:
         x = np.asfortranarray(x)
@@ -195,6 +209,8 @@ def draw_case(seed, index):
         kind += f", {spec.arithmetic.name}"
         if spec.scale_format == pr.FP32 and spec.fmt.max <= 1:
             kind += ", FP32 scales of elements up to 1"
+    if tie:
+        kind = "float64 at a tie of the tensor scale"
     return Case(spec, x, axis, kind)
 
 

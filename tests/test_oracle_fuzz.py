@@ -24,6 +24,7 @@ import oracle_quantizing
 KNOWN = {
     "one group over K, not promoted",
     "one group over K, not promoted, by a tensor's scale",
+    "float64 at a tie of the tensor scale",
     "K = 0 under a tensor scale",
     "scale * tensor scale = Inf, FINITE_AMAX",
 }
