@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import os
 import time
+import warnings
 from collections import Counter
 from functools import partial
 
@@ -14,11 +15,13 @@ def run_range(compare, seed, bounds):
     """Compare the cases of a range; return counts by kind, and the differences."""
     pr.set_num_threads(1)
     counts, differences = Counter(), []
-    for index in range(*bounds):
-        kind, difference = compare(seed, index)
-        counts[kind] += 1
-        if difference is not None:
-            differences.append((index, kind, difference))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # Inf and NaN are drawn on purpose
+        for index in range(*bounds):
+            kind, difference = compare(seed, index)
+            counts[kind] += 1
+            if difference is not None:
+                differences.append((index, kind, difference))
     return counts, differences
 
 
