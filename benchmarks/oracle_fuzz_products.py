@@ -123,7 +123,7 @@ def random_unit(rng):
             options["fraction_bits"] = rng.choice([rng.randint(1, 40), 35])
         register = random_register(rng)
         try:
-            while register is None or not register.has_zero:  # a sum of zero is +0, which a register must hold
+            while register is None or not register.has_zero:  # a zero sum is +0
                 register = random_float_format(rng)
             options["register"] = register
             unit = pr.FusedSum(operands, products, **options)
