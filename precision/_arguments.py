@@ -231,11 +231,11 @@ def _check_promotion(group: int, accumulator: Accumulator, length: int) -> None:
 
 def plan_scales(left: Scales, right: Scales, accumulator: Accumulator, shapes: Shapes) -> Epilogue:
     """FACTS 0.2's orders for its pairs of scales; fma(partial, fl(sa*sb), total) for any other pair."""
-    if shapes.length == 0:  # nothing is summed, and there may be no scales
-        return Epilogue(None, ())
     kinds = [left.kind, right.kind]
     tensor = [s.tensor_scale for s in (left, right) if s.tensor_scale is not None]
     last: tuple[Array, ...] = (_multiplied(*tensor),) if tensor else ()
+    if shapes.length == 0:  # nothing is summed, and there are no scales but those of the tensors
+        return Epilogue(None, last)
     if isinstance(accumulator, FusedSum) and accumulator.scale_in_unit is not None:
         return Epilogue(None, last, _inside(left, right, accumulator, shapes))
     if kinds == ["none", "none"]:

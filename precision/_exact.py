@@ -41,7 +41,8 @@ def _scaled(stack: Stack, factors: Factors, matrix: int, axis: int) -> Array:
     scales = factors.values[matrix]
     if groups > 1:
         scales = np.repeat(scales, factors.group, axis=0)[:length]
-    scaled: Array = values * (scales.T if axis == 1 else scales)
+    with np.errstate(invalid="ignore"):  # Inf times zero is NaN
+        scaled: Array = values * (scales.T if axis == 1 else scales)
     return scaled
 
 
@@ -82,7 +83,8 @@ def exact_sums(
     out = np.empty((len(pairs[0]), left.codes.shape[1], right.codes.shape[2]))
     if not out.size:
         return out
-    constant = all(f.values.shape[1] == 1 for f in factors)
+    # An infinite scale meets products of both signs: it multiplies each of them, not their sum.
+    constant = all(f.values.shape[1] == 1 and np.isfinite(f.values).all() for f in factors)
     by_blas = constant and start is None and left.codes.shape[2] and not _packing.has_specials(left, right)
     if by_blas and _exact_bits(left, right) <= 53:
         a, b = (_packing.values(stack).astype(np.float64) for stack in (left, right))

@@ -94,7 +94,7 @@ class QuantizedTensor:
         if scale.ndim == 0:
             if unsaid:
                 settle(self, "block", (None,) * self.ndim)
-            scale = scale.reshape((1,) * self.ndim)
+            scale = scale.reshape((1,) * self.ndim)[tuple(slice(min(1, size)) for size in self.shape)]
         elif unsaid:
             settle(self, "block", _inferred_block(self.shape, scale.shape))
         settle(self, "scale", scale)

@@ -182,6 +182,8 @@ class FusedSum:
             raise ValueError(
                 f"register must be a signed format of float32 values with Inf and NaN, got {register}"
             )
+        if not register.has_zero:
+            raise ValueError(f"register must have a zero, which a sum of zero is, got {register}")
         if register.min_exponent < -126:
             raise ValueError(f"register must have exponents of -126 and above, got {register}")
         for name in ("alignment_rounding", "register_rounding"):

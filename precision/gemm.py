@@ -84,7 +84,7 @@ def matmul(
     c : array, optional
         Starts the sum: the register, or with promotion the float32 total. It broadcasts to the
         result's shape. Tensor-wise and row-wise scales, which multiply the finished sum, multiply it too,
-        unless the unit takes them itself.
+        unless the unit takes them itself; `EXACT` adds it unscaled.
     dtype : data type
         float16, bfloat16, float32 or float64; the float32 result is rounded to it once, to nearest
         even. `EXACT` rounds the exact sum to it.

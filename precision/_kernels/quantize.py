@@ -116,6 +116,14 @@ def _multiply_group(x: Any, start: Any, count: Any, factor: Any, q: Any, to: Any
 
 
 @jit
+def _keep_infinities(x: Any, start: Any, count: Any, q: Any, to: Any) -> None:
+    """Keep infinities as they are where Inf divides them or zero multiplies them, which gives NaN."""
+    for i in range(count):
+        if abs(x[start + i]) == np.inf:
+            q[to + i] = x[start + i]
+
+
+@jit
 def _fill(
     piece: Piece, shape: Shape, r: int, column: int, how: ScaleParams, target: ScaleFormat
 ) -> tuple[int, int]:
@@ -130,6 +138,8 @@ def _fill(
                 _multiply_group(piece.x, U64(start + to), U64(count), divisor, piece.q, U64(to))
             else:
                 _divide_group(piece.x, U64(start + to), U64(count), divisor, piece.q, U64(to))
+            if how.finite and divisor == (np.float32(0) if how.multiply else np.float32(np.inf)):
+                _keep_infinities(piece.x, U64(start + to), U64(count), piece.q, U64(to))
             to += count
             first += 1
     return start, to
