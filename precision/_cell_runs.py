@@ -88,9 +88,11 @@ def run_cell(task: Task, arguments: Mapping[str, Any]) -> Outcome:
     start = perf_counter()
     try:
         metrics = metrics_of(task.function(**arguments), task.parameters)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         # In this thread it may be a signal's, which asks this process to end.
         if isinstance(error, SystemExit) and task.home == home() and in_main_thread():
+            raise
+        if isinstance(error, KeyboardInterrupt):
             raise
         return Outcome({}, _said(error), _writable(traceback.format_exc()), perf_counter() - start)
     return Outcome(metrics, seconds=perf_counter() - start)

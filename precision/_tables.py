@@ -24,10 +24,18 @@ from precision.wire_study import SentRow, Wire
 _WIDTH = 100  # of tables that go to a file or a pipe
 
 
+class _Console(Console):
+    """A console that leaves a pipe which nobody reads to its caller, instead of ending the process."""
+
+    def on_broken_pipe(self) -> None:
+        """Pass the error on that rich is handling."""
+        raise  # noqa: PLE0704
+
+
 def console() -> Console:
     """The standard output, with room for the tables where it is no terminal."""
-    found = Console()
-    return found if found.is_terminal else Console(width=_WIDTH)
+    found = _Console()
+    return found if found.is_terminal else _Console(width=_WIDTH)
 
 
 # ---- errors -----------------------------------------------------------------------------------------
