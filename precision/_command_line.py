@@ -59,7 +59,7 @@ class Root(click.Group):
         """Run the subcommand; Ctrl-C ends each of them with 130."""
         try:
             return super().invoke(ctx)
-        except (KeyboardInterrupt, EOFError):
+        except KeyboardInterrupt:
             say("\ninterrupted", err=True)
             raise click.exceptions.Exit(_INTERRUPTED) from None
 

@@ -1,7 +1,7 @@
 """Output files: regular ones appear whole or not at all, devices and pipes are written to as they are.
 
-A symbolic link stays, and what it points to is written. An existing file keeps its mode and, where this process may
-give files away, its owner.
+A symbolic link stays, and what it points to is written. An existing file keeps its mode and, where this
+process may give files away, its owner.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class _Console(Console):
 
     def on_broken_pipe(self) -> None:
         """Pass the error on that rich is handling."""
-        raise  # noqa: PLE0704
+        raise
 
 
 def console() -> Console:
