@@ -143,9 +143,10 @@ def draft(path: str | Path) -> Iterator[Path]:
                 shutil.copyfileobj(written, output)
         return
     try:
+        made = os.stat(beside)
         yield Path(beside)
-        if target.found is not None:
-            _give(beside, target.found)
+        # A library may have put a file of its own in the draft's place, of another mode.
+        _give(beside, made if target.found is None else target.found)
         os.replace(beside, target.path)
     except BaseException:
         with suppress(FileNotFoundError):
