@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -52,6 +53,10 @@ class Root(click.Group):
         accept_every_sign()
         try:
             return super().main(*args, **kwargs)
+        except OSError as error:  # of printing help, or an error: a subcommand's own are messages already
+            with suppress(OSError):
+                say(f"Error: {error}", err=True)
+            sys.exit(1)
         finally:
             forget_unwritable()
 
@@ -89,6 +94,11 @@ class _OutputFile(click.ParamType[str]):
 
 FILE = _InputFile(exists=True, dir_okay=False, path_type=Path)
 FILE_OUT = _OutputFile()
+
+
+def name_of(path: Path) -> str:
+    """A file's name as tables, figures and JSON can hold it, also where it is no text."""
+    return path.name.encode("utf-8", "backslashreplace").decode()
 
 
 def reads(read: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:

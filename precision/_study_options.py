@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from precision._command_line import reads
+from precision._command_line import name_of, reads
 from precision._near import hint as did_you_mean
 from precision._terminal import say
 from precision.distributions import DISTRIBUTIONS
@@ -75,4 +75,4 @@ def study_of(options: dict[str, Any], specs: Iterable[AnySpec]) -> QuantizationS
             name, reason = next(iter(reasons.items()))
             say(f"left out: {len(reasons)} of {len(sources)} tensors, as {name}: {reason}", err=True)
         sources = kept or sources
-    return QuantizationStudy(data=path.name, sources=sources, specs=specs, axis=axis)
+    return QuantizationStudy(data=name_of(path), sources=sources, specs=specs, axis=axis)

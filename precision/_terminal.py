@@ -65,6 +65,8 @@ def printing() -> Iterator[None]:
             sys.stdout.flush()
     except BrokenPipeError:
         forget_unwritable()
+    except OSError as error:
+        raise OSError(f"the standard output cannot be written: {error.strerror or error}") from error
 
 
 def say(text: str, *, err: bool = False, end: str = "\n") -> None:

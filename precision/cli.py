@@ -13,7 +13,16 @@ import numpy.typing as npt
 
 from precision import _tables, distributions, gemm_study, plots
 from precision._check_command import check
-from precision._command_line import FILE, Outputs, Root, output_options, reads, said_plainly, with_progress
+from precision._command_line import (
+    FILE,
+    Outputs,
+    Root,
+    name_of,
+    output_options,
+    reads,
+    said_plainly,
+    with_progress,
+)
 from precision._kernels._threads import set_num_threads
 from precision._logfmt_command import logfmt
 from precision._quantize_command import quantize
@@ -91,11 +100,11 @@ def _operands(options: dict[str, Any]) -> tuple[Array, Array, str] | None:
             raise ValueError(
                 f"a has shape {left.shape} and b {right.shape}: a's columns must be as many as b's rows"
             )
-        return left, right, f"{a.name} @ {b.name}"
+        return left, right, f"{name_of(a)} @ {name_of(b)}"
     if weights is None:
         return None
     w = _matrix(weights, options["tensor"], "weights")
-    called = options["tensor"] or weights.name
+    called = options["tensor"] or name_of(weights)
     if x is None:
         m = options["m"] or 128
         left = distributions.draw("normal", (m, w.shape[1]), k_axis=1, seed=options["seed"])
@@ -105,7 +114,7 @@ def _operands(options: dict[str, Any]) -> tuple[Array, Array, str] | None:
         raise ValueError(
             f"x has shape {left.shape} and the weights {w.shape} ([out, in]): both need as many columns"
         )
-    return left, w.T, f"{x.name} @ {called}.T"
+    return left, w.T, f"{name_of(x)} @ {called}.T"
 
 
 def _prefixes(k: int, wanted: tuple[int, ...]) -> tuple[int, ...]:

@@ -81,9 +81,7 @@ def test_a_function_of_the_command_line_goes_first_and_needs_no_file(folder):
     assert run(name, "--function", "mine.py:cell").exit_code == 0
     found = run("--function", "mine.py:cell", "--set", "x=3", "--csv", "-")
     assert found.exit_code == 0 and found.stdout.splitlines()[1].startswith("3,6")
-    refused(
-        folder, "promotion", "--function", "mine.py:cell", message="--function does not go with a study"
-    )
+    refused(folder, "promotion", "--function", "mine.py:cell", message="--function does not go with a study")
 
 
 @pytest.mark.parametrize("key", ["trust = true", 'named_function = "mine.py:cell"'])
@@ -122,7 +120,9 @@ def test_the_same_files_may_be_named_on_the_command_line(folder):
     given = ["--json", "out/a.json", "--figure", outside / "a.svg", "--store", "../outside/a.sqlite"]
     found = run(name, *given)
     assert found.exit_code == 0, found.output
-    assert {"a.json", "a.svg", "a.sqlite"} <= set(os.listdir(outside)) and "no.json" not in os.listdir(outside)
+    assert {"a.json", "a.svg", "a.sqlite"} <= set(os.listdir(outside)) and "no.json" not in os.listdir(
+        outside
+    )
 
 
 def test_files_below_the_working_folder_may_be_named_by_the_file(folder):
