@@ -122,8 +122,10 @@ def said_plainly() -> Iterator[None]:
         yield
     except _PLAIN as error:
         raise click.ClickException(_message(error)) from error
-    except SystemExit as error:  # of a function of the user's own: no command here raises it
-        raise click.ClickException(f"the function ended this process: SystemExit: {error}") from error
+    except (Exception, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # of a function of the user's own, as sys.exit(): nothing here raises it
+        raise click.ClickException(f"the function raised {type(error).__name__}: {error}") from error
 
 
 def with_progress(rows: Iterable[T], total: int, describe: Callable[[T], str]) -> Iterator[T]:

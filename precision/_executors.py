@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
-from precision._cell_runs import Outcome, Task, home, in_main_thread, run_cell
+from precision._cell_runs import Outcome, Task, home, in_main_thread, interruptible, run_cell
 from precision._extras import require
 from precision._grid import Cell
 from precision._kernels._threads import get_num_threads, set_num_threads
@@ -148,7 +148,8 @@ def _run_packed(task: bytes, arguments: bytes) -> Outcome | str:
         call = _unpacked(task), pickle.loads(arguments)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    return run_cell(*call)
+    with interruptible():
+        return run_cell(*call)
 
 
 def _through(

@@ -99,9 +99,13 @@ def sweep_command(context: click.Context, /, **options: Any) -> None:
             table, of = swept(asked, options, quiet=outputs.piped)
         provenance = table.attrs["provenance"]
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
-        draw = (lambda: of.figure(table)) if of is not None else None
+        draw = (lambda: of.figure(table)) if of is not None and len(table) else None
         try:
             outputs.write(rows, draw, lambda: _print(table), provenance=provenance)
+        except click.ClickException as error:
+            if provenance["complete"]:
+                raise
+            error.show()  # an interrupted sweep has its own exit code, whatever its table lacks
         finally:
             _say_what_went_wrong(table, said)
     if not provenance["complete"]:

@@ -6,15 +6,15 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from precision._cell_runs import start_worker
+from precision._cell_runs import interrupts_wait, start_worker
 from precision._extras import require
 from precision._functions import function_named
 from precision._near import near
@@ -23,6 +23,8 @@ from precision.sweep import sweep
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T")
 
 _OWN: dict[str, tuple[type, ...]] = {
     "study": (str,),
@@ -123,6 +125,16 @@ def asked_for(context: click.Context, parameter: click.Parameter, named: str | N
     return {key: value for key, value in found.items() if key in _OWN}
 
 
+class _Processes(ProcessPoolExecutor):
+    """A pool whose processes keep quiet at a terminal's Ctrl-C, which ends the cells in them all the same."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Hand a call over; this is where processes are started."""
+        with interrupts_wait():
+            return super().submit(fn, *args, **kwargs)
+
+
+_Processes.__name__ = ProcessPoolExecutor.__name__  # in the provenance
 _HERE = "in-process"
 LOCAL_EXECUTORS = (_HERE, "threads", "processes")
 
@@ -137,7 +149,7 @@ def _executor(name: str, workers: int | None, *, quiet: bool) -> Iterator[Execut
         with ThreadPoolExecutor(workers) as pool:
             yield pool
     elif name == "processes":
-        with ProcessPoolExecutor(
+        with _Processes(
             workers, mp_context=get_context("spawn"), initializer=start_worker, initargs=(quiet,)
         ) as processes:
             yield processes

@@ -243,7 +243,9 @@ def as_json(value: Any) -> str:
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows of the same keys, with a header."""
+    """Rows of the same keys, with a header; of no rows, nothing."""
+    if not rows:
+        return ""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
