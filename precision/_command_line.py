@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, suppress
@@ -45,6 +47,41 @@ def _message(error: BaseException) -> str:
     return str(error)
 
 
+@contextmanager
+def _no_interrupt_lost() -> Iterator[None]:
+    """A block in which Ctrl-C counts also where it comes while C calls Python, as LLVM does when it compiles.
+
+    Python can only print an exception there and go on; here the interrupt comes once more, a moment later.
+    """
+    before, inside = sys.unraisablehook, [True]
+
+    def interrupt() -> None:
+        if inside:
+            _thread.interrupt_main()
+
+    def once_more(found: Any) -> None:
+        if not issubclass(found.exc_type, KeyboardInterrupt):
+            before(found)
+            return
+        later = threading.Timer(0.02, interrupt)
+        later.daemon = True
+        later.start()
+
+    sys.unraisablehook = once_more
+    try:
+        yield
+    finally:
+        inside.clear()
+        sys.unraisablehook = before
+
+
+def _came_of_an_interrupt(error: BaseException | None) -> bool:
+    """Whether it is Ctrl-C, or an error that a library made of it, as of an import that did not end."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 class Root(click.Group):
     """The command with all its subcommands: one place for Ctrl-C and for the standard streams."""
 
@@ -63,8 +100,11 @@ class Root(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand; Ctrl-C ends each of them with 130."""
         try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
+            with _no_interrupt_lost():
+                return super().invoke(ctx)
+        except BaseException as error:
+            if not _came_of_an_interrupt(error):
+                raise
             say("\ninterrupted", err=True)
             raise click.exceptions.Exit(_INTERRUPTED) from None
 
@@ -145,6 +185,14 @@ def _write(text: str, path: str) -> None:
         beside.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
+def tried(option: str, path: str, check: Callable[[str], object]) -> None:
+    """Refuse an output that ``check`` does, as an error of the option's."""
+    try:
+        check(path)
+    except (ValueError, OSError) as error:
+        raise click.BadParameter(str(error), param_hint=option) from error
+
+
 def output_options(figure: str) -> Callable[[Command], Command]:
     """The options that `Outputs.of` reads, the figure's default name among them."""
     options = (
@@ -187,10 +235,7 @@ class Outputs(NamedTuple):
             ("--figure", found.figure, plots.check),
         ):
             if path is not None and (path != "-" or option == "--figure"):
-                try:
-                    check(path)
-                except (ValueError, OSError) as error:
-                    raise click.BadParameter(str(error), param_hint=option) from error
+                tried(option, path, check)
         return found
 
     @property

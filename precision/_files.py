@@ -78,6 +78,13 @@ def _target(path: str | Path) -> _Target:
     return target
 
 
+def check_regular(path: str | Path) -> None:
+    """Raise as `check_output` does, and also if ``path`` is a device or a pipe, where no database can lie."""
+    check_output(path)
+    if not _target(path).regular:
+        raise OSError(f"{os.fspath(path)} is a device or a pipe; it must be a file")
+
+
 def check_output(path: str | Path) -> None:
     """Raise at once, before any work, if `draft` could not write a file of that name. Leaves nothing behind.
 

@@ -12,7 +12,8 @@ from click.core import ParameterSource
 from rich.table import Table
 
 from precision import _tables
-from precision._command_line import FILE_OUT, Outputs, output_options, reads, said_plainly
+from precision._command_line import FILE_OUT, Outputs, output_options, reads, said_plainly, tried
+from precision._files import check_regular
 from precision._sweep_options import asked_for, axis_of, swept
 from precision._sweep_trust import refuse_untrusted
 from precision._terminal import say
@@ -95,6 +96,8 @@ def sweep_command(context: click.Context, /, **options: Any) -> None:
                 raise ValueError("figure is for studies: precision.plots draws the table of a function")
             options["no_figure"] = True
         outputs = Outputs.of(options)
+        if options["store"] is not None:
+            tried("--store", options["store"], check_regular)
         with warnings.catch_warnings(record=True) as said:
             table, of = swept(asked, options, quiet=outputs.piped)
         provenance = table.attrs["provenance"]

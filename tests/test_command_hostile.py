@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 import json
 import os
 import signal
@@ -274,6 +275,21 @@ def test_an_interrupt_ends_every_subcommand_with_130(name, monkeypatch):
     found = CliRunner().invoke(command, [name, *files, *BASE[name]])
     assert found.exit_code == 130 and "Traceback" not in found.output
     assert "interrupted" in found.stderr
+
+
+def test_an_interrupt_while_c_calls_python_is_not_lost(monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    def work(*arguments):
+        ctypes.CFUNCTYPE(None)(interrupt)()  # C cannot pass it on
+        for _ in range(1000):
+            time.sleep(0.01)
+        return []
+
+    monkeypatch.setattr("precision.gemm_study.GemmStudy.rows", work)
+    found = CliRunner().invoke(command, ["gemm", *BASE["gemm"]])
+    assert found.exit_code == 130 and found.stderr == "\ninterrupted\n"
 
 
 def test_an_interrupt_while_a_file_is_imported():

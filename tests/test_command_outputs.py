@@ -132,9 +132,22 @@ def test_the_figure_by_default_is_tried_too(study, no_work):
     _refused(study, "--figure", f"precision-{study[0]}.png is a folder")
 
 
-@pytest.mark.parametrize("path", ["", "a\0b"], ids=["empty", "nul"])
-def test_a_store_needs_a_name(no_work, path):
-    _refused([*STUDIES["sweep"], "--no-figure", "--store", path], "--store", "is no file's name")
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("", "is no file's name"),
+        ("a\0b", "is no file's name"),
+        ("missing/a", "is not a folder"),
+        ("folder", "is a folder"),
+        ("n" * 300, "cannot be written"),
+        ("pipe", "is a device or a pipe"),
+    ],
+    ids=["empty", "nul", "missing", "folder", "long", "pipe"],
+)
+def test_bad_stores_are_refused_by_name(no_work, path, reason):
+    os.mkdir("folder")
+    os.mkfifo("pipe")
+    _refused([*STUDIES["sweep"], "--no-figure", "--store", path], "--store", reason)
 
 
 # ---- written before anything is printed -------------------------------------------------------------
