@@ -77,9 +77,13 @@ def _no_interrupt_lost() -> Iterator[None]:
 
 def _came_of_an_interrupt(error: BaseException | None) -> bool:
     """Whether it is Ctrl-C, or an error that a library made of it, as of an import that did not end."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    seen = set[int]()  # an error may be its own cause
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return error is not None
+    return False
 
 
 class Root(click.Group):

@@ -95,19 +95,21 @@ def check_output(path: str | Path) -> None:
     OSError
         If its folder is missing or takes no files, or what is there is a folder, or may not be written.
     """
-    try:
+    with _named(path):
         target = _target(path)
         if target.regular:
             os.unlink(_new_file(target))
+
+
+@contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    """A block in which the system's own errors get the output's name into their messages."""
+    try:
+        yield
     except OSError as error:
-        raise _named(error, path) from error
-
-
-def _named(error: OSError, path: str | Path) -> OSError:
-    """The error with the output's name in its message, where it is the system's own."""
-    if error.strerror is None:
-        return error
-    return type(error)(f"{os.fspath(path)} cannot be written: {error.strerror}")
+        if error.strerror is None:
+            raise
+        raise type(error)(f"{os.fspath(path)} cannot be written: {error.strerror}") from error
 
 
 def _new_file(target: _Target) -> str:
@@ -136,11 +138,9 @@ def draft(path: str | Path) -> Iterator[Path]:
     ValueError, OSError
         As `check_output`, before the block runs; or if the file cannot be replaced.
     """
-    try:
+    with _named(path):
         target = _target(path)
         beside = _new_file(target) if target.regular else None
-    except OSError as error:
-        raise _named(error, path) from error
     if beside is None:
         with tempfile.TemporaryDirectory(prefix="precision-") as folder:
             whole = Path(folder, "draft")
