@@ -6,7 +6,14 @@ import sys
 
 
 def main() -> None:
-    """Run the command `precision`."""
+    """Run the command `precision`. Ctrl-C ends it with 130, wherever it is."""
+    try:
+        _main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _main() -> None:
     try:
         from precision.cli import command
     except ModuleNotFoundError as error:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing import parent_process
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -88,12 +90,43 @@ def run_cell(task: Task, arguments: Mapping[str, Any]) -> Outcome:
     start = perf_counter()
     try:
         metrics = metrics_of(task.function(**arguments), task.parameters)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         # In this thread it may be a signal's, which asks this process to end.
         if isinstance(error, SystemExit) and task.home == home() and in_main_thread():
             raise
+        if isinstance(error, KeyboardInterrupt):
+            raise
         return Outcome({}, _said(error), _writable(traceback.format_exc()), perf_counter() - start)
     return Outcome(metrics, seconds=perf_counter() - start)
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """A block that Ctrl-C does not end before its end; processes started in it ignore Ctrl-C.
+
+    A terminal sends it to them too, and each would print where it stood.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # not POSIX
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """A block that Ctrl-C does end, also in a process started under `interrupts_wait`."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def start_worker(quiet: bool) -> None:

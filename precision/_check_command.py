@@ -10,6 +10,7 @@ import click
 from precision import _tables
 from precision._command_line import reads, said_plainly
 from precision._functions import function_named
+from precision._terminal import printing, say
 from precision.accumulators import Accumulator
 from precision.accumulators import parse as parse_accumulator
 from precision.quantized import QuantSpec
@@ -111,9 +112,10 @@ def check(function: Callable[..., Any], as_json: bool, **options: Any) -> None:
 
             options["dtype"] = ml_dtypes.bfloat16
         report = _checked(function, options)
-    if as_json:
-        click.echo(_tables.as_json(report.to_dict()), nl=False)
-    else:
-        _tables.print_report(_tables.console(), report)
+        if as_json:
+            say(_tables.as_json(report.to_dict()), end="")
+        else:
+            with printing():
+                _tables.print_report(_tables.console(), report)
     if not report.ok:
         raise click.exceptions.Exit(1)

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
-from precision._cell_runs import Outcome, Task, home, in_main_thread, run_cell
+from precision._cell_runs import Outcome, Task, home, in_main_thread, interruptible, run_cell
 from precision._extras import require
 from precision._grid import Cell
 from precision._kernels._threads import get_num_threads, set_num_threads
@@ -38,6 +38,16 @@ def _check_workers(client: Any) -> None:
             )
 
 
+def _check_scheme(address: str) -> None:
+    """Raise at once where Dask would try for long: an address whose kind no Dask knows."""
+    scheme, mark, _ = address.partition("://")
+    try:
+        if mark:
+            require("distributed.comm.registry", "distributed").get_backend(scheme)
+    except ValueError as error:
+        raise ValueError(f"executor: {address!r} is no address of a Dask scheduler: {error}") from error
+
+
 class Runner:
     """Runs cells, in this process or through an executor; a context, which closes what it opened itself."""
 
@@ -54,6 +64,7 @@ class Runner:
             return executor
         if isinstance(executor, str):
             distributed = require("distributed", "distributed")
+            _check_scheme(executor)
             try:
                 executor = distributed.Client(executor, timeout=_PATIENCE, set_as_default=False)
             except (OSError, ValueError) as error:
@@ -137,7 +148,8 @@ def _run_packed(task: bytes, arguments: bytes) -> Outcome | str:
         call = _unpacked(task), pickle.loads(arguments)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    return run_cell(*call)
+    with interruptible():
+        return run_cell(*call)
 
 
 def _through(

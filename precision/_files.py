@@ -1,20 +1,181 @@
-"""Files that appear whole or not at all."""
+"""Output files: regular ones appear whole or not at all, devices and pipes are written to as they are.
+
+A symbolic link stays, and what it points to is written. An existing file keeps its mode and, where this
+process may give files away, its owner.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import secrets
+import shutil
+import stat
+import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+_MOST_LINKS = 40  # as the Linux kernel follows
+
+
+class _Target(NamedTuple):
+    """Where an output goes once every symbolic link is followed."""
+
+    path: str  #: of the file itself; as the user gave it where it is no regular file
+    found: os.stat_result | None  #: of what is there; None where nothing is
+    descriptor: int | None  #: the open descriptor of this process that the path names, as /dev/stdout does
+
+    @property
+    def regular(self) -> bool:
+        """Whether the output is a file that another can take the place of."""
+        return self.descriptor is None and (self.found is None or stat.S_ISREG(self.found.st_mode))
+
+
+def _descriptor(path: str) -> int | None:
+    """The number N of /dev/fd/N, and of all that links to such a name: /dev/stdout, /proc/self/fd/N."""
+    tables = rf"/dev/fd|/proc/(self|thread-self|{os.getpid()})(/task/\d+)?/fd"
+    current = os.path.abspath(path)
+    for _ in range(_MOST_LINKS):
+        folder, name = os.path.split(current)
+        folder = os.path.realpath(folder)
+        if name.isdecimal() and re.fullmatch(tables, folder):
+            return int(name)
+        try:
+            link = os.readlink(os.path.join(folder, name))
+        except OSError:
+            return None
+        current = os.path.join(folder, link)
+    return None
+
+
+def _target(path: str | Path) -> _Target:
+    """Follow ``path``, and raise if no output can be written there."""
+    given = os.fspath(path)
+    if given in ("", ".") or "\0" in given:
+        raise ValueError(f"{given!r} is no file's name")
+    descriptor = _descriptor(given)
+    if descriptor is not None:
+        os.write(descriptor, b"")  # raises if it is closed, or open for reading alone
+        return _Target(given, os.fstat(descriptor), descriptor)
+    try:
+        found = os.stat(given)
+    except (FileNotFoundError, NotADirectoryError):
+        found = None
+    regular = found is None or stat.S_ISREG(found.st_mode)
+    target = _Target(os.path.realpath(given) if regular else given, found, None)
+    folder = os.path.dirname(target.path)
+    if found is None and not os.path.isdir(folder):
+        raise FileNotFoundError(f"{given}: {os.path.dirname(given) or folder} is not a folder")
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(f"{given} is a folder; it must be a file")
+    if found is not None and stat.S_ISSOCK(found.st_mode):
+        raise OSError(f"{given} is a socket; it must be a file")
+    if found is not None and not os.access(target.path, os.W_OK):
+        raise PermissionError(f"{given} cannot be written: this user may not")
+    return target
+
+
+def check_regular(path: str | Path) -> None:
+    """Raise as `check_output` does, and also if ``path`` is a device or a pipe, where no database can lie."""
+    check_output(path)
+    if not _target(path).regular:
+        raise OSError(f"{os.fspath(path)} is a device or a pipe; it must be a file")
+
+
+def check_output(path: str | Path) -> None:
+    """Raise at once, before any work, if `draft` could not write a file of that name. Leaves nothing behind.
+
+    Raises
+    ------
+    ValueError
+        If the name is empty or holds a NUL.
+    OSError
+        If its folder is missing or takes no files, or what is there is a folder, or may not be written.
+    """
+    with _named(path):
+        target = _target(path)
+        if target.regular:
+            os.unlink(_new_file(target))
+
+
+@contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    """A block in which the system's own errors get the output's name into their messages."""
+    try:
+        yield
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        raise type(error)(f"{os.fspath(path)} cannot be written: {error.strerror}") from error
+
+
+def _new_file(target: _Target) -> str:
+    """Make an empty file of a new name beside the target, and return its name."""
+    # What replaces a private file is never open to others; a new file's mode is the umask's.
+    mode = 0o666 if target.found is None else 0o600
+    folder = os.path.dirname(target.path)
+    while True:
+        name = os.path.join(folder, f".precision-{secrets.token_hex(8)}")
+        try:
+            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+        except FileExistsError:
+            continue
+        return name
 
 
 @contextmanager
 def draft(path: str | Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to; it takes that name's place when the block ends without error."""
-    path = Path(path)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    """Give a path to write to; what is written becomes the output when the block ends without error.
+
+    A regular file changes whole or not at all. A device, a pipe, or a descriptor of this process gets the
+    bytes at the end of the block.
+
+    Raises
+    ------
+    ValueError, OSError
+        As `check_output`, before the block runs; or if the file cannot be replaced.
+    """
+    with _named(path):
+        target = _target(path)
+        beside = _new_file(target) if target.regular else None
+    if beside is None:
+        with tempfile.TemporaryDirectory(prefix="precision-") as folder:
+            whole = Path(folder, "draft")
+            whole.touch()
+            yield whole
+            with _opened(target) as output, whole.open("rb") as written:
+                shutil.copyfileobj(written, output)
+        return
     try:
-        yield beside
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+        made = os.stat(beside)
+        yield Path(beside)
+        # A library may have put a file of its own in the draft's place, of another mode.
+        _give(beside, made if target.found is None else target.found)
+        os.replace(beside, target.path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(beside)
+        raise
+
+
+def _opened(target: _Target) -> BinaryIO:
+    if target.descriptor is None:
+        return open(os.open(target.path, os.O_WRONLY), "wb")
+    for stream in (sys.stdout, sys.stderr):  # what was printed before comes first
+        with suppress(OSError, ValueError):
+            stream.flush()
+    return open(os.dup(target.descriptor), "wb")
+
+
+def _give(path: str, like: os.stat_result) -> None:
+    """Give a file the owner of another, where this process may, and its mode."""
+    if hasattr(os, "chown"):
+        made = os.stat(path)
+        for owner, group in ((like.st_uid, -1), (-1, like.st_gid)):
+            if owner not in (-1, made.st_uid) or group not in (-1, made.st_gid):
+                with suppress(PermissionError):
+                    os.chown(path, owner, group)
+    os.chmod(path, stat.S_IMODE(like.st_mode))

@@ -116,6 +116,8 @@ def logfmt(**options: Any) -> None:
         study = study_of(options, compared)
         sent = wire.sent(study.rows())
         rows = list(with_progress(sent, len(study), lambda found: found.row.tensor or found.row.data))
-        if not outputs.piped:
-            _tables.print_sent(_tables.console(), rows, wire)
-        outputs.write([row.flat() for row in rows], lambda: plots.error_over_bytes(rows, wire))
+        outputs.write(
+            [row.flat() for row in rows],
+            lambda: plots.error_over_bytes(rows, wire),
+            lambda: _tables.print_sent(_tables.console(), rows, wire),
+        )

@@ -51,6 +51,8 @@ def quantize(**options: Any) -> None:
             set_num_threads(options["threads"])
         study = study_of(options, with_rules(options["spec"] or DEFAULT_SPECS, options["rule"]))
         rows = list(with_progress(study.rows(), len(study), lambda row: row.tensor or row.data))
-        if not outputs.piped:
-            _tables.print_fidelity(_tables.console(), rows)
-        outputs.write([row.flat() for row in rows], lambda: plots.error_over_bits(rows))
+        outputs.write(
+            [row.flat() for row in rows],
+            lambda: plots.error_over_bits(rows),
+            lambda: _tables.print_fidelity(_tables.console(), rows),
+        )

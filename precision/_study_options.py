@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
-from precision._command_line import reads
+from precision._command_line import name_of, reads
 from precision._near import hint as did_you_mean
+from precision._terminal import say
 from precision.distributions import DISTRIBUTIONS
 from precision.quantization_study import QuantizationStudy, drawn, read_sources, suited
 from precision.specs import AnySpec
@@ -72,6 +73,6 @@ def study_of(options: dict[str, Any], specs: Iterable[AnySpec]) -> QuantizationS
         kept, reasons = suited(sources, specs, axis=axis)
         if kept and reasons:
             name, reason = next(iter(reasons.items()))
-            click.echo(f"left out: {len(reasons)} of {len(sources)} tensors, as {name}: {reason}", err=True)
+            say(f"left out: {len(reasons)} of {len(sources)} tensors, as {name}: {reason}", err=True)
         sources = kept or sources
-    return QuantizationStudy(data=path.name, sources=sources, specs=specs, axis=axis)
+    return QuantizationStudy(data=name_of(path), sources=sources, specs=specs, axis=axis)

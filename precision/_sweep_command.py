@@ -12,8 +12,11 @@ from click.core import ParameterSource
 from rich.table import Table
 
 from precision import _tables
-from precision._command_line import Outputs, output_options, reads, said_plainly
+from precision._command_line import FILE_OUT, Outputs, output_options, reads, said_plainly, tried
+from precision._files import check_regular
 from precision._sweep_options import asked_for, axis_of, swept
+from precision._sweep_trust import refuse_untrusted
+from precision._terminal import say
 from precision.studies import STUDIES
 from precision.sweep import MAX_CELLS
 
@@ -23,9 +26,9 @@ if TYPE_CHECKING:
 
 def _list() -> None:
     for found in STUDIES.values():
-        click.echo(f"{found.name:16} {found.question}")
+        say(f"{found.name:16} {found.question}")
         for name, values in found.grid.items():
-            click.echo(f"{'':16}   {name}: {', '.join(map(str, values))}")
+            say(f"{'':16}   {name}: {', '.join(map(str, values))}")
 
 
 @click.command()
@@ -38,7 +41,16 @@ def _list() -> None:
     metavar="NAME=VALUE,...",
     help="Values of a parameter, instead of the grid's. Repeatable.",
 )
-@click.option("--store", metavar="FILE", help="SQLite file that keeps every cell; goes on where it stopped.")
+@click.option(
+    "--function",
+    "named_function",
+    metavar="MODULE:FUNCTION",
+    help="Run this, or file.py:function, instead of what the file names.",
+)
+@click.option(
+    "--trust", is_flag=True, help="Run the function, or reach the Dask scheduler, that the file names."
+)
+@click.option("--store", type=FILE_OUT, help="SQLite file that keeps every cell; goes on where it stopped.")
 @click.option("--extend", is_flag=True, help="The store may be one of another grid.")
 @click.option("--retry-failed", is_flag=True, help="Compute cells again that raised.")
 @click.option(
@@ -64,35 +76,52 @@ def sweep_command(context: click.Context, /, **options: Any) -> None:
 
     The file has a key study (a name) or function (module:function, file.py:function), a table [grid] of
     parameters and their values, and any of the options by their names (store = "cells.sqlite"). Options of
-    the command line go first. Exit code 1: a cell raised; 130: interrupted.
+    the command line go first. A function or a Dask scheduler that only the file names needs --trust, and
+    outputs that it names must lie below the working folder. Exit code 1: a cell raised; 130: interrupted.
     """
     asked = options["asked"]
+    if options["named_function"] is not None:
+        if "study" in asked:
+            raise click.UsageError("--function does not go with a study")
+        asked = {**asked, "function": options["named_function"]}
     if options["listing"]:
         _list()
         return
     if not asked:
-        raise click.UsageError("name a study or a .toml file, or ask for --list")
+        raise click.UsageError("name a study, a .toml file or a --function, or ask for --list")
+    refuse_untrusted(context, asked, options)
     with said_plainly():
         if "function" in asked:  # only a study knows how its table is drawn
             if context.get_parameter_source("figure") is not ParameterSource.DEFAULT:
                 raise ValueError("figure is for studies: precision.plots draws the table of a function")
             options["no_figure"] = True
         outputs = Outputs.of(options)
+        if options["store"] is not None:
+            tried("--store", options["store"], check_regular)
         with warnings.catch_warnings(record=True) as said:
             table, of = swept(asked, options, quiet=outputs.piped)
-        if not outputs.piped:
-            _print(table)
         provenance = table.attrs["provenance"]
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
-        draw = (lambda: of.figure(table)) if of is not None else None
-        outputs.write(rows, draw, provenance=provenance)
-    for warning in said:
-        click.echo(str(warning.message), err=True)
-    if provenance["failed"]:
-        click.echo(f"{provenance['failed']} of {provenance['cells']} cells raised: see error", err=True)
+        draw = (lambda: of.figure(table)) if of is not None and len(table) else None
+        try:
+            outputs.write(rows, draw, lambda: _print(table), provenance=provenance)
+        except click.ClickException as error:
+            if provenance["complete"]:
+                raise
+            error.show()  # an interrupted sweep has its own exit code, whatever its table lacks
+        finally:
+            _say_what_went_wrong(table, said)
     if not provenance["complete"]:
         context.exit(130)
     context.exit(1 if provenance["failed"] else 0)
+
+
+def _say_what_went_wrong(table: pd.DataFrame, said: list[warnings.WarningMessage]) -> None:
+    for warning in said:
+        say(str(warning.message), err=True)
+    provenance = table.attrs["provenance"]
+    if provenance["failed"]:
+        say(f"{provenance['failed']} of {provenance['cells']} cells raised: see error", err=True)
 
 
 # ---- the table --------------------------------------------------------------------------------------

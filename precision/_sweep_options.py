@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from precision._cell_runs import start_worker
+from precision._cell_runs import interrupts_wait, start_worker
 from precision._extras import require
 from precision._functions import function_named
 from precision._near import near
@@ -23,11 +24,14 @@ from precision.sweep import sweep
 if TYPE_CHECKING:
     import pandas as pd
 
+T = TypeVar("T")
+
 _OWN: dict[str, tuple[type, ...]] = {
     "study": (str,),
     "function": (str,),
     "grid": (dict, list),
 }  # keys of a file that are no options
+_FOR_THE_COMMAND_LINE = ("listing", "set", "help", "trust", "named_function")  # options that are no keys
 
 
 def _parts(text: str) -> Iterator[str]:
@@ -50,7 +54,7 @@ def _value(text: str) -> Any:
     """A number or a truth value as TOML writes it, else the text itself."""
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML; of too many digits; of too many brackets
         return text
     if "\n" in text:
         return text
@@ -67,8 +71,12 @@ def axis_of(text: str) -> tuple[str, list[Any]]:
 def _configuration(path: Path) -> dict[str, Any]:
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} is not TOML: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} cannot be read: its arrays or tables are nested too deeply") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     if ("study" in found) == ("function" in found):
         raise ValueError(f"{path} must have one of study (a name) and function (module:function)")
     for name, kind in _OWN.items():
@@ -78,6 +86,15 @@ def _configuration(path: Path) -> dict[str, Any]:
     return found
 
 
+def _said_as_text(option: click.Option, key: str, value: Any) -> Any:
+    """A value of a file as the command line would have it, so that one place reads both."""
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"{key} must be one value, got {value!r}")
+    if isinstance(value, bool) != option.is_flag:
+        raise ValueError(f"{key} must {'be' if option.is_flag else 'not be'} true or false, got {value!r}")
+    return value if option.is_flag else str(value)
+
+
 def asked_for(context: click.Context, parameter: click.Parameter, named: str | None) -> dict[str, Any]:
     """What the argument names; the other keys of a file become the defaults of the options."""
     if named is None:
@@ -85,30 +102,46 @@ def asked_for(context: click.Context, parameter: click.Parameter, named: str | N
     if named in STUDIES:
         return {"study": named}
     try:
-        if not Path(named).is_file():
+        if not os.path.isfile(named):
             if Path(named).suffix == ".toml":
                 raise ValueError(f"there is no file {named}")
             study(named)  # raises, and says what names are near
         found = _configuration(Path(named))
-        options = {
-            option.opts[0].removeprefix("--").replace("-", "_"): option.name
+        known = {
+            option.opts[0].removeprefix("--").replace("-", "_"): option
             for option in context.command.params
-            if isinstance(option, click.Option) and option.name not in ("listing", "set", "help")
+            if isinstance(option, click.Option) and option.name not in _FOR_THE_COMMAND_LINE
         }
         for key in found:
-            if key not in _OWN and key not in options:
-                raise ValueError(f"{named}: unknown key {key!r}; {near(key, [*_OWN, *options])}")
-            if key in options and not isinstance(found[key], bool | int | float | str):
-                raise ValueError(f"{named}: {key} must be one value, got {found[key]!r}")
+            if key not in _OWN and key not in known:
+                raise ValueError(f"{named}: unknown key {key!r}; {near(key, [*_OWN, *known])}")
+        context.default_map = {
+            known[key].name: _said_as_text(known[key], f"{named}: {key}", value)
+            for key, value in found.items()
+            if key not in _OWN
+        }
     except ValueError as error:
         raise click.BadParameter(str(error), context, parameter) from error
-    context.default_map = {options[key]: value for key, value in found.items() if key not in _OWN}
     return {key: value for key, value in found.items() if key in _OWN}
+
+
+class _Processes(ProcessPoolExecutor):
+    """A pool whose processes keep quiet at a terminal's Ctrl-C, which ends the cells in them all the same."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Hand a call over; this is where processes are started."""
+        with interrupts_wait():
+            return super().submit(fn, *args, **kwargs)
+
+
+_Processes.__name__ = ProcessPoolExecutor.__name__  # in the provenance
+_HERE = "in-process"
+LOCAL_EXECUTORS = (_HERE, "threads", "processes")
 
 
 @contextmanager
 def _executor(name: str, workers: int | None, *, quiet: bool) -> Iterator[Executor | str | None]:
-    if name == "in-process":
+    if name == _HERE:
         if workers:
             raise ValueError("workers belong to the executors processes and threads")
         yield None
@@ -116,7 +149,7 @@ def _executor(name: str, workers: int | None, *, quiet: bool) -> Iterator[Execut
         with ThreadPoolExecutor(workers) as pool:
             yield pool
     elif name == "processes":
-        with ProcessPoolExecutor(
+        with _Processes(
             workers, mp_context=get_context("spawn"), initializer=start_worker, initargs=(quiet,)
         ) as processes:
             yield processes

@@ -24,10 +24,18 @@ from precision.wire_study import SentRow, Wire
 _WIDTH = 100  # of tables that go to a file or a pipe
 
 
+class _Console(Console):
+    """A console that leaves a pipe which nobody reads to its caller, instead of ending the process."""
+
+    def on_broken_pipe(self) -> None:
+        """Pass the error on that rich is handling."""
+        raise
+
+
 def console() -> Console:
     """The standard output, with room for the tables where it is no terminal."""
-    found = Console()
-    return found if found.is_terminal else Console(width=_WIDTH)
+    found = _Console()
+    return found if found.is_terminal else _Console(width=_WIDTH)
 
 
 # ---- errors -----------------------------------------------------------------------------------------
@@ -235,7 +243,9 @@ def as_json(value: Any) -> str:
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows of the same keys, with a header."""
+    """Rows of the same keys, with a header; of no rows, nothing."""
+    if not rows:
+        return ""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()

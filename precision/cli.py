@@ -13,11 +13,21 @@ import numpy.typing as npt
 
 from precision import _tables, distributions, gemm_study, plots
 from precision._check_command import check
-from precision._command_line import FILE, Outputs, output_options, reads, said_plainly, with_progress
+from precision._command_line import (
+    FILE,
+    Outputs,
+    Root,
+    name_of,
+    output_options,
+    reads,
+    said_plainly,
+    with_progress,
+)
 from precision._kernels._threads import set_num_threads
 from precision._logfmt_command import logfmt
 from precision._quantize_command import quantize
 from precision._sweep_command import sweep_command
+from precision._terminal import printing, say
 from precision.accumulators import parse as parse_accumulator
 from precision.formats import NAMED, FloatFormat, Format, parse_format
 from precision.quantized import QuantSpec
@@ -90,11 +100,11 @@ def _operands(options: dict[str, Any]) -> tuple[Array, Array, str] | None:
             raise ValueError(
                 f"a has shape {left.shape} and b {right.shape}: a's columns must be as many as b's rows"
             )
-        return left, right, f"{a.name} @ {b.name}"
+        return left, right, f"{name_of(a)} @ {name_of(b)}"
     if weights is None:
         return None
     w = _matrix(weights, options["tensor"], "weights")
-    called = options["tensor"] or weights.name
+    called = options["tensor"] or name_of(weights)
     if x is None:
         m = options["m"] or 128
         left = distributions.draw("normal", (m, w.shape[1]), k_axis=1, seed=options["seed"])
@@ -104,7 +114,7 @@ def _operands(options: dict[str, Any]) -> tuple[Array, Array, str] | None:
         raise ValueError(
             f"x has shape {left.shape} and the weights {w.shape} ([out, in]): both need as many columns"
         )
-    return left, w.T, f"{x.name} @ {called}.T"
+    return left, w.T, f"{name_of(x)} @ {called}.T"
 
 
 def _prefixes(k: int, wanted: tuple[int, ...]) -> tuple[int, ...]:
@@ -152,7 +162,7 @@ def _study(options: dict[str, Any]) -> tuple[int, Iterable[gemm_study.Row]]:
 
 
 # ---- the commands -----------------------------------------------------------------------------------
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="precision-emu")
 def command() -> None:
     """Low-precision formats and matrix units, emulated bit for bit."""
@@ -229,9 +239,11 @@ def gemm(**options: Any) -> None:
             set_num_threads(options["threads"])
         total, coming = _study(options)
         rows = list(with_progress(coming, total, lambda row: f"K = {row.k}"))
-        if not outputs.piped:
-            _tables.print_errors(_tables.console(), rows)
-        outputs.write([row.flat() for row in rows], lambda: plots.gemm_errors(rows))
+        outputs.write(
+            [row.flat() for row in rows],
+            lambda: plots.gemm_errors(rows),
+            lambda: _tables.print_errors(_tables.console(), rows),
+        )
 
 
 @command.command()
@@ -250,9 +262,10 @@ def formats(names: tuple[str, ...], as_json: bool) -> None:
             for entry, fmt in zip(entries, chosen, strict=True):
                 if fmt in small:
                     entry["values"] = [fmt.value(code) for code in range(1 << fmt.bits)]
-            click.echo(_tables.as_json(entries), nl=False)
+            say(_tables.as_json(entries), end="")
             return
         console = _tables.console()
-        console.print(_tables.formats_table(chosen))
-        for fmt in small:
-            _tables.print_values(console, fmt)
+        with printing():
+            console.print(_tables.formats_table(chosen))
+            for fmt in small:
+                _tables.print_values(console, fmt)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from precision._extras import require
 from precision._figure_style import root_of
-from precision._files import draft
+from precision._files import check_output, draft
 from precision._gemm_figure import gemm_errors
 from precision._heat_map import error_heatmap
 from precision._histogram import histogram
@@ -52,6 +52,8 @@ def check(path: str | Path) -> None:
         Without matplotlib; names the extra.
     ValueError
         If matplotlib writes no such kind of file, or the folder is none.
+    OSError
+        If the folder takes no files, or what has that name is a folder or may not be written.
     """
     require("matplotlib", "plots")
     from matplotlib.backend_bases import FigureCanvasBase
@@ -62,6 +64,7 @@ def check(path: str | Path) -> None:
         raise ValueError(f"{path}: a figure's name must end in one of {', '.join(f'.{k}' for k in kinds)}")
     if not path.parent.is_dir():
         raise ValueError(f"{path}: {path.parent} is not a folder")
+    check_output(path)
 
 
 def save(drawn: Figure | Axes, path: str | Path) -> None:

@@ -20,6 +20,7 @@ from precision import _store
 from precision._cell_runs import Outcome
 from precision._executors import Runner
 from precision._extras import require
+from precision._functions import spoken_name
 from precision._grid import Axes, Cell, cells_of
 from precision._store import Identity, Store
 from precision._sweep_table import table_of
@@ -228,7 +229,8 @@ def _identity(function: Function, cells: Sequence[Cell]) -> Identity:
         function = function.func
     if not hasattr(function, "__qualname__"):
         function = type(function)
-    name = f"{getattr(function, '__module__', '?')}:{function.__qualname__}{bound}"
+    module = spoken_name(str(getattr(function, "__module__", "?")))
+    name = f"{module}:{function.__qualname__}{bound}"
     try:
         source: str | None = hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
     except (OSError, TypeError):

@@ -40,6 +40,9 @@ def stop(x):
 """
 
 
+SWEEP = (sys.executable, "-m", "precision", "sweep", "--trust")
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(CELLS)
@@ -51,6 +54,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def run(*arguments, code=0):
+    if str(arguments[0]).endswith(".toml"):
+        arguments = ("--trust", *arguments)
     found = CliRunner().invoke(command, ["sweep", *map(str, arguments)])
     assert found.exit_code == code, found.output
     return found
@@ -168,7 +173,7 @@ def test_a_pool_that_breaks_is_a_message(folder):
 @pytest.mark.parametrize("executor", [["in-process"], ["processes", "--workers", "1"]])
 def test_what_cells_print_keeps_off_a_piped_table(folder, executor):
     name = config('function = "mine.py:talk"\n[grid]\nx = [1, 2]\n')
-    asked = [sys.executable, "-m", "precision", "sweep", name, "--json", "-", "--executor", *executor]
+    asked = [*SWEEP, name, "--json", "-", "--executor", *executor]
     found = subprocess.run(asked, capture_output=True, text=True, check=True)
     assert [row["result"] for row in json.loads(found.stdout)["rows"]] == [1, 2]
     assert "loaded" in found.stderr and found.stderr.count("talk") == 2
@@ -177,7 +182,7 @@ def test_what_cells_print_keeps_off_a_piped_table(folder, executor):
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs signals")
 def test_workers_end_with_a_command_that_is_killed(folder):
     name = config(f'function = "mine.py:talk"\n[grid]\nx = {list(range(1000))}\n')
-    asked = [sys.executable, "-m", "precision", "sweep", name, "--executor", "processes", "--workers", "2"]
+    asked = [*SWEEP, name, "--executor", "processes", "--workers", "2"]
     found = subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         while not Path("begun").exists():
@@ -231,7 +236,7 @@ def test_dask_gets_functions_of_files(folder):
     ],
 )
 def test_bad_configurations_are_messages(folder, text, message):
-    found = CliRunner().invoke(command, ["sweep", config(text)])
+    found = CliRunner().invoke(command, ["sweep", "--trust", config(text)])
     assert found.exit_code in (1, 2) and message in " ".join(found.output.split())
     assert "Traceback" not in found.output and [p.name for p in folder.glob("*.sqlite")] == []
 
@@ -239,7 +244,7 @@ def test_bad_configurations_are_messages(folder, text, message):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([], "name a study or a .toml file"),
+        ([], "name a study, a .toml file or a --function"),
         (["none.toml"], "there is no file none.toml"),
         (["promotion", "--set", "k"], "must be NAME=VALUE"),
         (["promotion", "--set", "k=many"], "k must be an int"),

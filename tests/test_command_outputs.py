@@ -1,0 +1,298 @@
+"""Every subcommand's outputs: tried before the work, written before anything is printed, in any encoding."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from precision import _sweep_options, gemm_study, plots, storage
+from precision.cli import command
+from precision.quantization_study import QuantizationStudy
+
+STUDIES = {
+    "gemm": [
+        "gemm",
+        "--m",
+        "4",
+        "--n",
+        "4",
+        "--k",
+        "64",
+        "--distribution",
+        "normal",
+        "--accumulator",
+        "EXACT",
+    ],
+    "quantize": ["quantize", "normal", "--shape", "4x64", "--spec", "MXFP4"],
+    "logfmt": ["logfmt", "normal", "--shape", "4x256", "--bits", "8"],
+    "sweep": ["sweep", "promotion", "--set", "k=128", "--set", "m=4", "--set", "n=4", "--set", "offset=0"],
+}
+QUANTIZER = """
+import ml_dtypes, numpy as np
+def f(x):
+    return np.clip(x, -448, 448).astype(ml_dtypes.float8_e4m3fn)
+"""
+COMMANDS = {
+    **STUDIES,
+    "formats": ["formats", "e4m3"],
+    "check": ["check", "--like", "e4m3", "mine.py:f"],
+    "list": ["sweep", "--list"],
+    "help": ["sweep", "--help"],
+}
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+FILES = ["--json", "rows.json", "--csv", "rows.csv", "--figure", "figure.svg"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("mine.py").write_text(QUANTIZER)
+
+
+@pytest.fixture(params=list(STUDIES))
+def study(request):
+    return STUDIES[request.param]
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    def work(*arguments, **options):
+        raise AssertionError("the work has begun")
+
+    monkeypatch.setattr(gemm_study.GemmStudy, "rows", work)
+    monkeypatch.setattr(QuantizationStudy, "rows", work)
+    monkeypatch.setattr(_sweep_options, "_swept", work)
+
+
+def _refused(arguments, *parts):
+    before = sorted(os.listdir())
+    found = CliRunner().invoke(command, arguments)
+    said = " ".join(found.output.split())
+    assert found.exit_code == 2 and isinstance(found.exception, SystemExit), (found.output, found.exception)
+    assert all(part in said for part in parts), said
+    assert sorted(os.listdir()) == before
+
+
+# ---- tried before the work --------------------------------------------------------------------------
+@pytest.mark.parametrize("option", ["--json", "--csv", "--figure"])
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("", "is no file's name"),
+        ("a\0b.png", "is no file's name"),
+        ("missing/a.png", "is not a folder"),
+        ("file.png/a.png", "is not a folder"),
+        ("folder.png", "is a folder"),
+        ("loop.png", "cannot be written"),
+        ("n" * 300 + ".png", "cannot be written"),
+        pytest.param("/proc/a.png", "/proc/a.png", marks=LINUX),
+    ],
+    ids=["empty", "nul", "missing", "below_a_file", "folder", "loop", "long", "proc"],
+)
+def test_bad_outputs_are_refused_by_name(study, no_work, option, path, reason):
+    os.mkdir("folder.png")
+    os.symlink("loop.png", "loop.png")
+    Path("file.png").touch()
+    _refused([*study, option, path], option, reason)
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--figure"])
+def test_outputs_that_this_user_may_not_write(study, no_work, option, monkeypatch):
+    Path("old.png").write_text("old")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    extra = [] if option == "--figure" else ["--no-figure"]
+    _refused([*study, *extra, option, "old.png"], option, "old.png cannot be written")
+    assert Path("old.png").read_text() == "old"
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--figure"])
+def test_a_folder_that_takes_no_files(study, no_work, option, monkeypatch):
+    def refuse(path, flags, *mode, **rest):
+        if flags & os.O_CREAT:
+            raise OSError(30, "Read-only file system", path)
+        return opened(path, flags, *mode, **rest)
+
+    opened = os.open
+    monkeypatch.setattr(os, "open", refuse)
+    extra = [] if option == "--figure" else ["--no-figure"]
+    _refused([*study, *extra, option, "new.png"], option, "new.png cannot be written: Read-only file system")
+
+
+def test_the_figure_by_default_is_tried_too(study, no_work):
+    os.mkdir(f"precision-{study[0]}.png")
+    _refused(study, "--figure", f"precision-{study[0]}.png is a folder")
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("", "is no file's name"),
+        ("a\0b", "is no file's name"),
+        ("missing/a", "is not a folder"),
+        ("folder", "is a folder"),
+        ("n" * 300, "cannot be written"),
+        ("pipe", "is a device or a pipe"),
+    ],
+    ids=["empty", "nul", "missing", "folder", "long", "pipe"],
+)
+def test_bad_stores_are_refused_by_name(no_work, path, reason):
+    os.mkdir("folder")
+    os.mkfifo("pipe")
+    _refused([*STUDIES["sweep"], "--no-figure", "--store", path], "--store", reason)
+
+
+# ---- written before anything is printed -------------------------------------------------------------
+def test_files_are_there_when_printing_fails(study, monkeypatch):
+    class Full:
+        encoding = "utf-8"
+
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+        def flush(self):
+            pass
+
+        def isatty(self):
+            return False
+
+    def main(*arguments, **options):
+        with contextlib.redirect_stdout(Full()), pytest.raises(SystemExit) as ended:
+            command.main(args=[*study, *FILES], prog_name="precision")
+        return ended.value.code
+
+    assert main() == 1
+    _check_files()
+
+
+def _check_files():
+    assert json.loads(Path("rows.json").read_text())
+    assert len(Path("rows.csv").read_text().splitlines()) > 1
+    assert "<svg" in Path("figure.svg").read_text()
+
+
+def test_a_file_that_fails_costs_neither_the_others_nor_the_table(study, monkeypatch):
+    def save(drawn, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plots, "save", save)
+    found = CliRunner().invoke(command, [*study, *FILES])
+    assert found.exit_code == 1 and "--figure figure.svg: [Errno 28] No space left" in found.output
+    assert Path("rows.json").exists() and Path("rows.csv").exists() and len(found.stdout.splitlines()) > 3
+
+
+# ---- encodings --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("encoding", ["gbk", "ascii", "cp1252"])
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_any_encoding_prints(name, encoding):
+    files = ["--no-figure", "--json", "rows.json"] if name in STUDIES else []
+    found = CliRunner(charset=encoding).invoke(command, [*COMMANDS[name], *files])
+    assert found.exit_code == 0, (found.output, found.exception)
+    found.stdout_bytes.decode(encoding)
+    assert not files or json.loads(Path("rows.json").read_text())
+
+
+def test_substitutes():
+    whole = CliRunner().invoke(command, COMMANDS["logfmt"]).stdout
+    assert "µs" in whole
+    found = CliRunner(charset="gbk").invoke(command, COMMANDS["logfmt"])
+    assert found.stdout_bytes.decode("gbk") == whole.replace("µ", "u")
+    Path("many.py").write_text("def f(x):\n    return x\n")
+    values = ",".join(map(str, range(99)))
+    arguments = ["sweep", "--function", "many.py:f", "--set", f"x={values}"]
+    found = CliRunner(charset="ascii").invoke(command, arguments)
+    assert found.exit_code == 0 and b"... 51 more" in found.stdout_bytes
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "ascii"])
+def test_names_that_no_encoding_has(charset):
+    np.save("x\udcff.npy", np.ones((4, 64), np.float32))
+    arguments = ["quantize", "x\udcff.npy", "--spec", "MXFP4", *FILES]
+    found = CliRunner(charset=charset).invoke(command, arguments)
+    assert found.exit_code == 0, (found.output, found.exception)
+    assert b"x\\udcff.npy" in found.stdout_bytes
+    _check_files()
+    found = CliRunner(charset=charset).invoke(command, [*arguments[:4], "--no-figure", "--csv", "-"])
+    assert found.exit_code == 0 and b"x\\udcff.npy" in found.stdout_bytes
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"PYTHONIOENCODING": "gbk"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    ids=["gbk", "C"],
+)
+def test_a_process_of_another_encoding(settings):
+    arguments = [sys.executable, "-m", "precision", *COMMANDS["logfmt"], "--json", "rows.json", "--no-figure"]
+    found = subprocess.run(arguments, env={**os.environ, **settings}, capture_output=True)
+    assert found.returncode == 0 and found.stderr == b""
+    assert json.loads(Path("rows.json").read_text()) and b"us" in found.stdout
+
+
+# ---- pipes that nobody reads ------------------------------------------------------------------------
+class Gone:
+    """A standard output whose reader has left."""
+
+    encoding = "utf-8"
+
+    def write(self, text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    def flush(self):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    def fileno(self):
+        raise OSError("no file")
+
+    def isatty(self):
+        return False
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "help"])
+def test_a_closed_pipe_loses_nothing(name):
+    files = FILES if name in STUDIES else []
+    with contextlib.redirect_stdout(Gone()), pytest.raises(SystemExit) as ended:
+        command.main(args=[*COMMANDS[name], *files], prog_name="precision")
+    assert ended.value.code == 0
+    if files:
+        _check_files()
+
+
+def test_a_check_that_fails_says_so_to_a_closed_pipe():
+    Path("bad.py").write_text(QUANTIZER.replace("448)", "300)"))
+    with contextlib.redirect_stdout(Gone()), pytest.raises(SystemExit) as ended:
+        command.main(args=["check", "--like", "e4m3", "bad.py:f"], prog_name="precision")
+    assert ended.value.code == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX's pipes")
+@pytest.mark.parametrize("errors_too", [False, True])
+def test_a_process_whose_pipe_is_closed(errors_too):
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = [sys.executable, "-m", "precision", *COMMANDS["gemm"], *FILES]
+    found = subprocess.run(arguments, stdout=writer, stderr=writer if errors_too else subprocess.PIPE)
+    os.close(writer)
+    assert found.returncode == 0 and not found.stderr
+    _check_files()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("name", ["formats", "list", "help"])
+def test_a_full_disk_is_a_message(name):
+    with open("/dev/full", "w") as full:
+        arguments = [sys.executable, "-m", "precision", *COMMANDS[name]]
+        found = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert found.returncode == 1 and found.stderr.startswith("Error: ") and found.stderr.count("\n") == 1
+
+
+def test_storage_says_at_once_what_it_cannot_write():
+    with pytest.raises(FileNotFoundError, match="no is not a folder"):
+        storage.save("no/w.safetensors", {})
