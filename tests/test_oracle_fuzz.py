@@ -20,20 +20,6 @@ import oracle_numbers as numbers
 import oracle_products
 import oracle_quantizing
 
-# Kinds of cases in which the package is known to part from the documents; each goes once it is mended.
-KNOWN = {
-    "one group over K, not promoted",
-    "one group over K, not promoted, by a tensor's scale",
-    "float64 at a tie of the tensor scale",
-    "K = 0 under a tensor scale",
-    "scale * tensor scale = Inf, FINITE_AMAX",
-}
-
-
-def known(kind):
-    """Say whether a kind of case is known to differ."""
-    return kind.removesuffix(", traced") in KNOWN or kind.endswith("FP32 scales of elements up to 1")
-
 
 @pytest.mark.parametrize(
     ("compare", "count"),
@@ -50,7 +36,7 @@ def test_sample_equals_the_oracle(compare, count):
     finally:
         pr.set_num_threads(threads)
     assert sum(counts.values()) == count
-    assert not [difference for difference in differences if not known(difference[1])]
+    assert not differences
 
 
 # ---- the oracles themselves
