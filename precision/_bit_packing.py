@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from precision._float_format import check_int, code_dtype
 from precision._kernels._threads import parallel
+from precision._support._float_environment import in_default_environment
 from precision.formats import FloatFormat, Format, IntFormat
 
 Array = npt.NDArray[Any]
@@ -18,6 +19,7 @@ _CHUNK = 1 << 15  # codes of one row of a long stream: a multiple of 8, so that 
 _GRAIN = 1 << 18
 
 
+@in_default_environment
 def pack(codes: Array, fmt: Format) -> Array:
     """Codes in as few bytes as their bits take: a little-endian bit stream along the last axis.
 
@@ -65,6 +67,7 @@ def pack(codes: Array, fmt: Format) -> Array:
     return pack_bits(codes.view(fmt.code_dtype), bits)
 
 
+@in_default_environment
 def unpack(packed: Array, fmt: Format, length: int) -> Array:
     """The codes that `pack` made a bit stream of.
 

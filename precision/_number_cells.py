@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._float_format import check_int
+from precision._support._float_environment import in_default_environment
 from precision.distributions import draw
 from precision.fidelity import tally
 from precision.formats import E4M3, Format
@@ -50,6 +51,7 @@ def _measured(spec: AnySpec, distribution: str, rows: int, columns: int, seed: i
     }
 
 
+@in_default_environment
 def group_size(
     *,
     fmt: Format = E4M3,
@@ -101,6 +103,7 @@ def group_size(
     return _measured(QuantSpec(fmt, group), distribution, rows, columns, seed)
 
 
+@in_default_environment
 def formats(
     *,
     spec: AnySpec = MXFP8_E4M3,
@@ -138,6 +141,7 @@ def formats(
     return _measured(spec, distribution, rows, columns, seed)
 
 
+@in_default_environment
 def logfmt(
     *,
     bits: int = 8,
@@ -177,6 +181,7 @@ def logfmt(
     return _measured(LogFMT(bits, block_size), distribution, rows, columns, seed)
 
 
+@in_default_environment
 def scale_rules(
     *,
     spec: QuantSpec = MXFP4,

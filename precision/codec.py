@@ -22,6 +22,7 @@ from precision._codec_params import (
 from precision._kernels._threads import parallel
 from precision._kernels.params import Ends, StochasticParams
 from precision._memory import streaming
+from precision._support._float_environment import in_default_environment
 from precision.formats import BF16, FP64, FloatFormat, Format, IntFormat, format_of
 from precision.rounding import Overflow, Rounding, Stochastic
 
@@ -33,6 +34,7 @@ GRAIN = 1 << 18
 """Least elements that a call of a loop works on; a divisor of 2**32, where the random counter carries."""
 
 
+@in_default_environment
 def round_to(
     x: npt.ArrayLike,
     fmt: Format,
@@ -93,6 +95,7 @@ def round_to(
     return how.run(source, out, dtype, np.dtype(f"u{dtype.itemsize}"), to_codes=False)
 
 
+@in_default_environment
 def encode(
     x: npt.ArrayLike,
     fmt: Format,
@@ -134,6 +137,7 @@ def encode(
     return how.run(source, out, fmt.dtype, fmt.code_dtype, to_codes=True)
 
 
+@in_default_environment
 def decode(codes: npt.ArrayLike, fmt: Format, *, out: Array | None = None) -> Array:
     """Values of codes, exactly.
 

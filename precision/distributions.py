@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._near import hint as did_you_mean
+from precision._support._float_environment import in_default_environment
 
 __all__ = ["DISTRIBUTIONS", "Distribution", "draw"]
 
@@ -50,6 +51,7 @@ DISTRIBUTIONS: dict[str, Distribution] = {
 """The named distributions."""
 
 
+@in_default_environment
 def draw(distribution: str, shape: tuple[int, int], *, k_axis: int, seed: int = 0) -> Array:
     """A float32 matrix of a named distribution, the same for the same arguments.
 

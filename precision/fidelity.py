@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision import specs
+from precision._support._float_environment import in_default_environment, methods_in_default_environment
 from precision.formats import FloatFormat, Format
 from precision.logfmt import LogBase, LogFMT, LogFMTTensor
 from precision.quantized import QuantizedTensor
@@ -30,6 +31,7 @@ _ROUNDED_LOGARITHMS = 1 + 2.0**-15
 
 
 @dataclass(frozen=True, kw_only=True)
+@methods_in_default_environment
 class Tally:
     """What quantizing did to some numbers, as counts and sums: those of two arrays add up with ``+``.
 
@@ -111,6 +113,7 @@ class Tally:
         return count / self.measured if self.measured else math.nan
 
 
+@in_default_environment
 def tally(x: npt.ArrayLike, spec: AnySpec, *, axis: int = -1) -> Tally:
     """Quantize an array and measure what became of its elements.
 

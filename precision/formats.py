@@ -13,6 +13,7 @@ import numpy.typing as npt
 from precision._float_format import FloatFormat, Specials
 from precision._format_names import CALLS, DTYPES, made
 from precision._int_format import IntFormat
+from precision._support._float_environment import in_default_environment
 
 __all__ = [
     "BF16",
@@ -55,6 +56,7 @@ __all__ = [
 Format: TypeAlias = FloatFormat | IntFormat
 
 
+@in_default_environment
 def parse_format(text: str) -> Format:
     """The floating-point or integer format of a name or constructor call, as `FloatFormat.parse` describes.
 

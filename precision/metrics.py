@@ -15,6 +15,8 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from precision._support._float_environment import in_default_environment
+
 if TYPE_CHECKING:
     from precision.formats import FloatFormat
 
@@ -130,6 +132,7 @@ def _calc_diff(pair: _Pair) -> float:
     return _ratio(_dot(pair.error, pair.error), _dot(x, x) + _dot(y, y))
 
 
+@in_default_environment
 def sqnr(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """Signal-to-quantization-noise ratio, -10 log10(|error|^2 / |reference|^2), in dB (also: QSNR).
 
@@ -154,6 +157,7 @@ def sqnr(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     return _sqnr(_pair(result, reference))
 
 
+@in_default_environment
 def norm_relative_error(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """|error| / |reference| in the Euclidean (Frobenius) norm.
 
@@ -176,6 +180,7 @@ def norm_relative_error(result: npt.ArrayLike, reference: npt.ArrayLike) -> floa
     return _norm_relative_error(_pair(result, reference))
 
 
+@in_default_environment
 def max_error_over_mean(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """max |error| / mean |reference|: a largest relative error that cancellation doesn't blow up.
 
@@ -201,6 +206,7 @@ def max_error_over_mean(result: npt.ArrayLike, reference: npt.ArrayLike) -> floa
     return _max_error_over_mean(_pair(result, reference))
 
 
+@in_default_environment
 def signed_relative_error(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """Bias, sum(sign(reference) error) / sum |reference|: negative where results shrink toward zero.
 
@@ -223,6 +229,7 @@ def signed_relative_error(result: npt.ArrayLike, reference: npt.ArrayLike) -> fl
     return _signed_relative_error(_pair(result, reference))
 
 
+@in_default_environment
 def cosine(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """Cosine similarity of the two arrays as vectors. Two zero vectors give 1, one of them gives 0.
 
@@ -245,6 +252,7 @@ def cosine(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     return _cosine(_pair(result, reference))
 
 
+@in_default_environment
 def calc_diff(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """DeepGEMM's acceptance measure, 1 - 2<x, y> / (|x|^2 + |y|^2) (its ``testing/numeric.py``).
 
@@ -286,6 +294,7 @@ def _own_patterns(array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return _ordered(array, int(info.bits), signed=float(info.min) < 0)
 
 
+@in_default_environment
 def ulp_distance(
     result: npt.ArrayLike, reference: npt.ArrayLike, fmt: FloatFormat | None = None
 ) -> Float64Array:
@@ -362,6 +371,7 @@ MEASURES = (*_MEASURES, "mean_ulp", "max_ulp")
 """The keys of `report`, in order."""
 
 
+@in_default_environment
 def report(result: npt.ArrayLike, reference: npt.ArrayLike) -> dict[str, float]:
     """Every measure at once; ULPs are those of ``result``'s type, to which the reference is rounded.
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision import _text, logfmt, quantized
+from precision._support._float_environment import in_default_environment
 from precision.codec import encode
 from precision.formats import FloatFormat
 from precision.logfmt import LogFMT, LogFMTTensor
@@ -20,6 +21,7 @@ AnySpec: TypeAlias = QuantSpec | LogFMT | FloatFormat
 """How an array is stored; a bare format rounds its values as they are, with scale 1, and saturates."""
 
 
+@in_default_environment
 def parse(text: str) -> AnySpec:
     """The spec or format that ``str`` printed, or that a user wrote in the same language.
 
@@ -66,6 +68,7 @@ def quantize(x: npt.ArrayLike, spec: LogFMT, axis: int = ..., *, nan: float | No
 def quantize(
     x: npt.ArrayLike, spec: AnySpec, axis: int = ..., *, nan: float | None = ...
 ) -> QuantizedTensor | LogFMTTensor: ...
+@in_default_environment
 def quantize(
     x: npt.ArrayLike, spec: AnySpec, axis: int = -1, *, nan: float | None = None
 ) -> QuantizedTensor | LogFMTTensor:

@@ -22,6 +22,7 @@ import ml_dtypes
 import numpy as np
 
 from precision import accumulators
+from precision._support._float_environment import in_default_environment
 from precision.accumulators import Accumulator
 from precision.formats import format_of
 from precision.gemm import matmul
@@ -93,6 +94,7 @@ class Case:
     diagonal: bool = False
 
 
+@in_default_environment
 def emulate(case: Case, accumulator: Accumulator | None = None) -> Array:
     """The bit patterns that `precision.matmul` gives for a case (with another ``accumulator``, if given)."""
     unit = case.accumulator if accumulator is None else accumulator
@@ -100,6 +102,7 @@ def emulate(case: Case, accumulator: Accumulator | None = None) -> Array:
     return bits(np.diagonal(product) if case.diagonal else product)
 
 
+@in_default_environment
 def check(case: Case) -> Outcome:
     """Compare a case with `precision.matmul`, NaNs by their bits too.
 
@@ -117,6 +120,7 @@ def check(case: Case) -> Outcome:
     return Outcome(found.size, int(np.count_nonzero(found != case.expected)))
 
 
+@in_default_environment
 def read(path: str | Path) -> list[Case]:
     """Every case of a vector file. ``mma.sync`` on FP8, which no accumulator here models, is left out.
 
@@ -152,6 +156,7 @@ def _cases(name: str, parts: dict[str, Array]) -> Iterator[Case]:
         raise ValueError(f"key {name!r} must begin with an instruction or a kind of GEMM: {known}")
 
 
+@in_default_environment
 def instruction_case(instruction: Instruction, name: str, *, a: Array, b: Array, c: Array, d: Array) -> Case:
     """A case of one instruction, or of a chain of them, from arrays laid out as in the files."""
     if instruction.accumulator is None:
@@ -175,6 +180,7 @@ def _along_k(codes: Array) -> Array:
     return np.ascontiguousarray(codes.swapaxes(1, 2)).reshape(tiles, rows, steps * k)
 
 
+@in_default_environment
 def scaled_case(
     name: str,
     *,

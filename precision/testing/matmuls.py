@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from precision._support._blas import check_blas
+from precision._support._float_environment import in_default_environment
 from precision.accumulators import (
     Accumulator,
     Exact,
@@ -54,6 +56,7 @@ def declared_accumulator(like: Accumulator | str) -> Accumulator:
     return parse_accumulator(like)
 
 
+@in_default_environment
 def matmul_properties(
     like: Accumulator | str,
     *,
@@ -100,6 +103,7 @@ def matmul_properties(
     return gemm_properties(declared)
 
 
+@in_default_environment
 def check_matmul(
     fn: Callable[..., Any],
     like: Accumulator | str,
@@ -203,6 +207,7 @@ def _declared(
 ) -> Declared:
     if operands not in (TENSORS, CODES, VALUES):
         raise ValueError(f"operands must be 'tensors', 'codes' or 'values', got {operands!r}")
+    check_blas()
     kind = np.dtype(dtype)
     if kind.name not in ("float32", "float16", "bfloat16"):
         raise TypeError(f"dtype must be float32, float16 or bfloat16, got {kind}")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from precision._support._float_environment import in_default_environment
 from precision.formats import FP64, FloatFormat, Format, IntFormat, parse_format
 from precision.quantized import SPECS, QuantSpec
 from precision.rounding import Overflow, Rounding, Stochastic
@@ -56,6 +57,7 @@ def parsed(like: Like) -> Format | QuantSpec:
         raise ValueError(f"like {text!r} is no spec, and {error}{hint}") from None
 
 
+@in_default_environment
 def quantizer_properties(
     like: Like,
     *,
@@ -119,6 +121,7 @@ def quantizer_properties(
     return elements_properties(Elements(right, dtype=kind, returns=returns))
 
 
+@in_default_environment
 def check_quantizer(
     fn: Callable[..., Any],
     like: Like,
