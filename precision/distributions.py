@@ -49,6 +49,8 @@ DISTRIBUTIONS: dict[str, Distribution] = {
     "outliers": Distribution("N(0,1), one channel of K in 128 times 32", _outliers),
 }
 """The named distributions."""
+for _name, _kind in DISTRIBUTIONS.items():
+    DISTRIBUTIONS[_name] = _kind._replace(draw=in_default_environment(_kind.draw))
 
 
 @in_default_environment
