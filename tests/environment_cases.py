@@ -11,6 +11,7 @@ import dataclasses
 import enum
 import functools
 import hashlib
+import importlib
 import inspect
 import os
 import platform
@@ -26,14 +27,16 @@ import numpy as np
 
 # ---- the register, without any code of the package ----------------------------------------------------
 X86, LINUX = platform.machine() in ("x86_64", "AMD64"), sys.platform == "linux"
-#: Where fenv_t keeps the register: MXCSR on x86-64, FPCR on ARM; its control bits (not the flags); the bits of
-#: flush-to-zero, denormals-are-zero (ARM has one for both) and rounding downward, upward and toward zero.
+#: Where fenv_t keeps the register, MXCSR on x86-64 and FPCR on ARM; its control bits, without the flags; and
+#: the bits of flush-to-zero, denormals-are-zero (ARM has one for both) and of the ways of rounding.
+_MXCSR = {"ftz": 0x8000, "daz": 0x40, "down": 0x2000, "up": 0x4000, "zero": 0x6000}
+_FPCR = {"ftz": 1 << 24, "daz": 1 << 24, "up": 1 << 22, "down": 2 << 22, "zero": 3 << 22}
 LAYOUTS: dict[tuple[str, bool], tuple[int, int, dict[str, int]]] = {
-    ("linux", True): (28, 0xFFC0, {"ftz": 0x8000, "daz": 0x40, "down": 0x2000, "up": 0x4000, "zero": 0x6000}),
-    ("darwin", True): (4, 0xFFC0, {"ftz": 0x8000, "daz": 0x40, "down": 0x2000, "up": 0x4000, "zero": 0x6000}),
-    ("linux", False): (0, ~0, {"ftz": 1 << 24, "daz": 1 << 24, "up": 1 << 22, "down": 2 << 22, "zero": 3 << 22}),
-    ("darwin", False): (8, ~0, {"ftz": 1 << 24, "daz": 1 << 24, "up": 1 << 22, "down": 2 << 22, "zero": 3 << 22}),
-}  # fmt: skip
+    ("linux", True): (28, 0xFFC0, _MXCSR),
+    ("darwin", True): (4, 0xFFC0, _MXCSR),
+    ("linux", False): (0, ~0, _FPCR),
+    ("darwin", False): (8, ~0, _FPCR),
+}
 KNOWN = X86 or platform.machine() in ("aarch64", "arm64")
 LAYOUT = LAYOUTS.get((sys.platform, X86)) if KNOWN else None
 #: Every mode alone, and the worst of them together.
@@ -90,13 +93,8 @@ def mode(name: str) -> Iterator[None]:
         set_mode("nearest")
 
 
-def main_guard_for_subprocess() -> None:
-    """Set the mode that this process was asked for, before the package is imported."""
-    if __name__ == "__main__":
-        set_mode(sys.argv[1])
-
-
-main_guard_for_subprocess()
+if __name__ == "__main__":
+    set_mode(sys.argv[1])
 
 import ml_dtypes  # noqa: E402
 
@@ -117,9 +115,6 @@ from precision import (  # noqa: E402
     wire_study,
 )
 
-if __name__ == "__main__":
-    ENVIRONMENT_AFTER_IMPORT = control()
-
 
 # ---- bytes of results ---------------------------------------------------------------------------------
 def said(value: Any) -> Iterator[bytes]:
@@ -135,9 +130,13 @@ def said(value: Any) -> Iterator[bytes]:
         yield (value.name if isinstance(value, enum.Enum) else str(value)).encode()
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
-            if not callable(getattr(value, field.name)) or dataclasses.is_dataclass(getattr(value, field.name)):
+            if not callable(getattr(value, field.name)) or dataclasses.is_dataclass(
+                getattr(value, field.name)
+            ):
                 yield field.name.encode()
                 yield from said(getattr(value, field.name))
+    elif type(value).__module__.startswith("xarray"):
+        yield from said([np.asarray(value[name]) for name in value.variables])
     elif isinstance(value, Mapping):
         for key, one in value.items():
             yield from said(key)
@@ -147,8 +146,6 @@ def said(value: Any) -> Iterator[bytes]:
             yield from said(one)
     elif type(value).__module__.startswith("pandas"):
         yield from said([value[name].tolist() for name in value.columns])
-    elif type(value).__module__.startswith("xarray"):
-        yield from said([np.asarray(value[name]) for name in value.variables])
     elif hasattr(value, "get_children"):  # a figure or its axes
         axes = value.axes if isinstance(value.axes, list) else [value]
         for ax in axes:
@@ -185,6 +182,7 @@ class Inputs:
         self.wide[1, :4] = 5e-324, -2e-310, 2.2250738585072009e-308, 1e-300
         self.large = np.tile(self.both, (40, 1))  # 655360 elements: two threads share them
         self.reference = self.both.astype(np.float64) * (1 + 1e-3 * rng.standard_normal(self.both.shape))
+        self.both64, self.reference32 = self.both.astype(np.float64), self.reference.astype(np.float32)
         self.a, self.b = ordinary, rng.standard_normal((256, 24)).astype(np.float32)
         self.a8, self.b8 = pr.encode(self.a, pr.E4M3), pr.encode(self.b, pr.E4M3)
         self.abf, self.bbf = pr.encode(tiny, pr.BF16), pr.encode(self.b, pr.BF16)
@@ -283,9 +281,8 @@ def _testing() -> Any:
 
 
 def _sweep() -> Any:
-    import precision.sweep
 
-    return sys.modules["precision.sweep"]
+    return importlib.import_module("precision.sweep")
 
 
 def _saved(i: Inputs, tensors_of: dict[str, Any]) -> bytes:
@@ -311,6 +308,7 @@ FP8, EXACT64 = pr.HOPPER_FP8, {"accumulator": pr.EXACT, "dtype": np.float64}
 FALLBACK = pr.logfmt.Fallback(amax_below=0.1)
 EXTREMES = pr.logfmt.Metadata.EXTREMES
 TEXT = "QuantSpec(e4m3, PerGroup(128), min_amax=1e-4)"
+LOG_TEXT = "LogFMT(8, metadata=EXTREMES, fallback=Fallback(amax_below=0.1))"
 EP, LINK = cost.PAPER_EP, cost.Link(50e9, 1.1e-6)
 DRAWN = [("normal", 1), ("uniform", 0), ("symmetric", 1), ("laplace", 1), ("lognormal", 0), ("student_t", 1)]
 
@@ -370,7 +368,7 @@ CASES |= {
     # LogFMT
     "precision.LogFMT.__post_init__": lambda i: pr.LogFMT(8, 64),
     "precision.LogFMT.__str__": lambda i: str(pr.LogFMT(10, metadata=EXTREMES, fallback=FALLBACK)),
-    "precision.LogFMT.parse": lambda i: pr.LogFMT.parse("LogFMT(8, metadata=EXTREMES, fallback=Fallback(amax_below=0.1))"),
+    "precision.LogFMT.parse": lambda i: pr.LogFMT.parse(LOG_TEXT),
     "precision.LogFMT.code_dtype": lambda i: pr.LogFMT(10).code_dtype,
     "precision.LogFMT.tiles_shape": lambda i: pr.LogFMT(8).tiles_shape((3, 300)),
     "precision.LogFMT.bits_per_element": lambda i: pr.LogFMT(8).bits_per_element((3, 300)),
@@ -419,14 +417,16 @@ CASES |= {
     # measures
     **{
         f"precision.metrics.{name}": lambda i, name=name: [
-            getattr(metrics, name)(i.both.astype(np.float64), i.reference),
+            getattr(metrics, name)(i.both64, i.reference),
             getattr(metrics, name)(i.wide[1, :3], i.wide[1, 1:4]),
         ]
         for name in ("calc_diff", "cosine", "max_error_over_mean", "norm_relative_error", "report",
                      "signed_relative_error", "sqnr")
     },
     "precision.metrics.ulp_distance": lambda i: metrics.ulp_distance(i.both, i.both[::-1].copy()),
-    "precision.fidelity.tally": lambda i: [fidelity.tally(i.both, s) for s in (pr.MXFP4, pr.LogFMT(8), pr.BF16)],
+    "precision.fidelity.tally": lambda i: [
+        fidelity.tally(i.both, s) for s in (pr.MXFP4, pr.LogFMT(8), pr.BF16)
+    ],
     "precision.fidelity.Tally.__add__": lambda i: i.tally + i.tally,
     **{
         f"precision.fidelity.Tally.{name}": lambda i, name=name: getattr(i.tally, name)
@@ -434,7 +434,7 @@ CASES |= {
     },
     "precision.distributions.draw": lambda i: [distributions.draw(d, (7, 5), k_axis=k) for d, k in DRAWN],
     # bounds
-    "precision.bounds.unit_roundoff": lambda i: [bounds.unit_roundoff(f) for f in (pr.BF16, pr.E4M3, pr.FP32)],
+    "precision.bounds.unit_roundoff": lambda i: [bounds.unit_roundoff(f) for f in (pr.BF16, pr.FP32)],
     "precision.bounds.gamma": lambda i: [bounds.gamma(n, 2.0**-24) for n in (1, 3, 4096)],
     "precision.bounds.probabilistic_gamma": lambda i: bounds.probabilistic_gamma(4096, 2.0**-24, 3.3),
     "precision.bounds.failure_probability": lambda i: bounds.failure_probability(3.3, 2.0**-24, 77),
@@ -487,7 +487,7 @@ CASES |= {
         s.read() for s in quantization_study.read_sources(i.folder / "x.npy")
     ],
     "precision.quantization_study.suited": lambda i: [
-        str(s) for s in quantization_study.suited((pr.MXFP4, pr.LogFMT(8)), (64, 256))
+        [source.shape for source in quantization_study.suited((_source(),), (pr.MXFP4,))[0]]
     ],
     "precision.quantization_study.with_rules": lambda i: [
         str(s) for s in quantization_study.with_rules((pr.MXFP4,), (pr.ScaleRule.RCEIL,))
@@ -509,7 +509,7 @@ CASES |= {
         _sweep().sweep(_cell, {"x": [0.5, 0.25], "y": [1, 2]}, progress=False)
     ),
     # figures
-    "precision.plots.error_heatmap": lambda i: _plots().error_heatmap(i.both, i.reference.astype(np.float32)),
+    "precision.plots.error_heatmap": lambda i: _plots().error_heatmap(i.both, i.reference32),
     "precision.plots.error_over": lambda i: _plots().error_over(_table(), "k"),
     "precision.plots.error_over_bits": lambda i: _plots().error_over_bits(i.rows),
     "precision.plots.error_over_bytes": lambda i: _plots().error_over_bytes(
@@ -538,13 +538,19 @@ CASES |= {
         pr.E2M1,
     )
     .to_dict(),
-    "precision.testing.check_matmul": lambda i: _testing().check_matmul(_product, FP8, batches=False).to_dict(),
-    "precision.testing.quantizer_properties": lambda i: [str(p) for p in _testing().quantizer_properties("e4m3")],
+    "precision.testing.check_matmul": lambda i: _testing()
+    .check_matmul(_product, FP8, batches=False)
+    .to_dict(),
+    "precision.testing.quantizer_properties": lambda i: [
+        str(p) for p in _testing().quantizer_properties("e4m3")
+    ],
     "precision.testing.dequantizer_properties": lambda i: [
         str(p) for p in _testing().dequantizer_properties("mxfp4")
     ],
-    "precision.testing.matmul_properties": lambda i: [str(p) for p in _testing().matmul_properties("HOPPER_FP8")],
-    "precision.testing.Property.outcome": lambda i: _testing().quantizer_properties("e4m3")[3].outcome(_rounded),
+    "precision.testing.matmul_properties": lambda i: list(map(str, _testing().matmul_properties(FP8))),
+    "precision.testing.Property.outcome": lambda i: _testing()
+    .quantizer_properties("e4m3")[3]
+    .outcome(_rounded),
     "precision.testing.Property.check": lambda i: _testing().quantizer_properties("e4m3")[4].check(_rounded),
     "precision.testing.Property.attempt": lambda i: _testing()
     .quantizer_properties("e4m3")[5]
@@ -557,9 +563,12 @@ CASES |= {
 }  # fmt: skip
 
 
-def _quantization_study() -> Any:
-    source = quantization_study.drawn("outliers", (8, 128))
-    return quantization_study.QuantizationStudy(data="some", sources=(source,), specs=(pr.MXFP4, pr.BF16))
+def _source() -> quantization_study.Source:
+    return quantization_study.drawn("outliers", (8, 128))
+
+
+def _quantization_study() -> quantization_study.QuantizationStudy:
+    return quantization_study.QuantizationStudy(data="x", sources=(_source(),), specs=(pr.MXFP4, pr.BF16))
 
 
 for _name, _study in studies.STUDIES.items():
@@ -576,3 +585,13 @@ for _name, _kind in distributions.DISTRIBUTIONS.items():
 def run(name: str, inputs: Inputs) -> str:
     """The digest of one case."""
     return digest(CASES[name](inputs))
+
+
+if __name__ == "__main__":
+    pr.set_num_threads(int(sys.argv[2]))
+    set_mode("nearest")
+    GIVEN = Inputs()
+    for _name, _case in CASES.items():
+        with mode(sys.argv[1]):
+            _result = _case(GIVEN)
+        print(_name, digest(_result), sep="\t")
