@@ -165,7 +165,8 @@ UNPROTECTED = {
 WHOLE = {
     "FloatFormat", "IntFormat", "QuantSpec", "QuantizedTensor", "PerBlock", "PerGroup", "PerTensor",
     "PerVector", "FusedSum", "FmaChain", "Exact", "ScaledProducts", "ScaledGroups", "Stochastic", "MLA",
-    "MHA", "MQA", "GQA", "Report", "Outcome", "Property", "Fault", "CheckFailed", "Verdict", "Specials", "Rounding",
+    "MHA", "MQA", "GQA", "Report", "Outcome", "Property", "Fault", "CheckFailed", "Verdict", "Specials",
+    "Rounding",
     "Overflow", "ScaleRule", "Arithmetic", "NonFinite", "LogBase", "Metadata", "SingleValued", "Space",
     "BelowClamp",
 }  # fmt: skip
