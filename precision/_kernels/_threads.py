@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from precision._support._float_environment import in_default_environment
+from precision._support._float_environment import default_environment
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -98,10 +98,10 @@ def parallel(work: Callable[[int, int], None], total: int, grain: int) -> None:
         return
     following = itertools.count()
 
-    @in_default_environment
     def loop() -> None:
-        while (piece := next(following)) < pieces:
-            work(piece * grain, min(total, (piece + 1) * grain))
+        with default_environment():
+            while (piece := next(following)) < pieces:
+                work(piece * grain, min(total, (piece + 1) * grain))
 
     helpers = min(get_num_threads(), pieces) - 1
     if helpers == 0:

@@ -45,7 +45,7 @@ _LEAST_NORMAL = _double(1 << 52)  # 2**-1022
 #   next double, 1 + u. Rounding to nearest even gives 1, and so do rounding downward and toward zero;
 #   rounding upward gives 1 + u, and so does rounding ties away from zero (RISC-V has it). From 1 the second
 #   sum is 1 + 0.75 u, which rounding to nearest makes 1 + u, and rounding downward or toward zero 1. From
-#   1 + u it is 1 + 1.75 u, which both of the others make 1 + 2 u. So 1 + u is rounding to nearest even's alone.
+#   1 + u it is 1 + 1.75 u, which both of the others make 1 + 2 u. So 1 + u says rounding to nearest even.
 # * 2**-1022 / 2 is the exact subnormal 2**-1023. With FTZ the product is zero. Without FTZ but with DAZ it is
 #   2**-1023, which the comparison with zero then reads as zero. (The truth of a float is that comparison.)
 #

@@ -1,4 +1,4 @@
-"""Modules of the package run their own lines in the default floating-point environment when they are imported.
+"""Imports of the package's modules, which run in the default floating-point environment.
 
 A module computes constants, and where there is no compiled file of it yet Python reads the numbers in its
 text; both round. Without this an import in a thread that flushes subnormal numbers would keep wrong constants
