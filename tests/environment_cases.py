@@ -441,7 +441,7 @@ CASES |= {
     "precision.bounds.stochastic_gamma": lambda i: bounds.stochastic_gamma(4096, 2.0**-8, 3.3),
     "precision.bounds.block_fma": lambda i: bounds.block_fma(4096, 16, 2.0**-11, 2.0**-24),
     "precision.bounds.input_conversion": lambda i: bounds.input_conversion(2.0**-11, 1e-7),
-    "precision.bounds.aligned_sum": lambda i: [bounds.aligned_sum(FP8, e) for e in (0, -1040, 7)],
+    "precision.bounds.aligned_sum": lambda i: [bounds.aligned_sum(FP8, e) for e in (0, -800, 7)],
     "precision.bounds.aligned_truncation": lambda i: [bounds.aligned_truncation(FP8, n) for n in (32, 4096)],
     "precision.bounds.kulisch_width": lambda i: bounds.kulisch_width(pr.E4M3, pr.E5M2, 4096),
     "precision.bounds.error_bound": lambda i: [
