@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from precision._support._float_environment import default_environment
+
 
 def main() -> None:
     """Run the command `precision`. Ctrl-C ends it with 130, wherever it is."""
@@ -22,7 +24,8 @@ def _main() -> None:
         from precision._extras import explain
 
         sys.exit(explain(error.name, "cli"))
-    command(prog_name="precision")
+    with default_environment():
+        command(prog_name="precision")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from precision._codes import clean_codes, typed_codes
 from precision._float_format import check_int, code_dtype
 from precision._kernels._threads import parallel
+from precision._support._float_environment import in_default_environment
 from precision.formats import FloatFormat, Format, IntFormat
 
 Array = npt.NDArray[Any]
@@ -19,6 +20,7 @@ _CHUNK = 1 << 15  # codes of one row of a long stream: a multiple of 8, so that 
 _GRAIN = 1 << 18
 
 
+@in_default_environment
 def pack(codes: Array, fmt: Format) -> Array:
     """Codes in as few bytes as their bits take: a little-endian bit stream along the last axis.
 
@@ -62,6 +64,7 @@ def pack(codes: Array, fmt: Format) -> Array:
     return _packed(clean_codes(codes, fmt).view(fmt.code_dtype), bits)
 
 
+@in_default_environment
 def unpack(packed: Array, fmt: Format, length: int) -> Array:
     """The codes that `pack` made a bit stream of.
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from precision._grid import Plain, plain
 from precision._kernels._threads import get_num_threads, set_num_threads
+from precision._support._float_environment import callers_environment, in_default_environment
 
 
 class Outcome(NamedTuple):
@@ -41,6 +42,7 @@ def home() -> tuple[str, int]:
     return socket.gethostname(), os.getpid()
 
 
+@in_default_environment
 def metrics_of(found: object, parameters: Container[str]) -> dict[str, Plain]:
     """What a cell returned, as columns: a mapping of names to plain values, or one value as ``result``.
 
@@ -89,7 +91,9 @@ def run_cell(task: Task, arguments: Mapping[str, Any]) -> Outcome:
         set_num_threads(threads)
     start = perf_counter()
     try:
-        metrics = metrics_of(task.function(**arguments), task.parameters)
+        with callers_environment():
+            found = task.function(**arguments)
+        metrics = metrics_of(found, task.parameters)
     except BaseException as error:
         # In this thread it may be a signal's, which asks this process to end.
         if isinstance(error, SystemExit) and task.home == home() and in_main_thread():

@@ -9,6 +9,7 @@ import numpy as np
 
 from precision._kernels import params
 from precision._kernels.params import Ends, FormatParams, ModeParams, ShortParams
+from precision._support._float_environment import in_default_environment
 from precision.formats import Format, IntFormat
 from precision.rounding import Overflow, Rounding
 
@@ -17,6 +18,7 @@ MODES: dict[Rounding, ModeParams] = {mode: getattr(params, mode.name) for mode i
 
 
 @functools.lru_cache(maxsize=256)
+@in_default_environment
 def format_params(fmt: Format) -> FormatParams:
     """What kernels know of a format."""
     mask = (1 << fmt.bits) - 1
@@ -75,6 +77,7 @@ def nearest_suits(short: ShortParams, cap: int) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
+@in_default_environment
 def code_ends(fmt: Format, overflow: Overflow, nan_code: int | None = None) -> Ends:
     """What overflow and NaN become, as codes. ``nan_code`` takes the place of a NaN (0 if there is none)."""
     fp = format_params(fmt)
@@ -93,6 +96,7 @@ def code_ends(fmt: Format, overflow: Overflow, nan_code: int | None = None) -> E
 
 
 @functools.lru_cache(maxsize=256)
+@in_default_environment
 def value_ends(fmt: Format, codes: Ends, itemsize: int = 4) -> Ends:
     """The same as bits of float32 or float64 values."""
     top = format_params(fmt).mask ^ format_params(fmt).magnitude_mask

@@ -17,6 +17,8 @@ from precision._product_bound import Prepared, SumOfProducts, exact_bounds
 from precision._quantization_bound import Conversion
 from precision._running_bound import NEAREST, widened
 from precision._support._arrays import refuse_masked
+from precision._support._blas import check_blas
+from precision._support._float_environment import in_default_environment
 from precision.accumulators import Accumulator, Exact, FmaChain, FusedSum
 from precision.formats import TF32
 from precision.quantized import QuantizedTensor, QuantSpec
@@ -107,6 +109,7 @@ def prepare(
     dtype: npt.DTypeLike,
 ) -> Prepared:
     """Check everything before any work, and quantize what the spec says."""
+    check_blas()
     if not isinstance(accumulator, (FusedSum, FmaChain, Exact)):
         raise TypeError(f"accumulator must be a FusedSum, FmaChain or Exact, got {accumulator!r}")
     specs, kind = _pair_of_specs(spec), checked_dtype(dtype)
@@ -162,6 +165,7 @@ def _sources(accumulator: Accumulator, specs: tuple[QuantSpec | None, QuantSpec 
     return tuple(dict.fromkeys(found))
 
 
+@in_default_environment
 def error_bound(
     spec: Specs,
     accumulator: Accumulator,

@@ -17,6 +17,7 @@ from precision._packing import values as stack_values
 from precision._product_bound import OUTPUTS, Prepared, SumOfProducts, Tile, tiles
 from precision._running_bound import NO_PLACE, Machine, Side, powers, top_powers, widened
 from precision._squares import shifted, squares
+from precision._support._float_environment import in_default_environment, methods_in_default_environment
 from precision._ways import Product
 from precision.accumulators import EXACT, Accumulator, Exact, FmaChain
 from precision.codec import round_to
@@ -30,6 +31,7 @@ PARTS = ("quantization", "alignment", "register", "epilogue", "unexplained")
 
 
 @dataclass(frozen=True, eq=False)
+@methods_in_default_environment
 class Explanation:
     """An error taken apart: ``total`` is the sum of the other arrays (of the result's shape, float64).
 
@@ -220,6 +222,7 @@ def _exact(a: Operand, b: Operand) -> Array:
     return matmul(a, b, accumulator=EXACT, dtype=np.float64)
 
 
+@in_default_environment
 def explain(
     result: npt.ArrayLike,
     reference: npt.ArrayLike | None = None,

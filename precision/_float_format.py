@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from precision import _format_names
+from precision._support._float_environment import in_default_environment
 
 
 class Specials(enum.Enum):
@@ -219,11 +220,13 @@ class FloatFormat:
         return self.value(self.max_code)
 
     @property
+    @in_default_environment
     def min_normal(self) -> float:
         """Smallest value of full precision."""
         return math.ldexp(1.0, self.min_exponent)
 
     @property
+    @in_default_environment
     def min_subnormal(self) -> float | None:
         """Smallest subnormal value, or None where there is none."""
         has = self.subnormals and self.fraction_bits > 0
@@ -234,6 +237,7 @@ class FloatFormat:
         """Smallest positive value."""
         return self.value(1 if self.subnormals else 0)
 
+    @in_default_environment
     def value(self, code: int) -> float:
         """The value of one code, exactly.
 
@@ -277,6 +281,7 @@ class FloatFormat:
         return self.name
 
     @classmethod
+    @in_default_environment
     def parse(cls, text: str) -> FloatFormat:
         """The format of a name, in any case: the inverse of ``str``.
 

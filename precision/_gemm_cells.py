@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from precision import metrics, specs
 from precision._float_format import check_int
+from precision._support._float_environment import in_default_environment
 from precision.accumulators import EXACT, HOPPER_FP8, Accumulator, FmaChain, FusedSum, ScaledGroups
 from precision.distributions import draw
 from precision.formats import E4M3, FloatFormat
@@ -96,6 +97,7 @@ def _measured(
     return values | {f"total_{name}": total[name] for name in _TOTAL}
 
 
+@in_default_environment
 def accumulation(
     *,
     accumulator: Accumulator = HOPPER_FP8,
@@ -161,6 +163,7 @@ def accumulation(
     return _measured(unit, fmt, fmt, k=k, m=m, n=n, distribution=distribution, offset=offset, seed=seed)
 
 
+@in_default_environment
 def promotion(
     *,
     accumulator: Accumulator = HOPPER_FP8,
@@ -212,6 +215,7 @@ def promotion(
     return _measured(unit, fmt, fmt, k=k, m=m, n=n, distribution=distribution, offset=offset, seed=seed)
 
 
+@in_default_environment
 def unit_scaling(
     *,
     design: str = "in_unit",

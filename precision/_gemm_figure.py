@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from precision._figure_style import GREY, MARKERS, Style, dress, is_linear, new_figure, ticks_at, title_of
 from precision._lines import Line, draw_lines
+from precision._support._float_environment import in_default_environment
 from precision._table_columns import short_texts
 from precision.distributions import DISTRIBUTIONS
 from precision.gemm_study import Row
@@ -53,6 +54,7 @@ def _styles(names: Iterable[str]) -> dict[str, Style]:
     return styles
 
 
+@in_default_environment
 def gemm_errors(
     rows: Iterable[Row], *, measure: str = "norm_relative_error", reference: str = "accumulation"
 ) -> Figure:

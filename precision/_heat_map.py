@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._figure_style import BLACK, SMALL, own_axes, root_of
+from precision._support._float_environment import in_default_environment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,6 +51,7 @@ def _reduced(error: Array, step: tuple[int, int], reduce: str) -> Array:
     return np.take_along_axis(tiles, largest[..., None], axis=2)[..., 0]
 
 
+@in_default_environment
 def error_heatmap(
     result: npt.ArrayLike,
     reference: npt.ArrayLike | None = None,

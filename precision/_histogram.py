@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from precision import fidelity, specs
 from precision._figure_style import BLUE, call_axes, dress, own_axes
+from precision._support._float_environment import in_default_environment
 from precision._table_columns import wrapped
 from precision.formats import FloatFormat
 from precision.logfmt import LogFMT
@@ -44,6 +45,7 @@ def _bins(values: Array, log: bool, bins: int) -> Array:
     return np.linspace(low - pad, high + pad, bins + 1)
 
 
+@in_default_environment
 def histogram(
     x: npt.ArrayLike,
     after: AnySpec | str | npt.ArrayLike,

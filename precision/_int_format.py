@@ -12,6 +12,7 @@ import numpy as np
 
 from precision import _format_names
 from precision._float_format import check_int, code_dtype
+from precision._support._float_environment import in_default_environment
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class IntFormat:
         """The smallest unsigned integer type that holds a code."""
         return code_dtype(self.bits)
 
+    @in_default_environment
     def value(self, code: int) -> float:
         """The value of one code (two's complement in ``bits`` bits), exactly.
 
@@ -141,6 +143,7 @@ class IntFormat:
         return self.name
 
     @classmethod
+    @in_default_environment
     def parse(cls, text: str) -> IntFormat:
         """The format of a name (``int8``, ``uint4``, ``mxint8``, …) or constructor call.
 

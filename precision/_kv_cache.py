@@ -8,6 +8,7 @@ from typing import Protocol
 
 from precision._float_format import check_int
 from precision._payloads import Payload, Shape, bits_of, check_counts
+from precision._support._float_environment import in_default_environment
 from precision.formats import BF16
 
 _MOST = 10**12  # tokens
@@ -196,6 +197,7 @@ QWEN2_5_72B = GQA(80, kv_heads=8, head_size=128)
 LLAMA3_1_405B = GQA(126, kv_heads=8, head_size=128)
 
 
+@in_default_environment
 def kv_cache_bytes(
     attention: Attention, fmt: Payload | tuple[Payload, ...] = BF16, *, tokens: int = 1
 ) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from precision import accumulators
 from precision._figure_style import call_axes, shared_ticks, ticks_at, title_of
 from precision._lines import Choice, draw_table
+from precision._support._float_environment import in_default_environment
 from precision._table_columns import check_columns, keys, numbers, said, short_texts, usable
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def _finish(axes: Axes, x: str, places: Sequence[float], names: Sequence[str], *
     return axes
 
 
+@in_default_environment
 def error_over_k(
     table: pd.DataFrame,
     *,
@@ -106,6 +108,7 @@ def _own_width(text: object) -> float:
     return float(unit.fraction_bits) if isinstance(unit, accumulators.FusedSum) else math.nan
 
 
+@in_default_environment
 def error_over_width(
     table: pd.DataFrame,
     *,
@@ -156,6 +159,7 @@ def error_over_width(
     return _finish(axes, "width", places, _written(places), log=False)
 
 
+@in_default_environment
 def error_over_promotion(
     table: pd.DataFrame,
     *,
@@ -204,6 +208,7 @@ def error_over_promotion(
     return _finish(axes, "promoted", places, names, log=True)
 
 
+@in_default_environment
 def error_over(
     table: pd.DataFrame,
     x: str,

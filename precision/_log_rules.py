@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from precision import _text
 from precision._float_format import check_int
+from precision._support._float_environment import methods_in_default_environment
 from precision.formats import BF16, FP16, FloatFormat
 from precision.rounding import Named
 
@@ -116,6 +117,7 @@ class SingleValued(Named):
 
 
 @dataclass(frozen=True)
+@methods_in_default_environment
 class Fallback:
     """Tiles that are not cast, but sent as numbers of a 16-bit format.
 

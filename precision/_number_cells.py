@@ -13,6 +13,7 @@ from typing import Any
 import numpy.typing as npt
 
 from precision._float_format import check_int
+from precision._support._float_environment import in_default_environment
 from precision.distributions import draw
 from precision.fidelity import tally
 from precision.formats import E4M3, Format
@@ -49,6 +50,7 @@ def _measured(spec: AnySpec, distribution: str, rows: int, columns: int, seed: i
     }
 
 
+@in_default_environment
 def group_size(
     *,
     fmt: Format = E4M3,
@@ -100,6 +102,7 @@ def group_size(
     return _measured(QuantSpec(fmt, group), distribution, rows, columns, seed)
 
 
+@in_default_environment
 def formats(
     *,
     spec: AnySpec = MXFP8_E4M3,
@@ -137,6 +140,7 @@ def formats(
     return _measured(spec, distribution, rows, columns, seed)
 
 
+@in_default_environment
 def logfmt(
     *,
     bits: int = 8,
@@ -176,6 +180,7 @@ def logfmt(
     return _measured(LogFMT(bits, block_size), distribution, rows, columns, seed)
 
 
+@in_default_environment
 def scale_rules(
     *,
     spec: QuantSpec = MXFP4,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from precision._figure_style import BLUE, GREY, SMALL, VERMILION, call_axes, dress, own_axes, root_of
+from precision._support._float_environment import in_default_environment
 from precision.formats import FloatFormat, Format, IntFormat, parse_format
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def _symmetric_ticks(least: float, reach: float) -> list[float]:
     return [*(-p for p in powers), 0.0, *reversed(powers)]
 
 
+@in_default_environment
 def number_line(
     formats: Iterable[Format | str] | Format | str,
     *,

@@ -20,6 +20,7 @@ from precision._figure_style import (
     own_axes,
     title_of,
 )
+from precision._support._float_environment import in_default_environment
 from precision._table_columns import Array, Key, check_columns, keys, names_of, numbers, usable, varying
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def _leave_room(axes: Axes, points: Array) -> None:
     axes.update_datalim([(beyond, float(points[0, 1]))])
 
 
+@in_default_environment
 def pareto(
     table: pd.DataFrame,
     *,

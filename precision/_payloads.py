@@ -7,6 +7,7 @@ import sys
 from typing import Protocol, TypeAlias
 
 from precision._float_format import check_int
+from precision._support._float_environment import in_default_environment
 from precision.formats import FloatFormat, Format, IntFormat
 
 Shape: TypeAlias = tuple[int, ...]
@@ -27,6 +28,7 @@ Payload: TypeAlias = Format | HasBits | float
 """What values are stored or sent in: a format, a spec, or a number of bits."""
 
 
+@in_default_environment
 def bits_per_element(fmt: Payload, shape: Shape) -> float:
     """Bits that a format takes for each element of an array: what everything in `precision.cost` counts with.
 

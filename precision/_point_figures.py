@@ -22,6 +22,7 @@ from precision._figure_style import (
     spread,
 )
 from precision._pareto_figure import front
+from precision._support._float_environment import in_default_environment
 from precision.distributions import DISTRIBUTIONS
 from precision.formats import FP32, FloatFormat
 from precision.logfmt import LogFMT
@@ -132,6 +133,7 @@ def _limits(
 
 
 # ---- the figures ------------------------------------------------------------------------------------
+@in_default_environment
 def error_over_bits(rows: Iterable[quantization_study.Row]) -> Figure:
     """SQNR over the bits stored for each element: one panel for each kind of data, a point for each spec.
 
@@ -202,6 +204,7 @@ def error_over_bits(rows: Iterable[quantization_study.Row]) -> Figure:
     return figure
 
 
+@in_default_environment
 def error_over_bytes(rows: Iterable[SentRow], wire: Wire) -> Figure:
     """SQNR over the bytes sent for each value, and the time that takes: a panel for each kind of data.
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from precision._codec_params import format_params
 from precision._codes import checked_codes, clean_codes
 from precision._support._arrays import refuse_masked
+from precision._support._float_environment import in_default_environment
 from precision.codec import decode
 from precision.formats import FP64, FloatFormat, Format, IntFormat, format_of
 from precision.scaling import Block, scale_shape
@@ -71,6 +72,7 @@ class QuantizedTensor:
     block: Block = field(default=(), kw_only=True)
     scale_format: FloatFormat = field(default=None, kw_only=True)  # type: ignore[assignment]
 
+    @in_default_environment
     def __post_init__(self) -> None:
         object.__setattr__(self, "codes", _checked_codes(self.codes, self.fmt))
         self._settle_scales()
@@ -102,6 +104,7 @@ class QuantizedTensor:
         if self.tensor_scale is not None:
             settle(self, "tensor_scale", _checked_tensor_scale(self.tensor_scale))
 
+    @in_default_environment
     def __repr__(self) -> str:
         second = "" if self.tensor_scale is None else f", tensor_scale={self.tensor_scale}"
         return (
@@ -148,6 +151,7 @@ class QuantizedTensor:
             scale_format=self.scale_format,
         )
 
+    @in_default_environment
     def dequantize(self, dtype: npt.DTypeLike = np.float32, *, out: Array | None = None) -> Array:
         """The values that the codes and scales stand for.
 
@@ -185,6 +189,7 @@ class QuantizedTensor:
         kind = _quantizing.checked_out(self.shape, dtype, out)
         return _quantizing.dequantized(self, kind, out)
 
+    @in_default_environment
     def multipliers(self) -> Array:
         """What codes are multiplied by, as float32 of the scales' shape: fl32(scale * tensor_scale)."""
         scale = decode(clean_codes(self.scale, self.scale_format, "scale"), self.scale_format)

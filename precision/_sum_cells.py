@@ -16,6 +16,7 @@ import numpy.typing as npt
 from precision import metrics
 from precision._float_format import check_int
 from precision._gemm_cells import shifted
+from precision._support._float_environment import in_default_environment
 from precision.codec import MODES, code_ends, format_params, round_to, value_ends
 from precision.distributions import draw
 from precision.formats import BF16, FloatFormat
@@ -81,6 +82,7 @@ def running_sums(addends: Array, fmt: FloatFormat, rounding: Rounding | Stochast
     return found
 
 
+@in_default_environment
 def stochastic_bits(
     *,
     rounding: Rounding | Stochastic = Rounding.TIES_TO_EVEN,

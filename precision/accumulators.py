@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from precision import _text
 from precision._support._expressions import shortened
+from precision._support._float_environment import in_default_environment
 from precision.formats import (
     BF16,
     E2M1,
@@ -343,6 +344,7 @@ NAMED: dict[str, Accumulator] = {
 }
 
 
+@in_default_environment
 def parse(text: str) -> Accumulator:
     """The accumulator that prints as ``text``: a name, a form of one, or a ``FusedSum(...)``.
 

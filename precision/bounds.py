@@ -16,6 +16,7 @@ from fractions import Fraction
 from precision._error_bound import ErrorBound, error_bound
 from precision._explain import Explanation, explain
 from precision._running_bound import NEAREST
+from precision._support._float_environment import in_default_environment
 from precision.accumulators import FusedSum
 from precision.formats import FloatFormat, Format, IntFormat
 from precision.rounding import Rounding, Stochastic
@@ -81,6 +82,7 @@ def _expm1(x: float) -> float:
         return math.inf
 
 
+@in_default_environment
 def unit_roundoff(fmt: FloatFormat, rounding: Rounding | Stochastic = Rounding.TIES_TO_EVEN) -> float:
     """The largest relative error of one rounding of a normal number: half a last place at 1, or a whole one.
 
@@ -110,6 +112,7 @@ def unit_roundoff(fmt: FloatFormat, rounding: Rounding | Stochastic = Rounding.T
     return 2.0 ** -(fmt.fraction_bits + (rounding in NEAREST))
 
 
+@in_default_environment
 def gamma(n: int, u: float) -> float:
     """``n u / (1 - n u)``: |x'y - fl(x'y)| <= gamma(n, u) |x|' |y| for products of n elements, in any order.
 
@@ -140,6 +143,7 @@ def gamma(n: int, u: float) -> float:
     return n * u / (1 - n * u)
 
 
+@in_default_environment
 def probabilistic_gamma(n: int, u: float, lam: float) -> float:
     """``exp(lam sqrt(n) u + n u**2 / (1 - u)) - 1``: gamma for errors that are independent and of mean zero.
 
@@ -166,6 +170,7 @@ def probabilistic_gamma(n: int, u: float, lam: float) -> float:
     return _expm1(lam * math.sqrt(n) * u + n * u * u / (1 - u))
 
 
+@in_default_environment
 def failure_probability(lam: float, u: float = 0.0, n: int = 1) -> float:
     """``2 n exp(-lam**2 (1 - u)**2 / 2)``, at most 1: how often `probabilistic_gamma` fails.
 
@@ -188,6 +193,7 @@ def failure_probability(lam: float, u: float = 0.0, n: int = 1) -> float:
     return min(1.0, 2 * n * math.exp(-(reach * reach) / 2))
 
 
+@in_default_environment
 def stochastic_gamma(n: int, u: float, lam: float) -> float:
     """`probabilistic_gamma` for stochastic rounding, where it needs no assumption.
 
@@ -214,6 +220,7 @@ def stochastic_gamma(n: int, u: float, lam: float) -> float:
     return probabilistic_gamma(n, u, lam)
 
 
+@in_default_environment
 def block_fma(n: int, block: int, u: float, u_internal: float, u_out: float = 0.0) -> float:
     """A chain of block fused multiply-adds, ``block`` products each: the factor of |x|' |y|.
 
@@ -259,6 +266,7 @@ def block_fma(n: int, block: int, u: float, u_internal: float, u_out: float = 0.
     return outer + inner + outer * inner
 
 
+@in_default_environment
 def input_conversion(u_low: float, accumulation: float = 0.0) -> float:
     """Both operands rounded to low precision first: the factor of |x|' |y|, with the sum's own added.
 
@@ -292,6 +300,7 @@ def input_conversion(u_low: float, accumulation: float = 0.0) -> float:
     return 2 * u_low + u_low * u_low + accumulation * (1 + u_low) ** 2
 
 
+@in_default_environment
 def aligned_sum(unit: FusedSum, exponent: int) -> float:
     """The absolute error of one fused sum before its register rounds it, for a largest exponent.
 
@@ -329,6 +338,7 @@ def aligned_sum(unit: FusedSum, exponent: int) -> float:
     return (_terms(unit) + 1) * _loss(unit) * 2.0**exponent
 
 
+@in_default_environment
 def aligned_truncation(unit: FusedSum, n: int) -> float:
     """A chain of fused sums over n products: the factor of |c| + |x|' |y|.
 
@@ -402,6 +412,7 @@ def _loss(unit: FusedSum) -> float:
     return 2.0 ** -(unit.fraction_bits + (unit.alignment_rounding in NEAREST))
 
 
+@in_default_environment
 def kulisch_width(left: Format, right: Format, n: int = 1) -> int:
     """Bits of a fixed-point register that sums n products without any error, its sign not counted.
 

@@ -24,6 +24,7 @@ from precision._kernels._threads import parallel
 from precision._kernels.params import Ends, StochasticParams
 from precision._memory import streaming
 from precision._support._arrays import refuse_masked, refuse_overlapping
+from precision._support._float_environment import in_default_environment
 from precision.formats import BF16, FP64, FloatFormat, Format, IntFormat, format_of
 from precision.rounding import Overflow, Rounding, Stochastic, checked_offset
 
@@ -37,6 +38,7 @@ GRAIN = 1 << 18
 _LOW = 0xFFFFFFFF  #: the counter's low word
 
 
+@in_default_environment
 def round_to(
     x: npt.ArrayLike,
     fmt: Format,
@@ -110,6 +112,7 @@ def round_to(
     return how.run(source, out, dtype, np.dtype(f"u{dtype.itemsize}"), to_codes=False)
 
 
+@in_default_environment
 def encode(
     x: npt.ArrayLike,
     fmt: Format,
@@ -152,6 +155,7 @@ def encode(
     return how.run(source, out, fmt.dtype, fmt.code_dtype, to_codes=True)
 
 
+@in_default_environment
 def decode(codes: npt.ArrayLike, fmt: Format, *, out: Array | None = None) -> Array:
     """Values of codes, exactly.
 

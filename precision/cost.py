@@ -43,6 +43,7 @@ from precision._kv_cache import (
     kv_cache_bytes,
 )
 from precision._payloads import HasBits, Payload, bits_of, bits_per_element, check_counts, check_real
+from precision._support._float_environment import in_default_environment, methods_in_default_environment
 from precision.formats import BF16, E4M3
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
+@methods_in_default_environment
 class Link:
     """What a GPU sends through.
 
@@ -143,6 +145,7 @@ class AllToAllTime:
 
 
 @dataclass(frozen=True, kw_only=True)
+@methods_in_default_environment
 class ExpertParallel:
     """Decoding with the experts of each layer spread over GPUs, as one GPU sees it.
 
@@ -270,6 +273,7 @@ def _label(fmt: Payload) -> str:
     return f"{fmt:g} bits" if isinstance(fmt, int | float) else str(fmt)
 
 
+@in_default_environment
 def compare(
     formats: Iterable[Payload | tuple[Payload, Payload]], ep: ExpertParallel, link: Link
 ) -> list[dict[str, str | float]]:

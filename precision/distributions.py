@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._near import hint as did_you_mean
+from precision._support._float_environment import in_default_environment
 
 __all__ = ["DISTRIBUTIONS", "Distribution", "draw"]
 
@@ -48,8 +49,11 @@ DISTRIBUTIONS: dict[str, Distribution] = {
     "outliers": Distribution("N(0,1), one channel of K in 128 times 32", _outliers),
 }
 """The named distributions."""
+for _name, _kind in DISTRIBUTIONS.items():
+    DISTRIBUTIONS[_name] = _kind._replace(draw=in_default_environment(_kind.draw))
 
 
+@in_default_environment
 def draw(distribution: str, shape: tuple[int, int], *, k_axis: int, seed: int = 0) -> Array:
     """A float32 matrix of a named distribution, the same for the same arguments.
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from precision import specs
 from precision._squares import add_scaled, magnitudes, shifted, squares
 from precision._support._arrays import refuse_masked
+from precision._support._float_environment import in_default_environment, methods_in_default_environment
 from precision.formats import FloatFormat, Format
 from precision.logfmt import LogBase, LogFMT, LogFMTTensor
 from precision.quantized import QuantizedTensor
@@ -32,6 +33,7 @@ _ROUNDED_LOGARITHMS = 1 + 2.0**-15
 
 
 @dataclass(frozen=True, kw_only=True)
+@methods_in_default_environment
 class Tally:
     """What quantizing did to some numbers, as counts and sums: those of two arrays add up with ``+``.
 
@@ -157,6 +159,7 @@ class Tally:
         return count / self.measured if self.measured else math.nan
 
 
+@in_default_environment
 def tally(x: npt.ArrayLike, spec: AnySpec, *, axis: int = -1) -> Tally:
     """Quantize an array and measure what became of its elements.
 

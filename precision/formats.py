@@ -14,6 +14,7 @@ from precision._float_format import FloatFormat, Specials
 from precision._format_names import CALLS, DTYPES, made
 from precision._int_format import IntFormat
 from precision._support._arrays import named_dtype
+from precision._support._float_environment import in_default_environment
 
 __all__ = [
     "BF16",
@@ -56,6 +57,7 @@ __all__ = [
 Format: TypeAlias = FloatFormat | IntFormat
 
 
+@in_default_environment
 def parse_format(text: str) -> Format:
     """The floating-point or integer format of a name or constructor call, as `FloatFormat.parse` describes.
 

@@ -21,6 +21,7 @@ from precision._arguments import (
 )
 from precision._exact import Factors, exact_sums
 from precision._packing import Stack
+from precision._support._float_environment import in_default_environment
 from precision._ways import Product
 from precision.accumulators import HOPPER_FP8, Accumulator, Exact, FmaChain, FusedSum
 from precision.codec import encode
@@ -63,6 +64,7 @@ def _exact_product(
         return sums.astype(kind, copy=False)
 
 
+@in_default_environment
 def matmul(
     a: Operand,
     b: Operand,
@@ -171,6 +173,7 @@ class Trace(NamedTuple):
     total: Array
 
 
+@in_default_environment
 def trace(
     a_row: Operand,
     b_column: Operand,

@@ -10,6 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from precision import metrics, specs
+from precision._support._blas import check_blas
+from precision._support._float_environment import (
+    each_in_default_environment,
+    in_default_environment,
+    methods_in_default_environment,
+)
 from precision.accumulators import (
     EXACT,
     FP32_FMA,
@@ -44,6 +50,7 @@ def _scale_group(spec: Spec) -> int | None:
     return spec.granularity.block((1, 1))[-1]
 
 
+@in_default_environment
 def default_accumulators(a_spec: Spec, b_spec: Spec) -> tuple[Accumulator, ...]:
     """The accumulators that a study compares: those of Hopper that take these operands, and two exact ones.
 
@@ -85,6 +92,7 @@ def default_accumulators(a_spec: Spec, b_spec: Spec) -> tuple[Accumulator, ...]:
 
 # ---- rows -------------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
+@methods_in_default_environment
 class Row:
     """One product, one accumulator, every measure (`metrics.report`) against two references.
 
@@ -111,6 +119,7 @@ class Row:
         return row | {f"total_{name}": value for name, value in self.total.items()}
 
 
+@each_in_default_environment
 def compare(
     a: Array,
     b: Array,
@@ -160,6 +169,7 @@ def compare(
     a_spec, b_spec = specs.for_operands(a_spec, b_spec)
     qa, qb = specs.quantize(a, a_spec, -1), specs.quantize(b, b_spec, -2)
     exact = matmul(qa, qb, accumulator=EXACT, dtype=np.float64)
+    check_blas()
     original = a.astype(np.float64) @ b.astype(np.float64)
     for accumulator in accumulators:
         result = matmul(qa, qb, accumulator=accumulator)
@@ -182,6 +192,7 @@ _TENSORWISE = QuantSpec(E4M3, PerTensor())
 
 
 @dataclass(frozen=True, kw_only=True)
+@methods_in_default_environment
 class GemmStudy:
     """Random products (M, K) @ (K, N): every distribution, K and accumulator; see `compare`.
 

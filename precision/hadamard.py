@@ -20,6 +20,7 @@ from precision._float_format import check_int
 from precision._kernels._threads import parallel
 from precision._support._arrays import refuse_masked
 from precision._support._expressions import shortened
+from precision._support._float_environment import methods_in_default_environment
 from precision.formats import FloatFormat, format_of
 from precision.scaling import checked_axis
 
@@ -35,6 +36,7 @@ _PIECE = 1 << 15  # elements that stay in cache over all steps
 
 
 @dataclass(frozen=True)
+@methods_in_default_environment
 class Hadamard:
     """Multiplication by signs and an orthonormal Sylvester-Hadamard matrix, block by block.
 

@@ -19,6 +19,7 @@ from precision._float_format import check_int
 from precision._log_rules import BelowClamp, Fallback, LogBase, Metadata, SingleValued, Space
 from precision._support._arrays import refuse_masked
 from precision._support._expressions import shortened
+from precision._support._float_environment import methods_in_default_environment
 from precision.formats import BF16, FP16, FP32, FloatFormat, Specials
 from precision.rounding import Rounding, Stochastic
 from precision.scaling import NonFinite, checked_axis
@@ -45,6 +46,7 @@ METADATA_TYPES: dict[FloatFormat, np.dtype[Any]] = {
 
 
 @dataclass(frozen=True)
+@methods_in_default_environment
 class LogFMT:
     """A sign and a place on a logarithmic grid that each tile of neighbours has for itself.
 
@@ -271,6 +273,7 @@ class LogFMT:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+@methods_in_default_environment
 class LogFMTTensor:
     """Codes on logarithmic grids, with the two numbers of each tile.
 

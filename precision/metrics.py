@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from precision._squares import add_scaled, difference, magnitudes, shifted, signed_sum, squares
 from precision._support._arrays import refuse_masked
+from precision._support._float_environment import in_default_environment
 
 if TYPE_CHECKING:
     from precision.formats import FloatFormat
@@ -155,6 +156,7 @@ def _calc_diff(pair: _Pair) -> float:
     return shifted(_ratio(error.total, total), 2 * (halved + error.exponent - exponent))
 
 
+@in_default_environment
 def sqnr(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """Signal-to-quantization-noise ratio, -10 log10(|error|^2 / |reference|^2), in dB (also: QSNR).
 
@@ -179,6 +181,7 @@ def sqnr(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     return _sqnr(_pair(result, reference))
 
 
+@in_default_environment
 def norm_relative_error(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """|error| / |reference| in the Euclidean (Frobenius) norm.
 
@@ -201,6 +204,7 @@ def norm_relative_error(result: npt.ArrayLike, reference: npt.ArrayLike) -> floa
     return _norm_relative_error(_pair(result, reference))
 
 
+@in_default_environment
 def max_error_over_mean(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """max |error| / mean |reference|: a largest relative error that cancellation doesn't blow up.
 
@@ -226,6 +230,7 @@ def max_error_over_mean(result: npt.ArrayLike, reference: npt.ArrayLike) -> floa
     return _max_error_over_mean(_pair(result, reference))
 
 
+@in_default_environment
 def signed_relative_error(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """Bias, sum(sign(reference) error) / sum |reference|: negative where results shrink toward zero.
 
@@ -252,6 +257,7 @@ def signed_relative_error(result: npt.ArrayLike, reference: npt.ArrayLike) -> fl
     return _signed_relative_error(_pair(result, reference))
 
 
+@in_default_environment
 def cosine(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """Cosine similarity of the two arrays as vectors. Two zero vectors give 1, one of them gives 0.
 
@@ -276,6 +282,7 @@ def cosine(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     return _cosine(_pair(result, reference))
 
 
+@in_default_environment
 def calc_diff(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """DeepGEMM's acceptance measure, 1 - 2<x, y> / (|x|^2 + |y|^2) (its ``testing/numeric.py``).
 
@@ -334,6 +341,7 @@ def _encoded(name: str, x: npt.NDArray[Any], fmt: FloatFormat) -> npt.NDArray[An
         raise ValueError(f"{name} {said[2:]}") from None
 
 
+@in_default_environment
 def ulp_distance(
     result: npt.ArrayLike, reference: npt.ArrayLike, fmt: FloatFormat | None = None
 ) -> Float64Array:
@@ -407,6 +415,7 @@ MEASURES = (*_MEASURES, "mean_ulp", "max_ulp")
 """The keys of `report`, in order."""
 
 
+@in_default_environment
 def report(result: npt.ArrayLike, reference: npt.ArrayLike) -> dict[str, float]:
     """Every measure at once; ULPs are those of ``result``'s type, to which the reference is rounded.
 

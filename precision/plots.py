@@ -20,6 +20,7 @@ from precision._number_line import number_line
 from precision._panels import panels
 from precision._pareto_figure import pareto
 from precision._point_figures import error_over_bits, error_over_bytes
+from precision._support._float_environment import in_default_environment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,6 +68,7 @@ def check(path: str | Path) -> None:
     check_output(path)
 
 
+@in_default_environment
 def save(drawn: Figure | Axes, path: str | Path) -> None:
     """Write a figure to a file of the kind that its suffix names (.png, .svg, .pdf); whole or not at all.
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision import microscaling
+from precision._support._float_environment import in_default_environment, methods_in_default_environment
 from precision.distributions import draw
 from precision.fidelity import Tally, tally
 from precision.formats import E4M3, FloatFormat, IntFormat, format_of
@@ -61,6 +62,7 @@ class Source(NamedTuple):
     read: Callable[[], Array]
 
 
+@in_default_environment
 def drawn(
     distribution: str, shape: tuple[int, int] = (1024, 4096), *, axis: int = -1, seed: int = 0
 ) -> Source:
@@ -95,6 +97,7 @@ def _check(called: str, floating: bool, dtype: object, shape: tuple[int, ...]) -
         raise ValueError(f"{called} must have at least one axis and one element, got shape {shape}")
 
 
+@in_default_environment
 def read_sources(path: str | Path, tensors: Sequence[str] = ()) -> tuple[Source, ...]:
     """The array of a ``.npy`` file, or tensors of a ``.safetensors`` file, each read when its turn comes.
 
@@ -137,6 +140,7 @@ def read_sources(path: str | Path, tensors: Sequence[str] = ()) -> tuple[Source,
     )
 
 
+@in_default_environment
 def suited(
     sources: Iterable[Source], specs: Iterable[AnySpec], *, axis: int = -1
 ) -> tuple[tuple[Source, ...], dict[str, str]]:
@@ -154,6 +158,7 @@ def suited(
     return tuple(kept), reasons
 
 
+@in_default_environment
 def with_rules(specs: Iterable[AnySpec], rules: Iterable[ScaleRule]) -> tuple[AnySpec, ...]:
     """The specs, each whose scales are powers of two followed by itself with other scale rules.
 
@@ -188,6 +193,7 @@ def with_rules(specs: Iterable[AnySpec], rules: Iterable[ScaleRule]) -> tuple[An
 
 # ---- rows -------------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
+@methods_in_default_environment
 class Row:
     """One spec, and what it did to one array or (without ``tensor`` and ``shape``) to all of a file.
 
@@ -232,6 +238,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+@methods_in_default_environment
 class QuantizationStudy:
     """Every spec on every source, and the total of each spec where there are several sources; see `tally`.
 

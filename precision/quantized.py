@@ -12,6 +12,7 @@ from precision import _text, scaling
 from precision._quantized_tensor import QuantizedTensor
 from precision._spec_checks import check_spec
 from precision._support._expressions import shortened
+from precision._support._float_environment import in_default_environment
 from precision.formats import FP32, NAMED, FloatFormat, Format, IntFormat, Specials
 from precision.rounding import Overflow, Rounding, Stochastic, checked_offset
 from precision.scaling import Arithmetic, Granularity, NonFinite, ScaleRule, filled, scale_shape
@@ -136,13 +137,16 @@ class QuantSpec:
     scale_overflow: Overflow = field(default=Overflow.SATURATE, kw_only=True)
     non_finite: NonFinite = field(default=NonFinite.NAN_SCALE, kw_only=True)
 
+    @in_default_environment
     def __post_init__(self) -> None:
         check_spec(self)
 
+    @in_default_environment
     def __str__(self) -> str:
         return next((name for name, spec in SPECS.items() if spec == self), _text.describe(self))
 
     @classmethod
+    @in_default_environment
     def parse(cls, text: str) -> QuantSpec:
         """The spec that ``str`` printed, or that a user wrote in the same language.
 
@@ -166,6 +170,7 @@ class QuantSpec:
             )
         return found
 
+    @in_default_environment
     def quantize(
         self, x: npt.ArrayLike, axis: int = -1, out: QuantizedTensor | None = None, *, offset: int = 0
     ) -> QuantizedTensor:
@@ -185,6 +190,7 @@ class QuantSpec:
         """
         return scale_shape(shape, self.granularity.block(shape, axis))
 
+    @in_default_environment
     def bits_per_element(self, shape: tuple[int, ...], axis: int = -1) -> float:
         """Bits stored for each element of an array of ``shape``, scales counted.
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from precision import _text, logfmt, quantized
 from precision._support._expressions import shortened
+from precision._support._float_environment import in_default_environment
 from precision.codec import encode
 from precision.formats import FloatFormat
 from precision.logfmt import LogFMT, LogFMTTensor
@@ -25,6 +26,7 @@ _Left = TypeVar("_Left", bound=AnySpec | None)
 _Right = TypeVar("_Right", bound=AnySpec | None)
 
 
+@in_default_environment
 def parse(text: str) -> AnySpec:
     """The spec or format that ``str`` printed, or that a user wrote in the same language.
 
@@ -108,6 +110,7 @@ def quantize(
 def quantize(
     x: npt.ArrayLike, spec: AnySpec, axis: int = ..., *, nan: float | None = ..., offset: int = ...
 ) -> QuantizedTensor | LogFMTTensor: ...
+@in_default_environment
 def quantize(
     x: npt.ArrayLike, spec: AnySpec, axis: int = -1, *, nan: float | None = None, offset: int = 0
 ) -> QuantizedTensor | LogFMTTensor:

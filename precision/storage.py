@@ -23,6 +23,7 @@ from precision._extras import require
 from precision._files import draft
 from precision._npy_files import check_shape
 from precision._support._arrays import refuse_masked
+from precision._support._float_environment import in_default_environment
 from precision._support._strict_json import shown, strict_json
 from precision.formats import FloatFormat, Format, parse_format
 from precision.quantized import QuantizedTensor
@@ -37,6 +38,7 @@ _SCALE_DTYPES = [np.dtype(t) for t in (ml_dtypes.float8_e8m0fnu, ml_dtypes.float
 
 
 # ---- scales in cuBLAS's order ----------------------------------------------------------------------------
+@in_default_environment
 def swizzle(scale: Array) -> Array:
     """One-byte scales in the order in which cuBLAS reads those of MX and NVFP4 operands.
 
@@ -85,6 +87,7 @@ def swizzle(scale: Array) -> Array:
     return np.ascontiguousarray(fours.swapaxes(-3, -1)).view(np.uint8).reshape(*batch, 512 * high * wide)
 
 
+@in_default_environment
 def unswizzle(swizzled: Array, shape: Sequence[int]) -> Array:
     """The scales that `swizzle` put in order.
 
@@ -154,6 +157,7 @@ _WRITER = {
 """The types that the library's writer takes, by their names in a header."""
 
 
+@in_default_environment
 def save(path: str | Path, tensors: Mapping[str, QuantizedTensor]) -> None:
     """Write quantized tensors to a safetensors file.
 
@@ -243,6 +247,7 @@ def save(path: str | Path, tensors: Mapping[str, QuantizedTensor]) -> None:
 def load(path: str | Path, name: None = None) -> dict[str, QuantizedTensor]: ...
 @overload
 def load(path: str | Path, name: str) -> QuantizedTensor: ...
+@in_default_environment
 def load(path: str | Path, name: str | None = None) -> dict[str, QuantizedTensor] | QuantizedTensor:
     """Read the quantized tensors that `save` wrote.
 

@@ -23,6 +23,7 @@ from precision._extras import require
 from precision._functions import spoken_name
 from precision._grid import Axes, Cell, cells_of
 from precision._store import Identity, Store
+from precision._support._float_environment import callers_environment, in_default_environment
 from precision._sweep_table import table_of
 from precision.studies import Study, study
 
@@ -38,6 +39,7 @@ MAX_CELLS = 100_000
 Function: TypeAlias = Callable[..., Any]
 
 
+@in_default_environment
 def sweep(
     function: Function | Study | str,
     grid: Axes | Sequence[Axes] | None = None,
@@ -187,6 +189,7 @@ def _run(
     if sys.stderr.isatty() if progress is None else progress:
         bar = require("tqdm.auto", "sweep").tqdm(total=total, initial=total - len(left), unit="cell")
 
+    @in_default_environment
     def done(cell: Cell, outcome: Outcome) -> None:
         if kept is not None:
             kept.add(cell, outcome)
@@ -196,7 +199,8 @@ def _run(
 
     with nullcontext() if bar is None else bar:
         try:
-            runner.run(call, left, done, kernel_threads=kernel_threads)
+            with callers_environment():  # threads and processes that start here begin with it
+                runner.run(call, left, done, kernel_threads=kernel_threads)
         except KeyboardInterrupt:
             missing = sum(cell.key not in outcomes for cell in left)
             where = "the table holds the others" if kept is None else "run again with the same store to go on"
@@ -260,6 +264,7 @@ def _provenance(chosen: Function | Study, identity: Identity, cells: Sequence[Ce
 
 
 # ---- tables ----------------------------------------------------------------------------------------
+@in_default_environment
 def read_store(store: str | Path) -> pd.DataFrame:
     """The table of a store as far as it was filled, without computing or writing anything.
 
@@ -297,6 +302,7 @@ def read_store(store: str | Path) -> pd.DataFrame:
     return table_of(found.rows, provenance, cells=found.cells)
 
 
+@in_default_environment
 def to_xarray(table: pd.DataFrame) -> xr.Dataset:
     """A sweep's table as an xarray Dataset: a dimension for every parameter that varies.
 

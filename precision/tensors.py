@@ -23,6 +23,7 @@ import numpy.typing as npt
 from precision import _bit_packing
 from precision._extras import require
 from precision._npy_files import check_shape, read_npy
+from precision._support._float_environment import in_default_environment
 from precision._support._regular_files import opened
 from precision._support._strict_json import printable, shown, strict_json
 from precision.formats import E2M1, E2M3, E3M2, Format
@@ -72,6 +73,7 @@ class TensorEntry(NamedTuple):
     stop: int
 
 
+@in_default_environment
 def read_header(path: str | Path) -> dict[str, TensorEntry]:
     """The tensors of a safetensors file.
 
@@ -98,11 +100,13 @@ def read_header(path: str | Path) -> dict[str, TensorEntry]:
     return _opened(Path(path))[0]
 
 
+@in_default_environment
 def read_metadata(path: str | Path) -> dict[str, str]:
     """The texts that a safetensors file's header carries beside its tensors; errors as `read_header`."""
     return _opened(Path(path))[1]
 
 
+@in_default_environment
 def read_tensor(path: str | Path, name: str | None = None, *, unpacked: bool = False) -> Array:
     """One tensor of a ``.safetensors`` file, or the array of a ``.npy`` file, in its own dtype.
 

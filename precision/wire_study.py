@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from precision import specs
+from precision._support._float_environment import methods_in_default_environment
 from precision.cost import CX7_IB, PAPER_EP, AllToAllTime, ExpertParallel, Link, bits_per_element
 from precision.formats import BF16, E4M3, E5M2
 from precision.logfmt import LogFMT
@@ -31,6 +32,7 @@ PEERS: tuple[AnySpec, ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
+@methods_in_default_environment
 class SentRow:
     """What a spec did to numbers, and what combining in it costs.
 
@@ -70,6 +72,7 @@ class SentRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+@methods_in_default_environment
 class Wire:
     """An all-to-all in which the spec of each row is what experts' outputs come back in (combine).
 

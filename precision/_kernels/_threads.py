@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from precision._support._float_environment import default_environment
+
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -100,12 +102,16 @@ def parallel(work: Callable[[int, int], None], total: int, grain: int) -> None:
         while (piece := next(following)) < pieces:
             work(piece * grain, min(total, (piece + 1) * grain))
 
+    def helper() -> None:
+        with default_environment():  # which the calling thread has from the public function on
+            loop()
+
     helpers = min(get_num_threads(), pieces) - 1
     if helpers == 0:
         loop()
         return
     pool = _shared_pool(helpers)
-    futures = [pool.submit(loop) for _ in range(helpers)]
+    futures = [pool.submit(helper) for _ in range(helpers)]
     try:
         loop()
     finally:

@@ -33,7 +33,8 @@ U8 = np.uint8
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
 
-SMALLEST, LARGEST = np.finfo(np.float32).smallest_subnormal, np.finfo(np.float32).max
+# Of bits: NumPy's finfo keeps what it computed first, which is 0 under a caller's flush-to-zero.
+SMALLEST, LARGEST = np.uint32(1).view(np.float32), np.finfo(np.float32).max
 TILE = 4096  # elements: 16 KiB of float32
 
 

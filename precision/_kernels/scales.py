@@ -21,7 +21,8 @@ from precision._kernels.rounding import (
     right,
 )
 
-SMALLEST, LARGEST = np.finfo(np.float32).smallest_subnormal, np.finfo(np.float32).max
+# Of bits: NumPy's finfo keeps what it computed first, which is 0 under a caller's flush-to-zero.
+SMALLEST, LARGEST = np.uint32(1).view(np.float32), np.finfo(np.float32).max
 
 QUOTIENTS, POWERS, RECIPROCAL_POWERS, PRODUCTS = range(4)
 """What `ScaleParams.way` says: amax / maximum / tensor scale; a power of two by amax's bits, or by those of

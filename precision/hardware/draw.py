@@ -13,12 +13,14 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from precision._support._float_environment import in_default_environment
 from precision.hardware.instructions import Array, bits, code_dtype
 
 Rng = np.random.Generator
 Regime = Callable[[Rng, np.dtype[Any], tuple[int, int]], Array]
 
 
+@in_default_environment
 def operand_rows(rng: Rng, dtype: np.dtype[Any], shape: tuple[int, int], *, right: bool) -> Array:
     """Codes ``(rows, K)`` of an operand, each row in a regime of its own.
 
@@ -36,6 +38,7 @@ def operand_rows(rng: Rng, dtype: np.dtype[Any], shape: tuple[int, int], *, righ
     return _by_row(rng, dtype, shape, regimes)
 
 
+@in_default_environment
 def registers(rng: Rng, dtype: np.dtype[Any], shape: tuple[int, int]) -> Array:
     """Bit patterns ``(M, N)`` of registers at the start, each row in a regime of its own."""
     regimes = [_zero, _zero, _normal, _big, _small, _wide, _any_bits, _powers, _specials]
@@ -161,6 +164,7 @@ GEMM_DATA = ("normal", "uniform", "wide")
 """Distributions of the operands of whole GEMMs: N(0, 1), U(0, 1), and N(0, 1) times powers of two."""
 
 
+@in_default_environment
 def gemm_operand(rng: Rng, dtype: np.dtype[Any], shape: tuple[int, int], *, data: str) -> Array:
     """Codes of a large FP8 operand, by looking 16 random bits up in a table of quantiles.
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from precision import accumulators
+from precision._support._float_environment import each_in_default_environment, in_default_environment
 from precision.accumulators import FusedSum
 from precision.gemm import matmul
 from precision.hardware import vectors
@@ -26,6 +27,7 @@ class Explanation(NamedTuple):
     mismatches: int
 
 
+@in_default_environment
 def explain(gemm: Gemm, expected: Array, *, sample: int = 24, seconds: float = 30.0) -> Explanation:
     """Search for a model that gives ``expected``, first on a few outputs, some of which differ.
 
@@ -62,6 +64,7 @@ def _sampled(differs: Array, count: int) -> Array:
     return np.sort(np.argsort(~differs, kind="stable")[: max(count, 1)])
 
 
+@each_in_default_environment
 def models(gemm: Gemm) -> Iterator[tuple[str, Model]]:
     """Models by name, the likeliest first."""
     yield from _splits(gemm, usual=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from precision._support._float_environment import in_default_environment
 from precision.accumulators import FusedSum
 from precision.hardware import vectors
 from precision.hardware.instructions import INSTRUCTIONS, Array, Instruction, bits
@@ -25,6 +26,7 @@ PROBED = tuple(INSTRUCTIONS[name] for name in ("wgmma.f16.f16.f16", "mma.f16.f16
 Runner = Callable[[Instruction, Array, Array, Array], Array]
 
 
+@in_default_environment
 def operands(instruction: Instruction) -> tuple[Array, Array, Array]:
     """Codes of A ``(M, K)`` and B ``(8, K)`` and registers ``(M, 8)``, zero, that make such sums.
 
@@ -53,6 +55,7 @@ def operands(instruction: Instruction) -> tuple[Array, Array, Array]:
     )
 
 
+@in_default_environment
 def consistent(instruction: Instruction, run: Runner) -> tuple[dict[int, int], dict[str, Array]]:
     """For each candidate floor, on how many outputs the model with it differs; and the recorded arrays.
 

@@ -9,6 +9,7 @@ from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
+from precision._support._float_environment import in_default_environment
 from precision.hardware import draw, vectors
 from precision.hardware.instructions import OPERAND_DTYPES, Array
 
@@ -110,6 +111,7 @@ class Point:
         )  # fmt: skip
 
 
+@in_default_environment
 def grid() -> list[Point]:
     """Every point: M, N in {16, 48, 128, 1008, 4096}, seven K up to 16384, three format pairs, fast and slow,
     four scalings.
@@ -124,12 +126,14 @@ def grid() -> list[Point]:
     ]
 
 
+@in_default_environment
 def drawn(seed: int) -> list[Point]:
     """The grid in an order drawn with ``seed``."""
     points = grid()
     return [points[i] for i in np.random.default_rng(seed).permutation(len(points))]
 
 
+@in_default_environment
 def compared(point: Point, rng: np.random.Generator, *, budget: int) -> tuple[Array, Array]:
     """The rows and columns whose outputs are compared, at most about ``budget`` multiply-adds in all.
 

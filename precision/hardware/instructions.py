@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision import accumulators
+from precision._support._float_environment import in_default_environment
 from precision.accumulators import Accumulator
 
 Array = npt.NDArray[Any]
@@ -32,6 +33,7 @@ def code_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(f"u{dtype.itemsize}")
 
 
+@in_default_environment
 def bits(values: Array) -> Array:
     """The bit patterns of ``values``, as unsigned integers of the same width."""
     return np.ascontiguousarray(values).view(code_dtype(values.dtype))

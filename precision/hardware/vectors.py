@@ -23,6 +23,7 @@ import numpy as np
 
 from precision import accumulators
 from precision._npy_files import read_npz
+from precision._support._float_environment import in_default_environment
 from precision._support._strict_json import printable, shown
 from precision.accumulators import Accumulator
 from precision.formats import format_of
@@ -95,6 +96,7 @@ class Case:
     diagonal: bool = False
 
 
+@in_default_environment
 def emulate(case: Case, accumulator: Accumulator | None = None) -> Array:
     """The bit patterns that `precision.matmul` gives for a case (with another ``accumulator``, if given)."""
     unit = case.accumulator if accumulator is None else accumulator
@@ -102,6 +104,7 @@ def emulate(case: Case, accumulator: Accumulator | None = None) -> Array:
     return bits(np.diagonal(product) if case.diagonal else product)
 
 
+@in_default_environment
 def check(case: Case) -> Outcome:
     """Compare a case with `precision.matmul`, NaNs by their bits too.
 
@@ -119,6 +122,7 @@ def check(case: Case) -> Outcome:
     return Outcome(found.size, int(np.count_nonzero(found != case.expected)))
 
 
+@in_default_environment
 def read(path: str | Path) -> list[Case]:
     """Every case of a vector file. ``mma.sync`` on FP8, which no accumulator here models, is left out.
 
@@ -189,6 +193,7 @@ def _check_products(a: Array, b: Array, shape: tuple[int, ...], **results: Array
             raise ValueError(f"array {part} must have shape {shape}, and has {result.shape}")
 
 
+@in_default_environment
 def instruction_case(instruction: Instruction, name: str, *, a: Array, b: Array, c: Array, d: Array) -> Case:
     """A case of one instruction, or of a chain of them, from arrays laid out as in the files."""
     if instruction.accumulator is None:
@@ -212,6 +217,7 @@ def _along_k(codes: Array) -> Array:
     return np.ascontiguousarray(codes.swapaxes(1, 2)).reshape(tiles, rows, steps * k)
 
 
+@in_default_environment
 def scaled_case(
     name: str,
     *,

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._extras import require
+from precision._support._float_environment import in_default_environment
 from precision.quantized import QuantSpec
 from precision.testing import _values
 from precision.testing._block_inputs import Blocks
@@ -61,6 +62,7 @@ def _one_block(
     reference, signed = Reference(spec), spec.fmt.signed
 
     @st.composite
+    @in_default_environment
     def one(draw: st.DrawFn) -> Array:
         kind, block = draw(which), np.zeros(size)
         if kind == "zeros":
@@ -87,6 +89,7 @@ def _one_block(
 
 
 @st.composite
+@in_default_environment
 def blocks(
     draw: st.DrawFn,
     spec: QuantSpec,

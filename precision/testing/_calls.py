@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._support._arrays import refuse_masked
+from precision._support._float_environment import callers_environment, of_caller
 
 Array = npt.NDArray[Any]
 
@@ -68,7 +69,10 @@ class Call:
             If it raises, takes longer than the time limit, or writes into one of them and is not forgiven.
         """
         given = [array.copy() for array in arrays]
-        arguments = [given_one if self.convert is None else self.convert(given_one) for given_one in given]
+        arguments: list[Any] = list(given)
+        if self.convert is not None:
+            with callers_environment():
+                arguments = [self.convert(given_one) for given_one in given]
         result = self._timed(arguments)
         if self.forgiving:
             return result
@@ -83,10 +87,11 @@ class Call:
         if self.time_limit is None:
             return self._guarded(arguments)
         box: list[Any] = []
+        environment = of_caller()  # of this thread's caller; the other one has none
 
         def work() -> None:
             try:
-                box.append((True, self._guarded(arguments)))
+                box.append((True, self._guarded(arguments, environment)))
             except BaseException as error:
                 box.append((False, error))
 
@@ -100,9 +105,9 @@ class Call:
             raise value
         return value
 
-    def _guarded(self, arguments: list[Any]) -> Any:
+    def _guarded(self, arguments: list[Any], environment: Any = None) -> Any:
         try:
-            with np.errstate(all="ignore"):
+            with callers_environment(environment), np.errstate(all="ignore"):
                 return self.fn(*arguments)
         except Exception as error:
             text = str(error).strip().partition("\n")[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from precision._extras import require
+from precision._support._float_environment import in_default_environment
 from precision.formats import NAMED, FloatFormat, Format, IntFormat, Specials
 from precision.rounding import Overflow, Rounding, Stochastic
 
@@ -14,6 +15,7 @@ else:
     st = require("hypothesis.strategies", "testing")
 
 
+@in_default_environment
 def float_formats(
     *, max_bits: int = 16, signed: bool | None = None, unusual: bool = False
 ) -> st.SearchStrategy[FloatFormat]:
@@ -49,6 +51,7 @@ def float_formats(
 
 
 @st.composite
+@in_default_environment
 def _any_float_format(draw: st.DrawFn, max_bits: int, signed: bool | None) -> FloatFormat:
     exponent_bits = draw(st.integers(2, min(8, max_bits - 2)))
     has_sign = draw(st.booleans()) if signed is None else signed
@@ -63,6 +66,7 @@ def _any_float_format(draw: st.DrawFn, max_bits: int, signed: bool | None) -> Fl
 
 
 @st.composite
+@in_default_environment
 def _any_unusual_format(draw: st.DrawFn, max_bits: int, signed: bool | None) -> FloatFormat:
     has_sign = draw(st.booleans()) if signed is None else signed
     exponent_bits = draw(st.integers(1, min(8, max_bits - has_sign)))
@@ -78,6 +82,7 @@ def _any_unusual_format(draw: st.DrawFn, max_bits: int, signed: bool | None) -> 
         return FloatFormat(2, few, signed=has_sign, specials=Specials.FN, subnormals=subnormals)
 
 
+@in_default_environment
 def int_formats(*, max_bits: int = 16) -> st.SearchStrategy[IntFormat]:
     """Integer formats of 2 to ``max_bits`` bits: signed and not, with and without a binary point.
 
@@ -98,6 +103,7 @@ def int_formats(*, max_bits: int = 16) -> st.SearchStrategy[IntFormat]:
     )
 
 
+@in_default_environment
 def formats(*, max_bits: int = 16) -> st.SearchStrategy[Format]:
     """Floating-point and integer formats with a zero."""
     return st.one_of(float_formats(max_bits=max_bits), int_formats(max_bits=max_bits))

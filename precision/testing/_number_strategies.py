@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._extras import require
+from precision._support._float_environment import in_default_environment
 from precision.formats import Format
 from precision.testing import _values
 from precision.testing._shrink import simplest_first
@@ -34,6 +35,7 @@ def _hard_numbers(fmt: Format, dtype: np.dtype[Any]) -> tuple[tuple[float, ...],
     return tuple(kind for kind in found if kind)
 
 
+@in_default_environment
 def numbers(
     fmt: Format, *, dtype: npt.DTypeLike = np.float32, nan: bool = True, inf: bool = True
 ) -> st.SearchStrategy[float]:
@@ -78,6 +80,7 @@ def _any_number(dtype: np.dtype[Any]) -> st.SearchStrategy[float]:
     return finite.map(lambda x: float(np.float32(x).astype(dtype))).filter(np.isfinite)
 
 
+@in_default_environment
 def arrays(
     fmt: Format,
     *,
@@ -116,6 +119,7 @@ def arrays(
     return st.builds(made, elements, st.integers(0, len(patterns) - 1))
 
 
+@in_default_environment
 def codes(fmt: Format, *, min_size: int = 1, max_size: int = 16) -> st.SearchStrategy[Array]:
     """Flat arrays of codes of a format, of type ``fmt.dtype``."""
     word = fmt.code_dtype

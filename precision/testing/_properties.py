@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from precision._support._float_environment import in_default_environment
 from precision.testing._calls import Call, Fault
 from precision.testing._report import CheckFailed, Outcome, Report, Verdict
 
@@ -47,6 +48,7 @@ class Property:
     def __str__(self) -> str:
         return self.name
 
+    @in_default_environment
     def outcome(
         self,
         fn: Callable[..., Any],
@@ -58,6 +60,7 @@ class Property:
         tried = self.attempt(Call(fn, convert=convert, time_limit=time_limit))
         return with_cause(tried, self.guess)
 
+    @in_default_environment
     def check(
         self,
         fn: Callable[..., Any],
@@ -71,6 +74,7 @@ class Property:
             raise CheckFailed("\n" + str(found))
         return found
 
+    @in_default_environment
     def attempt(self, call: Call) -> Tried:
         """Try it; a fault of the callable is a failure that the fault names."""
         try:

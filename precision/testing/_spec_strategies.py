@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from precision import formats as f
 from precision._extras import require
+from precision._support._float_environment import in_default_environment
 from precision.quantized import SPECS, QuantSpec
 from precision.scaling import (
     Arithmetic,
@@ -26,6 +27,7 @@ else:
     st = require("hypothesis.strategies", "testing")
 
 
+@in_default_environment
 def granularities(*, max_group: int = 64, blocks: bool = True) -> st.SearchStrategy[Granularity]:
     """Which elements share a scale: groups of 32, whole tensors and vectors, other groups, blocks.
 
@@ -50,6 +52,7 @@ def granularities(*, max_group: int = 64, blocks: bool = True) -> st.SearchStrat
 
 
 @st.composite
+@in_default_environment
 def specs(draw: st.DrawFn, *, stochastic: bool = False, every_field: bool = False) -> QuantSpec:
     """Specs: the named ones, and others with any format, granularity, scale format, rule and rounding.
 
@@ -91,6 +94,7 @@ def specs(draw: st.DrawFn, *, stochastic: bool = False, every_field: bool = Fals
 
 
 @st.composite
+@in_default_environment
 def _with_ends(draw: st.DrawFn, spec: QuantSpec) -> QuantSpec:
     """What becomes of groups of zeros, of scales at the ends of their format, of NaN and Inf."""
     return dataclasses.replace(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from precision import accumulators as units
 from precision import formats as f
 from precision._extras import require
+from precision._support._float_environment import in_default_environment
 from precision.rounding import Rounding
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ else:
 
 
 @st.composite
+@in_default_environment
 def accumulators(draw: st.DrawFn) -> units.Accumulator:
     """Accumulators: the named ones, and fused sums of other widths and intervals of promotion.
 
@@ -47,6 +49,7 @@ _UNITS: tuple[units.Accumulator, ...] = (
 
 # ---- fused sums of any description ------------------------------------------------------------------------
 @st.composite
+@in_default_environment
 def fused_sums(draw: st.DrawFn, *, scaled: bool | None = False) -> units.FusedSum:
     """Fused sums of any description: operands, products, width, register, roundings, floor and promotion.
 

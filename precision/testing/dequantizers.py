@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from precision._support._float_environment import in_default_environment
 from precision.quantized import QuantizedTensor, QuantSpec
 from precision.testing._calls import Call, label
 from precision.testing._dequantizing import Dequantizer
@@ -19,6 +20,7 @@ from precision.testing.quantizers import Like, check_quantizer, parsed
 Array = npt.NDArray[Any]
 
 
+@in_default_environment
 def dequantizer_properties(
     like: Like, *, axis: int = -1, ragged: bool = True, integers: bool = False
 ) -> tuple[Property, ...]:
@@ -91,6 +93,7 @@ def _unwritten(target: Dequantizer, q: QuantizedTensor, call: Call) -> Tried:
     return passed("input unchanged", q.codes.size)
 
 
+@in_default_environment
 def check_dequantizer(
     fn: Callable[..., Any],
     like: Like,
@@ -143,6 +146,7 @@ def check_dequantizer(
     return run(properties, call, subject=label(fn), like=str(parsed(like)))
 
 
+@in_default_environment
 def check_roundtrip(
     quantize: Callable[..., Any],
     dequantize: Callable[..., Any],

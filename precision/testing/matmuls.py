@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._support._arrays import named_dtype
+from precision._support._blas import check_blas
+from precision._support._float_environment import in_default_environment
 from precision.accumulators import (
     Accumulator,
     Exact,
@@ -55,6 +57,7 @@ def declared_accumulator(like: Accumulator | str) -> Accumulator:
     return parse_accumulator(like)
 
 
+@in_default_environment
 def matmul_properties(
     like: Accumulator | str,
     *,
@@ -101,6 +104,7 @@ def matmul_properties(
     return gemm_properties(declared)
 
 
+@in_default_environment
 def check_matmul(
     fn: Callable[..., Any],
     like: Accumulator | str,
@@ -204,6 +208,7 @@ def _declared(
 ) -> Declared:
     if operands not in (TENSORS, CODES, VALUES):
         raise ValueError(f"operands must be 'tensors', 'codes' or 'values', got {operands!r}")
+    check_blas()
     kind = named_dtype(dtype, "float32, float16 or bfloat16")
     if kind.name not in ("float32", "float16", "bfloat16"):
         raise TypeError(f"dtype must be float32, float16 or bfloat16, got {kind}")

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._bit_packing import pack_bits, row_bytes
+from precision._support._float_environment import in_default_environment
 from precision.formats import FP64, FloatFormat, Format, IntFormat, parse_format
 from precision.testing._calls import Call, Fault, as_array, expect_shape, label
 from precision.testing._properties import Property, Tried, not_applicable, passed, run
@@ -232,6 +233,7 @@ def _takes_length(fn: Callable[..., Any]) -> bool:
     return sum(p.kind in kinds and p.default is p.empty for p in parameters) >= 2
 
 
+@in_default_environment
 def check_packing(
     pack: Callable[..., Any],
     unpack: Callable[..., Any],

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from precision._near import close
 from precision._support._expressions import shortened
+from precision._support._float_environment import in_default_environment
 from precision.formats import FP64, FloatFormat, Format, IntFormat, parse_format
 from precision.quantized import SPECS, QuantSpec
 from precision.rounding import Overflow, Rounding, Stochastic
@@ -57,6 +58,7 @@ def parsed(like: Like) -> Format | QuantSpec:
         raise ValueError(f"like {shortened(text)} is no spec, and {error}{hint}") from None
 
 
+@in_default_environment
 def quantizer_properties(
     like: Like,
     *,
@@ -120,6 +122,7 @@ def quantizer_properties(
     return elements_properties(Elements(right, dtype=kind, returns=returns))
 
 
+@in_default_environment
 def check_quantizer(
     fn: Callable[..., Any],
     like: Like,
