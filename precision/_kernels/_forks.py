@@ -9,6 +9,7 @@ them is gone, forks go on as if this module were not there.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -117,7 +118,8 @@ def _after_in_child() -> None:
 
 
 def register() -> None:
-    """Guard this process's forks."""
+    """Guard this process's forks, after ``logging`` has registered the hooks that it has."""
+
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(
             before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
