@@ -16,7 +16,7 @@ from precision.formats import IntFormat
 Array = npt.NDArray[Any]
 
 
-#: Products that one call of the exact kernel sums, where one output has not more: some hundredths of a second.
+#: Products that one call of the exact kernel sums, where one output has not more: some 0.03 s.
 _SUM_PIECE = 2**20
 #: Products of one call of BLAS: about a tenth of a second on a slow processor.
 _BLAS_PIECE = 2**31

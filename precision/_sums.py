@@ -43,7 +43,7 @@ ANY = FusedSum((FP32,), 1, fraction_bits=1)
 _WHOLE = 2**40
 #: Elements of a panel of the right operand that are laid out at once.
 SLAB = 2**18
-#: Products that one call of the general kernel sums, where one output has not more: 0.1 s of the slowest unit.
+#: Products that one call of the general kernel sums, where one output has not more: 0.1 s at most.
 GENERAL_PIECE = 2**20
 CANONICAL_NAN = np.uint32(0x7FFFFFFF).view(np.float32)
 

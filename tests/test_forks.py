@@ -1,9 +1,11 @@
 """Forks while another thread of the process compiles."""
 
+import importlib
 import os
 import subprocess
 import sys
 import threading
+import types
 
 import pytest
 
@@ -72,7 +74,7 @@ def test_a_child_that_could_not_wait_says_what_to_do(tmp_path):
         "        time.sleep(0.01)\n"
         "        lock = sys.modules.get('numba.core.compiler_lock')"
     )
-    children = run(tmp_path, "_forks.PATIENCE = 0.0", wait)
+    children = run(tmp_path, "_forks.PATIENCE = 0.0", wait)  # at every fork, while it imports as well
     assert "forked while another thread" in children[0] and "'spawn'" in children[0]
 
 
@@ -83,6 +85,30 @@ def test_numba_still_has_the_locks_that_are_guarded():
     expected = [numba.core.compiler_lock.global_compiler_lock, llvmlite.binding.ffi.lib._lock]
     assert _forks._holders() == expected
     assert all(hasattr(holder._lock, "_is_owned") for holder in expected)
+
+
+def test_python_still_has_the_locks_of_imports(tmp_path, monkeypatch):
+    """A module's import by another thread is seen, and its own thread's is not."""
+    (tmp_path / "ml_dtypes_like.py").write_text("import threading_gate\nthreading_gate.wait()\n")
+    began, release, own = threading.Event(), threading.Event(), []
+    gate = types.ModuleType("threading_gate")
+
+    def wait() -> None:
+        own.append(_forks._imports())
+        began.set()
+        release.wait(20)
+
+    gate.wait = wait
+    monkeypatch.setitem(sys.modules, "threading_gate", gate)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(_forks, "_PACKAGES", {"ml_dtypes_like"})
+    thread = threading.Thread(target=lambda: importlib.import_module("ml_dtypes_like"))
+    thread.start()
+    assert began.wait(20)
+    assert own == [[]] and _forks._imports() == ["ml_dtypes_like"]
+    release.set()
+    thread.join()
+    assert not _forks._imports()
 
 
 def test_a_fork_gives_the_locks_back():

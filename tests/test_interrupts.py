@@ -145,7 +145,10 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_next_product_does_not_wait():
 
     began = time.perf_counter()
     try:
-        with alarms(signal.ITIMER_REAL, signal.SIGALRM, 0.3, 0.3, 2) as came, pytest.raises(KeyboardInterrupt):
+        with (
+            alarms(signal.ITIMER_REAL, signal.SIGALRM, 0.3, 0.3, 2) as came,
+            pytest.raises(KeyboardInterrupt),
+        ):
             _threads.parallel(work, 10**6, 1)
         assert len(came) == 2  # the first waits for the other thread's piece
         assert time.perf_counter() - began < 5

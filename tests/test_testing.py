@@ -344,9 +344,7 @@ def test_a_property_as_the_strategies_page_shows_it_passes_in_an_empty_cache(tmp
     """What compiles at its first call takes longer than Hypothesis's deadline."""
     lines = pst.__doc__.split("::\n", 1)[1]
     code = textwrap.dedent(lines) + "\ntest_rounding_again_changes_nothing()\nprint('passed')\n"
-    before = (
-        "import numpy as np, precision as pr\ndef my_rounding(x):\n    return pr.round_to(x, pr.E4M3)\n"
-    )
+    before = "import numpy as np, precision as pr\ndef my_rounding(x):\n    return pr.round_to(x, pr.E4M3)\n"
     found = subprocess.run(
         [sys.executable, "-c", before + code],
         cwd=tmp_path,

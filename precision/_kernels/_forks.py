@@ -1,24 +1,27 @@
 """Forks while another thread compiles: they wait for it, and a child that could not wait says what to do.
 
-A forked child has none of its parent's other threads, but their locks as they were: it would wait for ever for
-Numba's compiler lock, and LLVM would be left in the middle of its work. The private parts that this touches:
+A forked child has none of its parent's other threads, but their locks as they were: it would for ever wait
+for Numba's compiler lock, and LLVM would be left in the middle of its work. The private parts used here:
 ``_lock`` of ``numba.core.compiler_lock.global_compiler_lock`` and ``lib._lock._lock`` of
-``llvmlite.binding.ffi``, and ``__spec__._initializing`` of modules, which Python's imports set. Where one of
-them is gone, forks go on as if this module were not there.
+``llvmlite.binding.ffi``, and Python's ``importlib._bootstrap._module_locks`` with the ``owner`` of each lock.
+Where one of them is gone, forks go on as if this module did not know of it.
 """
 
 from __future__ import annotations
 
-import logging
+import importlib
+import logging  # noqa: F401 -- its own hooks, which take its lock, are to run after ours
 import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 #: Seconds that a fork waits for a compilation, whose thread might in turn wait for the thread that forks.
 PATIENCE = 60.0
-_BUSY = "numba", "llvmlite", "precision._kernels"
+#: Packages whose modules first calls import.
+_PACKAGES = frozenset({"numba", "llvmlite", "numpy", "ml_dtypes", "precision"})
 
 
 def _holders() -> list[Any]:
@@ -30,17 +33,23 @@ def _holders() -> list[Any]:
     return [holder for holder in found if hasattr(getattr(holder, "_lock", None), "acquire")]
 
 
-def _importing() -> bool:
-    """Tell whether a thread imports what compiling needs; its locks, too, would stay as they are."""
-    for name, module in list(sys.modules.items()):
-        starts = name.startswith(_BUSY)
-        if starts and getattr(getattr(module, "__spec__", None), "_initializing", False):
-            return True
-    return False
+def _imports() -> list[str]:
+    """List the modules that first calls need and that another thread is importing now."""
+    found = []
+    for name, reference in list(_module_locks().items()):
+        owner = getattr(reference(), "owner", None)
+        if owner not in (None, threading.get_ident()) and name.partition(".")[0] in _PACKAGES:
+            found.append(name)
+    return found
+
+
+def _module_locks() -> dict[str, Callable[[], Any]]:
+    found: dict[str, Callable[[], Any]] = getattr(importlib._bootstrap, "_module_locks", {})
+    return found
 
 
 class _Refusal:
-    """The compiler's lock in a child that was forked while another thread held it."""
+    """The lock of the compiler, or of an import, in a child that was forked while another thread held it."""
 
     def acquire(self, *_: object, **__: object) -> NoReturn:
         raise RuntimeError(
@@ -77,7 +86,7 @@ class _Fork:
                 return False
             self.taken.append(lock)
             del self.missed[0]
-        return not _importing()
+        return not _imports()
 
     def release(self) -> None:
         """Let other threads compile again."""
@@ -86,8 +95,11 @@ class _Fork:
 
     def refuse(self) -> None:
         """Make the child's compilations raise where its parent's were still under way."""
+        refusal = _Refusal()
         for holder in self.missed:
-            holder._lock = _Refusal()
+            holder._lock = refusal
+        for name in _imports():  # by threads that the child has not
+            _module_locks()[name] = lambda: refusal
 
 
 class _Forks(threading.local):
@@ -121,6 +133,4 @@ def register() -> None:
     """Guard this process's forks, after ``logging`` has registered the hooks that it has."""
 
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(
-            before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
-        )
+        os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -15,7 +15,7 @@ from numba.core.caching import FunctionCache
 
 from precision._kernels._code_files import CodeFiles, warn_once
 
-if numba.config.DISABLE_JIT:
+if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise RuntimeError(
         "NUMBA_DISABLE_JIT is set, and precision's kernels are compiled code, which has no other form: "
         "unset NUMBA_DISABLE_JIT in the environment, and start Python anew"
@@ -47,7 +47,7 @@ class _Cache(FunctionCache):
         super().__init__(function)  # type: ignore[no-untyped-call]
         # Entries of another state of the room lie in other files: they may name types that are gone.
         name = f"{self._impl.filename_base}-{_STAMP[0]:.6f}-{_STAMP[1]}"
-        self._cache_file = CodeFiles(self._cache_path, name, _STAMP)
+        self._cache_file: Any = CodeFiles(self._cache_path, name, _STAMP)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Load compiled code before Numba loads what it knows of Python and NumPy, a third of a first call.
@@ -77,7 +77,10 @@ class _Cache(FunctionCache):
         """Save compiled code, where the folder for it can be made and Numba finds a form for it."""
         try:
             super().save_overload(sig, data)  # type: ignore[no-untyped-call]
-        except (OSError, RuntimeError) as error:  # LLVM may have been interrupted where it hands the code over
+        except (
+            OSError,
+            RuntimeError,
+        ) as error:  # Ctrl-C as LLVM hands the code over
             warn_once(f"compiled code cannot be saved ({error})")
 
 
@@ -89,7 +92,7 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
     except (RuntimeError, OSError) as error:  # Numba: "no locator available"
         warn_once(f"no folder for compiled code can be written ({error})")
     except (AttributeError, TypeError) as error:  # another Numba, of other private parts: its own way
-        warn_once(f"this Numba keeps compiled code in another way ({error}), which misses edits of the kernels")
+        warn_once(f"this Numba keeps compiled code in its own way ({error}), and misses edits of kernels")
         compiled.enable_caching()
     return cast(Callable[P, R], compiled)
 

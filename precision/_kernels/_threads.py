@@ -1,7 +1,7 @@
 """Hands ranges of work to a shared pool of threads. Kernels release the GIL; results never depend on it.
 
 Python sees Ctrl-C between two steps of its main thread. So a piece of work, or what lies between two calls
-of `checkpoint` in it, is short: some hundredths of a second, and well below half a second for the slowest loop.
+of `checkpoint` in it, is short: some hundredths of a second, below half a second for the slowest loop.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def parallel(work: Callable[[int, int], None], total: int, grain: int) -> None:
 
 
 def _wait(futures: list[Future[None]]) -> None:
-    """Wait for the loops that have begun, and take back the others: all pieces are taken, or none is wanted."""
+    """Wait for the loops that have begun, and take back the others, for which no piece is left."""
     for future in [future for future in futures if not future.cancel()]:
         while not future.done():
             # Ctrl-C ends a wait at once on POSIX, and on Windows after its time.

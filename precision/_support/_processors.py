@@ -65,10 +65,8 @@ def _shared(name: str, text: str) -> int | None:
 
 def processors() -> int:
     """Return the number of processors that this process may keep busy, by affinity and by quota."""
-    if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    else:
-        count = os.cpu_count() or 1
+    known = hasattr(os, "sched_getaffinity")
+    count = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     quota = _own_quota()
     return count if quota is None else min(count, quota)
 
@@ -120,9 +118,9 @@ def _group_folders(process: Path, root: Path) -> Iterator[Path]:
         folder = top
         yield folder
         # The mount may show a part of the tree alone, as a container's does; then its top is all there is.
-        path = PurePosixPath(groups[second])
-        if path.is_relative_to(mounted) and ".." not in path.parts:
-            for part in path.relative_to(mounted).parts:
+        group = PurePosixPath(groups[second])
+        if group.is_relative_to(mounted) and ".." not in group.parts:
+            for part in group.relative_to(mounted).parts:
                 folder = folder / part
                 yield folder
 
