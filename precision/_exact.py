@@ -9,11 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from precision import _packing
-from precision._kernels._threads import parallel
+from precision._kernels._threads import checkpoint, parallel
 from precision._packing import Stack
 from precision.formats import IntFormat
 
 Array = npt.NDArray[Any]
+
+
+#: Products that one call of the exact kernel sums, where one output has not more: some 0.03 s.
+_SUM_PIECE = 2**20
+#: Products of one call of BLAS: about a tenth of a second on a slow processor.
+_BLAS_PIECE = 2**31
 
 
 class Factors(NamedTuple):
@@ -50,14 +56,49 @@ def _sum(left: Array, right: Array, start: Array | None, odd: bool, out: Array) 
     """left @ right + start into ``out``, rounded once; all are float64 matrices."""
     from precision._kernels import exact
 
-    rows, columns = np.ascontiguousarray(left), np.ascontiguousarray(right.T)
+    rows, columns = np.ascontiguousarray(left), np.empty(right.shape[::-1])
+    near = max(1, min(64, 2**20 // max(1, right.shape[0])))  # columns turned at once, as the cache likes it
+
+    def turn(first: int, last: int) -> None:
+        columns[first:last] = right[:, first:last].T
+
+    parallel(turn, len(columns), near)
     initial = np.empty((0, 0)) if start is None else start.astype(np.float64)
+
+    length, width = rows.shape[1], out.shape[1]
+    most = max(1, _SUM_PIECE // max(1, length))  # outputs of one call, all of one row where that is long
 
     def work(first: int, last: int) -> None:
         digits = np.zeros(exact.DIGITS, np.int64)
-        exact.sum_exact(first, last, rows, columns, initial, odd, digits, out)
+        if width <= most:
+            exact.sum_exact(first, last, rows, columns, initial, odd, digits, out)
+            return
+        for column in range(0, width, most):
+            checkpoint()
+            some = np.s_[first:last, column : column + most]
+            part, added = np.empty(out[some].shape), np.ascontiguousarray(initial[some])
+            sides = rows[first:last], columns[column : column + most]
+            exact.sum_exact(0, last - first, *sides, added, odd, digits, part)
+            out[some] = part
 
-    parallel(work, out.shape[0], max(1, 2**14 // max(1, out.shape[1] * rows.shape[1])))
+    parallel(work, out.shape[0], max(1, 2**14 // max(1, width * length)))
+
+
+def _blas(left: Array, right: Array, out: Array) -> None:
+    """Fill ``out`` with the float64 ``left @ right``, of which no sum rounds, some outputs at a time."""
+    (rows, columns), length = out.shape, max(1, left.shape[1])
+    most = max(1, _BLAS_PIECE // length)  # outputs of a piece; BLAS wants many rows in each
+    high = _even(rows, max(most // max(1, columns), min(rows, 256)))
+    wide = _even(columns, most // max(1, high))
+    for top in range(0, rows, high):
+        for first in range(0, columns, wide):
+            some = np.s_[top : top + high, first : first + wide]
+            np.matmul(left[some[0]], right[:, some[1]], out=out[some])
+
+
+def _even(total: int, most: int) -> int:
+    """Return the length of the fewest pieces of at most ``most`` (at least 1), all about as long."""
+    return max(1, -(-total // max(1, -(-total // max(1, most)))))
 
 
 def _scale(sums: Array, row: Array, column: Array, odd: bool) -> None:
@@ -90,7 +131,7 @@ def exact_sums(
         a, b = (_packing.values(stack).astype(np.float64) for stack in (left, right))
         plain = all((f.values == 1).all() for f in factors)
         for n, (i, j) in enumerate(zip(*pairs, strict=True)):
-            np.matmul(a[i], b[j], out=out[n])
+            _blas(a[i], b[j], out[n])
             if not plain:
                 _scale(out[n], factors[0].values[i, 0], factors[1].values[j, 0], odd)
         out += 0.0  # the zero of an exact sum is +0

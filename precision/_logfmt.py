@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision import _logfmt_doubts
-from precision._kernels._threads import parallel
+from precision._kernels._threads import checkpoint, parallel
 from precision._kernels.params import StochasticParams
 from precision._quantizing import source_of
 from precision._support._arrays import refuse_overlapping
@@ -159,6 +159,7 @@ def _fill(
 
     def work(first: int, last: int) -> None:
         # Whole rows, or tiles of one row, are converted piece by piece.
+        checkpoint()
         top = first // tiles
         bottom = -(-last // tiles)
         left = (first % tiles) * block if bottom - top == 1 else 0
@@ -184,6 +185,7 @@ def _fill(
             work(middle, last)
             return
         for index in sorted(set(doubts[1 : doubts[0] + 1].tolist())):
+            checkpoint()
             row, column = divmod(index, own.width)
             number = row * own.tiles + column // block
             start = row * own.width + column // block * block

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from precision._kernels._threads import get_num_threads, parallel
+from precision._kernels._threads import checkpoint, get_num_threads, parallel
 from precision._memory import aligned
 from precision._packing import (
     RightPanels,
@@ -43,6 +43,8 @@ ANY = FusedSum((FP32,), 1, fraction_bits=1)
 _WHOLE = 2**40
 #: Elements of a panel of the right operand that are laid out at once.
 SLAB = 2**18
+#: Products that one call of the general kernel sums, where one output has not more: 0.1 s at most.
+GENERAL_PIECE = 2**20
 CANONICAL_NAN = np.uint32(0x7FFFFFFF).view(np.float32)
 
 
@@ -252,6 +254,7 @@ def run_panels(
             if product.start is not None:
                 totals[:, : tile.columns] = product.start[here]
             for start in range(0, chunks, most):
+                checkpoint()
                 stop = min(chunks, start + most)
                 panel = right.take(j, column, start * depth, (stop - start) * depth)
                 slab = tile._replace(first=start, last=stop)
@@ -271,6 +274,17 @@ def run_panels(
     return left_special, right_special
 
 
+def _general_rows(first: int, last: int, *, rows: Array, columns: Array, length: int, **rest: Any) -> None:
+    """Sum ``rows[first:last]`` times ``columns`` by the general kernel, some columns at a time."""
+    from precision._kernels import general
+
+    most = max(1, GENERAL_PIECE // max(1, length * (last - first)))
+    for start in range(0, columns.size, most):
+        checkpoint()
+        some = columns[start : start + most]
+        general.sum_general(first, last, rows=rows, columns=some, length=length, **rest)
+
+
 def run_general(
     product: Product,
     unit: FusedSum | None,
@@ -282,8 +296,6 @@ def run_general(
     marked = (left_special, right_special)
     if all(side is not None and not side.any() for side in marked):
         return
-    from precision._kernels import general
-
     left, right = as_operand(product.left), as_operand(product.right)
     chain = unit is None
     some = unit or ANY
@@ -305,7 +317,7 @@ def run_general(
                 continue
 
             part = functools.partial(
-                general.sum_general, rows=some_rows, columns=some_columns, left=left, right=right, i=i, j=j,
+                _general_rows, rows=some_rows, columns=some_columns, left=left, right=right, i=i, j=j,
                 length=product.length, unit=model, rounding=register, alignment=alignment, scales=scales,
                 chain=chain, promote=product.promotion or 0, epilogue=epilogue, start=start, out=target,
             )  # fmt: skip

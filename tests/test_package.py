@@ -70,7 +70,7 @@ def test_readme_commands_name_extras_and_scripts_that_exist():
         assert extras and set(extras) <= set(PROJECT["project"]["optional-dependencies"])
     assert PROJECT["project"]["scripts"] == {"precision": "precision.__main__:main"}
     assert commands[0].endswith("&& precision gemm")
-    assert commands[1].endswith("&& pytest")
+    assert commands[1].endswith("&& pytest -n auto --dist worksteal")
 
 
 def test_module_runs_as_a_command():

@@ -163,7 +163,7 @@ def tiny(x, rng):
         (pr.MXFP4, pr.BLACKWELL_NVFP4, tiny, "Grouped"),
         (pr.MXFP4, pr.BLACKWELL_NVFP4.promoted(128), wide, "Grouped"),
     ],
-    ids=str,
+    ids=lambda value: value.__name__ if callable(value) and hasattr(value, "__name__") else str(value),
 )
 def test_each_kernel_is_chosen_and_exact_over_panels_and_tiles(spec, unit, data, way, monkeypatch):
     """Several tiles and panels, a ragged K and a start: all outputs by the general kernel as well."""

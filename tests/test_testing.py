@@ -1,6 +1,10 @@
 """The framework of `precision.testing`: reports, faults, shrinking, strategies, the command."""
 
 import json
+import os
+import subprocess
+import sys
+import textwrap
 import time
 from dataclasses import replace
 
@@ -334,3 +338,18 @@ def test_command():
         failed = run(command, ["check", text, "--like", "e4m3"])
         assert failed.exit_code == 2 and message in failed.output
     assert "near" in run(command, ["check", "mine_of_the_test:good", "--like", "mxfp8"]).output
+
+
+def test_a_property_as_the_strategies_page_shows_it_passes_in_an_empty_cache(tmp_path):
+    """What compiles at its first call takes longer than Hypothesis's deadline."""
+    lines = pst.__doc__.split("::\n", 1)[1]
+    code = textwrap.dedent(lines) + "\ntest_rounding_again_changes_nothing()\nprint('passed')\n"
+    before = "import numpy as np, precision as pr\ndef my_rounding(x):\n    return pr.round_to(x, pr.E4M3)\n"
+    found = subprocess.run(
+        [sys.executable, "-c", before + code],
+        cwd=tmp_path,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.split() == ["passed"], found.stderr[-2000:]

@@ -153,8 +153,8 @@ def test_bad_numbers_of_threads(n, error):
 def test_cached_code_belongs_to_the_whole_room():
     """Numba stamps a cache entry with one file; ours is stamped with all kernels, which inline each other."""
     file = panels.sum_tile._cache._cache_file
-    assert file._source_stamp == _jit._STAMP == _jit._room_stamp()
-    assert str(_jit._STAMP[1]) in file._index_name  # and lies in files of its own
+    assert file.state[-1] == _jit._STAMP == _jit._room_stamp()
+    assert str(_jit._STAMP[1]) in file.name  # and lies in files of its own
 
 
 def test_cached_code_loads_before_what_only_compiling_needs(expected):

@@ -5,15 +5,21 @@ Lazy ``njit(cache=True, nogil=True, error_model="numpy")``: never fastmath, neve
 
 from __future__ import annotations
 
-import contextlib
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 import numba.extending
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.caching import FunctionCache
+
+from precision._kernels._code_files import CodeFiles, warn_once
+
+if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+    raise RuntimeError(
+        "NUMBA_DISABLE_JIT is set, and precision's kernels are compiled code, which has no other form: "
+        "unset NUMBA_DISABLE_JIT in the environment, and start Python anew"
+    )
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,49 +38,62 @@ def _room_stamp() -> tuple[float, int]:
 
 
 _STAMP = _room_stamp()
-_warned = False
 
 
 class _Cache(FunctionCache):
-    """Numba's cache of a function, for the room as it is, and quicker to load."""
+    """Numba's cache of a function, for the room as it is, safe from damaged files, and quicker to load."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)  # type: ignore[no-untyped-call]
         # Entries of another state of the room lie in other files: they may name types that are gone.
         name = f"{self._impl.filename_base}-{_STAMP[0]:.6f}-{_STAMP[1]}"
-        self._cache_file = IndexDataCacheFile(self._cache_path, name, _STAMP)  # type: ignore[no-untyped-call]
+        self._cache_file: Any = CodeFiles(self._cache_path, name, _STAMP)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Load compiled code before Numba loads what it knows of Python and NumPy, a third of a first call.
 
         Only compiling needs that, and asks for it by itself. Compiled code calls Numba's runtime and nothing
-        else; where this finds no code, or a newer Numba works in another way, Numba's own method follows.
+        else. Where a newer Numba works in another way, its own method follows; and what that cannot load is
+        compiled.
         """
-        with contextlib.suppress(Exception):
+        try:
             from numba.core.runtime.nrt import rtsys
 
             rtsys.initialize(target_context)
-            found = self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
-            if found is not None:
-                return found
-        return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+            return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        except Warning:  # where warnings are errors
+            raise
+        except Exception:
+            pass
+        try:
+            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        except Warning:
+            raise
+        except Exception as error:
+            warn_once(f"compiled code cannot be loaded ({type(error).__name__}: {error})")
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Save compiled code, where the folder for it can be made and Numba finds a form for it."""
+        try:
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
+        except (
+            OSError,
+            RuntimeError,
+        ) as error:  # Ctrl-C as LLVM hands the code over
+            warn_once(f"compiled code cannot be saved ({error})")
 
 
 def jit(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` at its first call, without the GIL, cached on disk where that can be."""
-    global _warned
     compiled: Any = numba.njit(nogil=True, error_model="numpy")(function)
     try:
         compiled._cache = _Cache(function)
-    except RuntimeError as error:  # Numba: "no locator available"
-        if not _warned:
-            _warned = True
-            warnings.warn(
-                f"precision: no folder for compiled code can be written ({error}); "
-                "every process compiles anew. Set NUMBA_CACHE_DIR to a writable folder.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+    except (RuntimeError, OSError) as error:  # Numba: "no locator available"
+        warn_once(f"no folder for compiled code can be written ({error})")
+    except (AttributeError, TypeError) as error:  # another Numba, of other private parts: its own way
+        warn_once(f"this Numba keeps compiled code in its own way ({error}), and misses edits of kernels")
+        compiled.enable_caching()
     return cast(Callable[P, R], compiled)
 
 

@@ -4,11 +4,12 @@ Each prefers what is hard: ties and numbers one ULP off ties, subnormals of targ
 the largest value, amaxes on and next to powers of two, blocks of zeros or of one value, NaN, Inf, outliers.
 All of them shrink to few elements, zeros, and numbers of few significant bits.
 
-In a test file::
+In a test file (without a deadline, since the first call of a function may compile for some seconds)::
 
-    from hypothesis import given
+    from hypothesis import given, settings
     from precision.testing import strategies as pst
 
+    @settings(deadline=None)
     @given(pst.arrays(pr.E4M3))
     def test_rounding_again_changes_nothing(x):
         once = my_rounding(x)
