@@ -76,7 +76,9 @@ def nearest(function, name):
                 break
     else:
         rest = 1 if whole & 1 else -1
-    result = math.ldexp(whole + (rest > 0), exponent - fraction_bits)
+    whole += int(rest > 0)
+    place = exponent - fraction_bits
+    result = math.ldexp(whole, place) if whole.bit_length() + place <= 1024 else math.inf
     return -result if value < 0 and result else result
 
 
