@@ -273,7 +273,7 @@ class Tile:
         self.zeros_only = not sizes
         self.first = self.second = 0.0
         self.clamped = False
-        self.single = True
+        self.single = self.read_single = True
         self.written = self.read = None
         if self.poisoned:
             self.first = self.second = math.nan
@@ -300,18 +300,19 @@ class Tile:
             self.first = 0.0 if low == 0 else keep(low)
             self.second = keep(high)
             self.read = self.between(self.first, self.second)
-            self.single = self.first == self.second
+            self.read_single = self.first == self.second
             read_clamped = self.is_clamped(self.first, self.second)
         else:
             unit = (lambda: mpmath.ln2) if self.two else (lambda: 1)
             self.first = nearest(lambda: exact.log(1) / unit(), self.name)
             self.second = nearest(lambda: exact.log_step() / unit(), self.name)
             self.read = StoredGrid(self.first, self.second, self.two)
-            self.single = self.second == 0
+            self.read_single = self.second == 0
             read_clamped = clamped
         self.written = self.read if spec.from_stored else exact
         self.clamped = read_clamped if spec.from_stored else clamped
-        self.single = self.single or self.written.pace == 0
+        # Codes chosen with numbers before they were rounded: their step is zero in a tile of one magnitude alone.
+        self.single = self.read_single if spec.from_stored else low == high
 
     def applies(self):
         """Say whether a fallback would let the tile be cast."""
@@ -344,7 +345,7 @@ class Tile:
         with mpmath.workprec(160):
             if self.read is None:
                 return mpmath.mpf(1)
-            return mpmath.exp(self.read.log(k if not self.single else 1))
+            return mpmath.exp(self.read.log(k if not self.read_single else 1))
 
     def exact_level(self, k):
         """Return the value that a level has exactly, where the documents promise it, or None."""
@@ -693,12 +694,33 @@ def difference(case, oracle, tensor, values, packed):
             f"{describe(case)}\n{len(wrong)} codes differ; at {place} of x {value!r}: got {codes[place]}, expected "
             f"{oracle.codes[place]}; stored {tile.first!r} {tile.second!r} clamped {tile.clamped}; {tile_text(case, place)}"
         )
+    words = logarithms_differ(case, oracle, tensor)
+    if words:
+        return words
     if not np.array_equal(np.moveaxis(tensor.cast_elements(), case.axis, -1), oracle.cast):
         return f"{describe(case)}\ncast_elements differs"
     fault = values_differ(case, oracle, values, codes)
     if fault or packed is None:
         return fault
     return packed_differs(case, oracle, tensor, packed)
+
+
+def logarithms_differ(case, oracle, tensor):
+    """Return how a tensor's ``min`` and ``step`` differ, or None: the stored ones exactly, others in float64's error."""
+    spec = case.spec
+    low, pace = (np.moveaxis(a, case.axis, -1) for a in (tensor.min, tensor.step))
+    for place, tile in oracle.tiles.items():
+        got = float(low[place]), float(pace[place])
+        wanted, allowed = (tile.first, tile.second), (0.0, 0.0)
+        if tile.extremes and tile.read is not None:
+            unit = LN2 if tile.two else 1.0
+            wanted = tile.read.start / unit, tile.read.pace / unit
+            allowed = 2.0**-49 * (1 + abs(wanted[0]) + abs(wanted[1]) * tile.count)
+            allowed = allowed, allowed / tile.count
+        for name, one, other, margin in zip(("min", "step"), got, wanted, allowed, strict=True):
+            if not (abs(one - other) <= margin or (math.isnan(one) and math.isnan(other))):
+                return f"{describe(case)}\n{name} of tile {place}: got {one!r}, expected {other!r} of {spec.metadata.name}"
+    return None
 
 
 def nan_pairs(codes, oracle, spec):
