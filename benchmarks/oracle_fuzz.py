@@ -1,9 +1,10 @@
-"""Runs many cases of an oracle fuzz in processes, counts what differs by kind, and prints the first differences."""
+"""A runner of oracle fuzzes: many cases in processes, what differs by kind, first differences in full."""
 
 import math
 import multiprocessing
 import os
 import time
+import warnings
 from collections import Counter
 from functools import partial
 
@@ -14,11 +15,13 @@ def run_range(compare, seed, bounds):
     """Compare the cases of a range; return counts by kind, and the differences."""
     pr.set_num_threads(1)
     counts, differences = Counter(), []
-    for index in range(*bounds):
-        kind, difference = compare(seed, index)
-        counts[kind] += 1
-        if difference is not None:
-            differences.append((index, kind, difference))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # Inf and NaN are drawn on purpose
+        for index in range(*bounds):
+            kind, difference = compare(seed, index)
+            counts[kind] += 1
+            if difference is not None:
+                differences.append((index, kind, difference))
     return counts, differences
 
 
@@ -56,7 +59,10 @@ def report(counts, differences, seconds, seed, script, show):
     for kind in sorted(counts):
         print(f"{kind:{width}} {counts[kind]:8} {wrong[kind]:7}")
     total = sum(counts.values())
-    print(f"{'all':{width}} {total:8} {len(differences):7}   {seconds:.0f} s, {1e3 * seconds / max(total, 1):.2f} ms a case")
+    print(
+        f"{'all':{width}} {total:8} {len(differences):7}"
+        f"   {seconds:.0f} s, {1e3 * seconds / max(total, 1):.2f} ms a case"
+    )
     for index, kind, difference in differences[:show]:
         print(f"\n--- case {index}, {kind}\n{difference}")
         print(f"again: python {script} --seed {seed} --start {index} --count 1")
@@ -70,12 +76,12 @@ def main(compare, script, doc, parser):
     options.add_argument("--start", type=int, default=0, help="number of the first case")
     options.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     options.add_argument("--show", type=int, default=5, help="differences printed in full")
-    options.add_argument("--budget", type=float, default=math.inf, help="seconds after which no more cases are begun")
+    options.add_argument(
+        "--budget", type=float, default=math.inf, help="seconds after which no more cases are begun"
+    )
     chosen = options.parse_args()
     begun = time.perf_counter()
     jobs = chosen.jobs if chosen.count > 400 else 1
-    counts, differences = run(
-        compare, chosen.count, chosen.seed, jobs, chosen.start, budget=chosen.budget
-    )
+    counts, differences = run(compare, chosen.count, chosen.seed, jobs, chosen.start, budget=chosen.budget)
     report(counts, differences, time.perf_counter() - begun, chosen.seed, script, chosen.show)
     raise SystemExit(bool(differences))

@@ -1,7 +1,8 @@
-"""Number formats and roundings in Python's integers, for the oracle fuzz; nothing here reads the package's code.
+"""Number formats and roundings in Python's integers, for the oracle fuzz.
 
-The only thing taken from the package is the description of a format (its numbers of bits, bias and specials). What
-codes mean, and how values round to them, follows docs/concepts.md and the docstrings of the formats and roundings.
+It was written without reading the package. The only thing taken from the package is the description of a
+format (its numbers of bits, bias and specials). What codes mean, and how values round to them, follows
+docs/concepts.md and the docstrings of formats and roundings.
 """
 
 import ctypes
@@ -122,7 +123,7 @@ class Grid:
     def round_magnitude(self, mantissa, exponent, mode, negative, random=None):
         """Round mantissa * 2**exponent, at least 0, to a code without sign, as if exponents had no upper end.
 
-        ``mode`` is a rounding's name, or the number of bits of stochastic rounding with ``random`` for its bits.
+        ``mode`` is a rounding's name, or the number of stochastic rounding's bits, which ``random`` holds.
         """
         if mantissa == 0:
             return 0
@@ -133,10 +134,9 @@ class Grid:
         else:
             kept = mantissa >> shift
             rest, half = mantissa - (kept << shift), 1 << (shift - 1)
+        code = kept
         if kept >> self.fraction:
-            code = kept + ((binade + self.bias - 1) << self.fraction)
-        else:
-            code = kept
+            code += (binade + self.bias - 1) << self.fraction
         if rest == 0:
             return code
         return code + carries(mode, code & 1, rest, half, shift, negative, random)
@@ -248,10 +248,7 @@ def round_integer(total, place):
         place = exponent - 23
     else:
         kept = magnitude
-    if kept.bit_length() + place > 128:
-        result = math.inf
-    else:
-        result = math.ldexp(kept, place)
+    result = math.inf if kept.bit_length() + place > 128 else math.ldexp(kept, place)
     return -result if total < 0 else result
 
 
