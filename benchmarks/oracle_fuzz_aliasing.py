@@ -2,9 +2,10 @@
 
     python benchmarks/oracle_fuzz_aliasing.py --count 20000 --seed 1 --jobs 2
 
-Inputs and ``out`` lie in one buffer with strides, orders, directions and places drawn at random. The answer must be the
-one for copies of the inputs, and no byte of the buffer outside ``out`` may change; or the call is refused by an error
-that names the argument, and then no byte at all may change. Parts of one ``out`` that share memory must be refused.
+Inputs and ``out`` lie in one buffer with strides, orders, directions and places drawn at random. The answer
+must be the one for copies of the inputs, and no byte of the buffer outside ``out`` may change; or the call is
+refused by an error that names the argument, and then no byte at all may change. Parts of one ``out`` that
+share memory must be refused.
 """
 
 import argparse
@@ -24,14 +25,16 @@ TYPES = [np.float32, np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
 
 
 def functions_with_out():
-    """Return the names of all public functions and methods that take an ``out``, found by their signatures."""
+    """Return the names of all public functions and methods that take an ``out``, by their signatures."""
     found = set()
     for room in (pr, pr.formats, logfmt, metrics, testing, bounds, cost, storage):
         for name in room.__all__:
             thing = getattr(room, name)
             members = [(name, thing)]
             if inspect.isclass(thing):
-                members = [(f"{name}.{key}", getattr(thing, key)) for key in dir(thing) if not key.startswith("_")]
+                members = [
+                    (f"{name}.{key}", getattr(thing, key)) for key in dir(thing) if not key.startswith("_")
+                ]
             for label, member in members:
                 if callable(member):
                     try:
@@ -43,7 +46,7 @@ def functions_with_out():
     return found
 
 
-# ---- places in a buffer -------------------------------------------------------------------------------------------
+# ---- places in a buffer
 
 
 class Buffer:
@@ -56,7 +59,7 @@ class Buffer:
         self.spread = rng.choice([0, 1, 8, 64, 512, largest])
 
     def view(self, shape, dtype, near=None):
-        """Return a view without overlaps of its own, at or near the byte ``near``, and the byte where it begins."""
+        """Return a view that does not overlap itself, at or near a byte, and the byte where it begins."""
         rng, item = self.rng, np.dtype(dtype).itemsize
         axes = list(range(len(shape)))
         if rng.random() < 0.4:
@@ -121,7 +124,7 @@ def bytes_of(array):
     return np.ascontiguousarray(array).tobytes()
 
 
-# ---- elements -----------------------------------------------------------------------------------------------------
+# ---- elements
 
 
 def element_case(case, rng, draw, buffer, shape):
@@ -143,11 +146,16 @@ def element_case(case, rng, draw, buffer, shape):
         rounding = rng.choice([*pr.Rounding, pr.Stochastic(8, 3)])
         options = {"rounding": rounding, "overflow": rng.choice(list(pr.Overflow)), **no_nan(fmt)}
         function = getattr(pr, case.function)
-        target = fmt.dtype if case.function == "encode" else (np.float64 if dtype is np.float64 else np.float32)
+        target = (
+            fmt.dtype if case.function == "encode" else (np.float64 if dtype is np.float64 else np.float32)
+        )
         x, near = buffer.view(shape, dtype)
         out, _ = buffer.view(shape, target, near)
         x[...] = values
-        case.call, case.plain = (lambda: function(x, fmt, out=out, **options)), (lambda: function(values, fmt, **options))
+        case.call, case.plain = (
+            (lambda: function(x, fmt, out=out, **options)),
+            (lambda: function(values, fmt, **options)),
+        )
     case.text = f"{case.function} {fmt!s}"
     case.inputs, case.outs = [x], [out]
     case.parts = lambda result: [np.asarray(result)]
@@ -159,7 +167,7 @@ def no_nan(fmt):
     return {} if has_nan else {"nan": fmt.max}
 
 
-# ---- tensors ------------------------------------------------------------------------------------------------------
+# ---- tensors
 
 
 def draw_spec(rng, shape):
@@ -170,13 +178,20 @@ def draw_spec(rng, shape):
         choices.append(pr.PerBlock(rng.choice([1, 4, 128]), rng.choice([3, 32])))
         axis = rng.choice([-1, -2]) if rng.random() < 0.7 else axis
     if rng.random() < 0.4:
-        return rng.choice([pr.MXFP4, pr.MXFP8_E4M3, pr.MXFP6_E2M3, pr.NVFP4, pr.NVFP4_TE, pr.NVFP4_4OVER6, pr.MXINT8]), axis
+        return rng.choice(
+            [pr.MXFP4, pr.MXFP8_E4M3, pr.MXFP6_E2M3, pr.NVFP4, pr.NVFP4_TE, pr.NVFP4_4OVER6, pr.MXINT8]
+        ), axis
     granularity = rng.choice(choices)
     if isinstance(granularity, pr.PerBlock):
         axis = rng.choice([-1, -2])
     fmt = rng.choice([pr.E4M3, pr.E5M2, pr.E2M1, pr.formats.INT8, pr.formats.INT4, pr.BF16])
     if rng.random() < 0.3:
-        return pr.QuantSpec(fmt, granularity, scale_format=pr.E8M0, scale_rule=rng.choice([pr.ScaleRule.FLOOR, pr.ScaleRule.RCEIL])), axis
+        return pr.QuantSpec(
+            fmt,
+            granularity,
+            scale_format=pr.E8M0,
+            scale_rule=rng.choice([pr.ScaleRule.FLOOR, pr.ScaleRule.RCEIL]),
+        ), axis
     rounding = rng.choice([pr.Rounding.TIES_TO_EVEN, pr.Stochastic(16, 1)])
     non_finite = rng.choice(list(pr.NonFinite))
     return pr.QuantSpec(fmt, granularity, rounding=rounding, non_finite=non_finite), axis
@@ -267,7 +282,7 @@ def dequantize_case(case, rng, draw, buffer, shape):
     case.parts = lambda result: [np.asarray(result)]
 
 
-# ---- comparing ----------------------------------------------------------------------------------------------------
+# ---- comparing
 
 DRAW = {
     "round_to": element_case,
@@ -302,7 +317,9 @@ def describe(case):
     for name, arrays in (("input", case.inputs), ("out", case.outs)):
         for array in arrays:
             place = array.__array_interface__["data"][0] - base
-            lines.append(f"  {name} {array.dtype.name} {array.shape} at byte {place}, strides {array.strides}")
+            lines.append(
+                f"  {name} {array.dtype.name} {array.shape} at byte {place}, strides {array.strides}"
+            )
     return "\n".join(lines)
 
 
@@ -331,7 +348,9 @@ def compare(seed, index):
 
 def difference(case, result, wanted, before):
     """Return how the answer or the buffer is not as it must be, or None."""
-    for number, (got, want, out) in enumerate(zip(case.parts(result), case.parts(wanted), case.outs, strict=True)):
+    for number, (got, want, out) in enumerate(
+        zip(case.parts(result), case.parts(wanted), case.outs, strict=True)
+    ):
         if got.shape != want.shape or got.dtype != want.dtype:
             return f"part {number}: shape {got.shape} {got.dtype}, expected {want.shape} {want.dtype}"
         if got.size and not np.may_share_memory(got, out):
