@@ -54,8 +54,8 @@ class Buffer:
 
     def __init__(self, rng, draw, largest):
         self.rng = rng
-        self.size = max(SIZE, 40 * largest)
-        self.bytes = draw.integers(0, 256, self.size, dtype=np.uint8)
+        self.size = max(SIZE, 24 * largest)
+        self.bytes = np.resize(draw.integers(0, 256, 4099, dtype=np.uint8), self.size)
         self.spread = rng.choice([0, 1, 8, 64, 512, largest])
 
     def view(self, shape, dtype, near=None):

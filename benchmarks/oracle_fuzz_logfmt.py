@@ -205,6 +205,8 @@ def draw_case(seed, index):
     others = rng.choice([(), (), (1,), (2,), (5,), (2, 3)])
     while length * math.prod(others) > 500 and others:
         others = others[1:]
+    if rng.random() < 0.04:  # enough tiles for whatever takes many at a time
+        others, length = rng.choice([((2,), 2048), ((9,), 384), ((3, 7), 130), ((), 4000), ((64,), 33)])
     case.axis = axis = rng.randrange(-len(others) - 1, len(others) + 1)
     shape = list(others)
     shape.insert(axis if axis >= 0 else len(others) + 1 + axis, length)
