@@ -191,8 +191,8 @@ def near_boundaries(rng, spec, plain, axis, dtype):
                     values[place] = math.copysign(moved, values[place])
 
 
-def draw_case(seed, index):
-    """Draw a case from the seed and its number."""
+def draw_case(seed, index, values=True):
+    """Draw a case from the seed and its number, or without its values, of which ``size`` says how many."""
     rng = random.Random(f"logfmt {seed} {index}")
     draw = np.random.default_rng([seed, index])
     case = Case()
@@ -210,8 +210,10 @@ def draw_case(seed, index):
     case.axis = axis = rng.randrange(-len(others) - 1, len(others) + 1)
     shape = list(others)
     shape.insert(axis if axis >= 0 else len(others) + 1 + axis, length)
-    size = length * math.prod(others)
-    case.kind, sizes = draw_sizes(rng, draw, size, dtype)
+    case.size = length * math.prod(others)
+    if not values:
+        return case
+    case.kind, sizes = draw_sizes(rng, draw, case.size, dtype)
     plain = clipped(sprinkle(rng, draw, sizes), dtype).astype(np.float64).reshape(shape)
     if rng.random() < 0.5:
         with mpmath.workprec(NARROW):
@@ -312,7 +314,7 @@ def compare(seed, index):
     words = difference(case, oracle, tensor, values, packed)
     if words is None:
         words = logarithms_differ(case, oracle, tensor)
-        kind = kind if words is None else (LOGARITHMS, case.plain.size)
+        kind = kind if words is None else (LOGARITHMS, case.size)
     return kind, words
 
 
@@ -426,7 +428,7 @@ def cases_for(elements, seed, start):
     """Return how many cases from ``start`` on hold so many elements."""
     total = 0
     for number in itertools.count(1):
-        total += draw_case(seed, start + number - 1).plain.size
+        total += draw_case(seed, start + number - 1, values=False).size
         if total >= elements:
             return number
 
