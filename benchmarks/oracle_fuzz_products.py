@@ -123,7 +123,9 @@ def random_unit(rng):
             options["fraction_bits"] = rng.choice([rng.randint(1, 40), 35])
         register = random_register(rng)
         try:
-            options["register"] = register or random_float_format(rng)
+            while register is None or not register.has_zero:  # a zero sum is +0
+                register = random_float_format(rng)
+            options["register"] = register
             unit = pr.FusedSum(operands, products, **options)
             if rng.random() < 0.4:
                 unit = unit.promoted(products * rng.randint(1, 6))
