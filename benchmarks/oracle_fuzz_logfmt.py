@@ -38,6 +38,7 @@ from precision.logfmt import (
 
 SCRIPT = "benchmarks/oracle_fuzz_logfmt.py"
 LOGARITHMS = "all equal but min and step"
+WIDE_LOGARITHMS = f"{LOGARITHMS}, of a zero under a clamp wider than float64"
 
 
 # ---- drawing
@@ -314,7 +315,8 @@ def compare(seed, index):
     words = difference(case, oracle, tensor, values, packed)
     if words is None:
         words = logarithms_differ(case, oracle, tensor)
-        kind = kind if words is None else (LOGARITHMS, case.size)
+        zero = spec.metadata is Metadata.EXTREMES and not spec.skip_zeros and spec.clamp > 1000
+        kind = kind if words is None else (WIDE_LOGARITHMS if zero else LOGARITHMS, case.size)
     return kind, words
 
 
