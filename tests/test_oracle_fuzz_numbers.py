@@ -45,7 +45,7 @@ def run(compare, count, seed=17):
 @pytest.mark.parametrize(
     ("compare", "count"),
     [
-        pytest.param(logfmt.compare, 40, id="logfmt"),
+        pytest.param(logfmt.compare, 25, id="logfmt"),
         pytest.param(measures.compare, 500, id="metrics"),
         pytest.param(aliasing.compare, 150, id="aliasing"),
     ],
