@@ -176,7 +176,7 @@ class Oracle:
 
     def set_tensor_scale(self):
         """Set the tensor scale, and of the arithmetics that multiply its reciprocal."""
-        aim = Exact(self.aim)
+        aim = Exact(self.grid.max) * Exact(self.bound) if self.wide else Exact(self.aim)
         if self.arithmetic == "DIVISION":
             self.tensor_scale = 1.0
             if self.amax:

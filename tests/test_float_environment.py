@@ -151,6 +151,7 @@ UNPROTECTED = {
     "precision.plots.check": "looks at the name of a file",
     "precision.plots.panels": "lays panels out; the caller's function draws them",
     "precision.specs.check_suits": "whole numbers",
+    "precision.specs.for_operands": "whole numbers: seeds",
     "precision.quantized.alike_but_for_rule": "compares fields",
     "precision.quantized.filled": "whole numbers",
     "precision.quantized.scale_shape": "whole numbers",
