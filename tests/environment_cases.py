@@ -211,6 +211,14 @@ class Inputs:
 
 
 Case = Callable[[Inputs], Any]
+DRAWN_FROM = (
+    "accumulators", "arrays", "blocks", "codes", "float_formats", "formats", "fused_sums", "granularities",
+    "int_formats", "numbers", "specs",
+)  # fmt: skip
+TALLIED = (
+    "sqnr_db", "signed_relative_error", "norm_relative_error", "clipped_share", "flushed_share",
+    "bits_per_element",
+)  # fmt: skip
 CASES: dict[str, Case] = {}
 
 
@@ -297,13 +305,15 @@ DRAWN = [("normal", 1), ("uniform", 0), ("symmetric", 1), ("laplace", 1), ("logn
 
 CASES |= {
     # numbers and codes
-    "precision.round_to": lambda i: [
-        pr.round_to(x, fmt, rounding=how)
-        for x in (i.both, i.wide, i.large)
-        for fmt in (pr.BF16, pr.E5M2, pr.E8M13, pr.IntFormat(8))
-        for how in (pr.Rounding.TIES_TO_EVEN, pr.Rounding.TOWARD_POSITIVE, pr.Stochastic(8))
-    ]
-    + [pr.round_to(1e-45, pr.FP32, nan=0.1 * 0 + 1.0)],
+    "precision.round_to": lambda i: (
+        [
+            pr.round_to(x, fmt, rounding=how)
+            for x in (i.both, i.wide, i.large)
+            for fmt in (pr.BF16, pr.E5M2, pr.E8M13, pr.IntFormat(8))
+            for how in (pr.Rounding.TIES_TO_EVEN, pr.Rounding.TOWARD_POSITIVE, pr.Stochastic(8))
+        ]
+        + [pr.round_to(1e-45, pr.FP32, nan=0.1 * 0 + 1.0)]
+    ),
     "precision.encode": lambda i: [
         pr.encode(x, fmt).view(fmt.code_dtype)
         for x in (i.both, i.wide, i.large)
@@ -404,19 +414,22 @@ CASES |= {
             getattr(metrics, name)(i.both64, i.reference),
             getattr(metrics, name)(i.wide[1, :3], i.wide[1, 1:4]),
         ]
-        for name in ("calc_diff", "cosine", "max_error_over_mean", "norm_relative_error", "report",
-                     "signed_relative_error", "sqnr")
+        for name in (
+            "calc_diff",
+            "cosine",
+            "max_error_over_mean",
+            "norm_relative_error",
+            "report",
+            "signed_relative_error",
+            "sqnr",
+        )
     },
     "precision.metrics.ulp_distance": lambda i: metrics.ulp_distance(i.both, i.both[::-1].copy()),
     "precision.fidelity.tally": lambda i: [
         fidelity.tally(i.both, s) for s in (pr.MXFP4, pr.LogFMT(8), pr.BF16)
     ],
     "precision.fidelity.Tally.__add__": lambda i: i.tally + i.tally,
-    **{
-        f"precision.fidelity.Tally.{name}": lambda i, name=name: getattr(i.tally, name)
-        for name in ("sqnr_db", "signed_relative_error", "norm_relative_error", "clipped_share",
-                     "flushed_share", "bits_per_element")  # fmt: skip
-    },
+    **{f"precision.fidelity.Tally.{name}": lambda i, name=name: getattr(i.tally, name) for name in TALLIED},
     "precision.distributions.draw": lambda i: [distributions.draw(d, (7, 5), k_axis=k) for d, k in DRAWN],
     # bounds
     "precision.bounds.unit_roundoff": lambda i: [bounds.unit_roundoff(f) for f in (pr.BF16, pr.FP32)],
@@ -510,22 +523,24 @@ CASES |= {
     "precision.plots.save": _figure_bytes,
     # checks of other people's code
     "precision.testing.check_quantizer": lambda i: _testing().check_quantizer(_rounded, pr.E4M3).to_dict(),
-    "precision.testing.check_dequantizer": lambda i: _testing()
-    .check_dequantizer(lambda codes: pr.decode(codes, pr.E4M3), pr.E4M3)
-    .to_dict(),
-    "precision.testing.check_roundtrip": lambda i: _testing()
-    .check_roundtrip(_rounded, lambda codes: pr.decode(codes, pr.E4M3), pr.E4M3)
-    .to_dict(),
-    "precision.testing.check_packing": lambda i: _testing()
-    .check_packing(
-        lambda codes: storage.pack(codes, pr.E2M1),
-        lambda packed, length: storage.unpack(packed, pr.E2M1, int(length)),
-        pr.E2M1,
-    )
-    .to_dict(),
-    "precision.testing.check_matmul": lambda i: _testing()
-    .check_matmul(_product, FP8, batches=False)
-    .to_dict(),
+    "precision.testing.check_dequantizer": lambda i: (
+        _testing().check_dequantizer(lambda codes: pr.decode(codes, pr.E4M3), pr.E4M3).to_dict()
+    ),
+    "precision.testing.check_roundtrip": lambda i: (
+        _testing().check_roundtrip(_rounded, lambda codes: pr.decode(codes, pr.E4M3), pr.E4M3).to_dict()
+    ),
+    "precision.testing.check_packing": lambda i: (
+        _testing()
+        .check_packing(
+            lambda codes: storage.pack(codes, pr.E2M1),
+            lambda packed, length: storage.unpack(packed, pr.E2M1, int(length)),
+            pr.E2M1,
+        )
+        .to_dict()
+    ),
+    "precision.testing.check_matmul": lambda i: (
+        _testing().check_matmul(_product, FP8, batches=False).to_dict()
+    ),
     "precision.testing.quantizer_properties": lambda i: [
         str(p) for p in _testing().quantizer_properties("e4m3")
     ],
@@ -533,19 +548,15 @@ CASES |= {
         str(p) for p in _testing().dequantizer_properties("mxfp4")
     ],
     "precision.testing.matmul_properties": lambda i: list(map(str, _testing().matmul_properties(FP8))),
-    "precision.testing.Property.outcome": lambda i: _testing()
-    .quantizer_properties("e4m3")[3]
-    .outcome(_rounded),
+    "precision.testing.Property.outcome": lambda i: (
+        _testing().quantizer_properties("e4m3")[3].outcome(_rounded)
+    ),
     "precision.testing.Property.check": lambda i: _testing().quantizer_properties("e4m3")[4].check(_rounded),
-    "precision.testing.Property.attempt": lambda i: _testing()
-    .quantizer_properties("e4m3")[5]
-    .outcome(_rounded, time_limit=60.0),
-    **{
-        f"precision.testing.strategies.{name}": _strategy(name)
-        for name in ("accumulators", "arrays", "blocks", "codes", "float_formats", "formats", "fused_sums",
-                     "granularities", "int_formats", "numbers", "specs")
-    },
-}  # fmt: skip
+    "precision.testing.Property.attempt": lambda i: (
+        _testing().quantizer_properties("e4m3")[5].outcome(_rounded, time_limit=60.0)
+    ),
+    **{f"precision.testing.strategies.{name}": _strategy(name) for name in DRAWN_FROM},
+}
 
 
 def _source() -> quantization_study.Source:
