@@ -387,11 +387,17 @@ class LogFMTTensor:
         if spec.metadata is Metadata.MIN_STEP:
             return first, second
         log = np.log if spec.base is LogBase.E else np.log2
-        if spec.clamp is not None:
-            first = np.maximum(first, second * 2.0**-spec.clamp)
         zeros = second == 0
         first, second = np.where(zeros, 1.0, first), np.where(zeros, 1.0, second)
-        return log(first), (log(second) - log(first)) / (2 ** (spec.bits - 1) - 2)
+        high = log(second)
+        if spec.clamp is not None:
+            clamped = second * 2.0**-spec.clamp
+            first = np.maximum(first, clamped)
+        with np.errstate(divide="ignore"):  # without a clamp, a zero that counts is at -Inf
+            low = log(first)
+        if spec.clamp is not None:  # what lies below float64's normal numbers has its logarithm alone
+            low = np.where(first < np.finfo(np.float64).tiny, high - spec.clamp * log(2.0), low)
+        return low, (high - low) / (2 ** (spec.bits - 1) - 2)
 
     @property
     def cast(self) -> Array:
