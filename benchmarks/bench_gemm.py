@@ -168,12 +168,12 @@ def first_call() -> None:
 def code() -> None:
     """Counts the vector instructions of the innermost loops of the FP8 and BF16 kernels."""
     for a, b, unit in ((A, B, pr.HOPPER_FP8), (A16, B16, pr.HOPPER_BF16)):
-        from precision._kernels import panels
+        from precision._kernels.products import _tile_sums
 
-        before = set(panels.sum_tile.signatures)
+        before = set(_tile_sums.sum_tile.signatures)
         pr.matmul(a[:64, :64], b[:64, :64], accumulator=unit)
-        (signature,) = set(panels.sum_tile.signatures) - before
-        lines = panels.sum_tile.inspect_asm(signature).splitlines()
+        (signature,) = set(_tile_sums.sum_tile.signatures) - before
+        lines = _tile_sums.sum_tile.inspect_asm(signature).splitlines()
         loops: dict[str, Counter[str]] = {}
         label = ""
         for line in lines:

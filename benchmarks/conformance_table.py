@@ -19,7 +19,8 @@ import ml_dtypes
 import numpy as np
 
 import precision as pr
-from precision.testing import Report, check_quantizer
+from precision.testing import check_quantizer
+from precision.testing._reports import Report
 
 CASTS = (
     "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu",

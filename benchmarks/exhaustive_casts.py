@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from precision import FloatFormat, Overflow, encode
+from precision.formats import FloatFormat, Overflow, encode
 
 CHUNK = 1 << 24
 

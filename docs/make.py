@@ -96,7 +96,7 @@ def table(study: str) -> pd.DataFrame:
 def by_offset(study: str, draw: Callable[..., Any], by: str) -> Any:
     """A panel for zero-mean data and one for all-positive data, narrow enough to be read in a page."""
     from precision import plots
-    from precision.distributions import DISTRIBUTIONS
+    from precision.metrics import DISTRIBUTIONS
 
     found = table(study)
     drawn = DISTRIBUTIONS[found["distribution"].iloc[0]].description

@@ -1,7 +1,7 @@
 """What does low precision do to my numbers? Formats, quantizers and matrix units, bit for bit."""
 
-from precision._kernels._threads import get_num_threads, set_num_threads
-from precision.accumulators import (
+from precision._support.machine._threads import get_num_threads, set_num_threads
+from precision.accumulators._accumulator import (
     BLACKWELL_MX,
     BLACKWELL_NVFP4,
     EXACT,
@@ -15,12 +15,13 @@ from precision.accumulators import (
     Exact,
     FmaChain,
     FusedSum,
-    ScaledGroups,
-    ScaledProducts,
 )
-from precision.accumulators import parse as parse_accumulator
-from precision.codec import decode, encode, round_to
-from precision.formats import (
+from precision.accumulators._accumulator import parse as parse_accumulator
+from precision.accumulators._inner_scales import ScaledGroups, ScaledProducts
+from precision.formats._codec import decode, encode, round_to
+from precision.formats._float_format import FloatFormat, Specials
+from precision.formats._int_format import IntFormat
+from precision.formats._named import (
     BF16,
     E2M1,
     E2M3,
@@ -34,16 +35,16 @@ from precision.formats import (
     FP32,
     FP64,
     TF32,
-    FloatFormat,
-    IntFormat,
-    Specials,
     format_of,
     parse_format,
 )
-from precision.gemm import Trace, matmul, trace
-from precision.hadamard import Hadamard
-from precision.logfmt import DEEPEP_LOGFMT10, LogFMT, LogFMTTensor
-from precision.microscaling import (
+from precision.formats._rounding_modes import Overflow, Rounding, Stochastic
+from precision.gemm._matrix_product import matmul
+from precision.gemm._step_trace import Trace, trace
+from precision.logfmt._logfmt_spec import DEEPEP_LOGFMT10, LogFMT, LogFMTTensor
+from precision.quantization._granularity import PerBlock, PerGroup, PerTensor, PerVector
+from precision.quantization._hadamard_rotation import Hadamard
+from precision.quantization._microscaling import (
     MXFP4,
     MXFP6_E2M3,
     MXFP6_E3M2,
@@ -56,9 +57,9 @@ from precision.microscaling import (
     NVFP4_TE,
     NVINT4,
 )
-from precision.quantized import QuantizedTensor, QuantSpec, quantize
-from precision.rounding import Overflow, Rounding, Stochastic
-from precision.scaling import Arithmetic, NonFinite, PerBlock, PerGroup, PerTensor, PerVector, ScaleRule
+from precision.quantization._quant_spec import QuantSpec, quantize
+from precision.quantization._quantized_tensor import QuantizedTensor
+from precision.quantization._scale_rules import Arithmetic, NonFinite, ScaleRule
 
 __all__ = [
     "BF16",

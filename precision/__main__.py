@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from precision._support._float_environment import default_environment
+from precision._support.machine._float_environment import default_environment
 
 
 def main() -> None:
@@ -17,11 +17,11 @@ def main() -> None:
 
 def _main() -> None:
     try:
-        from precision.cli import command
+        from precision.cli._main import command
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
-        from precision._extras import explain
+        from precision._support._optional_packages import explain
 
         sys.exit(explain(error.name, "cli"))
     with default_environment():

@@ -28,10 +28,11 @@ from hostile_mutations import NAMES, VALUES, damage, edit_json, little_memory, r
 from safetensors.numpy import save_file
 
 import precision as pr
-from precision import _store, storage
-from precision.hardware import vectors
-from precision.sweep import read_store, sweep
-from precision.tensors import DTYPES, PACKED, read_header, read_metadata, read_tensor
+from precision import storage
+from precision.hardware import _recorded_cases
+from precision.storage import PACKED, read_header, read_metadata, read_tensor
+from precision.storage._array_files import DTYPES
+from precision.sweep import _store, read_store, sweep
 
 
 class Files:
@@ -90,7 +91,7 @@ class Files:
         return result
 
     def npz(self, rng: random.Random, number: int) -> str:
-        from precision._npy_files import read_npz
+        from precision.storage._npy_files import read_npz
 
         path = self.folder / "a.npz"
         members = dict(_members())
@@ -131,7 +132,7 @@ class Files:
             with np.load(path, allow_pickle=False) as archive:
                 for name, array in arrays.items():
                     _same(array, archive[name])
-        cases, _ = self.outcome(path, lambda: vectors.read(path))
+        cases, _ = self.outcome(path, lambda: _recorded_cases.read(path))
         assert result == "read" or cases == "refused"
         return f"{result}, {cases} as cases"
 

@@ -18,10 +18,11 @@ import click
 from hostile_mutations import NUMERALS, damage, little_memory, run
 
 import precision as pr
-from precision import _sweep_options, accumulators, specs
-from precision._sweep_command import sweep_command
+from precision import accumulators, specs
+from precision.cli import _sweep_options
+from precision.cli.subcommands._sweep_command import sweep_command
 from precision.formats import NAMED
-from precision.quantized import SPECS
+from precision.quantization._quant_spec import SPECS
 from precision.sweep import sweep
 
 FORMATS = [*NAMED, "e4m3", "e3m2", "ue8m0", "int4", "uint8", "int2"]

@@ -9,7 +9,7 @@ import reference_logfmt as oracle
 
 import precision as pr
 from precision.logfmt import BelowClamp, Fallback, LogBase, LogFMT, Metadata, SingleValued, Space
-from precision.scaling import NonFinite
+from precision.quantization import NonFinite
 
 EVEN, AWAY = pr.Rounding.TIES_TO_EVEN, pr.Rounding.TIES_TO_AWAY
 

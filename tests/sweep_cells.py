@@ -11,7 +11,7 @@ import numpy as np
 
 import precision as pr
 from precision import metrics
-from precision.distributions import draw
+from precision.metrics import draw
 
 
 def product(*, accumulator, k, seed=0, distribution="normal"):

@@ -8,7 +8,7 @@ from hypothesis import given
 import precision as pr
 from precision import accumulators
 from precision.formats import parse_format
-from precision.testing import strategies as pst
+from precision.testing.strategies import _unit_strategies
 
 FORMS = [
     *accumulators.NAMED.values(),
@@ -35,7 +35,7 @@ def test_text_reads_back(accumulator):
     assert pr.parse_accumulator(str(accumulator)) == accumulator
 
 
-@given(pst.accumulators() | pst.fused_sums(scaled=None))
+@given(_unit_strategies.accumulators() | _unit_strategies.fused_sums(scaled=None))
 def test_any_text_reads_back(unit):
     assert pr.parse_accumulator(str(unit)) == unit
 

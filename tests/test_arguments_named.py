@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import precision as pr
-from precision import bounds, cost, fidelity, specs
+from precision import bounds, cost, specs
+from precision.metrics import _fidelity
 
 LONG = np.ones((4, 64), np.longdouble)
 SHORT = np.ones((4, 64), np.float32)
@@ -24,7 +25,7 @@ LONGDOUBLES = {
     "quantize x": lambda: pr.quantize(LONG, pr.MXFP8_E4M3),
     "LogFMT x": lambda: pr.quantize(LONG, pr.LogFMT(8)),
     "specs.quantize x": lambda: specs.quantize(LONG, pr.E4M3),
-    "tally x": lambda: fidelity.tally(LONG, pr.MXFP8_E4M3),
+    "tally x": lambda: _fidelity.tally(LONG, pr.MXFP8_E4M3),
     "Hadamard x": lambda: pr.Hadamard(16)(LONG),
     "dequantize dtype": lambda: pr.quantize(SHORT, pr.MXFP8_E4M3).dequantize(np.longdouble),
     "dequantize out": lambda: pr.quantize(SHORT, pr.LogFMT(8)).dequantize(out=LONG.copy()),

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 
 import precision as pr
-import precision._blocks as blocks
-import precision._quantizing as machinery
-from precision.formats import E4M3, E8M0, UE4M3, FloatFormat
-from precision.quantized import QuantizedTensor, QuantSpec
-from precision.rounding import Overflow, Rounding, Stochastic
-from precision.scaling import PerBlock, PerGroup, ScaleRule
+from precision.formats import E4M3, E8M0, UE4M3, FloatFormat, Overflow, Rounding, Stochastic
+from precision.quantization import PerBlock, PerGroup, QuantizedTensor, QuantSpec, ScaleRule
+from precision.quantization import _group_loops as blocks
+from precision.quantization import _row_loops as machinery
 
 MX = [pr.MXFP8_E4M3, pr.MXFP8_E5M2, pr.MXFP6_E2M3, pr.MXFP6_E3M2, pr.MXFP4, pr.MXINT8, pr.MXINT4]
 POWERS = [ScaleRule.FLOOR, ScaleRule.CEIL, ScaleRule.RCEIL, ScaleRule.EVEN]
@@ -189,8 +187,8 @@ def test_only_plain_specs_take_the_fast_loops(change, general, taken):
 
 def test_elements_may_be_multiplied():
     """By the reciprocal, as arXiv 2509.25149 (appendix B) has it, each step in NumPy's float32."""
-    from precision._codec_params import format_params, short_params
-    from precision._kernels import blocks as kernels
+    from precision._kernels.numbers import _short_groups as kernels
+    from precision.formats._codec_constants import format_params, short_params
 
     one = np.float32(1)
     x = random(6, 562, 16)

@@ -19,9 +19,9 @@ from test_scaled_units import tensors
 
 import precision as pr
 from precision import bounds, specs
-from precision._quantization_bound import quantizing
+from precision.bounds._conversion import quantizing
 from precision.formats import parse_format
-from precision.testing import strategies as pst
+from precision.testing.strategies import _unit_strategies
 
 SEARCH = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "bound_search.py"))
 E4M3_GROUPS = pr.QuantSpec(pr.E4M3, pr.PerGroup(64))
@@ -209,7 +209,7 @@ def plainly(codes, fmt):
 
 @settings(max_examples=150, deadline=None)
 @given(
-    unit=pst.fused_sums(),
+    unit=_unit_strategies.fused_sums(),
     length=st.integers(1, 70),
     data=st.sampled_from(["normal", "wide", "wider", "bits"]),
     start=st.sampled_from(["none", "none", "normal", "wide", "special"]),
@@ -232,7 +232,7 @@ def test_no_fused_sum_passes_its_bound(unit, length, data, start, dtype, seed):
 
 @settings(max_examples=100, deadline=None)
 @given(
-    unit=pst.fused_sums(scaled=True),
+    unit=_unit_strategies.fused_sums(scaled=True),
     length=st.integers(1, 70),
     kind=st.sampled_from(["near", "wide", "bits"]),
     data=st.sampled_from(["dense", "sparse", "bits"]),
@@ -388,7 +388,7 @@ def test_tiles_and_threads_change_nothing(monkeypatch):
     unit = pr.HOPPER_FP8.promoted(32)
     whole = bounds.error_bound(None, unit, a, b)
     before = pr.get_num_threads()
-    monkeypatch.setattr("precision._product_bound.TILE", 2000)
+    monkeypatch.setattr("precision.bounds._accumulation.TILE", 2000)
     try:
         for threads in (1, 3):
             pr.set_num_threads(threads)
@@ -560,7 +560,12 @@ def replayed(a, b, unit, c=ref.ZERO):
 
 
 @settings(max_examples=60, deadline=None)
-@given(unit=pst.fused_sums(), length=st.integers(1, 40), wide=st.booleans(), seed=st.integers(0, 2**32 - 1))
+@given(
+    unit=_unit_strategies.fused_sums(),
+    length=st.integers(1, 40),
+    wide=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
 def test_parts_are_those_of_every_step(unit, length, wide, seed):
     unit, fmt = dataclasses.replace(unit, promotion=None), unit.operands[0]
     rng = np.random.default_rng(seed)

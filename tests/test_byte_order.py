@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 import precision as pr
-from precision import bounds, fidelity, metrics, specs, storage, testing
+from precision import bounds, metrics, specs, storage, testing
+from precision.metrics import _fidelity
+from precision.testing import _reports
 
 FLOATS = (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)
 NARROW = FLOATS[:3]
@@ -67,7 +69,7 @@ UNARY: dict[str, Callable[[np.ndarray], Any]] = {
 for spec in (pr.MXFP8_E4M3, pr.NVFP4, pr.NVFP4_4OVER6, PER_TENSOR, pr.LogFMT(8), pr.DEEPEP_LOGFMT10):
     UNARY[f"quantize {spec}"] = lambda x, spec=spec: pr.quantize(x, spec)
     UNARY[f"quantize {spec}, axis 0"] = lambda x, spec=spec: pr.quantize(x, spec, axis=0)
-    UNARY[f"tally {spec}"] = lambda x, spec=spec: fidelity.tally(x, spec)
+    UNARY[f"tally {spec}"] = lambda x, spec=spec: _fidelity.tally(x, spec)
 BINARY: dict[str, Callable[[np.ndarray, np.ndarray], Any]] = {
     **{name: getattr(metrics, name) for name in (
         "sqnr", "norm_relative_error", "max_error_over_mean", "signed_relative_error", "cosine", "calc_diff",
@@ -196,7 +198,9 @@ def test_out():
 
 
 def test_what_checked_code_returns():
-    def in_both_orders(check: Callable[[Callable[..., Any]], testing.Report], fn: Callable[..., Any]) -> None:
+    def in_both_orders(
+        check: Callable[[Callable[..., Any]], _reports.Report], fn: Callable[..., Any]
+    ) -> None:
         swapping = functools.wraps(fn)(lambda *given: swapped(fn(*given)))  # of the same parameters
         for call in (fn, swapping):
             report = check(call)

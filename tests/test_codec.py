@@ -9,22 +9,12 @@ import reference
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import precision._kernels.codec as kernels
-import precision._kernels.rounding as rounding_kernels
-from precision import _memory
+from precision._kernels import _scalar_rounding as rounding_kernels
 from precision._kernels._jit import jit
-from precision._kernels._threads import get_num_threads, set_num_threads
-from precision._kernels.params import StochasticParams
-from precision.codec import (
-    GRAIN,
-    MODES,
-    code_ends,
-    decode,
-    encode,
-    format_params,
-    round_to,
-    value_ends,
-)
+from precision._kernels._params import StochasticParams
+from precision._kernels.numbers import _conversion_loops as kernels
+from precision._support.machine import _aligned_memory
+from precision._support.machine._threads import get_num_threads, set_num_threads
 from precision.formats import (
     E2M1,
     E4M3,
@@ -40,11 +30,18 @@ from precision.formats import (
     UE4M3,
     FloatFormat,
     IntFormat,
+    Overflow,
+    Rounding,
     Specials,
+    Stochastic,
+    decode,
+    encode,
     parse_format,
+    round_to,
 )
-from precision.rounding import Overflow, Rounding, Stochastic
-from precision.testing import strategies as pst
+from precision.formats._codec import GRAIN
+from precision.formats._codec_constants import MODES, code_ends, format_params, value_ends
+from precision.testing.strategies import _format_strategies, _number_strategies
 
 FLOATS = [fmt for fmt in NAMED.values() if isinstance(fmt, FloatFormat) and fmt != FP64]
 ODD_ONES = [
@@ -208,9 +205,11 @@ def numbers_and_formats():
     """A float32 or float64, and a format for which it is hard."""
 
     def of(fmt, dtype):
-        return st.tuples(pst.arrays(fmt, dtype=dtype, max_size=1).map(lambda x: x[0]), st.just(fmt))
+        return st.tuples(
+            _number_strategies.arrays(fmt, dtype=dtype, max_size=1).map(lambda x: x[0]), st.just(fmt)
+        )
 
-    formats = pst.float_formats(max_bits=32, unusual=True)
+    formats = _format_strategies.float_formats(max_bits=32, unusual=True)
     return st.tuples(formats, st.sampled_from([np.float32, np.float64])).flatmap(lambda pair: of(*pair))
 
 
@@ -221,9 +220,10 @@ BITS64 = st.integers(0, 2**64 - 1).map(lambda n: np.uint64(n).view(np.float64))
 
 @settings(max_examples=500, deadline=None)
 @given(
-    case=numbers_and_formats() | st.tuples(BITS32 | BITS64, pst.float_formats(max_bits=32, unusual=True)),
-    mode=pst.roundings(),
-    overflow=pst.overflows(),
+    case=numbers_and_formats()
+    | st.tuples(BITS32 | BITS64, _format_strategies.float_formats(max_bits=32, unusual=True)),
+    mode=_format_strategies.roundings(),
+    overflow=_format_strategies.overflows(),
 )
 @example((np.float64(1 + 2**-4), E4M3), Rounding.TIES_TO_EVEN, Overflow.SATURATE)  # a tie
 @example((np.float64(1 + 2**-4 + 2**-40), E4M3), Rounding.TIES_TO_EVEN, Overflow.SATURATE)  # a tie in float32
@@ -343,7 +343,7 @@ def test_what_streams_past_the_caches_is_the_same(offset, monkeypatch):
     x = bits.view(np.float32)
     found = []
     for large in (0, 1 << 60):
-        monkeypatch.setattr(_memory, "LARGE", large)
+        monkeypatch.setattr(_aligned_memory, "LARGE", large)
         codes = np.zeros(x.size + offset, E4M3.dtype)[offset:]
         values = np.zeros(x.size + offset, np.float32)[offset:]
         encode(x, E4M3, out=codes)
@@ -351,7 +351,7 @@ def test_what_streams_past_the_caches_is_the_same(offset, monkeypatch):
         found.append((codes.view(np.uint8), values.view(np.uint32)))
     for streamed, plain in zip(*found, strict=True):
         assert np.array_equal(streamed, plain)
-    head, block = _memory.streaming(values, 1 << 60)
+    head, block = _aligned_memory.streaming(values, 1 << 60)
     assert (values.ctypes.data + 4 * head) % 64 == 0 and block.size and block.ctypes.data % 64 == 0
 
 

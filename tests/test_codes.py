@@ -9,8 +9,8 @@ import pytest
 
 import precision as pr
 from precision import storage
-from precision._codes import clean_codes, largest_code
 from precision.formats import FP64, INT2, INT4, NAMED, UINT1, UINT2, UINT4, FloatFormat, IntFormat
+from precision.formats._code_checks import clean_codes, largest_code
 
 UNNAMED = (
     IntFormat(3), IntFormat(5, signed=False), IntFormat(9), IntFormat(12), IntFormat(4, fraction_bits=2),

@@ -266,9 +266,9 @@ def test_an_interrupt_ends_every_subcommand_with_130(name, monkeypatch):
         "gemm": "precision.gemm_study.GemmStudy.rows",
         "quantize": "precision.quantization_study.QuantizationStudy.rows",
         "logfmt": "precision.quantization_study.QuantizationStudy.rows",
-        "check": "precision._check_command.check_quantizer",
-        "sweep": "precision._executors.run_cell",
-        "formats": "precision._tables.formats_table",
+        "check": "precision.testing.blocks._quantizer_checks.check_quantizer",
+        "sweep": "precision.sweep._cell_runs.run_cell",
+        "formats": "precision.cli._printed_tables.formats_table",
     }
     monkeypatch.setattr(work[name], interrupt)
     files = ["--json", "rows.json", "--csv", "rows.csv"] if name not in ("check", "formats") else []

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from precision import _sweep_options, gemm_study, plots, storage
-from precision.cli import command
-from precision.quantization_study import QuantizationStudy
+from precision import plots, storage
+from precision.cli import _sweep_options, command
+from precision.studies import QuantizationStudy, _product_comparison
 
 STUDIES = {
     "gemm": [
@@ -68,7 +68,7 @@ def no_work(monkeypatch):
     def work(*arguments, **options):
         raise AssertionError("the work has begun")
 
-    monkeypatch.setattr(gemm_study.GemmStudy, "rows", work)
+    monkeypatch.setattr(_product_comparison.GemmStudy, "rows", work)
     monkeypatch.setattr(QuantizationStudy, "rows", work)
     monkeypatch.setattr(_sweep_options, "_swept", work)
 

@@ -13,9 +13,7 @@ import reference as ref
 from oracle import plain
 
 import precision as pr
-from precision import fidelity
-from precision.distributions import draw
-from precision.fidelity import Tally, tally
+from precision.metrics import Tally, _fidelity, draw, tally
 
 MX = (pr.MXFP8_E4M3, pr.MXFP8_E5M2, pr.MXFP6_E2M3, pr.MXFP6_E3M2, pr.MXFP4, pr.MXINT8, pr.MXINT4)
 RULES = (pr.ScaleRule.FLOOR, pr.ScaleRule.CEIL, pr.ScaleRule.RCEIL, pr.ScaleRule.EVEN)
@@ -195,7 +193,7 @@ def test_pieces_change_nothing(spec, axis, monkeypatch):
     x = np.asfortranarray(draw("student_t", (3 * 37, 50), k_axis=1)).reshape(37, 3, 50)
     x[7, 1, 3] = np.nan
     whole = tally(x, spec, axis=axis)
-    monkeypatch.setattr(fidelity, "_PIECE", 100)
+    monkeypatch.setattr(_fidelity, "_PIECE", 100)
     assert_agrees(tally(x, spec, axis=axis), dataclasses.asdict(whole))
     assert_agrees(tally(x[:1], spec, axis=axis), dataclasses.asdict(tally(x[:1].copy(), spec, axis=axis)))
 
@@ -259,7 +257,7 @@ def levels_tally(x: np.ndarray, bits: int, axis: int) -> dict[str, float]:
 @pytest.mark.parametrize(("shape", "axis"), [((6, 300), -1), ((200, 7), 0), ((3, 2, 130), -1)])
 @pytest.mark.parametrize("piece", [100, 1 << 16])
 def test_logfmt_against_its_levels(monkeypatch, shape, axis, piece):
-    monkeypatch.setattr(fidelity, "_PIECE", piece)
+    monkeypatch.setattr(_fidelity, "_PIECE", piece)
     x = np.random.default_rng(0).standard_normal(shape, np.float32)
     x[(0,) * len(shape)] = 0
     x[(1,) * len(shape)] = 1e-20  # below its tile's clamp

@@ -21,9 +21,13 @@ import numpy as np
 import pytest
 
 import precision as pr
-from precision._support import _blas
-from precision._support import _float_environment as environment
-from precision._support._float_environment import callers_environment, default_environment, is_protected
+from precision._support.machine import _blas
+from precision._support.machine import _float_environment as environment
+from precision._support.machine._float_environment import (
+    callers_environment,
+    default_environment,
+    is_protected,
+)
 
 cases = pytest.importorskip("environment_cases")
 pytestmark = pytest.mark.skipif(cases.LAYOUT is None, reason="no layout of fenv_t is known for this platform")
@@ -146,21 +150,21 @@ UNPROTECTED = {
     "precision.format_of": "looks a type up",
     "precision.get_num_threads": "no numbers",
     "precision.set_num_threads": "no numbers",
-    "precision.testing.error_bound": "is precision.bounds.error_bound",
-    "precision.studies.study": "looks a name up; the cells are protected",
-    "precision.plots.check": "looks at the name of a file",
-    "precision.plots.panels": "lays panels out; the caller's function draws them",
-    "precision.specs.check_suits": "whole numbers",
-    "precision.specs.for_operands": "whole numbers: seeds",
-    "precision.quantized.alike_but_for_rule": "compares fields",
-    "precision.quantized.filled": "whole numbers",
-    "precision.quantized.scale_shape": "whole numbers",
+    "precision.bounds._whole_product.error_bound": "is precision.bounds.error_bound",
+    "precision.studies._experiment.study": "looks a name up; the cells are protected",
+    "precision.plots._figure_files.check": "looks at the name of a file",
+    "precision.plots.figures._small_multiples.panels": "lays panels out; the caller's function draws them",
+    "precision.specs._spec_text.check_suits": "whole numbers",
+    "precision.specs._spec_text.for_operands": "whole numbers: seeds",
+    "precision.quantization._quant_spec.alike_but_for_rule": "compares fields",
+    "precision.quantization._granularity.filled": "whole numbers",
+    "precision.quantization._granularity.scale_shape": "whole numbers",
     **{
         f"precision.testing.strategies.{name}": "a composite of Hypothesis, whose body is protected"
         for name in ("accumulators", "blocks", "fused_sums", "specs")
     },
-    "precision.testing.strategies.overflows": "picks members of an enumeration",
-    "precision.testing.strategies.roundings": "picks members of an enumeration",
+    "precision.testing.strategies._format_strategies.overflows": "picks members of an enumeration",
+    "precision.testing.strategies._format_strategies.roundings": "picks members of an enumeration",
 }
 #: Public classes whose methods hold whole numbers, names and text, the protected ones excepted.
 WHOLE = {
@@ -262,7 +266,7 @@ def test_every_protected_public_name_is_run() -> None:
 
 
 def test_what_is_listed_by_name_is_protected() -> None:
-    from precision.distributions import DISTRIBUTIONS
+    from precision.metrics import DISTRIBUTIONS
     from precision.studies import STUDIES
 
     assert all(is_protected(kind.draw) for kind in DISTRIBUTIONS.values())
@@ -415,7 +419,7 @@ def test_the_whole_environment_comes_back() -> None:
 
 
 def test_generators_leave_the_callers_mode_between_items() -> None:
-    from precision.gemm_study import GemmStudy
+    from precision.studies import GemmStudy
 
     seen = set()
     with cases.mode("ftz+daz+up"):

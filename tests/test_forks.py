@@ -9,7 +9,7 @@ import types
 
 import pytest
 
-from precision._kernels import _forks
+from precision._support.machine import _forks
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 

@@ -14,9 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import precision as pr
-from precision import _packing, _sums, _ways
+from precision.accumulators import _general_loops, _operand_layout, _panel_kernels, _panel_loops, _product
 from precision.formats import parse_format
-from precision.testing import strategies as pst
+from precision.testing.strategies import _unit_strategies
 
 OPERANDS = {name: parse_format(name) for name in ("e4m3", "e5m2", "fp16", "bf16", "fp32")}
 
@@ -58,7 +58,7 @@ def same_bits(result: np.ndarray, expected: np.ndarray) -> None:
 
 @settings(max_examples=250, deadline=None)
 @given(
-    unit=pst.fused_sums(),
+    unit=_unit_strategies.fused_sums(),
     length=st.integers(1, 70),
     data=st.sampled_from(["normal", "wide", "wider", "bits"]),
     start=st.sampled_from(["none", "none", "normal", "wide", "special"]),
@@ -99,15 +99,15 @@ def test_each_kernel_is_chosen_and_exact_over_panels_and_tiles(name, monkeypatch
     unit = WAYS[name]
     rng = np.random.default_rng(7)
     a, b = random_codes(rng, pr.E4M3, (150, 200), "normal"), random_codes(rng, pr.E5M2, (200, 131), "normal")
-    stacks = [_packing.Stack(x.view(np.uint8)[None], f) for x, f in ((a, pr.E4M3), (b, pr.E5M2))]
+    stacks = [_operand_layout.Stack(x.view(np.uint8)[None], f) for x, f in ((a, pr.E4M3), (b, pr.E5M2))]
     zeros = np.zeros(1, np.int64)
-    product = _ways.Product(*stacks, zeros, zeros, None, None, None)
-    way, *_ = _ways.choose(product, unit)
+    product = _product.Product(*stacks, zeros, zeros, None, None, None)
+    way, *_ = _panel_kernels.choose(product, unit)
     assert (way.name if way else "general") == name
-    monkeypatch.setattr(_sums, "_tile_rows", lambda *_: 64)
+    monkeypatch.setattr(_panel_loops, "_tile_rows", lambda *_: 64)
     result = pr.matmul(a, b, accumulator=unit)
     out = np.empty((1, 150, 131), np.float32)
-    _sums.run_general(product, unit, out)
+    _general_loops.run_general(product, unit, out)
     np.testing.assert_array_equal(result.view(np.uint32), out[0].view(np.uint32))
     some = np.ix_([0, 63, 64, 149]), np.ix_([0, 63, 64, 130])
     rows, columns = a[some[0]], b[:, some[1][0]]
@@ -503,7 +503,7 @@ def test_quantized_operands_of_size_zero(spec, accumulator, shape):
 def test_hot_loops_may_use_the_widest_registers():
     """llvmlite takes only attributes that it knows, unless by the set beneath: notice when that ends."""
     from precision._kernels._jit import jit
-    from precision._kernels.vector import keep_apart
+    from precision._kernels._llvm_vectors import keep_apart
 
     def nothing() -> None:
         keep_apart()
@@ -549,14 +549,14 @@ def exact_rows() -> list[list[float]]:
 @pytest.mark.parametrize("started", [False, True])
 def test_exact_sums_anywhere_in_float64(odd, started):
     """The kernel itself: operands of a product have not the exponents for this."""
-    from precision._kernels import exact
+    from precision._kernels.products import _kulisch
 
     rows = [row for row in exact_rows() if not odd or abs(sum(map(Fraction, row))) < 2**1023]
     left, right = np.array(rows), np.ones((1, 5))
     start = left[:, 4:] if started else np.empty((0, 0))
-    digits, out = np.zeros(exact.DIGITS, np.int64), np.empty((len(rows), 1))
+    digits, out = np.zeros(_kulisch.DIGITS, np.int64), np.empty((len(rows), 1))
     width = 4 if started else 5
-    exact.sum_exact(
+    _kulisch.sum_exact(
         0, len(rows), left[:, :width].copy(), right[:, :width].copy(), start.copy(), odd, digits, out
     )
     expected = [rounded64(sum(map(Fraction, row), Fraction(0)), odd) for row in rows]
@@ -565,19 +565,19 @@ def test_exact_sums_anywhere_in_float64(odd, started):
 
 @pytest.mark.parametrize("odd", [False, True])
 def test_exact_products_and_factors_of_every_bit(odd):
-    from precision._kernels import exact
+    from precision._kernels.products import _kulisch
 
     rng = np.random.default_rng(16)
     left, right = (
         rng.standard_normal(shape) * 2.0 ** rng.integers(-200, 200, shape) for shape in ((40, 6),) * 2
     )
-    digits, out = np.zeros(exact.DIGITS, np.int64), np.empty((40, 40))
-    exact.sum_exact(0, 40, left, right, np.empty((0, 0)), odd, digits, out)
+    digits, out = np.zeros(_kulisch.DIGITS, np.int64), np.empty((40, 40))
+    _kulisch.sum_exact(0, 40, left, right, np.empty((0, 0)), odd, digits, out)
     for i, j in np.ndindex(out.shape):
         total = sum((Fraction(p) * Fraction(q) for p, q in zip(left[i], right[j], strict=True)), Fraction(0))
         assert out[i, j] == rounded64(total, odd)
     row, column = (rng.standard_normal(40).astype(np.float32).astype(np.float64) for _ in range(2))
     scaled = out.copy()
-    exact.scale_exact(0, 40, scaled, row, column, odd)
+    _kulisch.scale_exact(0, 40, scaled, row, column, odd)
     for i, j in np.ndindex(out.shape):
         assert scaled[i, j] == rounded64(Fraction(out[i, j]) * Fraction(row[i]) * Fraction(column[j]), odd)

@@ -7,8 +7,8 @@ import pytest
 
 import precision as pr
 from precision import metrics
-from precision.distributions import DISTRIBUTIONS, draw
-from precision.gemm_study import GemmStudy, Row, compare, default_accumulators
+from precision.metrics import DISTRIBUTIONS, draw
+from precision.studies import GemmStudy, ProductRow, compare, default_accumulators
 
 GROUPS = pr.QuantSpec(pr.E4M3, pr.PerGroup(128))
 BLOCKS = pr.QuantSpec(pr.E4M3, pr.PerBlock(128, 128))
@@ -109,7 +109,7 @@ def test_study_rows():
         ("uniform", 64),
         ("uniform", 256),
     ]
-    assert all(isinstance(row, Row) and (row.m, row.n) == (4, 8) for row in rows)
+    assert all(isinstance(row, ProductRow) and (row.m, row.n) == (4, 8) for row in rows)
     assert rows == list(study.rows())
 
 

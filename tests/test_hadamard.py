@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import precision as pr
-from precision._text import evaluate
-from precision.hadamard import TRANSFORMER_ENGINE_SIGNS
+from precision.formats._text_language import evaluate
+from precision.quantization import TRANSFORMER_ENGINE_SIGNS
 
 SIZES = [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
 

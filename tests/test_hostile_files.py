@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 
 import precision as pr
-from precision import _store, storage
-from precision.hardware import vectors
-from precision.quantization_study import read_sources
-from precision.sweep import read_store, sweep
-from precision.tensors import read_header, read_metadata, read_tensor
+from precision import storage
+from precision.hardware import _recorded_cases
+from precision.storage import read_header, read_metadata, read_tensor
+from precision.studies import read_sources
+from precision.sweep import _store, read_store, sweep
 
 
 @pytest.fixture(autouse=True)
@@ -232,7 +232,7 @@ def test_headers_of_npy(data):
     refused(lambda: read_sources("a.npy"), "a.npy is not a readable .npy file")
     with zipfile.ZipFile("a.npz", "w") as archive:
         archive.writestr("mm|f16|4x4x8|0.npy", data)
-    refused(lambda: vectors.read("a.npz"), "a.npz is not a readable .npz file")
+    refused(lambda: _recorded_cases.read("a.npz"), "a.npz is not a readable .npz file")
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_an_archive_that_claims_to_unpack_to_too_much(kind, claimed, word):
     at = whole.rindex(b"PK\x01\x02") + 24
     whole[at : at + 4] = claimed.to_bytes(4, "little")
     Path("a.npz").write_bytes(whole)
-    refused(lambda: vectors.read("a.npz"), "a.npz is not a readable .npz file", word)
+    refused(lambda: _recorded_cases.read("a.npz"), "a.npz is not a readable .npz file", word)
 
 
 def test_an_archive_whose_members_share_their_bytes():
@@ -275,7 +275,7 @@ def test_an_archive_whose_members_share_their_bytes():
             archive.writestr(f"{i}.npy", data.getvalue())
             archive.start_dir = archive.filelist[0].header_offset if i < 2 else archive.start_dir
             archive.filelist[-1].header_offset = 0
-    refused(lambda: vectors.read("a.npz"), "a.npz is not a readable .npz file")
+    refused(lambda: _recorded_cases.read("a.npz"), "a.npz is not a readable .npz file")
 
 
 CHANGES = {
@@ -316,12 +316,12 @@ def test_vectors_that_are_missing_or_others(key, change):
     change = CHANGES[change]
     members = {name: np.load(io.BytesIO(data)) for name, data in hostile_files._members().items()}
     np.savez("good.npz", **members)
-    assert len(vectors.read("good.npz")) == 3
+    assert len(_recorded_cases.read("good.npz")) == 3
     array = members.pop(key)
     if change is not None:
         members[key] = change(array)
     np.savez("a.npz", **members)
-    refused(lambda: vectors.read("a.npz"), "a.npz", key.rpartition("|")[0])
+    refused(lambda: _recorded_cases.read("a.npz"), "a.npz", key.rpartition("|")[0])
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
@@ -331,7 +331,7 @@ def test_a_pipe_is_not_waited_for(name):
     readers = {
         "a.npy": [read_tensor],
         "a.safetensors": [read_tensor, storage.load],
-        "a.npz": [vectors.read],
+        "a.npz": [_recorded_cases.read],
         "a.sqlite": [read_store, lambda path: sweep(third, {"x": 1}, store=path)],
     }
     for read in readers[name]:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import precision as pr
-from precision import _exact, _sums
-from precision._kernels import _threads
+from precision._support.machine import _threads
+from precision.accumulators import _exact_sums, _panel_loops
 from precision.formats import Format
 
 GENERAL = pr.FusedSum(
@@ -229,9 +229,9 @@ def test_pieces_change_no_bit(monkeypatch):
     a, b, c = normal(5, 70), normal(70, 37), normal(5, 37)
     works["exact with c"] = lambda: pr.matmul(a, b, c=c, accumulator=pr.EXACT)
     expected = {name: work() for name, work in works.items()}
-    monkeypatch.setattr(_exact, "_SUM_PIECE", 300)
-    monkeypatch.setattr(_exact, "_BLAS_PIECE", 2000)
-    monkeypatch.setattr(_sums, "GENERAL_PIECE", 300)
+    monkeypatch.setattr(_exact_sums, "_SUM_PIECE", 300)
+    monkeypatch.setattr(_exact_sums, "_BLAS_PIECE", 2000)
+    monkeypatch.setattr(_panel_loops, "GENERAL_PIECE", 300)
     for count in (1, 2):
         pr.set_num_threads(count)
         for name, work in works.items():
@@ -240,10 +240,10 @@ def test_pieces_change_no_bit(monkeypatch):
 
 def test_pieces_are_short(monkeypatch):
     """Kernels are called with few products at a time, however wide a row is."""
-    from precision._kernels import exact, general
+    from precision._kernels.products import _kulisch, _single_sums
 
     largest = {"exact": 0, "general": 0}
-    real_exact, real_general = exact.sum_exact, general.sum_general
+    real_exact, real_general = _kulisch.sum_exact, _single_sums.sum_general
 
     def sum_exact(first, last, left, right, *rest):
         largest["exact"] = max(largest["exact"], (last - first) * right.size)
@@ -253,8 +253,8 @@ def test_pieces_are_short(monkeypatch):
         largest["general"] = max(largest["general"], (last - first) * columns.size * length)
         real_general(first, last, columns=columns, length=length, **rest)
 
-    monkeypatch.setattr(exact, "sum_exact", sum_exact)
-    monkeypatch.setattr(general, "sum_general", sum_general)
+    monkeypatch.setattr(_kulisch, "sum_exact", sum_exact)
+    monkeypatch.setattr(_single_sums, "sum_general", sum_general)
     product(pr.EXACT, 2, 1024, 2048)()
     product(GENERAL, 2, 1024, 2048, pr.E8M13)()
     assert 0 < largest["exact"] <= 2**20
@@ -269,9 +269,9 @@ def test_a_blas_product_is_cut(monkeypatch):
         calls.append(a.shape[0] * a.shape[1] * b.shape[1])
         return real(a, b, out=out)
 
-    monkeypatch.setattr(_exact, "_BLAS_PIECE", 2**20)
-    monkeypatch.setattr(_exact.np, "matmul", matmul)
+    monkeypatch.setattr(_exact_sums, "_BLAS_PIECE", 2**20)
+    monkeypatch.setattr(_exact_sums.np, "matmul", matmul)
     a, b = normal(512, 64), normal(64, 512)
     out = np.empty((512, 512), np.float64)
-    _exact._blas(a.astype(np.float64), b.astype(np.float64), out)
+    _exact_sums._blas(a.astype(np.float64), b.astype(np.float64), out)
     assert max(calls) <= 2**20 and sum(calls) == 512 * 64 * 512

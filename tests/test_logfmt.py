@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import precision as pr
 from precision.logfmt import BelowClamp, LogBase, LogFMT, Metadata, Space
-from precision.scaling import NonFinite
+from precision.quantization import NonFinite
 
 F = np.float32
 PAIRS = cases.pairs()

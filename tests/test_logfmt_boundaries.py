@@ -275,8 +275,8 @@ def test_worst_cases_of_unrounded_extremes(bits, unit, options):
 
 
 def test_the_logarithm_of_every_significand():
-    from precision._kernels import logfmt_vectors as vectors
     from precision._kernels._jit import jit
+    from precision._kernels.logfmt import _logarithms as vectors
 
     @jit
     def logarithms(bits, out):

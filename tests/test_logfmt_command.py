@@ -14,9 +14,8 @@ from test_cli import ran, refused
 
 import precision as pr
 from precision import specs
-from precision.distributions import draw
-from precision.fidelity import tally
-from precision.wire_study import DEFAULT_BITS, PEERS
+from precision.metrics import draw, tally
+from precision.studies import DEFAULT_BITS, PEERS
 
 SMALL = ["--shape", "16x256"]
 FEW = ["--bits", "8,10"]

@@ -215,7 +215,7 @@ def test_ulps_of_a_format_without_inf_and_nan_name_the_array():
 
 @pytest.mark.parametrize("size", [3 * SMALLEST, 1e-200, 1.0, 1e200])
 def test_explanations_and_heat_maps_of_extreme_errors(size):
-    from precision._heat_map import _reduced
+    from precision.plots.figures._heat_map import _reduced
 
     total, part = np.full((2, 4), 4 * size), np.full((2, 4), size)
     nothing = np.zeros((2, 4))

@@ -23,9 +23,9 @@ from test_reference_blocks import (
 )
 
 import precision as pr
-from precision._spec_checks import code_of_value
 from precision.formats import UE4M3, UE5M3
-from precision.testing import strategies as pst
+from precision.quantization._spec_checks import code_of_value
+from precision.testing.strategies import _block_strategies
 
 F = np.float32
 Case = tuple[np.ndarray, pr.QuantSpec]
@@ -61,7 +61,7 @@ def cases(specs: list[pr.QuantSpec]) -> st.SearchStrategy[Case]:
     """Tensors with a spec for which they are hard, far from the ends of float32's range."""
 
     def of(spec: pr.QuantSpec) -> st.SearchStrategy[Case]:
-        x = pst.blocks(spec, max_blocks=(3, 2), finite=True, amaxes=(2.0**-20, 2.0**17))
+        x = _block_strategies.blocks(spec, max_blocks=(3, 2), finite=True, amaxes=(2.0**-20, 2.0**17))
         return st.tuples(x, st.just(spec))
 
     return st.sampled_from([narrow(spec) for spec in specs]).flatmap(of)

@@ -10,11 +10,12 @@ import pytest
 import reference
 
 import precision as pr
-from precision import _gemm_cells, bounds, gemm_study, specs
-from precision._error_bound import prepare
-from precision.codec import GRAIN
-from precision.distributions import draw
+from precision import bounds, specs
+from precision.bounds._whole_product import prepare
+from precision.formats._codec import GRAIN
 from precision.logfmt import LogBase, Metadata
+from precision.metrics import draw
+from precision.studies import _drawn_products, _product_comparison
 
 SEED = 2**63 + 2**32 + 77
 COIN = pr.Stochastic(1, seed=SEED)  # its one bit decides what lies halfway
@@ -237,7 +238,7 @@ def halves(k):
 
 def test_studies_of_products_are_unbiased():
     k = 2**18
-    (row,) = gemm_study.compare(
+    (row,) = _product_comparison.compare(
         *halves(k), a_spec=STOCHASTIC, b_spec=STOCHASTIC, accumulators=[pr.EXACT]
     )  # fmt: skip
     square, exact = (1 + 1.125**2) / 2, 1.0625**2
@@ -249,8 +250,8 @@ def test_studies_of_products_are_unbiased():
 
 def test_cells_and_bounds_quantize_the_right_operand_by_its_own_seed():
     right = specs.for_operands(STOCHASTIC, STOCHASTIC)[1]
-    _gemm_cells._operands.cache_clear()
-    found = _gemm_cells._operands(STOCHASTIC, STOCHASTIC, 3, 4, 64, "normal", 0.0, 5)
+    _drawn_products._operands.cache_clear()
+    found = _drawn_products._operands(STOCHASTIC, STOCHASTIC, 3, 4, 64, "normal", 0.0, 5)
     b = draw("normal", (64, 4), k_axis=0, seed=5)
     np.testing.assert_array_equal(
         found.right.codes.view(np.uint8), pr.quantize(b, right, axis=-2).codes.view(np.uint8)

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 import precision as pr
 from precision import plots, storage
-from precision._files import check_output, draft
+from precision._support.files._whole_files import check_output, draft
 from precision.cli import command
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes, links and pipes as POSIX has them")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import precision as pr
-from precision._extras import require
+from precision._support._optional_packages import require
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 
 import precision as pr
 from precision import plots
-from precision.distributions import draw
-from precision.gemm_study import GemmStudy, compare
+from precision.metrics import draw
+from precision.studies import GemmStudy, compare
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,7 @@ from matplotlib.text import Text
 
 import precision as pr
 from precision import plots
-from precision.distributions import draw
-from precision.fidelity import tally
+from precision.metrics import draw, tally
 
 
 @pytest.fixture(autouse=True)

@@ -10,14 +10,14 @@ import pytest
 from safetensors.numpy import save_file
 
 import precision as pr
-from precision import plots, quantization_study
-from precision.distributions import draw
-from precision.fidelity import Tally, tally
-from precision.quantization_study import (
+from precision import plots
+from precision.metrics import Tally, draw, tally
+from precision.studies import (
     DEFAULT_SPECS,
     QuantizationStudy,
-    Row,
     Source,
+    SpecRow,
+    _spec_comparison,
     drawn,
     read_sources,
     suited,
@@ -128,7 +128,7 @@ def test_arrays_that_cannot_be_studied(tmp_path):
 
 def test_one_tensor_is_in_memory_at_a_time(model, monkeypatch):
     read = []
-    monkeypatch.setattr(quantization_study, "read_tensor", lambda path, name: read.append(name))
+    monkeypatch.setattr(_spec_comparison, "read_tensor", lambda path, name: read.append(name))
     sources = read_sources(model[0])
     assert read == []
     sources[1].read()
@@ -179,7 +179,7 @@ def test_a_block_longer_than_the_axis_is_one_short_block():
 def test_flat_rows():
     found = Tally(elements=8, measured=4, non_finite=1, clipped=1, flushed=2, bits=36, signal=100.0,
                   noise=1.0, magnitude=10.0, signed_error=-1.0, max_relative_error=1.0)  # fmt: skip
-    row = Row(data="m", tensor="w", shape=(2, 4), spec="MXFP4", tally=found)
+    row = SpecRow(data="m", tensor="w", shape=(2, 4), spec="MXFP4", tally=found)
     assert row.flat() == {
         "data": "m", "tensor": "w", "shape": "2x4", "spec": "MXFP4", "elements": 8, "measured": 4,
         "non_finite": 1, "bits_per_element": 4.5, "sqnr_db": 20.0, "clipped_share": 0.25,
@@ -217,7 +217,7 @@ def test_figure_of_a_file_is_of_its_total(model):
 
 
 def test_figure_without_a_finite_point():
-    row = Row(
+    row = SpecRow(
         data="zeros", tensor="", shape=(4,), spec="MXFP4", tally=tally(np.zeros(4, np.float32), pr.MXFP4)
     )
     (axes,) = plots.error_over_bits([row]).axes

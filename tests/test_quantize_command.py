@@ -15,9 +15,8 @@ from test_cli import ran, refused, run
 
 import precision as pr
 from precision import specs
-from precision.distributions import draw
-from precision.fidelity import tally
-from precision.quantization_study import DEFAULT_SPECS
+from precision.metrics import draw, tally
+from precision.studies import DEFAULT_SPECS
 
 SMALL = ["--shape", "16x96"]
 FEW = ["--spec", "MXFP4", "--spec", "QuantSpec(e4m3, PerGroup(128))"]

@@ -14,9 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import precision as pr
-import precision._quantizing as machinery
-from precision._kernels._threads import get_num_threads, set_num_threads
-from precision.codec import decode, encode
+from precision._support.machine._threads import get_num_threads, set_num_threads
 from precision.formats import (
     BF16,
     E2M1,
@@ -36,11 +34,25 @@ from precision.formats import (
     FloatFormat,
     Format,
     IntFormat,
+    Overflow,
+    Rounding,
+    Stochastic,
+    decode,
+    encode,
 )
-from precision.quantized import QuantizedTensor, QuantSpec, filled, quantize, scale_shape
-from precision.rounding import Overflow, Rounding, Stochastic
-from precision.scaling import PerBlock, PerGroup, PerTensor, PerVector, ScaleRule
-from precision.testing import strategies as pst
+from precision.quantization import (
+    PerBlock,
+    PerGroup,
+    PerTensor,
+    PerVector,
+    QuantizedTensor,
+    QuantSpec,
+    ScaleRule,
+    quantize,
+)
+from precision.quantization import _row_loops as machinery
+from precision.quantization._granularity import filled, scale_shape
+from precision.testing.strategies import _spec_strategies
 
 MX = QuantSpec(E2M1, PerGroup(32), scale_format=E8M0, scale_rule=ScaleRule.FLOOR)
 NV = QuantSpec(E2M1, PerGroup(16), scale_format=E4M3, tensor_scale=True)
@@ -204,7 +216,7 @@ def test_agrees_with_the_oracle_for_any_shape(data: st.DataObject) -> None:
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
     flat = len(shape) > 1 and axis % len(shape) >= len(shape) - 2
     base = data.draw(st.sampled_from([FP8, MX, NV, *SPECS]))  # whose every rule the oracle states
-    granularity = data.draw(pst.granularities(max_group=8, blocks=flat))
+    granularity = data.draw(_spec_strategies.granularities(max_group=8, blocks=flat))
     spec = dataclasses.replace(base, granularity=granularity)
     x = wide(data.draw(st.integers(0, 99)), shape, data.draw(st.integers(0, 40)))
     agree(x, spec, axis)
@@ -603,7 +615,7 @@ def test_sizes(spec: QuantSpec) -> None:
 # ---- specs ------------------------------------------------------------------------------------------
 
 
-@given(pst.specs(stochastic=True, every_field=True))
+@given(_spec_strategies.specs(stochastic=True, every_field=True))
 @settings(max_examples=200, deadline=None)
 def test_specs_print_as_text_that_parses_back(spec: QuantSpec) -> None:
     assert QuantSpec.parse(str(spec)) == spec

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import precision as pr
-from precision.testing import strategies as pst
+from precision.testing.strategies import _block_strategies
 
 MX = ("MXFP8_E4M3", "MXFP8_E5M2", "MXFP6_E2M3", "MXFP6_E3M2", "MXFP4", "MXINT8", "MXINT4")
 NV = ("NVFP4", "NVINT4")
@@ -196,7 +196,9 @@ def blocks_of(names: tuple[str, ...], rules: tuple[str, ...], rows: int) -> st.S
     """Up to so many rows of one block, with the name of the spec and the rule for which they are hard."""
 
     def of(pair: tuple[str, str]) -> st.SearchStrategy[object]:
-        return st.tuples(pst.blocks(with_rule(*pair), max_blocks=(rows, 1)), *map(st.just, pair))
+        return st.tuples(
+            _block_strategies.blocks(with_rule(*pair), max_blocks=(rows, 1)), *map(st.just, pair)
+        )
 
     return st.tuples(st.sampled_from(names), st.sampled_from(rules)).flatmap(of)
 

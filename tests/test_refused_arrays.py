@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import as_strided
 
 import precision as pr
 from precision import metrics, storage, testing
-from precision._support._arrays import refuse_overlapping
+from precision._support._array_checks import refuse_overlapping
 
 X = np.ones((2, 64), np.float32)
 CODES = pr.encode(X, pr.E4M3)

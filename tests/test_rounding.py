@@ -8,11 +8,10 @@ import reference
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from precision._kernels.rounding import round_scaled_integer
-from precision.codec import MODES, format_params
-from precision.formats import BF16, E4M3, E4M3FNUZ, E8M13, FP16, FP32, TF32
-from precision.rounding import Overflow, Rounding, Stochastic
-from precision.testing import strategies as pst
+from precision._kernels._scalar_rounding import round_scaled_integer
+from precision.formats import BF16, E4M3, E4M3FNUZ, E8M13, FP16, FP32, TF32, Overflow, Rounding, Stochastic
+from precision.formats._codec_constants import MODES, format_params
+from precision.testing.strategies import _format_strategies
 
 
 def test_members_print_as_their_names():
@@ -56,7 +55,7 @@ REGISTERS = {
     integer=st.one_of(st.integers(-(2**63) + 1, 2**63 - 1), st.integers(-70000, 70000)),
     exponent=st.integers(-230, 130),
     fmt=st.sampled_from(list(REGISTERS)),
-    mode=pst.roundings(),
+    mode=_format_strategies.roundings(),
 )
 @example(integer=0, exponent=5, fmt=FP32, mode=Rounding.TOWARD_POSITIVE)
 @example(integer=2**62 + 2**38, exponent=-62, fmt=FP32, mode=Rounding.TIES_TO_EVEN)  # a tie

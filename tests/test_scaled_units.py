@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import precision as pr
-from precision import _sums
+from precision.accumulators import _panel_kernels, _panel_loops
 from precision.formats import parse_format
-from precision.testing import strategies as pst
+from precision.testing.strategies import _unit_strategies
 
 UE5M3 = parse_format("ue5m3")
 
@@ -72,7 +72,7 @@ def expected_bits(a, b, unit, c=None) -> np.ndarray:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    unit=pst.fused_sums(scaled=True),
+    unit=_unit_strategies.fused_sums(scaled=True),
     scale=st.sampled_from(["e8m0", "e4m3", "ue5m3", "fp32"]),
     length=st.integers(1, 70),
     times=st.sampled_from([1, 2]),
@@ -171,17 +171,17 @@ def test_each_kernel_is_chosen_and_exact_over_panels_and_tiles(spec, unit, data,
     x, y = (data(rng.standard_normal(shape, np.float32), rng) for shape in ((130, 200), (200, 131)))
     a, b = pr.quantize(x, spec), pr.quantize(y, spec, axis=-2)
     c = rng.standard_normal((130, 131), np.float32)
-    found, choose = [], _sums.choose
+    found, choose = [], _panel_kernels.choose
 
     def watched(product, some):
         found.append(choose(product, some))
         return found[-1]
 
-    monkeypatch.setattr(_sums, "choose", watched)
-    monkeypatch.setattr(_sums, "_tile_rows", lambda *_: 64)
+    monkeypatch.setattr(_panel_loops, "choose", watched)
+    monkeypatch.setattr(_panel_loops, "_tile_rows", lambda *_: 64)
     result = pr.matmul(a, b, accumulator=unit, c=c)
     assert (found[0][0].name if found[0][0] else "general") == way
-    monkeypatch.setattr(_sums, "choose", lambda *_: (None, 0, 0))
+    monkeypatch.setattr(_panel_loops, "choose", lambda *_: (None, 0, 0))
     general = pr.matmul(a, b, accumulator=unit, c=c)
     np.testing.assert_array_equal(result.view(np.uint32), general.view(np.uint32))
 
@@ -257,16 +257,16 @@ def _operands(spec):
 
 def both_ways(a, b, unit, c, way, monkeypatch):
     """The result of the kernel that `matmul` chooses, which must be ``way``: the general one's bits."""
-    found, choose = [], _sums.choose
+    found, choose = [], _panel_kernels.choose
 
     def watched(product, some):
         found.append(choose(product, some))
         return found[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(_sums, "choose", watched)
+        patch.setattr(_panel_loops, "choose", watched)
         result = pr.matmul(a, b, accumulator=unit, c=c)
-        patch.setattr(_sums, "choose", lambda *_: (None, 0, 0))
+        patch.setattr(_panel_loops, "choose", lambda *_: (None, 0, 0))
         general = pr.matmul(a, b, accumulator=unit, c=c)
     assert (found[0][0].name if found[0][0] else "general") == way
     np.testing.assert_array_equal(result.view(np.uint32), general.view(np.uint32))

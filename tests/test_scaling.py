@@ -24,8 +24,7 @@ from precision.formats import (
     FloatFormat,
     Format,
 )
-from precision.quantized import QuantSpec, quantize
-from precision.scaling import PerBlock, PerGroup, PerTensor, PerVector, ScaleRule
+from precision.quantization import PerBlock, PerGroup, PerTensor, PerVector, QuantSpec, ScaleRule, quantize
 
 ELEMENTS = [E4M3, E5M2, E2M1, E2M3, E3M2, INT8, MXINT8]
 # RCEIL_RECIPROCAL and the orders of NVFP4 are in test_reference_blocks.

@@ -9,7 +9,7 @@ from oracle import product_bits, value32
 
 import precision as pr
 from precision import bounds
-from precision.hardware import vectors
+from precision.hardware import _recorded_cases
 
 M, N = 5, 4
 
@@ -118,13 +118,13 @@ def test_bounds_and_the_exact_product_take_it(unit):
 def test_the_recorded_order_of_one_group_is_that_of_groups():
     """At K = 128 the library's 1x128 call keeps the order of group scales; that of rows gives other bits."""
     parted = 0
-    for case in vectors.read(Path(__file__).parent / "vectors" / "single_groups.npz"):
-        assert vectors.check(case).mismatches == 0
+    for case in _recorded_cases.read(Path(__file__).parent / "vectors" / "single_groups.npz"):
+        assert _recorded_cases.check(case).mismatches == 0
         if not case.name.startswith("block|1x128*1x128"):
             continue
         rows = [dataclasses.replace(x, block=(1, None)) for x in (case.a, case.b.T)]
         other = dataclasses.replace(case, a=rows[0], b=rows[1].T)
-        outputs, mismatches = vectors.check(other)
+        outputs, mismatches = _recorded_cases.check(other)
         assert 0.1 < mismatches / outputs < 0.9
         parted += mismatches
     assert parted > 1000

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import precision as pr
-from precision import logfmt, quantized, specs
-from precision.logfmt import Space
-from precision.quantization_study import DEFAULT_SPECS
-from precision.wire_study import PEERS
+from precision import specs
+from precision.logfmt import Space, _logfmt_spec
+from precision.quantization import _quant_spec
+from precision.studies import DEFAULT_SPECS, PEERS
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_what_prints_parses(spec):
 
 
 def test_the_vocabularies_do_not_clash():
-    mine, other = quantized.vocabulary(), logfmt.vocabulary()
+    mine, other = _quant_spec.vocabulary(), _logfmt_spec.vocabulary()
     both = mine.keys() & other.keys()
     assert {"Stochastic", "TIES_TO_EVEN", "NAN_SCALE"} <= both
     assert all(mine[name] is other[name] for name in both)

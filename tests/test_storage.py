@@ -17,8 +17,6 @@ from safetensors.numpy import save_file
 
 import precision as pr
 from precision import storage
-from precision._bit_packing import pack_bits, unpack_bits
-from precision._text import evaluate
 from precision.formats import (
     E3M4,
     E4M3_IEEE,
@@ -36,7 +34,9 @@ from precision.formats import (
     IntFormat,
     parse_format,
 )
-from precision.quantized import SPECS
+from precision.formats._bit_packing import pack_bits, unpack_bits
+from precision.formats._text_language import evaluate
+from precision.quantization._quant_spec import SPECS
 
 SHORT = [fmt for fmt in NAMED.values() if fmt.bits <= 16]
 SHORT += [IntFormat(bits) for bits in range(2, 17)] + [IntFormat(bits, signed=False) for bits in range(1, 17)]

@@ -17,10 +17,10 @@ import pytest
 import reference as ref
 
 import precision as pr
-from precision import _gemm_cells, _number_cells, _sum_cells
-from precision.distributions import draw
 from precision.formats import INT8
-from precision.studies import STUDIES, study
+from precision.metrics import draw
+from precision.studies import STUDIES, _drawn_matrices, _drawn_products, study
+from precision.studies.built_in import _stochastic_rounding
 
 E4M3, FP32 = oracle.plain(pr.E4M3), oracle.plain(pr.FP32)
 SMALL = {"m": 2, "n": 3, "rows": 4, "columns": 64, "sums": 5}
@@ -342,7 +342,7 @@ def test_sums_beyond_float64_round_once(rounding):
     values[0, :4] = 1.0, 257 / 256, -1.0, 129 / 128
     values[1, :4] = np.ldexp([1.0, 1.0, -1.0, -1.0], [-80, -80, -80, -8])
     values = values.astype(ml_dtypes.bfloat16).astype(np.float32)
-    found = _sum_cells.running_sums(values, pr.BF16, rounding, seed=4)
+    found = _stochastic_rounding.running_sums(values, pr.BF16, rounding, seed=4)
     seeds = np.random.SeedSequence([4, getattr(rounding, "seed", 0)]).generate_state(24, np.uint64)
     for j, column in enumerate(values.T):
         steps = slow_sum(list(map(fraction, column)), pr.BF16, rounding, seeds, j)
@@ -356,18 +356,18 @@ def test_exact_sums_are_rounded_once(spread, monkeypatch):
     rng = np.random.default_rng(spread)
     values = np.ldexp(rng.integers(-128, 129, (50, 7)), rng.integers(-spread, spread + 1, (50, 7)))
     exact = [float(sum(map(fraction, column))) for column in values.T]
-    assert _sum_cells._exact_sums(values.astype(np.float32)).tolist() == exact
-    monkeypatch.setattr(_sum_cells, "_PIECE", 100)  # two columns at a time
-    assert _sum_cells._exact_sums(values.astype(np.float32)).tolist() == exact
-    assert _sum_cells._exact_sums(np.zeros((3, 2), np.float32)).tolist() == [0.0, 0.0]
+    assert _stochastic_rounding._exact_sums(values.astype(np.float32)).tolist() == exact
+    monkeypatch.setattr(_stochastic_rounding, "_PIECE", 100)  # two columns at a time
+    assert _stochastic_rounding._exact_sums(values.astype(np.float32)).tolist() == exact
+    assert _stochastic_rounding._exact_sums(np.zeros((3, 2), np.float32)).tolist() == [0.0, 0.0]
 
 
 def test_few_random_bits_stop_a_sum_where_their_number_says():
     """Toward zero adding 1 stops at 2**8 in BF16, and r random bits stop it at 2**(8 + r)."""
     ones = np.ones((3000, 64), np.float32)
     for rounding, wall in ((pr.Rounding.TOWARD_ZERO, 256), (pr.Stochastic(1), 512), (pr.Stochastic(2), 1024)):
-        assert (_sum_cells.running_sums(ones, pr.BF16, rounding, 0).values == wall).all()
-    found = _sum_cells.running_sums(ones, pr.BF16, pr.Stochastic(16), 0).values
+        assert (_stochastic_rounding.running_sums(ones, pr.BF16, rounding, 0).values == wall).all()
+    found = _stochastic_rounding.running_sums(ones, pr.BF16, pr.Stochastic(16), 0).values
     assert abs(found.mean() - 3000) < 50 and found.std() > 20
 
 
@@ -390,7 +390,7 @@ def in_bits(name, values):
     return {key: float(value).hex() for key, value in small(name, **values).items()}
 
 
-CLEARED = (_gemm_cells._operands, _number_cells._drawn, _sum_cells._addends)
+CLEARED = (_drawn_products._operands, _drawn_matrices._drawn, _stochastic_rounding._addends)
 SCRIPT = """
 import json, sys
 import precision.studies

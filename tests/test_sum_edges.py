@@ -10,7 +10,7 @@ from test_gemm import rounded64, same_bits
 from test_scaled_units import expected_bits
 
 import precision as pr
-from precision import _packing, _ways
+from precision.accumulators import _operand_layout, _panel_kernels, _product
 
 TO_EVEN = pr.Rounding.TIES_TO_EVEN
 F32 = np.float32
@@ -34,10 +34,10 @@ def test_steps_of_one_to_four_parts(products):
     unit = pr.FusedSum((pr.FP16,), products, fraction_bits=25)
     rng = np.random.default_rng(products)
     a, b = (rng.standard_normal(s).astype(np.float16) for s in ((5, 70), (70, 66)))
-    stacks = [_packing.Stack(x.view(np.uint16)[None], pr.FP16) for x in (a, b)]
+    stacks = [_operand_layout.Stack(x.view(np.uint16)[None], pr.FP16) for x in (a, b)]
     one = np.zeros(1, np.int64)
-    way, *_ = _ways.choose(_ways.Product(*stacks, one, one, None, None, None), unit)
-    assert way is _ways.INTEGER
+    way, *_ = _panel_kernels.choose(_product.Product(*stacks, one, one, None, None, None), unit)
+    assert way is _panel_kernels.INTEGER
     result = pr.matmul(a, b, accumulator=unit)
     columns = [0, 40, 65]
     same_bits(result[:, columns], oracle.product_bits(a, b[:, columns], pr.FP16, pr.FP16, unit))
@@ -148,22 +148,22 @@ def test_promotion_with_scales_in_the_general_kernel(block):
 @pytest.mark.parametrize("odd", [False, True])
 def test_the_last_digit_of_an_exact_sum_counts(odd):
     """A tie, or a representable number, and one bit that is the last of a 32-bit digit."""
-    from precision._kernels import exact
+    from precision._kernels.products import _kulisch
 
     rows = [[2.0 ** (32 * n - 1), tie, 2.0 ** (32 * n - 96)] for n in range(-20, 20)
             for tie in (0, 2.0 ** (32 * n - 54))]  # fmt: skip
     rows += [[0, 0, 5e-324], [0, 0, 0], [1, -1, 5e-324], [1, -1, 0]]
-    digits, out = np.zeros(exact.DIGITS, np.int64), np.empty((len(rows), 1))
-    exact.sum_exact(0, len(rows), np.array(rows), np.ones((1, 3)), np.empty((0, 0)), odd, digits, out)
+    digits, out = np.zeros(_kulisch.DIGITS, np.int64), np.empty((len(rows), 1))
+    _kulisch.sum_exact(0, len(rows), np.array(rows), np.ones((1, 3)), np.empty((0, 0)), odd, digits, out)
     expected = [rounded64(sum(map(Fraction, row), Fraction(0)), odd) for row in rows]
     np.testing.assert_array_equal(out[:, 0], expected)
 
 
 def test_exact_factors_leave_what_they_multiply_exactly():
-    from precision._kernels import exact
+    from precision._kernels.products import _kulisch
 
     sums = np.array([[1.5, -1.5, 0.0]])
-    exact.scale_exact(0, 1, sums, np.array([2.0]), np.array([1.0, 4.0, 3.0]), True)
+    _kulisch.scale_exact(0, 1, sums, np.array([2.0]), np.array([1.0, 4.0, 3.0]), True)
     np.testing.assert_array_equal(sums, [[3, -12, 0]])
 
 

@@ -21,9 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import precision as pr
-from precision._grid import cells_of, plain
 from precision.studies import Study
 from precision.sweep import read_store, sweep, to_xarray
+from precision.sweep._grid import cells_of, plain
 
 
 def add(x, y=10):

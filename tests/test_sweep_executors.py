@@ -18,9 +18,9 @@ import pytest
 import sweep_cells
 
 import precision as pr
-from precision._executors import Runner
-from precision._grid import cells_of
 from precision.sweep import read_store, sweep
+from precision.sweep._executors import Runner
+from precision.sweep._grid import cells_of
 
 distributed = pytest.importorskip("distributed", reason="needs the extra distributed")
 
@@ -152,7 +152,7 @@ class Counting(ThreadPoolExecutor):
 
 
 def test_cells_are_handed_over_a_few_ahead(monkeypatch):
-    monkeypatch.setattr("precision._executors._AHEAD", 3)
+    monkeypatch.setattr("precision.sweep._executors._AHEAD", 3)
     with Counting() as executor:
         assert len(sweep(lambda x: time.sleep(0.001), {"x": range(20)}, executor=executor)) == 20
     assert 2 <= executor.most <= 3
@@ -179,7 +179,7 @@ def test_what_ended_before_an_interrupt_is_handed_over():
 
 @pytest.mark.parametrize("executor", [3, "nonsense", "tcp://127.0.0.1:1", object()])
 def test_no_executor(executor, monkeypatch):
-    monkeypatch.setattr("precision._executors._PATIENCE", 0.3)
+    monkeypatch.setattr("precision.sweep._executors._PATIENCE", 0.3)
     with pytest.raises((TypeError, ValueError), match="executor"):
         sweep(sweep_cells.picky, {"x": [1]}, executor=executor)
 

@@ -18,8 +18,7 @@ import pandas as pd
 import pytest
 import sweep_cells
 
-from precision import _store
-from precision.sweep import read_store, sweep
+from precision.sweep import _store, _store_checks, read_store, sweep
 
 CALLS = Counter()
 
@@ -107,7 +106,7 @@ def test_another_function_version_or_parameter_is_refused(store, monkeypatch):
     sweep(counted, {"x": [1]}, store=store)
     with pytest.raises(ValueError, match=r"by the function .*counted, and this is .*picky"):
         sweep(sweep_cells.picky, {"x": [1]}, store=store)
-    changed = _store.Identity("f:f", "1", "1", ("x",))
+    changed = _store_checks.Identity("f:f", "1", "1", ("x",))
     with _store.Store(store.with_name("b.sqlite")) as other:
         other.claim(changed, ["k"], extend=False)
         for now, message in (
@@ -204,7 +203,7 @@ def test_a_full_disk_ends_the_sweep_and_keeps_what_was_done(store, monkeypatch):
 
     opened = _store.Store
     grid = {"x": range(2000)}
-    monkeypatch.setattr("precision.sweep.Store", full)
+    monkeypatch.setattr("precision.sweep._store.Store", full)
     with pytest.raises(OSError, match=r"cannot be written: database or disk is full.*run again to go on"):
         sweep(counted, grid, store=store)
     done = sum(CALLS.values())

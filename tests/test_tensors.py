@@ -17,7 +17,8 @@ from safetensors.numpy import save_file
 
 import precision as pr
 from precision import storage
-from precision.tensors import DTYPES, PACKED, read_header, read_metadata, read_tensor
+from precision.storage import PACKED, read_header, read_metadata, read_tensor
+from precision.storage._array_files import DTYPES
 
 
 @pytest.fixture(autouse=True)

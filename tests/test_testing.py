@@ -19,9 +19,6 @@ import precision as pr
 from precision import storage
 from precision.cli import command
 from precision.testing import (
-    CheckFailed,
-    Report,
-    Verdict,
     check_dequantizer,
     check_packing,
     check_quantizer,
@@ -30,7 +27,14 @@ from precision.testing import (
     quantizer_properties,
 )
 from precision.testing import strategies as pst
-from precision.testing._shrink import shrink, simplest_first, simplicity
+from precision.testing._reports import CheckFailed, Report, Verdict
+from precision.testing._shrinking import shrink, simplest_first, simplicity
+from precision.testing.strategies import (
+    _block_strategies,
+    _format_strategies,
+    _number_strategies,
+    _spec_strategies,
+)
 
 FORMATS = [
     pr.E4M3,
@@ -256,7 +260,7 @@ def test_many_numbers_are_sorted_as_one_by_one(values):
 # ---- strategies -------------------------------------------------------------------------------------------
 def test_numbers_shrink_to_a_readable_tie():
     even = lambda x: pr.round_to(x, pr.E4M3)  # noqa: E731
-    found = find(pst.arrays(pr.E4M3), lambda x: (even(x) != ties_away(x))[~np.isnan(x)].any())
+    found = find(_number_strategies.arrays(pr.E4M3), lambda x: (even(x) != ties_away(x))[~np.isnan(x)].any())
     assert found.size == 1 and simplicity(float(found[0])) <= simplicity(1.9375)
 
 
@@ -266,12 +270,14 @@ def test_blocks_shrink_to_one_element():
     def differ(x):
         return (pr.quantize(x, pr.MXFP4).scale != pr.quantize(x, rceil).scale).any()
 
-    found = find(pst.blocks(pr.MXFP4, finite=True), differ)
+    found = find(_block_strategies.blocks(pr.MXFP4, finite=True), differ)
     assert np.count_nonzero(found) == 1 and found.size <= 32
 
 
 @settings(max_examples=30, deadline=None)
-@given(pst.blocks(pr.MXFP4, max_blocks=(3, 1), ragged=False, finite=True, amaxes=(2.0**-3, 2.0**5)))
+@given(
+    _block_strategies.blocks(pr.MXFP4, max_blocks=(3, 1), ragged=False, finite=True, amaxes=(2.0**-3, 2.0**5))
+)
 def test_blocks_within_a_range(x):
     assert len(x) <= 3 and x.shape[1] == 32
     amax = np.abs(x).max(axis=1)
@@ -280,7 +286,7 @@ def test_blocks_within_a_range(x):
 
 def test_a_range_without_amaxes():
     with pytest.raises(ValueError, match="amaxes must be a range with a power of two inside, got"):
-        find(pst.blocks(pr.MXFP4, amaxes=(3.0, 2.0)), lambda x: True)
+        find(_block_strategies.blocks(pr.MXFP4, amaxes=(3.0, 2.0)), lambda x: True)
 
 
 @pytest.mark.parametrize("kind", ["tie", "subnormal", "overflow", "nan", "inf", "negative zero"])
@@ -295,17 +301,17 @@ def test_numbers_hit(kind):
         "inf": np.isinf,
         "negative zero": lambda x: x == 0 and np.signbit(x),
     }
-    find(pst.numbers(pr.E4M3), lambda x: bool(hits[kind](x)))
+    find(_number_strategies.numbers(pr.E4M3), lambda x: bool(hits[kind](x)))
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_any_spec_has_blocks_and_any_format_codes(data):
-    spec = data.draw(pst.specs(stochastic=True, every_field=True))
-    x = data.draw(pst.blocks(spec, max_blocks=2))
+    spec = data.draw(_spec_strategies.specs(stochastic=True, every_field=True))
+    x = data.draw(_block_strategies.blocks(spec, max_blocks=2))
     assert x.ndim == 2 and x.dtype == np.float32
-    fmt = data.draw(pst.formats())
-    assert data.draw(pst.codes(fmt)).dtype == fmt.dtype
+    fmt = data.draw(_format_strategies.formats())
+    assert data.draw(_number_strategies.codes(fmt)).dtype == fmt.dtype
 
 
 # ---- the command ------------------------------------------------------------------------------------------

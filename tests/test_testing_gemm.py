@@ -7,7 +7,8 @@ import pytest
 import reference as ref
 
 import precision as pr
-from precision.testing import CheckFailed, Verdict, check_matmul, matmul_properties
+from precision.testing import check_matmul, matmul_properties
+from precision.testing._reports import CheckFailed, Verdict
 
 GROUPS, BLOCKS = pr.PerGroup(128), pr.PerBlock(128, 128)
 SLOW = pr.HOPPER_FP8.promoted(128)

@@ -7,9 +7,9 @@ import time
 import pytest
 
 import precision as pr
-from precision import _study_reads as reads
 from precision import specs
-from precision.testing.quantizers import parsed
+from precision.studies import _parameters as reads
+from precision.testing import parsed
 
 PARSERS = {
     "parse_format": pr.parse_format,

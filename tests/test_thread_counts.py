@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 import precision as pr
-from precision._kernels import _threads
-from precision._support import _processors
-from precision._support._processors import cpu_quota
+from precision._support.machine import _processors, _threads
+from precision._support.machine._processors import cpu_quota
 
 VARIABLES = "PRECISION_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"
 

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 import precision as pr
-from precision._kernels import _jit, _threads, panels
+from precision._kernels import _jit
+from precision._kernels.products import _tile_sums
+from precision._support.machine import _threads
 
 UNITS = [
     pr.HOPPER_FP8,
@@ -152,7 +154,7 @@ def test_bad_numbers_of_threads(n, error):
 
 def test_cached_code_belongs_to_the_whole_room():
     """Numba stamps a cache entry with one file; ours is stamped with all kernels, which inline each other."""
-    file = panels.sum_tile._cache._cache_file
+    file = _tile_sums.sum_tile._cache._cache_file
     assert file.state[-1] == _jit._STAMP == _jit._room_stamp()
     assert str(_jit._STAMP[1]) in file.name  # and lies in files of its own
 

@@ -11,9 +11,8 @@ import pytest
 import precision as pr
 from precision import plots
 from precision.cost import DEEPSEEK_V3_EP, GB200_NVL72, PAPER_EP, Link
-from precision.fidelity import tally
-from precision.quantization_study import QuantizationStudy, Row, Source, drawn
-from precision.wire_study import PEERS, Wire
+from precision.metrics import tally
+from precision.studies import PEERS, QuantizationStudy, Source, SpecRow, Wire, drawn
 
 SPECS = (*map(pr.LogFMT, (6, 8, 10)), *PEERS)
 
@@ -120,7 +119,7 @@ def test_the_upper_axis_is_the_time_of_both_ways(wire):
 
 
 def test_figures_of_little():
-    zeros = Row(
+    zeros = SpecRow(
         data="zeros", tensor="", shape=(4,), spec="bf16", tally=tally(np.zeros(4, np.float32), pr.BF16)
     )
     wire = Wire()

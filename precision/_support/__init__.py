@@ -1,5 +1,5 @@
 """Helpers of every room that know no number: argument checks, text, files and what the machine offers."""
 
-from precision._support._guarded_imports import guard_imports
+from precision._support.machine._guarded_imports import guard_imports
 
 guard_imports()  # before any module that computes: `_support` is the first that the package imports

@@ -1,35 +1,68 @@
-"""Is a quantizer right? Hypothesis strategies and conformance checks for *other people's* code.
+"""testing."""
 
-`check_quantizer`, `check_dequantizer`, `check_roundtrip`, `check_packing` and `check_matmul` try a callable
-on everything that is hard and return a `Report`; `quantizer_properties` and its kin give the same properties
-one by one, for pytest.
-The Hypothesis strategies (extra ``testing``) are in `precision.testing.strategies`.
-"""
-
-from precision.bounds import error_bound, explain
-from precision.testing._calls import Fault
-from precision.testing._properties import Property
-from precision.testing._report import CheckFailed, Outcome, Report, Verdict
-from precision.testing.dequantizers import check_dequantizer, check_roundtrip, dequantizer_properties
-from precision.testing.matmuls import check_matmul, matmul_properties
-from precision.testing.packers import check_packing
-from precision.testing.quantizers import check_quantizer, quantizer_properties
+from precision.testing.blocks._dequantizer_checks import (
+    check_dequantizer,
+    check_roundtrip,
+    dequantizer_properties,
+)
+from precision.testing.blocks._quantizer_checks import Like, check_quantizer, parsed, quantizer_properties
+from precision.testing.matmuls._matmul_checks import (
+    Formats,
+    Scales,
+    Scaling,
+    check_matmul,
+    declared_accumulator,
+    matmul_properties,
+)
+from precision.testing.packing._packing_checks import (
+    SHOWN,
+    Packed,
+    Packing,
+    check_packing,
+    packing_properties,
+)
+from precision.testing.strategies._block_strategies import blocks
+from precision.testing.strategies._format_strategies import (
+    float_formats,
+    formats,
+    int_formats,
+    overflows,
+    roundings,
+)
+from precision.testing.strategies._number_strategies import arrays, codes, numbers
+from precision.testing.strategies._spec_strategies import granularities, specs
+from precision.testing.strategies._unit_strategies import accumulators, fused_sums
 
 __all__ = [
-    "CheckFailed",
-    "Fault",
-    "Outcome",
-    "Property",
-    "Report",
-    "Verdict",
+    "SHOWN",
+    "Formats",
+    "Like",
+    "Packed",
+    "Packing",
+    "Scales",
+    "Scaling",
+    "accumulators",
+    "arrays",
+    "blocks",
     "check_dequantizer",
     "check_matmul",
     "check_packing",
     "check_quantizer",
     "check_roundtrip",
+    "codes",
+    "declared_accumulator",
     "dequantizer_properties",
-    "error_bound",
-    "explain",
+    "float_formats",
+    "formats",
+    "fused_sums",
+    "granularities",
+    "int_formats",
     "matmul_properties",
+    "numbers",
+    "overflows",
+    "packing_properties",
+    "parsed",
     "quantizer_properties",
+    "roundings",
+    "specs",
 ]

@@ -10,12 +10,10 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 
-from precision._support._arrays import refuse_masked
-from precision._support._float_environment import callers_environment, of_caller
-
-Array = npt.NDArray[Any]
+from precision._support._array_checks import refuse_masked
+from precision._support._types import Array
+from precision._support.machine._float_environment import callers_environment, of_caller
 
 
 class Fault(Exception):

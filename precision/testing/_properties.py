@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from precision._support._float_environment import in_default_environment
+from precision._support.machine._float_environment import in_default_environment
 from precision.testing._calls import Call, Fault
-from precision.testing._report import CheckFailed, Outcome, Report, Verdict
+from precision.testing._reports import CheckFailed, Outcome, Report, Verdict
 
 #: Known mistakes that predict all that was observed, the likeliest first: names, or one name ("" for none).
 Guess = Callable[[Sequence[Any]], str | Iterable[str]]

@@ -1,0 +1,239 @@
+"""Vector loops written straight in LLVM, where Numba's own loops would leave registers unused.
+
+A *vector of lanes* is 64 columns of the right operand (float32 lanes) or 32 (float64 lanes): 256
+bytes, which LLVM keeps in as few registers as the processor has (four of 512 bits). Every function
+here walks ``count`` products of one dot product for all lanes at once, its sums in registers.
+
+Arrays are flat, one-dimensional and contiguous; offsets are in elements. The right operand's
+arrays are aligned to 64 bytes and their offsets are whole vectors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from precision._kernels._jit import intrinsic
+from precision._kernels._llvm_pieces import (
+    I32,
+    I64,
+    REGISTER_BYTES,
+    VECTOR_BYTES,
+    counted_loop,
+    cut_step,
+    declared,
+    exponent_step,
+    exponent_vector,
+    float_types,
+    lowest,
+    passes,
+    pointer,
+    prefer_wide_vectors,
+    splat,
+    write_rounding,
+)
+
+
+@intrinsic
+def set_rounding(typingctx: Any, mode: Any) -> Any:
+    """Set this thread's rounding of float arithmetic: 0 toward zero, 1 to nearest even (the default)."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        write_rounding(builder, args[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int32), codegen
+
+
+@intrinsic
+def keep_apart(typingctx: Any) -> Any:
+    """Called first in a kernel: never inline it, so that none of its arithmetic leaves its rounding mode."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.function.attributes.add("noinline")
+        prefer_wide_vectors(builder.function)
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def fused_multiply_add(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    """``a*b + c`` rounded once, on any processor (float32 or float64)."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.fma(*args)
+
+    return a(a, a, a), codegen
+
+
+@intrinsic
+def stream(typingctx: Any, source: Any, s0: Any, target: Any, t0: Any, count: Any) -> Any:
+    """Copy ``count`` elements to memory past the caches, which a normal store would first fill from there.
+
+    Both places are aligned to 64 bytes, and ``count`` elements are a multiple of that.
+    """
+    each = 8 * REGISTER_BYTES // source.dtype.bitwidth
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = ir.VectorType(ir.IntType(source.dtype.bitwidth), each)
+        places = (
+            pointer(context, builder, source, *args[:2]),
+            pointer(context, builder, target, *args[2:4]),
+        )
+        reads, writes = (builder.bitcast(place, vector.as_pointer()) for place in places)
+        mark = builder.module.add_metadata([I32(1)])
+
+        def body(k: Any, _: list[Any]) -> list[Any]:
+            value = builder.load(builder.gep(reads, [k]), align=REGISTER_BYTES)
+            stored = builder.store(value, builder.gep(writes, [k]), align=REGISTER_BYTES)
+            stored.set_metadata("nontemporal", mark)
+            return []
+
+        counted_loop(builder, builder.udiv(args[4], I64(each)), [], body)
+        return context.get_dummy_value()
+
+    if source.dtype != target.dtype:
+        return None
+    return types.void(source, types.intp, target, types.intp, types.intp), codegen
+
+
+@intrinsic
+def add_exact_product(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    """``a*b + c`` where ``a*b`` is exact: fused where the processor can, the same bits where not."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        product = builder.fmul(args[0], args[1], flags=("contract",))
+        return builder.fadd(product, args[2], flags=("contract",))
+
+    return a(a, a, a), codegen
+
+
+@intrinsic
+def largest_exponents(typingctx: Any, count: Any, ae: Any, a0: Any, be: Any, b0: Any, out: Any) -> Any:
+    """``out[j] = max over k of ae[a0 + k] + be[b0 + k*lanes + j]``, saturating, for int8 or int16 exponents.
+
+    There are as many lanes as exponents in 64 bytes.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        count, ae_, a0_, be_, b0_, out_ = args
+        vector = exponent_vector(ae)
+        a = pointer(context, builder, ae, ae_, a0_)
+        b = builder.bitcast(pointer(context, builder, be, be_, b0_), vector.as_pointer())
+        target = builder.bitcast(pointer(context, builder, out, out_, I64(0)), vector.as_pointer())
+        step = exponent_step(builder, a, b, vector)
+        (largest,) = counted_loop(builder, count, [lowest(vector)], lambda k, carried: [step(k, carried[0])])
+        builder.store(largest, target, align=REGISTER_BYTES)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, ae, types.intp, be, types.intp, out), codegen
+
+
+@intrinsic
+def add_cut_products(typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: Any, sums: Any) -> Any:
+    """Add positive products to ``sums[:lanes]`` and the magnitudes of negative ones to ``sums[lanes:]``.
+
+    ``b`` holds, for each k, the lanes' values with negative ones replaced by 0, then their
+    negatives with negative ones replaced by 0. Every sum lies in one binade and rounding is
+    toward zero, so each addition cuts its product's magnitude to a multiple of the sum's last
+    place and is otherwise exact. Left operands are float32; ``b`` and ``sums`` have one float type.
+    """
+    real, _, per_register = float_types(b.dtype)
+    registers = VECTOR_BYTES // REGISTER_BYTES
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        count, a_, a0_, b_, b0_, sums_ = args
+        vector = ir.VectorType(real, per_register)
+        left = pointer(context, builder, a, a_, a0_)
+        right = builder.bitcast(pointer(context, builder, b, b_, b0_), vector.as_pointer())
+        target = builder.bitcast(pointer(context, builder, sums, sums_, I64(0)), vector.as_pointer())
+        for some in passes(context):
+            places = [builder.gep(target, [I64(side + i)]) for side in (0, registers) for i in some]
+            initial = [builder.load(place, align=REGISTER_BYTES) for place in places]
+            results = counted_loop(builder, count, initial, cut_step(builder, left, right, vector, some))
+            for value, place in zip(results, places, strict=True):
+                builder.store(value, place, align=REGISTER_BYTES)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, a, types.intp, b, types.intp, sums), codegen
+
+
+@intrinsic
+def add_scaled_products(
+    typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: Any, scale: Any, sums: Any, s0: Any
+) -> Any:
+    """``sums[s0 + j] += sum over k of int32(a[a0 + k] * b[b0 + k*lanes + j] * scale[j])``, cut toward zero.
+
+    Products and scaled products are exact in float32; the sums are int32 and must not overflow.
+    """
+    registers = VECTOR_BYTES // REGISTER_BYTES
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        count, a_, a0_, b_, b0_, scale_, sums_, s0_ = args
+        vector = ir.VectorType(ir.FloatType(), 16)
+        whole = ir.VectorType(I32, 16)
+        zero = I64(0)
+        left = pointer(context, builder, a, a_, a0_)
+        right = builder.bitcast(pointer(context, builder, b, b_, b0_), vector.as_pointer())
+        factor = builder.bitcast(pointer(context, builder, scale, scale_, zero), vector.as_pointer())
+        target = builder.bitcast(pointer(context, builder, sums, sums_, s0_), whole.as_pointer())
+        factors = [
+            builder.load(builder.gep(factor, [I64(i)]), align=REGISTER_BYTES) for i in range(registers)
+        ]
+        places = [builder.gep(target, [I64(i)]) for i in range(registers)]
+
+        def body(k: Any, carried: list[Any]) -> list[Any]:
+            row = splat(builder, builder.load(builder.gep(left, [k])), 16)
+            first = builder.mul(k, I64(registers))
+            results = []
+            for i in range(registers):
+                place = builder.gep(right, [builder.add(first, I64(i))])
+                column = builder.load(place, align=REGISTER_BYTES)
+                term = builder.fmul(builder.fmul(row, column), factors[i])
+                results.append(builder.add(carried[i], builder.fptosi(term, whole)))
+            return results
+
+        initial = [builder.load(place, align=REGISTER_BYTES) for place in places]
+        for value, place in zip(counted_loop(builder, count, initial, body), places, strict=True):
+            builder.store(value, place, align=REGISTER_BYTES)
+        return context.get_dummy_value()
+
+    return (
+        types.void(types.intp, a, types.intp, b, types.intp, scale, sums, types.intp),
+        codegen,
+    )
+
+
+@intrinsic
+def chain_products(typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: Any, sums: Any, s0: Any) -> Any:
+    """``sums[s0 + j] = fma(a[a0 + k], b[b0 + k*lanes + j], sums[s0 + j])`` for each k in turn, in float32."""
+    registers = VECTOR_BYTES // REGISTER_BYTES
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        count, a_, a0_, b_, b0_, sums_, s0_ = args
+        vector = ir.VectorType(ir.FloatType(), 16)
+        left = pointer(context, builder, a, a_, a0_)
+        right = builder.bitcast(pointer(context, builder, b, b_, b0_), vector.as_pointer())
+        target = builder.bitcast(pointer(context, builder, sums, sums_, s0_), vector.as_pointer())
+        places = [builder.gep(target, [I64(i)]) for i in range(registers)]
+        fma = declared(builder.module, ir.FunctionType(vector, [vector] * 3), "llvm.fma.v16f32")
+
+        def body(k: Any, carried: list[Any]) -> list[Any]:
+            row = splat(builder, builder.load(builder.gep(left, [k])), 16)
+            first = builder.mul(k, I64(registers))
+            results = []
+            for i in range(registers):
+                place = builder.gep(right, [builder.add(first, I64(i))])
+                column = builder.load(place, align=REGISTER_BYTES)
+                results.append(builder.call(fma, [row, column, carried[i]]))
+            return results
+
+        initial = [builder.load(place, align=REGISTER_BYTES) for place in places]
+        for value, place in zip(counted_loop(builder, count, initial, body), places, strict=True):
+            builder.store(value, place, align=REGISTER_BYTES)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, a, types.intp, b, types.intp, sums, types.intp), codegen

@@ -1,0 +1,289 @@
+"""LogFMT's exact side: a tile's stored numbers, and on which side of a boundary an element lies.
+
+float64 decides with a bound on its own error, and double-double what that leaves open. What is still open
+then, at 2**-90, is taken as equal; unless that is proven here, it is noted as a doubt, which `_logfmt_doubts`
+settles.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from precision._kernels._jit import jit
+from precision._kernels.logfmt import _double_double as dd
+
+NORMAL, ZEROS, BAD, SINGLE = 0, 1, 2, 3
+NEAREST, MIN, ZERO, NEXT_LEVEL = 0, 1, 2, 3
+
+_EQUAL = 2.0**-90
+_LN2, _LOG2E = dd.LN2[0], dd.LOG2E[0]
+
+
+class Grid(NamedTuple):
+    """A LogFMT spec in numbers."""
+
+    bits: int
+    steps: int  #: 2**(bits - 1) - 2
+    natural: int  #: 1: logarithms are stored to base e, 0: to base 2
+    linear: int
+    ties_away: int
+    random_bits: int  #: 0: to nearest
+    clamp: int  #: binades; more than any range for none
+    below: int
+    extremes: int  #: 1: extremes are stored, 0: min and step
+    precision: int  #: of the stored numbers
+    min_exponent: int
+    largest: float
+    from_stored: int
+    single_last: int
+    skip_zeros: int
+    keep_sign: int
+    finite: int
+
+
+class Tile(NamedTuple):
+    """What is stored for a tile, and the levels that its codes are chosen from.
+
+    Level K lies at ``low + step*(K - 1)`` in binades: in float64 from these two, in double-double from the
+    stored numbers (``logarithms``) or from the extremes ``smallest`` and ``largest``.
+    """
+
+    kind: int
+    first: float
+    second: float
+    clamped: int
+    low: float
+    step: float
+    logarithms: int
+    smallest: float
+    largest: float
+
+
+# ---- stored numbers ---------------------------------------------------------------------------------
+
+
+@jit
+def rounded(high: float, low: float, grid: Grid) -> float:
+    """``high + low`` rounded to the stored format, ties to even."""
+    if high == 0.0:
+        return 0.0
+    _, exponent = math.frexp(high)
+    quantum = max(exponent - grid.precision, grid.min_exponent - grid.precision + 1)
+    scaled = math.ldexp(high, -quantum)
+    whole = np.floor(scaled)
+    rest = scaled - whole
+    odd = whole - 2.0 * np.floor(whole * 0.5) == 1.0
+    if rest > 0.5 or (rest == 0.5 and (low > 0.0 or (low == 0.0 and odd))):
+        whole += 1.0
+    return math.ldexp(whole, quantum)
+
+
+@jit
+def log2_ratio(large: float, small: float) -> Any:
+    """``log2(large / small)`` as a pair, to some 2**-85 of itself."""
+    excess = large - small
+    if excess > small * 2.0**-10:
+        high, low = dd.log2(small)
+        return dd.add(dd.log2(large), (-high, -low))
+    # 1 + r with r exact to a pair: the series, whose next term is below 2**-120
+    r = dd.divide((excess, 0.0), small)
+    total = (0.0, 0.0)
+    for n in range(12, 0, -1):
+        term = dd.divide((1.0 if n % 2 else -1.0, 0.0), float(n))
+        total = dd.add(term, dd.multiply(total, r))
+    return dd.multiply(dd.multiply(total, r), dd.LOG2E)
+
+
+@jit
+def low_pair(smallest: float, largest: float, clamped: int, grid: Grid) -> Any:
+    """Binades of the lowest level as a pair."""
+    if clamped:
+        return dd.add(dd.log2(largest), (-float(grid.clamp), 0.0))
+    return dd.log2(smallest)
+
+
+@jit
+def step_pair(smallest: float, largest: float, clamped: int, grid: Grid) -> Any:
+    if clamped:
+        return dd.divide((float(grid.clamp), 0.0), float(grid.steps))
+    return dd.divide(log2_ratio(largest, smallest), float(grid.steps))
+
+
+@jit
+def _stored(pair: Any, grid: Grid) -> float:
+    """Binades rounded as they are stored."""
+    value = dd.multiply(pair, dd.LN2) if grid.natural else pair
+    return rounded(value[0], value[1], grid)
+
+
+@jit
+def _approximate(value: float, error: float, grid: Grid) -> Any:
+    """A float64 rounded as it is stored, and whether its error leaves no doubt."""
+    return rounded(value, 0.0, grid), (rounded(value - error, 0.0, grid) == rounded(value + error, 0.0, grid))
+
+
+@jit
+def binades(smallest: float, largest: float, clamped: int, grid: Grid) -> Any:
+    """Lowest level and step in float64, each to some 2**-50 of the largest number met on the way."""
+    if clamped:
+        return np.log2(largest) - grid.clamp, grid.clamp / grid.steps
+    excess = largest - smallest
+    if excess < smallest:
+        return np.log2(smallest), np.log1p(excess / smallest) * _LOG2E / grid.steps
+    return np.log2(smallest), (np.log2(largest) - np.log2(smallest)) / grid.steps
+
+
+@jit
+def is_clamped(smallest: float, largest: float, zero: Any, grid: Grid) -> int:
+    """Whether the clamp raises min: exactly, since the power of two overflows or loses nothing."""
+    return int(zero or math.ldexp(smallest, grid.clamp) < largest)
+
+
+@jit
+def tile_of(smallest: float, largest: float, has_zero: int, bad: int, grid: Grid) -> Tile:
+    """The tile whose finite, nonzero magnitudes lie from ``smallest`` to ``largest`` (0: there are none)."""
+    nan = np.nan
+    if bad and not grid.finite:
+        return Tile(BAD, nan, nan, 0, nan, nan, 0, 0.0, 0.0)
+    if largest == 0.0:
+        return Tile(ZEROS, 0.0, 0.0, 0, 0.0, 0.0, 0, 0.0, 0.0)
+    zero = has_zero and not grid.skip_zeros
+    clamped = is_clamped(smallest, largest, zero, grid)
+    if grid.extremes:
+        least = math.ldexp(1.0, grid.min_exponent - grid.precision + 1)
+        first = min(max(rounded(smallest, 0.0, grid), least), grid.largest)
+        second = min(max(rounded(largest, 0.0, grid), least), grid.largest)
+        if grid.from_stored:
+            smallest, largest = first, second
+            clamped = is_clamped(smallest, largest, zero, grid)
+        low, step = binades(smallest, largest, clamped, grid)
+        kind = SINGLE if step == 0.0 else NORMAL
+        return Tile(kind, 0.0 if zero else first, second, clamped, low, step, 0, smallest, largest)
+    low, step = binades(smallest, largest, clamped, grid)
+    unit = _LN2 if grid.natural else 1.0
+    first, certain = _approximate(low * unit, 2.0**-49 * (abs(low) + clamped * abs(low + grid.clamp)), grid)
+    if not certain:
+        first = _stored(low_pair(smallest, largest, clamped, grid), grid)
+    reach = abs(low) if not clamped and largest - smallest >= smallest else 0.0
+    second, certain = _approximate(step * unit, 2.0**-49 * (step + 2.0 * reach / grid.steps), grid)
+    if not certain:
+        second = _stored(step_pair(smallest, largest, clamped, grid), grid)
+    if not grid.from_stored:
+        kind = SINGLE if smallest == largest and not clamped else NORMAL
+        return Tile(kind, first, second, clamped, low, step, 0, smallest, largest)
+    unit = _LOG2E if grid.natural else 1.0
+    kind = SINGLE if second == 0.0 else NORMAL
+    return Tile(kind, first, second, clamped, first * unit, second * unit, 1, smallest, largest)
+
+
+# ---- boundaries -------------------------------------------------------------------------------------
+
+
+@jit
+def _boundary(low: float, step: float, j: int, t: float, shift: int, grid: Grid) -> Any:
+    """Boundary between codes j and j + 1 in float64."""
+    if j == 0 and grid.below != NEXT_LEVEL:
+        return (t if grid.below == NEAREST else 1.0) * np.exp2(low + shift)
+    if grid.linear:
+        return np.exp2(low + shift + step * (j - 1)) * (1.0 - t + t * np.exp2(step))
+    return np.exp2(low + shift + step * (j - 1 + t))
+
+
+@jit
+def _pairs(tile: Tile, grid: Grid) -> Any:
+    """Low and step as pairs."""
+    if tile.logarithms:
+        low, step = (tile.first, 0.0), (tile.second, 0.0)
+        if grid.natural:
+            return dd.multiply(low, dd.LOG2E), dd.multiply(step, dd.LOG2E)
+        return low, step
+    low = low_pair(tile.smallest, tile.largest, tile.clamped, grid)
+    return low, step_pair(tile.smallest, tile.largest, tile.clamped, grid)
+
+
+@jit
+def _exact_boundary(low: Any, step: Any, j: int, t: float, shift: int, grid: Grid) -> Any:
+    """`_boundary` as a pair, from pairs."""
+    low = dd.add(low, (float(shift), 0.0))
+    if j == 0 and grid.below != NEXT_LEVEL:
+        return dd.multiply(dd.exp2(low), (t if grid.below == NEAREST else 1.0, 0.0))
+    if grid.linear:
+        level = dd.exp2(dd.add(low, dd.multiply(step, (float(j - 1), 0.0))))
+        factor = dd.add((1.0 - t, 0.0), dd.multiply(dd.exp2(step), (t, 0.0)))
+        return dd.multiply(level, factor)
+    return dd.exp2(dd.add(low, dd.multiply(step, dd.two_sum(float(j - 1), t))))
+
+
+@jit
+def _is_tie(low: Any, step: Any, difference: float) -> bool:
+    """Whether no difference proves a tie: the levels are powers of two, of which nothing was rounded."""
+    whole = np.floor(low[0]) == low[0] and np.floor(step[0]) == step[0] and step[0] < 50.0
+    return bool(difference == 0.0 and whole and low[1] == 0.0 and step[1] == 0.0)
+
+
+@jit
+def _up(x: float, tile: Tile, j: int, t: float, grid: Grid, doubts: Any, index: int) -> Any:
+    """Whether ``x`` takes a code above j: it lies above the boundary, or on it and goes up.
+
+    A doubt writes the element's index behind those before, whose number is ``doubts[0]``.
+    """
+    place = tile.low + tile.step * (j - 1)
+    shift = 0
+    if abs(place) > 800.0:
+        shift = -512 if place > 0.0 else 512
+        x = math.ldexp(x, shift)
+    near = _boundary(tile.low, tile.step, j, t, shift, grid)
+    margin = 2.0**-49 * (abs(tile.low) + tile.step * (grid.steps + 1) + 8.0)
+    if abs(x - near) > margin * near:
+        return x > near
+    low, step = _pairs(tile, grid)
+    high, rest = _exact_boundary(low, step, j, t, shift, grid)
+    difference = (x - high) - rest
+    if abs(difference) > _EQUAL * x:
+        return difference > 0.0
+    if not _is_tie(low, step, difference):
+        doubts[0] += 1
+        if doubts[0] < doubts.size:
+            doubts[doubts[0]] = index
+    return bool(grid.random_bits or grid.ties_away or j % 2 == 1 or (j == 0 and grid.below == ZERO))
+
+
+@jit
+def choose(x: float, tile: Tile, offset: float, t: float, grid: Grid, doubts: Any, index: int) -> Any:
+    """The magnitude code of ``x > 0``; boundaries lie some ``offset`` steps above levels."""
+    place = (np.log2(x) - tile.low) / tile.step + 2.0 - offset
+    return settle(x, tile, int(min(max(place, 0.0), grid.steps + 1.0)), t, grid, doubts, index)
+
+
+@jit
+def settle(x: float, tile: Tile, guess: Any, t: float, grid: Grid, doubts: Any, index: int) -> Any:
+    """The magnitude code of ``x > 0``, searched from a guess: how many boundaries lie below it."""
+    first = 0 if tile.clamped and grid.below != MIN else 1
+    last = grid.steps + 1
+    code = max(guess, first)
+    stride = 1
+    while first < last:
+        if code > first and not _up(x, tile, code - 1, t, grid, doubts, index):
+            last = code - 1
+            following = code - stride
+        elif code < last and _up(x, tile, code, t, grid, doubts, index):
+            first = code + 1
+            following = code + stride
+        else:
+            return code
+        stride *= 4
+        code = following if first <= following <= last else (first + last) // 2
+    return first
+
+
+@jit
+def nearest_offset(step: float, grid: Grid) -> Any:
+    """How far above a level the boundary to nearest lies, in steps of the logarithm."""
+    if not grid.linear:
+        return 0.5
+    nats = step * _LN2
+    # expm1 leaves the range where float64's own levels would, at 1024 binades.
+    return np.log1p(0.5 * np.expm1(min(nats, 700.0))) / nats if nats > 0.0 else 0.5

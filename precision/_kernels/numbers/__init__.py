@@ -1,0 +1,1 @@
+"""Compiled loops that round, scale, quantize and pack numbers."""

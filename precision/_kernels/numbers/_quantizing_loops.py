@@ -1,0 +1,345 @@
+"""Loops of `quantize` and `dequantize` over whole pieces.
+
+A *piece* is a flat array of rows of ``width`` elements, each row cut into groups of ``group`` (the last
+one may be shorter). It is walked in tiles that stay in cache from one stage to the next: all amax, all
+scales (`scales`), then the elements. These are divided or multiplied into a scratch tile that the loops of
+`codec` encode, or, where the common case allows it, scaled and encoded in one loop.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from precision._kernels._jit import jit
+from precision._kernels._params import Ends, FormatParams, ModeParams, ShortParams, StochasticParams
+from precision._kernels._scalar_rounding import (
+    U32,
+    U64,
+    always_inline,
+    bits32,
+    core32,
+    core64,
+    decode_value,
+    nearest_code32,
+    philox,
+    right,
+)
+from precision._kernels.numbers._conversion_loops import encode32, encode64
+from precision._kernels.numbers._group_scales import (
+    ScaleFormat,
+    ScaleParams,
+    largest_finite_magnitudes,
+    largest_magnitudes,
+    make_scales,
+)
+
+_random32, _code32 = core32.rounded_random, core32.code
+_random64, _code64 = core64.rounded_random, core64.code
+
+
+class Piece(NamedTuple):
+    """One piece and its scratch. The arrays named ``_bits`` view the others.
+
+    ``amax``, ``scales`` (codes) and ``divisors`` have one entry for each group of the piece.
+    """
+
+    x: Any
+    x_bits: Any
+    magnitude: Any  #: mask of all bits but the sign
+    infinity: Any  #: bits of infinity
+    amax: Any
+    amax_bits: Any
+    scales: Any
+    divisors: Any
+    q: Any
+    q_bits: Any
+
+
+class Shape(NamedTuple):
+    """How a piece is cut: rows, groups, and the tile of ``tile_rows`` rows by ``tile_width`` elements."""
+
+    width: int
+    group: int
+    tile_rows: int
+    tile_width: (
+        int  #: ``width``, or with one row a tile a multiple of ``group``, or any if there is one group
+    )
+    divisors_given: int
+
+
+class Position(NamedTuple):
+    """Where a piece lies in the array as given: element (r, k) has the flat index that `_index` says."""
+
+    row: int
+    column: int
+    width: int
+    inner: int
+    offset: int  #: index of the array's first element, modulo 2**64 as a signed integer
+
+
+@jit
+def _settle(
+    piece: Piece, shape: Shape, r: int, column: int, how: ScaleParams, target: ScaleFormat
+) -> tuple[int, int, int, int]:
+    """Scales of the tile at row ``r`` and ``column``: its rows and width, first element and first group."""
+    rows = min(shape.tile_rows, piece.x.size // shape.width - r)
+    width = min(shape.tile_width, shape.width - column)
+    groups = (shape.width + shape.group - 1) // shape.group
+    start, first = r * shape.width + column, r * groups + column // shape.group
+    if not shape.divisors_given:
+        if how.finite:
+            largest_finite_magnitudes(
+                piece.x_bits, rows, start, width, shape.group, piece.magnitude, piece.infinity,
+                piece.amax_bits, first,
+            )  # fmt: skip
+        else:
+            largest_magnitudes(
+                piece.x_bits, rows, start, width, shape.group, piece.magnitude, piece.amax_bits, first
+            )
+        stop = first + rows * ((width + shape.group - 1) // shape.group)
+        make_scales(piece.amax, first, stop, how, target, piece.scales, piece.divisors)
+    return rows, width, start, first
+
+
+@jit
+def _divide_group(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any) -> None:
+    for i in range(count):
+        q[to + i] = x[start + i] / divisor
+
+
+@jit
+def _multiply_group(x: Any, start: Any, count: Any, factor: Any, q: Any, to: Any) -> None:
+    for i in range(count):
+        q[to + i] = x[start + i] * factor
+
+
+@jit
+def _keep_infinities(x: Any, start: Any, count: Any, q: Any, to: Any) -> None:
+    """Keep infinities as they are where Inf divides them or zero multiplies them, which gives NaN."""
+    for i in range(count):
+        if abs(x[start + i]) == np.inf:
+            q[to + i] = x[start + i]
+
+
+@jit
+def _fill(
+    piece: Piece, shape: Shape, r: int, column: int, how: ScaleParams, target: ScaleFormat
+) -> tuple[int, int]:
+    """The quotients of a tile: its first element and their number."""
+    rows, width, start, first = _settle(piece, shape, r, column, how, target)
+    to = 0
+    for _ in range(rows):
+        for low in range(0, width, shape.group):
+            count = min(shape.group, width - low)
+            divisor = piece.divisors[first]
+            if how.multiply:
+                _multiply_group(piece.x, U64(start + to), U64(count), divisor, piece.q, U64(to))
+            else:
+                _divide_group(piece.x, U64(start + to), U64(count), divisor, piece.q, U64(to))
+            if how.finite and divisor == (np.float32(0) if how.multiply else np.float32(np.inf)):
+                _keep_infinities(piece.x, U64(start + to), U64(count), piece.q, U64(to))
+            to += count
+            first += 1
+    return start, to
+
+
+# ---- nearest, saturating: division and rounding in one loop -----------------------------------------
+
+
+@jit
+def _nearest_code(bits: Any, short: ShortParams, fmt: FormatParams) -> Any:
+    """The code of a quotient that is no NaN."""
+    always_inline()
+    flip, base = U32(fmt.negate_flip), U32(fmt.negate_base)
+    sign = U32(U32(0) - right(bits, U32(31)))
+    code = nearest_code32(min(U32(bits & U32(0x7FFFFFFF)), U32(short.maximum)), short)
+    return U32(U32(U32(code ^ U32(sign & flip)) + U32(sign & base)) & U32(fmt.mask))
+
+
+@jit
+def _nearest_group(
+    x: Any, start: Any, count: Any, divisor: Any, codes: Any, short: ShortParams, fmt: FormatParams
+) -> None:
+    for i in range(count):
+        codes[start + i] = _nearest_code(bits32(x[start + i] / divisor), short, fmt)
+
+
+@jit
+def _nearest_product_group(
+    x: Any, start: Any, count: Any, factor: Any, codes: Any, short: ShortParams, fmt: FormatParams
+) -> None:
+    for i in range(count):
+        codes[start + i] = _nearest_code(bits32(x[start + i] * factor), short, fmt)
+
+
+@jit
+def _fill_group(codes: Any, start: Any, count: Any, code: int) -> None:
+    for i in range(count):
+        codes[start + i] = code
+
+
+@jit
+def quantize_nearest32(
+    piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
+    codes: Any, short: ShortParams, fmt: FormatParams, ends: Ends,
+) -> None:  # fmt: skip
+    """Codes of a piece of float32: nearest, ties to even, saturating, signed, both signs alike."""
+    for r in range(0, piece.x.size // shape.width, shape.tile_rows):
+        for column in range(0, shape.width, shape.tile_width):
+            rows, width, start, first = _settle(piece, shape, r, column, how, target)
+            for _ in range(rows):
+                for low in range(0, width, shape.group):
+                    count, divisor = min(shape.group, width - low), piece.divisors[first]
+                    if divisor != divisor:
+                        _fill_group(codes, U64(start), U64(count), ends.nan_positive)
+                    elif how.multiply:
+                        _nearest_product_group(piece.x, U64(start), U64(count), divisor, codes, short, fmt)
+                    else:
+                        _nearest_group(piece.x, U64(start), U64(count), divisor, codes, short, fmt)
+                    start += count
+                    first += 1
+
+
+# ---- any rounding: one function for each loop of `codec`, as Numba caches none that takes functions ---
+
+
+@jit
+def quantize32(
+    piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
+    codes: Any, mode: ModeParams, fmt: FormatParams, ends: Ends,
+) -> None:  # fmt: skip
+    """Codes of a piece of float32."""
+    for r in range(0, piece.x.size // shape.width, shape.tile_rows):
+        for column in range(0, shape.width, shape.tile_width):
+            start, count = _fill(piece, shape, r, column, how, target)
+            encode32(piece.q_bits[:count], codes[start : start + count], fmt, mode, ends)
+
+
+@jit
+def quantize64(
+    piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
+    codes: Any, mode: ModeParams, fmt: FormatParams, ends: Ends,
+) -> None:  # fmt: skip
+    """Codes of a piece of float64."""
+    for r in range(0, piece.x.size // shape.width, shape.tile_rows):
+        for column in range(0, shape.width, shape.tile_width):
+            start, count = _fill(piece, shape, r, column, how, target)
+            encode64(piece.q_bits[:count], codes[start : start + count], fmt, mode, ends)
+
+
+@jit
+def _index(element: int, width: int, where: Position) -> Any:
+    """Index, counted from the offset, of the first of a run of elements along the axis."""
+    row, column = where.row + element // width, where.column + element % width
+    outer, rest = row // where.inner, row % where.inner
+    return U64(U64((outer * where.width + column) * where.inner + rest) + U64(where.offset))
+
+
+@jit
+def quantize_random32(
+    piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
+    codes: Any, mode: StochasticParams, fmt: FormatParams, ends: Ends, where: Position,
+) -> None:  # fmt: skip
+    """Codes of a piece of float32, each by its own random word."""
+    for r in range(0, piece.x.size // shape.width, shape.tile_rows):
+        for column in range(0, shape.width, shape.tile_width):
+            start, count = _fill(piece, shape, r, column, how, target)
+            run = min(count, shape.width)
+            for begin in range(0, count, run):
+                index, step = _index(start + begin, shape.width, where), U64(where.inner)
+                low, high = U64(begin), U64(start + begin)
+                for i in range(U64(run)):
+                    at = U64(index + U64(i * step))
+                    word = right(philox(U32(at), U32(right(at, U64(32))), mode), U32(32 - mode.bits))
+                    sign, magnitude, _, _, code = _random32(piece.q_bits[low + i], fmt, mode, word)
+                    codes[high + i] = _code32(sign, magnitude, code, fmt, ends)
+
+
+@jit
+def quantize_random64(
+    piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
+    codes: Any, mode: StochasticParams, fmt: FormatParams, ends: Ends, where: Position,
+) -> None:  # fmt: skip
+    """Codes of a piece of float64, each by its own random word."""
+    for r in range(0, piece.x.size // shape.width, shape.tile_rows):
+        for column in range(0, shape.width, shape.tile_width):
+            start, count = _fill(piece, shape, r, column, how, target)
+            run = min(count, shape.width)
+            for begin in range(0, count, run):
+                index, step = _index(start + begin, shape.width, where), U64(where.inner)
+                low, high = U64(begin), U64(start + begin)
+                for i in range(U64(run)):
+                    at = U64(index + U64(i * step))
+                    word = right(philox(U32(at), U32(right(at, U64(32))), mode), U32(32 - mode.bits))
+                    sign, magnitude, _, _, code = _random64(piece.q_bits[low + i], fmt, mode, word)
+                    codes[high + i] = _code64(sign, magnitude, code, fmt, ends)
+
+
+@jit
+def dequantize(
+    codes: Any,
+    start: int,
+    stop: int,
+    width: int,
+    group: int,
+    divisors: Any,
+    row_of: Any,
+    fmt: FormatParams,
+    one: Any,
+    out: Any,
+) -> None:
+    """Values of the rows ``start`` to ``stop``: one product each of code and scale, in the type of ``one``.
+
+    ``divisors`` is two-dimensional; row r takes its row ``row_of[r]``.
+    """
+    for r in range(start, stop):
+        scale_row = row_of[r]
+        for j in range((width + group - 1) // group):
+            low = j * group
+            first, scale = U64(r * width + low), divisors[scale_row, j] * one
+            for i in range(U64(min(group, width - low))):
+                out[first + i] = decode_value(U32(codes[first + i]), fmt) * scale
+
+
+@jit
+def dequantize_each(
+    codes: Any,
+    start: int,
+    stop: int,
+    width: int,
+    group: int,
+    divisors: Any,
+    row_of: Any,
+    fmt: FormatParams,
+    one: Any,
+    out: Any,
+) -> None:
+    """`dequantize` for groups of one element, which its inner loop would not vectorize."""
+    for r in range(start, stop):
+        first, scale_row = U64(r * width), U64(row_of[r])
+        for k in range(U64(width)):
+            out[first + k] = decode_value(U32(codes[first + k]), fmt) * (divisors[scale_row, k] * one)
+
+
+@jit
+def gather(source: Any, out: Any) -> None:
+    """Copy rows that lie across memory into flat ``out``, by squares through a buffer.
+
+    Without it, lines a power of two apart would push each other out of the cache.
+    """
+    side = 64
+    height, width = source.shape
+    square = np.empty((side, side + 1), source.dtype)
+    for top in range(0, height, side):
+        rows = U64(min(side, height - top))
+        for start in range(0, width, side):
+            columns = U64(min(side, width - start))
+            for k in range(columns):
+                for r in range(rows):
+                    square[r, k] = source[U64(top) + r, U64(start) + k]
+            for r in range(rows):
+                at = U64((U64(top) + r) * U64(width) + U64(start))
+                for k in range(columns):
+                    out[at + k] = square[r, k]

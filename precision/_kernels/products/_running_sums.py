@@ -1,0 +1,70 @@
+"""Running sums in float64, one for each column of a float32 matrix, rounded after every addition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from precision._kernels._jit import jit
+from precision._kernels._params import Ends, FormatParams, ModeParams, StochasticParams
+from precision._kernels._scalar_rounding import U64
+from precision._kernels.numbers._conversion_loops import round64, round_random64
+
+
+@jit
+def _add(total: Any, addends: Any, sums: Any, bits: Any) -> None:
+    """``sums = total + addends``, rounded to odd, so that a narrower rounding of it is one of the exact sum.
+
+    ``bits`` are those of ``sums``.
+    """
+    for j in range(total.size):
+        addend = np.float64(addends[j])
+        near = total[j] + addend
+        back = near - total[j]
+        lost = (total[j] - (near - back)) + (addend - back)  # Knuth's: what the addition rounded away
+        sums[j] = near
+        if lost != 0 and bits[j] & U64(1) == U64(0):
+            bits[j] = bits[j] + U64(1) if (lost > 0) == (near > 0) else bits[j] - U64(1)
+
+
+@jit
+def _note(step: int, total: Any, new: Any, changed: Any, last: Any) -> None:
+    """Take the new sums, and note which of them are others than before."""
+    for j in range(total.size):
+        if new[j] != total[j]:
+            changed[j] += 1
+            last[j] = step
+        total[j] = new[j]
+
+
+@jit
+def sum_rows(
+    addends: Any, total: Any, changed: Any, last: Any, fmt: FormatParams, mode: ModeParams, ends: Ends
+) -> None:
+    """Add every row to ``total`` in turn; count changes, and note the last step (from 1) that made one."""
+    sums, new = np.empty(total.size), np.empty(total.size)
+    for i in range(addends.shape[0]):
+        _add(total, addends[i], sums, sums.view(np.uint64))
+        round64(sums.view(np.uint64), new.view(np.uint64), fmt, mode, ends)
+        _note(i + 1, total, new, changed, last)
+
+
+@jit
+def sum_rows_random(
+    addends: Any,
+    total: Any,
+    changed: Any,
+    last: Any,
+    fmt: FormatParams,
+    bits: int,
+    keys: Any,
+    ends: Ends,
+) -> None:
+    """`sum_rows` with ``bits`` random bits; row i of ``keys`` is their key, low and high."""
+    sums, new = np.empty(total.size), np.empty(total.size)
+    for i in range(addends.shape[0]):
+        _add(total, addends[i], sums, sums.view(np.uint64))
+        random = StochasticParams(bits, keys[i, 0], keys[i, 1])
+        round_random64(sums.view(np.uint64), new.view(np.uint64), fmt, random, ends, 0, 0)
+        _note(i + 1, total, new, changed, last)

@@ -1,0 +1,13 @@
+"""Types that several rooms share."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+Plain: TypeAlias = bool | int | float | str | None
+"""What a table and a store hold."""

@@ -1,0 +1,41 @@
+"""Aligned memory, and when results are written past the caches."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precision._support._types import Array
+
+#: Bytes of an operation's arrays from which on no cache holds them, so that results stream past it.
+LARGE = 1 << 25
+_LINE = 64
+_BLOCK = 4096  # elements: a block, its source and the codes stay in the first-level cache
+
+
+def aligned(size: int, dtype: npt.DTypeLike) -> Array:
+    """An empty array that starts at a multiple of 64 bytes."""
+    kind = np.dtype(dtype)
+    raw = np.empty(size * kind.itemsize + _LINE, np.uint8)
+    offset = -raw.ctypes.data % _LINE
+    return raw[offset : offset + size * kind.itemsize].view(kind)
+
+
+@functools.lru_cache(maxsize=8)
+def _nothing(dtype: np.dtype[Any]) -> Array:
+    return np.empty(0, dtype)
+
+
+def streaming(out: Array, nbytes: int) -> tuple[int, Array]:
+    """How a loop writes its piece ``out`` of an operation over ``nbytes``.
+
+    Elements before the first whole line of the cache, and a buffer to fill with what follows; an empty
+    one if it is to write as usual.
+    """
+    head, rest = divmod(-out.ctypes.data % _LINE, out.itemsize)
+    if nbytes < LARGE or rest or out.size < 2 * _BLOCK:
+        return 0, _nothing(out.dtype)
+    return head, aligned(_BLOCK, out.dtype)

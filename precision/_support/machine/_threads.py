@@ -1,0 +1,196 @@
+"""Hands ranges of work to a shared pool of threads. Kernels release the GIL; results never depend on it.
+
+Python sees Ctrl-C between two steps of its main thread. So a piece of work, or what lies between two calls
+of `checkpoint` in it, is short: some hundredths of a second, below half a second for the slowest loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import operator
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, SupportsIndex
+
+from precision._support.machine import _forks
+from precision._support.machine._float_environment import default_environment
+from precision._support.machine._processors import default_threads
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+_lock = threading.Lock()
+_pool: ThreadPoolExecutor | None = None
+_pool_size = 0
+_num_threads: int | None = None
+
+
+def get_num_threads() -> int:
+    """Return how many threads a computation may use.
+
+    The first of these that is there decides:
+
+    1. the last call of `set_num_threads`;
+    2. the environment variable ``PRECISION_NUM_THREADS``;
+    3. ``NUMBA_NUM_THREADS``;
+    4. ``OMP_NUM_THREADS``, of whose list (``4,2``) the first entry counts;
+    5. the processors that this process may run on (its affinity), or what the CPU quota of its container
+       grants (Linux's control groups; rounded up), whichever is less.
+
+    An empty variable counts as none. One of 3 and 4 that cannot be read is ignored with a warning.
+
+    Raises
+    ------
+    ValueError
+        If ``PRECISION_NUM_THREADS`` is not a whole number of at least 1.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> pr.get_num_threads() >= 1
+    True
+    """
+    return default_threads() if _num_threads is None else _num_threads
+
+
+def set_num_threads(n: SupportsIndex) -> None:
+    """Let every computation of this process use up to ``n`` threads. Results do not depend on ``n``.
+
+    It wins over every environment variable; `get_num_threads` has the whole order.
+
+    Parameters
+    ----------
+    n : int
+        At least 1: any whole number that has ``__index__``, but no bool.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``n`` is not an integer, or is below 1.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> before = pr.get_num_threads()
+    >>> pr.set_num_threads(2)
+    >>> pr.get_num_threads()
+    2
+    >>> pr.set_num_threads(before)
+    """
+    global _num_threads
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"n must be an int, got {n!r}")
+    count = operator.index(n)
+    if count < 1:
+        raise ValueError(f"n must be at least 1, got {count}")
+    _num_threads = count
+
+
+def _forget_pool() -> None:
+    """A forked child has none of its parent's threads: it starts its own pool."""
+    global _pool, _pool_size, _lock
+    _pool, _pool_size, _lock = None, 0, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+_forks.register()
+
+
+def _shared_pool(workers: int) -> ThreadPoolExecutor:
+    """The pool, grown to ``workers``. A smaller one that is replaced still ends what it was given."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    global _pool, _pool_size
+    with _lock:
+        if _pool is None or _pool_size < workers:
+            _pool = ThreadPoolExecutor(workers, thread_name_prefix="precision")
+            _pool_size = workers
+        return _pool
+
+
+class _Stopped(BaseException):
+    """Ends a piece of work halfway, because another thread's piece of the same call has failed."""
+
+
+class _Call:
+    """What the threads at work on one call of `parallel` share: whether they are to stop."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+
+
+class _Present(threading.local):
+    """The call whose piece the present thread works on."""
+
+    call: _Call | None = None
+
+
+_present = _Present()
+
+
+def checkpoint() -> None:
+    """Leave the piece of work that calls this if its call is to stop; long pieces ask it now and then."""
+    call = _present.call
+    if call is not None and call.stopped:
+        raise _Stopped
+
+
+def parallel(work: Callable[[int, int], None], total: int, grain: int) -> None:
+    """Call ``work(start, stop)`` over ``range(total)`` in pieces of ``grain``, on this thread and the pool's.
+
+    The pieces are always the same ones; threads take the next piece as they become free. The first
+    exception raised by ``work``, or Ctrl-C, stops every thread after its present piece, and is raised here
+    once they have stopped; a second Ctrl-C is raised at once. No call waits for a pool that others keep busy.
+    """
+    pieces = -(-total // grain)
+    if pieces <= 0:
+        return
+    following, call = itertools.count(), _Call()
+
+    def loop() -> None:
+        outer, _present.call = _present.call, call
+        try:
+            while not call.stopped and (piece := next(following)) < pieces:
+                work(piece * grain, min(total, (piece + 1) * grain))
+        except _Stopped:
+            pass  # another thread's error is raised by that thread
+        except BaseException:
+            call.stopped = True
+            raise
+        finally:
+            _present.call = outer
+
+    def helper() -> None:
+        with default_environment():  # which the calling thread has from the public function on
+            loop()
+
+    helpers = min(get_num_threads(), pieces) - 1
+    if helpers == 0:
+        loop()
+        return
+    futures: list[Future[None]] = []
+    try:
+        pool = _shared_pool(helpers)
+        for _ in range(helpers):
+            futures.append(pool.submit(helper))
+        loop()
+        _wait(futures)
+    except BaseException:
+        call.stopped = True
+        _wait(futures)
+        raise
+    for future in futures:
+        if not future.cancelled():
+            future.result()
+
+
+def _wait(futures: list[Future[None]]) -> None:
+    """Wait for the loops that have begun, and take back the others, for which no piece is left."""
+    for future in [future for future in futures if not future.cancel()]:
+        while not future.done():
+            # Ctrl-C ends a wait at once on POSIX, and on Windows after its time.
+            with contextlib.suppress(TimeoutError):
+                future.exception(timeout=0.1)

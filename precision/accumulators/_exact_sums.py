@@ -1,0 +1,142 @@
+"""Correctly rounded sums of exact products: float64 BLAS where nothing can round, else wide integers."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from precision._support._types import Array
+from precision._support.machine._threads import checkpoint, parallel
+from precision.accumulators import _operand_layout
+from precision.accumulators._operand_layout import Stack
+from precision.formats._int_format import IntFormat
+
+#: Products that one call of the exact kernel sums, where one output has not more: some 0.03 s.
+_SUM_PIECE = 2**20
+#: Products of one call of BLAS: about a tenth of a second on a slow processor.
+_BLAS_PIECE = 2**31
+
+
+class Factors(NamedTuple):
+    """An operand's scales, float64 [matrix][group of K][row or column], and K under one."""
+
+    values: Array
+    group: int
+
+
+def _exact_bits(left: Stack, right: Stack) -> int:
+    """Bits from the last place of any product to the top of a sum of K of them."""
+    bits = math.ceil(math.log2(max(1, left.codes.shape[2]))) + 1
+    for stack in (left, right):
+        lowest, highest = _operand_layout.exponents(stack)
+        fraction = stack.fmt.fraction_bits
+        bits += highest + 1 + (fraction if isinstance(stack.fmt, IntFormat) else fraction - lowest)
+    return bits
+
+
+def _scaled(stack: Stack, factors: Factors, matrix: int, axis: int) -> Array:
+    """One matrix times its scales, in float64, where that is exact; K is ``axis``."""
+    codes = Stack(stack.codes[matrix][None], stack.fmt)
+    values = _operand_layout.values(codes)[0].astype(np.float64)
+    groups, length = factors.values.shape[1], values.shape[axis]
+    scales = factors.values[matrix]
+    if groups > 1:
+        scales = np.repeat(scales, factors.group, axis=0)[:length]
+    with np.errstate(invalid="ignore"):  # Inf times zero is NaN
+        scaled: Array = values * (scales.T if axis == 1 else scales)
+    return scaled
+
+
+def _sum(left: Array, right: Array, start: Array | None, odd: bool, out: Array) -> None:
+    """left @ right + start into ``out``, rounded once; all are float64 matrices."""
+    from precision._kernels.products import _kulisch
+
+    rows, columns = np.ascontiguousarray(left), np.empty(right.shape[::-1])
+    near = max(1, min(64, 2**20 // max(1, right.shape[0])))  # columns turned at once, as the cache likes it
+
+    def turn(first: int, last: int) -> None:
+        columns[first:last] = right[:, first:last].T
+
+    parallel(turn, len(columns), near)
+    initial = np.empty((0, 0)) if start is None else start.astype(np.float64)
+
+    length, width = rows.shape[1], out.shape[1]
+    most = max(1, _SUM_PIECE // max(1, length))  # outputs of one call, all of one row where that is long
+
+    def work(first: int, last: int) -> None:
+        digits = np.zeros(_kulisch.DIGITS, np.int64)
+        if width <= most:
+            _kulisch.sum_exact(first, last, rows, columns, initial, odd, digits, out)
+            return
+        for column in range(0, width, most):
+            checkpoint()
+            some = np.s_[first:last, column : column + most]
+            part, added = np.empty(out[some].shape), np.ascontiguousarray(initial[some])
+            sides = rows[first:last], columns[column : column + most]
+            _kulisch.sum_exact(0, last - first, *sides, added, odd, digits, part)
+            out[some] = part
+
+    parallel(work, out.shape[0], max(1, 2**14 // max(1, width * length)))
+
+
+def _blas(left: Array, right: Array, out: Array) -> None:
+    """Fill ``out`` with the float64 ``left @ right``, of which no sum rounds, some outputs at a time."""
+    (rows, columns), length = out.shape, max(1, left.shape[1])
+    most = max(1, _BLAS_PIECE // length)  # outputs of a piece; BLAS wants many rows in each
+    high = _even(rows, max(most // max(1, columns), min(rows, 256)))
+    wide = _even(columns, most // max(1, high))
+    for top in range(0, rows, high):
+        for first in range(0, columns, wide):
+            some = np.s_[top : top + high, first : first + wide]
+            np.matmul(left[some[0]], right[:, some[1]], out=out[some])
+
+
+def _even(total: int, most: int) -> int:
+    """Return the length of the fewest pieces of at most ``most`` (at least 1), all about as long."""
+    return max(1, -(-total // max(1, -(-total // max(1, most)))))
+
+
+def _scale(sums: Array, row: Array, column: Array, odd: bool) -> None:
+    """``sums[i, j] *= row[i] * column[j]``, rounded once; sums are exact, factors have 24 bits each."""
+    from precision._kernels.products import _kulisch
+
+    grain = max(1, 2**16 // max(1, sums.shape[1]))
+    parallel(lambda i, j: _kulisch.scale_exact(i, j, sums, row, column, odd), sums.shape[0], grain)
+
+
+def exact_sums(
+    left: Stack,
+    right: Stack,
+    pairs: tuple[Array, Array],
+    factors: tuple[Factors, Factors],
+    start: Array | None,
+    odd: bool,
+) -> Array:
+    """Every exact sum as float64 (results, rows, columns): to nearest even, or to odd for a second rounding.
+
+    Operands times their scales must fit float64 (53 bits).
+    """
+    out = np.empty((len(pairs[0]), left.codes.shape[1], right.codes.shape[2]))
+    if not out.size:
+        return out
+    # An infinite scale meets products of both signs: it multiplies each of them, not their sum.
+    constant = all(f.values.shape[1] == 1 and np.isfinite(f.values).all() for f in factors)
+    by_blas = (
+        constant and start is None and left.codes.shape[2] and not _operand_layout.has_specials(left, right)
+    )
+    if by_blas and _exact_bits(left, right) <= 53:
+        a, b = (_operand_layout.values(stack).astype(np.float64) for stack in (left, right))
+        plain = all((f.values == 1).all() for f in factors)
+        for n, (i, j) in enumerate(zip(*pairs, strict=True)):
+            _blas(a[i], b[j], out[n])
+            if not plain:
+                _scale(out[n], factors[0].values[i, 0], factors[1].values[j, 0], odd)
+        out += 0.0  # the zero of an exact sum is +0
+        return out
+    for n, (i, j) in enumerate(zip(*pairs, strict=True)):
+        a = _scaled(left, factors[0], i, 1)
+        b = _scaled(right, factors[1], j, 0)
+        _sum(a, b, None if start is None else start[n], odd, out[n])
+    return out

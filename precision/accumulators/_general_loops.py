@@ -1,0 +1,88 @@
+"""Sums by the general loop, which takes any product one output at a time."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from precision._support._types import Array
+from precision._support.machine._threads import checkpoint, parallel
+from precision.accumulators._accumulator import FusedSum
+from precision.accumulators._kernel_records import ANY, _epilogue, _unit_scales, as_register, as_unit
+from precision.accumulators._operand_layout import as_operand
+from precision.accumulators._product import Product
+from precision.formats._codec_constants import MODES
+
+#: Products that one call of the general kernel sums, where one output has not more: 0.1 s at most.
+GENERAL_PIECE = 2**20
+
+
+def _general_rows(first: int, last: int, *, rows: Array, columns: Array, length: int, **rest: Any) -> None:
+    """Sum ``rows[first:last]`` times ``columns`` by the general kernel, some columns at a time."""
+    from precision._kernels.products import _single_sums
+
+    most = max(1, GENERAL_PIECE // max(1, length * (last - first)))
+    for start in range(0, columns.size, most):
+        checkpoint()
+        some = columns[start : start + most]
+        _single_sums.sum_general(first, last, rows=rows, columns=some, length=length, **rest)
+
+
+def run_general(
+    product: Product,
+    unit: FusedSum | None,
+    out: Array,
+    left_special: Array | None = None,
+    right_special: Array | None = None,
+) -> None:
+    """Sum by the general kernel: everything, or only the outputs of rows and columns marked as special."""
+    marked = (left_special, right_special)
+    if all(side is not None and not side.any() for side in marked):
+        return
+    left, right = as_operand(product.left), as_operand(product.right)
+    chain = unit is None
+    some = unit or ANY
+    model, register, alignment = as_unit(some), as_register(some), MODES[some.alignment_rounding]
+    epilogue, scales = _epilogue(product, 1), _unit_scales(product, unit)
+    results, rows, columns = product.shape
+    every_row, every_column = np.arange(rows), np.arange(columns)
+    for n in range(results):
+        i, j = int(product.left_matrix[n]), int(product.right_matrix[n])
+        start = np.empty((0, 0), np.float32) if product.start is None else product.start[n]
+        target = out[n]
+        if left_special is None or right_special is None:
+            parts = [(every_row, every_column)]
+        else:
+            some_rows, some_columns = left_special[i].nonzero()[0], right_special[j].nonzero()[0]
+            parts = [(some_rows, every_column), (every_row, some_columns)]
+        for some_rows, some_columns in parts:
+            if not (some_rows.size and some_columns.size):
+                continue
+
+            part = functools.partial(
+                _general_rows, rows=some_rows, columns=some_columns, left=left, right=right, i=i, j=j,
+                length=product.length, unit=model, rounding=register, alignment=alignment, scales=scales,
+                chain=chain, promote=product.promotion or 0, epilogue=epilogue, start=start, out=target,
+            )  # fmt: skip
+            parallel(part, some_rows.size, max(1, 2**16 // max(1, product.length * some_columns.size)))
+
+
+def trace_sum(product: Product, unit: FusedSum | None) -> tuple[Array, Array]:
+    """Register and float32 total after every step of a product of one row and one column."""
+    from precision._kernels.products import _single_sums
+
+    some = unit or ANY
+    model, register, alignment = as_unit(some), as_register(some), MODES[some.alignment_rounding]
+    step = unit.products if unit else 1
+    every = product.promotion or product.length
+    steps = sum(-(-min(every, product.length - k) // step) for k in range(0, product.length, every))
+    registers, totals = np.empty(steps, np.float32), np.empty(steps, np.float32)
+    initial = np.float32(0) if product.start is None else product.start[0, 0, 0]
+    _single_sums.dot(
+        0, 0, as_operand(product.left), as_operand(product.right), 0, 0, product.length,
+        model, register, alignment, _unit_scales(product, unit), unit is None,
+        product.promotion or 0, _epilogue(product, 1), initial, registers, totals,
+    )  # fmt: skip
+    return registers, totals

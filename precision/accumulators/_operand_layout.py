@@ -1,0 +1,250 @@
+"""Operands of a product before the kernels: stacks of codes, what they mean, and the left one packed."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from precision._support._types import Array
+from precision._support.machine._aligned_memory import aligned
+from precision._support.machine._threads import parallel
+from precision.formats._codec import decode
+from precision.formats._float_format import FloatFormat
+from precision.formats._int_format import IntFormat
+from precision.formats._named import BF16, FP32, TF32, Format
+
+
+class Stack(NamedTuple):
+    """Matrices of codes (unsigned integers) of shape (count, rows, columns).
+
+    Those of TF32 are float32 bits, of which the low 13 are ignored.
+    """
+
+    codes: Array
+    fmt: Format
+
+    @property
+    def orientation(self) -> tuple[Array, bool]:
+        """The codes with their last axis contiguous, read-only, and whether that swapped rows and columns."""
+        codes, transposed = self.codes, False
+        if not codes.flags.c_contiguous:
+            transposed = codes.swapaxes(1, 2).flags.c_contiguous
+            codes = codes.swapaxes(1, 2) if transposed else np.ascontiguousarray(codes)
+        codes = codes.view()
+        codes.flags.writeable = False  # one type for the compiler, whatever the caller's array was
+        return codes, transposed
+
+
+def _every_value(fmt: Format) -> Array:
+    """The float32 value of every code."""
+    codes = np.arange(1 << fmt.bits, dtype=fmt.code_dtype)
+    if fmt.dtype.kind == "u":
+        return decode(codes, fmt)
+    # ml_dtypes and NumPy widen exactly, and need no compiler.
+    values: Array = codes.view(fmt.dtype).astype(np.float32)
+    return np.ldexp(values, -fmt.fraction_bits) if isinstance(fmt, IntFormat) else values
+
+
+@functools.lru_cache(maxsize=64)
+def _table(fmt: Format) -> Array:
+    """The float32 value of every code, or nothing where a code's own bits are a float32's."""
+    table = np.empty(0, np.float32) if fmt in (BF16, FP32, TF32) else _every_value(fmt)
+    table.flags.writeable = False
+    return table
+
+
+def _min_exponent(fmt: Format) -> int:
+    """The exponent of subnormals; an integer's value has its own, far above float32's smallest."""
+    return fmt.min_exponent if isinstance(fmt, FloatFormat) else -126
+
+
+def as_operand(stack: Stack) -> Any:
+    from precision._kernels.products._coded_operands import Operand
+
+    fmt = stack.fmt
+    codes, transposed = stack.orientation
+    return Operand(
+        codes=codes.reshape(-1),
+        rows=stack.codes.shape[1],
+        columns=stack.codes.shape[2],
+        transposed=int(transposed),
+        table=_table(fmt),
+        shift=16 if fmt == BF16 else 0,
+        mask=0xFFFFE000 if fmt == TF32 else 0xFFFFFFFF,
+        min_exponent=_min_exponent(fmt),
+    )
+
+
+def values(stack: Stack) -> Array:
+    """The float32 value of every element."""
+    if stack.fmt in (FP32, TF32):
+        bits = stack.codes & np.uint32(0xFFFFE000) if stack.fmt == TF32 else stack.codes
+        return np.ascontiguousarray(bits).view(np.float32)
+    return decode(stack.codes, stack.fmt)
+
+
+def has_specials(*stacks: Stack) -> bool:
+    """Whether any element is NaN or Inf."""
+    return any(not np.isfinite(values(stack)).all() for stack in stacks)
+
+
+def exponents(stack: Stack) -> tuple[int, int]:
+    """Smallest and largest exponent: the format's where they lie close, else those of the elements."""
+    fmt = stack.fmt
+    if isinstance(fmt, FloatFormat) and fmt.max_exponent - fmt.min_exponent <= 62:
+        return fmt.min_exponent, fmt.max_exponent
+    from precision._kernels.products._coded_operands import exponent_range
+
+    operand = as_operand(stack)
+    found: list[tuple[int, int]] = []
+    parallel(
+        lambda start, stop: found.append(exponent_range(operand, start, stop)), operand.codes.size, 2**18
+    )
+    lowest, highest = min(f[0] for f in found), max(f[1] for f in found)
+    return (int(lowest), int(highest)) if lowest <= highest else (0, 0)
+
+
+class Tables(NamedTuple):
+    """What the panels' kernels make of codes; NaN and Inf are zeros to them, and ``special``.
+
+    For codes of up to 16 bits, one entry for each code. For 32 bits there are no ``values``, which are the
+    codes' own bits, and the others have an entry for each element of the stack.
+    """
+
+    values: Array
+    exponents: Array  #: less the operand's reference; the least of their type for a zero
+    special: Array
+
+
+def _entries(elements: Array, fmt: Format, reference: int, kind: np.dtype[Any]) -> Tables:
+    """The tables' entries of float32 values."""
+    special = ~np.isfinite(elements)
+    elements = np.where(special, np.float32(0), elements)  # a copy: they may be the caller's own
+    limits = np.iinfo(kind)
+    exponents = np.maximum(np.frexp(elements)[1] - 1, _min_exponent(fmt)) - reference
+    exponents[elements == 0] = limits.min
+    clipped: Array = np.clip(exponents, limits.min, limits.max)
+    return Tables(elements, clipped.astype(kind), special)
+
+
+@functools.lru_cache(maxsize=64)
+def _code_tables(fmt: Format, reference: int, kind: np.dtype[Any]) -> Tables:
+    return _entries(_every_value(fmt), fmt, reference, kind)
+
+
+def tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Tables:
+    """The tables of a stack's format, or for codes of 32 bits of the stack itself."""
+    if stack.codes.itemsize < 4:
+        return _code_tables(stack.fmt, reference, kind)
+    found = Tables(
+        np.empty(0, np.float32), np.empty(stack.codes.shape, kind), np.empty(stack.codes.shape, bool)
+    )
+
+    def work(start: int, stop: int) -> None:
+        for matrix in range(start, stop):
+            for first in range(0, stack.codes.shape[1], step):
+                some = slice(first, first + step)
+                piece = values(Stack(stack.codes[matrix, some], stack.fmt))
+                _, found.exponents[matrix, some], found.special[matrix, some] = _entries(
+                    piece, stack.fmt, reference, kind
+                )
+
+    step = max(1, 2**16 // max(1, stack.codes.shape[2]))
+    parallel(work, len(stack.codes), 1)
+    return found
+
+
+def specials(stack: Stack, found: Tables, axis: int) -> Array:
+    """Which rows (axis 2) or columns (axis 1) of which matrix hold NaN or Inf."""
+    codes = stack.codes
+    if not found.values.size:
+        return np.asarray(found.special.any(axis=axis))
+    marked = np.zeros(np.delete(codes.shape, axis), np.bool_)
+    if not found.special.any():
+        return marked
+    step = max(1, 2**16 // max(1, codes.shape[2]))
+    pieces = -(-codes.shape[1] // step)
+
+    def work(start: int, stop: int) -> None:
+        for piece in range(start, stop):
+            matrix, first = piece // pieces, piece % pieces * step
+            some = slice(first, first + step)
+            odd = found.special.take(codes[matrix, some], mode="clip")
+            if odd.any():
+                if axis == 2:
+                    marked[matrix, some] = odd.any(axis=1)
+                else:
+                    marked[matrix] |= odd.any(axis=0)
+
+    parallel(work, len(codes) * pieces, 1)
+    return marked
+
+
+def packed_left(stack: Stack, found: Tables, depth: int) -> Any:
+    """The left operand as kernels read it.
+
+    NumPy looks the codes up: it is done once for all panels, and one loop less to compile.
+    """
+    from precision._kernels.products._panel_steps import Left
+
+    codes = stack.codes
+    count, rows, length = codes.shape
+    chunks = -(-length // depth)
+    kind = found.exponents.dtype
+    flat_values = aligned(count * chunks * rows * depth, np.float32)
+    flat_exponents = aligned(flat_values.size, kind)
+    packed, exponents = (flat.reshape(count, chunks, rows, depth) for flat in (flat_values, flat_exponents))
+    step = max(1, 2**16 // (chunks * depth))
+    pieces = -(-rows // step)
+
+    def work(start: int, stop: int) -> None:
+        for piece in range(start, stop):
+            matrix, first = piece // pieces, piece % pieces * step
+            some = slice(first, min(rows, first + step))
+            value = np.zeros((some.stop - first, chunks * depth), np.float32)
+            exponent = np.full(value.shape, np.iinfo(kind).min, kind)
+            code = codes[matrix, some]
+            if found.values.size:
+                value[:, :length] = found.values.take(code, mode="clip")
+                exponent[:, :length] = found.exponents.take(code, mode="clip")
+            else:
+                value[:, :length] = values(Stack(code, stack.fmt))
+                value[:, :length][found.special[matrix, some]] = 0
+                exponent[:, :length] = found.exponents[matrix, some]
+            packed[matrix, :, some] = value.reshape(-1, chunks, depth).swapaxes(0, 1)
+            exponents[matrix, :, some] = exponent.reshape(-1, chunks, depth).swapaxes(0, 1)
+
+    parallel(work, count * pieces, 1)
+    return Left(flat_values, flat_exponents)
+
+
+class RightPanels:
+    """Panels of the right operand, some of K at a time, into one thread's memory."""
+
+    def __init__(self, stack: Stack, found: Tables, lanes: int, most: int) -> None:
+        self.stack, self.found, self.lanes = stack, found, lanes
+        self.codes = aligned(most * lanes, stack.codes.dtype)
+        self.exponents = found.exponents
+        if not found.values.size:
+            self.exponents = aligned(most * lanes, found.exponents.dtype)
+
+    def take(self, matrix: int, first_column: int, start: int, count: int) -> Any:
+        """K from ``start``, ``count`` of it (beyond its end: zeros), as `panels` reads it."""
+        from precision._kernels.products._tile_sums import Right
+
+        some = np.s_[matrix, start : start + count, first_column : first_column + self.lanes]
+        codes = self.stack.codes[some]
+        deep, wide = codes.shape
+        table = self.codes[: count * self.lanes].reshape(count, self.lanes)
+        table[deep:], table[:deep, wide:] = 0, 0  # finite, and multiplied by zeros on the left
+        if self.found.values.size:
+            table[:deep, :wide] = codes
+        else:
+            value = values(Stack(codes, self.stack.fmt)).view(np.uint32)
+            table[:deep, :wide] = np.where(self.found.special[some], np.uint32(0), value)
+            exponents = self.exponents[: count * self.lanes].reshape(count, self.lanes)
+            exponents.fill(np.iinfo(exponents.dtype).min)
+            exponents[:deep, :wide] = self.found.exponents[some]
+        return Right(self.codes, self.found.values, self.exponents)

@@ -1,0 +1,225 @@
+"""Which kernel sums a product, and running it: what lies between `matmul`'s checks and the compiled loops."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from precision._support._types import Array
+from precision._support.machine._aligned_memory import aligned
+from precision._support.machine._threads import checkpoint, get_num_threads, parallel
+from precision.accumulators._accumulator import FusedSum
+from precision.accumulators._general_loops import run_general
+from precision.accumulators._inner_scales import ScaledGroups, ScaledProducts
+from precision.accumulators._kernel_records import _WHOLE, ANY, CANONICAL_NAN, _epilogue, as_register, as_unit
+from precision.accumulators._operand_layout import RightPanels, packed_left, specials, tables
+from precision.accumulators._panel_kernels import CHAIN, INTEGER, NARROW, Way, choose, largest_term
+from precision.accumulators._product import Product, UnitScales, scale_parts
+
+#: Elements of a panel of the right operand that are laid out at once.
+SLAB = 2**18
+
+
+def _scratch(way: Way, depth: int, tile: int, unit: FusedSum, promoted: bool, part: int) -> Any:
+    """Memory of one thread."""
+    from precision._kernels.products import _panel_steps
+
+    lanes = way.lanes
+    common = {
+        "values": aligned(depth * way.halves * lanes, way.real),
+        "exponents": aligned(depth * lanes, way.exponent),
+        "registers": aligned(tile * lanes, np.float32),
+    }
+    common["totals"] = aligned(tile * lanes, np.float32) if promoted else common["registers"]
+    if way is CHAIN:
+        return _panel_steps.Chain(**common)
+    if way is NARROW:
+        return _panel_steps.Narrow(**common)
+    common["largest"] = aligned(lanes, way.exponent)
+    if way is INTEGER:
+        whole = aligned((max(2, -(-unit.products // part)) + 1) * lanes, np.int32)
+        whole[:] = 0
+        scales, none = aligned(2 * lanes, np.float32), np.zeros(max(tile, lanes), np.int32)
+        return _panel_steps.Integer(
+            **common, left_shift=none, right_shift=none, left_group=_WHOLE, right_group=_WHOLE,
+            shifts=aligned(lanes, np.int32), scale=scales[:lanes], unscale=scales[lanes:], whole=whole,
+            part=part,
+        )  # fmt: skip
+    if isinstance(unit.scale_in_unit, ScaledGroups):
+        size, no_scale, no_exponent = unit.scale_in_unit.n, np.empty(0, np.float32), np.empty(0, np.int32)
+        return _panel_steps.Grouped(
+            **common, dots=aligned(lanes, np.float32), top=aligned(lanes, np.int32), group=size,
+            terms=aligned(unit.products // size * lanes, np.float64), left_scale=no_scale,
+            left_exponent=no_exponent, right_scale=no_scale, right_exponent=no_exponent,
+        )  # fmt: skip
+    sums = aligned(2 * lanes, way.real)
+    return _panel_steps.Wide(**common, sums=sums, register=as_register(unit))
+
+
+def _chunk_depth(product: Product, unit: FusedSum, target: int) -> int:
+    """The K of a chunk: the most steps up to ``target`` of which every interval along K is a multiple."""
+    intervals = [product.promotion] if product.promotion else []
+    if product.unit_scales is not None and isinstance(unit.scale_in_unit, ScaledProducts):
+        groups = product.unit_scales.left_group, product.unit_scales.right_group
+        intervals += [group for group in groups if group < product.length]
+    step = unit.products
+    steps = max(1, min(target // step, -(-product.length // step)))
+    while any(interval % (steps * step) for interval in intervals):
+        steps -= 1
+    return steps * step
+
+
+def _tile_rows(product: Product, lanes: int) -> int:
+    """Rows of a tile: up to 1024, fewer where there would not be work for every thread."""
+    results, rows, columns = product.shape
+    tile = min(rows, 1024)
+    others = results * -(-columns // lanes)
+    while tile > 64 and others * -(-rows // tile) < 4 * get_num_threads():
+        tile = -(-tile // 2)
+    return tile
+
+
+def _int32_terms(product: Product, unit: FusedSum) -> int:
+    """Terms cut at the unit's width that an int32 sums beside the register, as a power of two."""
+    most = (2.0 ** (31 - unit.fraction_bits) - 2) / largest_term(product)
+    return min(unit.products, 1 << max(0, math.frexp(most)[1] - 1))
+
+
+class _InnerScales:
+    """Scales inside the unit, laid out for tiles."""
+
+    def __init__(self, scales: UnitScales, inside: ScaledProducts | ScaledGroups, length: int) -> None:
+        sides = (
+            (scales.left, scales.left_group, scales.left_format),
+            (scales.right, scales.right_group, scales.right_format),
+        )
+        self.groups = scales.left_group, scales.right_group
+        self.values: list[Array] = []
+        self.exponents: list[Array] = []
+        for values, group, fmt in sides:
+            if isinstance(inside, ScaledGroups):  # one for each exact sum
+                each = np.arange(length // inside.n) * inside.n // group
+                values = values[:, np.minimum(each, values.shape[1] - 1)]
+            self.values.append(np.where(np.isfinite(values), values, np.float32(0)))
+            self.exponents.append(scale_parts(values, fmt)[0])
+
+    def beside(self, scratch: Any, i: int, j: int, row: int, rows: int, column: int, lanes: int) -> Any:
+        """The scratch with the scales of one tile."""
+
+        def left(x: Array) -> Array:
+            return np.ascontiguousarray(x[i, :, row : row + rows]).reshape(-1)
+
+        def right(x: Array) -> Array:
+            some = x[j, :, column : column + lanes]
+            padded = np.zeros((len(some), lanes), x.dtype)
+            padded[:, : some.shape[1]] = some
+            return padded.reshape(-1)
+
+        exponents = left(self.exponents[0]), right(self.exponents[1])
+        if hasattr(scratch, "shifts"):
+            return scratch._replace(
+                left_shift=exponents[0],
+                right_shift=exponents[1],
+                left_group=self.groups[0],
+                right_group=self.groups[1],
+            )
+        return scratch._replace(
+            left_scale=left(self.values[0]),
+            left_exponent=exponents[0],
+            right_scale=right(self.values[1]),
+            right_exponent=exponents[1],
+        )
+
+
+def run_panels(
+    product: Product, way: Way, unit: FusedSum, references: tuple[int, int], out: Array
+) -> tuple[Array, Array]:
+    """Sum every output by ``way``; returns which left rows and right columns hold NaN or Inf."""
+    from precision._kernels.products import _tile_sums
+
+    results, rows, columns = product.shape
+    length, lanes = product.length, way.lanes
+    depth = _chunk_depth(product, unit, way.depth)
+    chunks = -(-length // depth)
+    found_left, found_right = (
+        tables(stack, reference, np.dtype(way.exponent))
+        for stack, reference in zip((product.left, product.right), references, strict=True)
+    )
+    left = packed_left(product.left, found_left, depth)
+    model, reference = as_unit(unit), sum(references)
+    height = _tile_rows(product, lanes)
+    tiles, across = -(-rows // height), -(-columns // lanes)
+    grid = _tile_sums.Grid(rows, columns, length, depth, chunks, lanes, way.halves)
+    epilogue = _epilogue(product, depth)
+    most = max(1, min(chunks, SLAB // (depth * lanes)))
+    part = _int32_terms(product, unit)
+    inside = None
+    if product.unit_scales is not None and unit.scale_in_unit is not None:
+        inside = _InnerScales(product.unit_scales, unit.scale_in_unit, chunks * depth)
+
+    def work(first: int, last: int) -> None:
+        scratch = _scratch(way, depth, height, unit, bool(epilogue.promote), part)
+        right = RightPanels(product.right, found_right, lanes, most * depth)
+        for item in range(first, last):
+            pair, row = item // (tiles * across), item % tiles * height
+            column = item // tiles % across * lanes
+            i, j = int(product.left_matrix[pair]), int(product.right_matrix[pair])
+            tile = _tile_sums.Tile(
+                rows=min(height, rows - row),
+                columns=min(lanes, columns - column),
+                first=0,
+                last=0,
+                left=(i * chunks * rows + row) * depth,
+                left_scale=i * epilogue.left_groups * rows + row,
+                right_scale=j * epilogue.right_groups * columns + column,
+            )
+            if inside:
+                scratch = inside.beside(scratch, i, j, row, tile.rows, column, lanes)
+            here = np.s_[pair, row : row + tile.rows, column : column + tile.columns]
+            totals = scratch.totals[: tile.rows * lanes].reshape(-1, lanes)
+            scratch.registers.fill(0)
+            totals.fill(0)
+            if product.start is not None:
+                totals[:, : tile.columns] = product.start[here]
+            for start in range(0, chunks, most):
+                checkpoint()
+                stop = min(chunks, start + most)
+                panel = right.take(j, column, start * depth, (stop - start) * depth)
+                slab = tile._replace(first=start, last=stop)
+                _tile_sums.sum_tile(slab, left, panel, reference, model, grid, epilogue, scratch)
+            invalid = np.isnan(totals)
+            if invalid.any():
+                totals[invalid] = CANONICAL_NAN
+            out[here] = totals[:, : tile.columns]
+
+    items = results * tiles * across
+    parallel(work, items, max(1, items // (16 * get_num_threads())))
+    left_special = specials(product.left, found_left, 2)
+    right_special = specials(product.right, found_right, 1)
+    if product.unit_scales is not None:
+        left_special = left_special | ~np.isfinite(product.unit_scales.left).all(axis=1)
+        right_special = right_special | ~np.isfinite(product.unit_scales.right).all(axis=1)
+    return left_special, right_special
+
+
+def fused_sum(product: Product, unit: FusedSum, out: Array) -> None:
+    """Every output of the product by a `FusedSum`, into float32 ``out``."""
+    way, left_reference, right_reference = choose(product, unit)
+    if way is None:
+        run_general(product, unit, out)
+        return
+    special = run_panels(product, way, unit, (left_reference, right_reference), out)
+    if product.start is not None and not product.promotion:
+        # A register that starts at NaN or Inf is the general kernel's as well.
+        odd = ~np.isfinite(product.start)
+        if odd.any():
+            np.logical_or.at(special[0], product.left_matrix, odd.any(axis=2))
+    run_general(product, unit, out, *special)
+
+
+def chain_sum(product: Product, out: Array) -> None:
+    """Every output by float32 fused multiply-adds in the order of K, into ``out``."""
+    special = run_panels(product, CHAIN, ANY, (0, 0), out)
+    run_general(product, None, out, *special)

@@ -1,0 +1,33 @@
+"""Error bounds with proofs, and errors taken apart into their causes."""
+
+from precision.bounds._closed_forms import (
+    aligned_sum,
+    aligned_truncation,
+    block_fma,
+    failure_probability,
+    gamma,
+    input_conversion,
+    kulisch_width,
+    probabilistic_gamma,
+    stochastic_gamma,
+    unit_roundoff,
+)
+from precision.bounds._decomposition import Explanation, explain
+from precision.bounds._whole_product import ErrorBound, error_bound
+
+__all__ = [
+    "ErrorBound",
+    "Explanation",
+    "aligned_sum",
+    "aligned_truncation",
+    "block_fma",
+    "error_bound",
+    "explain",
+    "failure_probability",
+    "gamma",
+    "input_conversion",
+    "kulisch_width",
+    "probabilistic_gamma",
+    "stochastic_gamma",
+    "unit_roundoff",
+]

@@ -1,0 +1,1 @@
+"""The subcommands of `precision`, one a module."""

@@ -1,0 +1,165 @@
+"""``precision sweep``: a built-in study, or a configuration file, as a table and a figure."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+from rich.table import Table
+
+from precision._support.files._whole_files import check_regular
+from precision.cli import _printed_tables
+from precision.cli._file_trust import refuse_untrusted
+from precision.cli._shared_options import FILE_OUT, Outputs, output_options, reads, said_plainly, tried
+from precision.cli._standard_streams import say
+from precision.cli._sweep_options import asked_for, axis_of, swept
+from precision.studies._experiment import STUDIES
+from precision.sweep._grid_runs import MAX_CELLS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def _list() -> None:
+    for found in STUDIES.values():
+        say(f"{found.name:16} {found.question}")
+        for name, values in found.grid.items():
+            say(f"{'':16}   {name}: {', '.join(map(str, values))}")
+
+
+@click.command()
+@click.argument("asked", metavar="[CONFIG.toml|STUDY]", required=False, callback=asked_for, is_eager=True)
+@click.option("--list", "listing", is_flag=True, help="The built-in studies, their questions and grids.")
+@click.option(
+    "--set",
+    callback=reads(axis_of),
+    multiple=True,
+    metavar="NAME=VALUE,...",
+    help="Values of a parameter, instead of the grid's. Repeatable.",
+)
+@click.option(
+    "--function",
+    "named_function",
+    metavar="MODULE:FUNCTION",
+    help="Run this, or file.py:function, instead of what the file names.",
+)
+@click.option(
+    "--trust", is_flag=True, help="Run the function, or reach the Dask scheduler, that the file names."
+)
+@click.option("--store", type=FILE_OUT, help="SQLite file that keeps every cell; goes on where it stopped.")
+@click.option("--extend", is_flag=True, help="The store may be one of another grid.")
+@click.option("--retry-failed", is_flag=True, help="Compute cells again that raised.")
+@click.option(
+    "--executor",
+    metavar="HOW",
+    default="in-process",
+    show_default=True,
+    help="in-process, threads, processes, or the address of a Dask scheduler (tcp://...).",
+)
+@click.option("--workers", type=click.IntRange(1), help="Of the pool; by default one for each CPU.")
+@click.option("--kernel-threads", type=click.IntRange(1), help="Of each cell; 1 in worker processes.")
+@click.option(
+    "--max-cells",
+    type=click.IntRange(1),
+    default=MAX_CELLS,
+    show_default=True,
+    help="A larger grid is refused.",
+)
+@output_options("precision-sweep.png")
+@click.pass_context
+def sweep_command(context: click.Context, /, **options: Any) -> None:
+    """Run a grid of cells: a built-in study by name, or what a TOML file says.
+
+    The file has a key study (a name) or function (module:function, file.py:function), a table [grid] of
+    parameters and their values, and any of the options by their names (store = "cells.sqlite"). Options of
+    the command line go first. A function or a Dask scheduler that only the file names needs --trust, and
+    outputs that it names must lie below the working folder. Exit code 1: a cell raised; 130: interrupted.
+    """
+    asked = options["asked"]
+    if options["named_function"] is not None:
+        if "study" in asked:
+            raise click.UsageError("--function does not go with a study")
+        asked = {**asked, "function": options["named_function"]}
+    if options["listing"]:
+        _list()
+        return
+    if not asked:
+        raise click.UsageError("name a study, a .toml file or a --function, or ask for --list")
+    refuse_untrusted(context, asked, options)
+    with said_plainly():
+        if "function" in asked:  # only a study knows how its table is drawn
+            if context.get_parameter_source("figure") is not ParameterSource.DEFAULT:
+                raise ValueError("figure is for studies: precision.plots draws the table of a function")
+            options["no_figure"] = True
+        outputs = Outputs.of(options)
+        if options["store"] is not None:
+            tried("--store", options["store"], check_regular)
+        with warnings.catch_warnings(record=True) as said:
+            table, of = swept(asked, options, quiet=outputs.piped)
+        provenance = table.attrs["provenance"]
+        rows = table.astype(object).where(table.notna(), None).to_dict("records")
+        draw = (lambda: of.figure(table)) if of is not None and len(table) else None
+        try:
+            outputs.write(rows, draw, lambda: _print(table), provenance=provenance)
+        except click.ClickException as error:
+            if provenance["complete"]:
+                raise
+            error.show()  # an interrupted sweep has its own exit code, whatever its table lacks
+        finally:
+            _say_what_went_wrong(table, said)
+    if not provenance["complete"]:
+        context.exit(130)
+    context.exit(1 if provenance["failed"] else 0)
+
+
+def _say_what_went_wrong(table: pd.DataFrame, said: list[warnings.WarningMessage]) -> None:
+    for warning in said:
+        say(str(warning.message), err=True)
+    provenance = table.attrs["provenance"]
+    if provenance["failed"]:
+        say(f"{provenance['failed']} of {provenance['cells']} cells raised: see error", err=True)
+
+
+# ---- the table --------------------------------------------------------------------------------------
+_SHOWN = 48  # rows of a table that a terminal gets
+
+
+def _print(table: pd.DataFrame) -> None:
+    """What varies and the first metrics, a line a cell; of a long table its ends."""
+    console = _printed_tables.console()
+    parameters = [name for name in table.attrs["provenance"]["parameters"] if name in table]
+    varying = [name for name in parameters if table[name].nunique(dropna=False) > 1] or parameters[:1]
+    if not len(table):
+        return
+    if len(varying) < len(parameters):
+        fixed = [f"{name} = {table[name].iloc[0]}" for name in parameters if name not in varying]
+        _printed_tables.say(console, ", ".join(fixed))
+    metrics = [name for name in table.columns if name not in parameters and name != "error"]
+    # As many metrics as fit beside what varies, whose text is not to be folded.
+    taken = sum(1 + max(len(_cell(value)) for value in table[name].unique()) for name in varying)
+    fitting = max(2, (console.width - taken) // 11)
+    columns = varying + metrics[:fitting] + (["error"] if table["error"].notna().any() else [])
+    lines = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in columns:
+        left = table[name].dtype.kind not in "iuf"
+        heading = "\n".join(textwrap.wrap(name.replace("_", " "), 9, break_long_words=False))
+        lines.add_column(heading, justify="left" if left else "right", overflow="fold")
+    shown = range(len(table))
+    head, tail = (shown, shown[:0]) if len(table) <= _SHOWN else (shown[: _SHOWN // 2], shown[-_SHOWN // 2 :])
+    for i in (*head, *tail):
+        if i == tail.start and tail:
+            lines.add_row(f"… {tail.start - head.stop} more")
+        lines.add_row(*(_cell(table[name].iloc[i]) for name in columns))
+    console.print(lines)
+    if len(metrics) > fitting:
+        _printed_tables.say(console, f"and {', '.join(metrics[fitting:])} in --json and --csv")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:.4g}"
+    return "-" if value is None or str(value) == "<NA>" else str(value)

@@ -1,0 +1,185 @@
+"""How a value is rounded, and what becomes of one too large: arguments, not properties of a format."""
+
+from __future__ import annotations
+
+import enum
+import operator
+from dataclasses import dataclass, replace
+
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+class Named(enum.Enum):
+    """An enumeration whose members print as the name that `parse` reads back."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Rounding(Named):
+    """Deterministic rounding modes: IEEE 754's five, and to odd.
+
+    ``TIES_TO_EVEN`` and ``TO_ODD`` look at the parity of the *code*. It is the significand's as well,
+    except in formats without fraction bits, where every significand is odd.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> float(pr.round_to(1.1, pr.E4M3, rounding=pr.Rounding.TOWARD_POSITIVE))
+    1.125
+    >>> str(pr.Rounding.TIES_TO_EVEN)
+    'TIES_TO_EVEN'
+    """
+
+    TIES_TO_EVEN = "ties_to_even"
+    TIES_TO_AWAY = "ties_to_away"
+    TOWARD_ZERO = "toward_zero"
+    TOWARD_POSITIVE = "toward_positive"
+    TOWARD_NEGATIVE = "toward_negative"
+    TO_ODD = "to_odd"
+
+
+@dataclass(frozen=True)
+class Stochastic:
+    """Stochastic rounding with a chosen number of random bits.
+
+    The discarded part of the magnitude is cut to ``bits`` bits below the last kept place, a random
+    integer of as many bits is added, and the carry rounds the magnitude up. Element ``i`` (in C order)
+    takes the top bits of word 0 of Philox4x32-10 (Salmon et al., SC 2011) at counter
+    ``(i mod 2**32, i >> 32, 0, 0)`` under the key ``(seed mod 2**32, seed >> 32)``: the same for any
+    order, chunk or thread. A piece of a larger array counts from its place there with the ``offset`` of
+    `round_to`, `encode` and `quantize`.
+
+    With few bits the cut biases the result toward zero, by less than 2**-bits of the last kept place.
+
+    Two arrays that are rounded with one seed share their random bits, element by element, so that the
+    errors of two operands are correlated and their product is biased. Give each operand of a product a
+    stream of its own, by `with_stream` or by another seed; what this package quantizes in pairs has them.
+
+    Parameters
+    ----------
+    bits : int
+        Random bits, 1 to 32.
+    seed : int
+        0 to 2**64 - 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one of them is not an integer, or is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np, precision as pr
+    >>> x = np.full(4096, 1.03125, np.float32)         # a quarter of the way from 1 to 1.125
+    >>> y = pr.round_to(x, pr.E4M3, rounding=pr.Stochastic(bits=8, seed=1))
+    >>> bool(abs(y.mean() - 1.03125) < 0.003), float(y.min()), float(y.max())
+    (True, 1.0, 1.125)
+
+    1.0625 lies halfway between 1 and 1.125, and its square is 1.1289. With shared bits both factors are
+    rounded up together, or neither is; with bits of their own the mean is right, but for its spread:
+
+    >>> x, random = np.full(2**20, 1.0625, np.float32), pr.Stochastic(8)
+    >>> a = pr.round_to(x, pr.E4M3, rounding=random)
+    >>> b = pr.round_to(x, pr.E4M3, rounding=random.with_stream(1))
+    >>> print(f"shared {(a * a).mean(dtype=float):.3f}, own {(a * b).mean(dtype=float):.3f}")
+    shared 1.133, own 1.129
+    """
+
+    bits: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (("bits", self.bits, 1, 32), ("seed", self.seed, 0, 2**64 - 1)):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an int, got {value!r}")
+            if not low <= value <= high:
+                raise ValueError(f"{name} must lie in {low}..{high}, got {value}")
+
+    def with_stream(self, n: int) -> Stochastic:
+        """Return the rounding of as many bits whose seed is ``seed + n * 0x9E3779B97F4A7C15`` modulo 2**64.
+
+        The factor (2**64 over the golden ratio, made odd) takes each n to another seed, far from the small
+        ones that runs are usually numbered by.
+
+        Parameters
+        ----------
+        n : int
+            The stream's number, 0 to 2**64 - 1; 0 is the rounding itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``n`` is no whole number, or is out of range.
+
+        Examples
+        --------
+        >>> import precision as pr
+        >>> pr.Stochastic(8, seed=3).with_stream(1)
+        Stochastic(bits=8, seed=11400714819323198488)
+        """
+        stream = _whole("n", n, 2**64 - 1)
+        return replace(self, seed=(self.seed + stream * _GOLDEN) % 2**64)
+
+    def __str__(self) -> str:
+        given = [f"{n}={v}" for n, v, d in (("bits", self.bits, 32), ("seed", self.seed, 0)) if v != d]
+        return f"Stochastic({', '.join(given)})"
+
+
+class Overflow(Named):
+    """What becomes of a value that, rounded with an unbounded exponent, exceeds the format's largest.
+
+    ``SATURATE``: it and the infinities become the largest value of their sign. ``NON_SATURATING``: Inf,
+    or NaN where the format has no Inf, under *every* rounding mode. That is what the conversions of
+    OCP's OFP8 1.0 (Table 3) and the H100's truncating registers do (measured); IEEE 754's directed
+    modes stop at the largest value instead, which SATURATE gives for finite values.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> [float(pr.round_to(1e4, pr.E4M3, overflow=rule)) for rule in pr.Overflow]
+    [448.0, nan]
+    """
+
+    SATURATE = "saturate"
+    NON_SATURATING = "non_saturating"
+
+
+def _whole(name: str, value: object, high: int) -> int:
+    """The whole number from 0 to ``high`` that ``value`` is, or an error that names it."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    number = operator.index(value)
+    if not 0 <= number <= high:
+        raise ValueError(f"{name} must lie in 0..{high}, got {number}")
+    return number
+
+
+def checked_offset(offset: object, size: int) -> int:
+    """The index of the first of ``size`` elements, or an error if it is none or an index passes 2**64 - 1.
+
+    Examples
+    --------
+    >>> from precision.formats import checked_offset
+    >>> checked_offset(2**64 - 8, 8) == 2**64 - 8
+    True
+    """
+    first = _whole("offset", offset, 2**64 - 1)
+    if first + size > 2**64:
+        raise ValueError(
+            f"offset must be at most 2**64 - {size} for an array of {size} elements, whose indices have 64 "
+            f"bits, got {first}"
+        )
+    return first
+
+
+def signed64(index: int) -> int:
+    """The signed integer of the same 64 bits as an unsigned one, as the kernels take it.
+
+    Examples
+    --------
+    >>> from precision.formats import signed64
+    >>> signed64(2**64 - 1), signed64(5)
+    (-1, 5)
+    """
+    return index - 2**64 if index >> 63 else index

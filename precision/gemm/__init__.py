@@ -1,0 +1,6 @@
+"""Matrix products as a chosen accumulator sums them."""
+
+from precision.gemm._matrix_product import matmul
+from precision.gemm._step_trace import Trace, trace
+
+__all__ = ["Trace", "matmul", "trace"]

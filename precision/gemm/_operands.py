@@ -1,0 +1,139 @@
+"""The arguments of a product, checked before any work: operands, shapes, scales and the start."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from precision._support._array_checks import named_dtype, refuse_masked
+from precision._support._types import Array
+from precision.accumulators._accumulator import Accumulator, FusedSum
+from precision.formats._code_checks import clean_codes
+from precision.formats._codec import round_to
+from precision.formats._float_format import FloatFormat
+from precision.formats._named import FP32, FP64, TF32, Format, format_of
+from precision.formats._rounding_modes import Overflow
+from precision.quantization._quantized_tensor import QuantizedTensor
+
+Operand = npt.ArrayLike | QuantizedTensor
+
+
+class Checked(NamedTuple):
+    """One operand: codes of shape (..., rows, columns), their format, and scales if it has any."""
+
+    name: str
+    codes: Array
+    fmt: Format
+    quantized: QuantizedTensor | None
+
+
+def checked_operand(name: str, x: Operand, accumulator: Accumulator) -> Checked:
+    if isinstance(x, QuantizedTensor):
+        codes, fmt, quantized = clean_codes(x.codes, x.fmt, f"{name}: codes"), x.fmt, x
+        if fmt == TF32:  # a `Stack` holds it as float32
+            codes = codes << np.uint32(13)
+    else:
+        refuse_masked(name, x)
+        codes, quantized = np.asarray(x), None
+        try:
+            fmt = format_of(codes.dtype)
+        except ValueError:
+            fmt = FP64
+        if not isinstance(fmt, FloatFormat) or fmt == FP64:
+            raise TypeError(
+                f"{name} must be a QuantizedTensor or an array of float16, float32 or an ml_dtypes float, "
+                f"got an array of {codes.dtype}"
+            )
+        codes = clean_codes(codes, fmt, f"{name}: codes")
+        if fmt == FP32 and isinstance(accumulator, FusedSum) and TF32 in accumulator.operands:
+            fmt = FP32 if FP32 in accumulator.operands else TF32
+    if isinstance(accumulator, FusedSum) and fmt not in accumulator.operands:
+        taken = ", ".join(str(operand) for operand in accumulator.operands)
+        given = f"{codes.dtype} ({fmt})"
+        raise TypeError(f"{name} must hold {taken}, which is what {accumulator} takes, got {given}")
+    if codes.ndim == 0:
+        raise ValueError(f"{name} must have at least one axis, got a scalar")
+    return Checked(name, codes, fmt, quantized)
+
+
+def checked_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    known = ("float16", "bfloat16", "float32", "float64")
+    kind = named_dtype(dtype, f"one of {', '.join(known)}")
+    if kind.name not in known:
+        raise TypeError(f"dtype must be one of {', '.join(known)}, got {kind}")
+    return kind
+
+
+def _unsigned(codes: Array) -> Array:
+    return codes.view(f"u{codes.dtype.itemsize}")
+
+
+class Shapes:
+    """np.matmul's rules: vectors become matrices, other axes broadcast."""
+
+    def __init__(self, a: Checked, b: Checked) -> None:
+        self.left_vector, self.right_vector = a.codes.ndim == 1, b.codes.ndim == 1
+        left = a.codes[None, :] if self.left_vector else a.codes
+        right = b.codes[:, None] if self.right_vector else b.codes
+        if left.shape[-1] != right.shape[-2]:
+            raise ValueError(
+                f"a and b must agree in K: a has shape {a.codes.shape}, b has shape {b.codes.shape}, "
+                f"so K is {left.shape[-1]} and {right.shape[-2]}"
+            )
+        batches = left.shape[:-2], right.shape[:-2]
+        try:
+            self.batch = np.broadcast_shapes(*batches)
+        except ValueError:
+            raise ValueError(
+                f"the batch axes of a and b must broadcast: "
+                f"a has shape {a.codes.shape}, b has shape {b.codes.shape}"
+            ) from None
+        self.rows, self.length, self.columns = left.shape[-2], left.shape[-1], right.shape[-1]
+        self.left, self.right = (_stacked(_unsigned(x)) for x in (left, right))
+        self.left_matrix, self.right_matrix = (
+            np.broadcast_to(np.arange(len(x)).reshape(batch), self.batch).ravel().astype(np.int64)
+            for x, batch in zip((self.left, self.right), batches, strict=True)
+        )
+        squeezed = (() if self.left_vector else (self.rows,)) + (() if self.right_vector else (self.columns,))
+        self.result = (*self.batch, *squeezed)
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        return len(self.left_matrix), self.rows, self.columns
+
+
+def _stacked(codes: Array) -> Array:
+    """(..., rows, columns) as (matrices, rows, columns), copied only if neither axis is contiguous."""
+    if codes.ndim == 2:
+        return codes[None]
+    if not codes.flags.c_contiguous and codes.swapaxes(-1, -2).flags.c_contiguous:
+        swapped = codes.swapaxes(-1, -2)
+        return swapped.reshape(math.prod(codes.shape[:-2]), *swapped.shape[-2:]).swapaxes(1, 2)
+    return np.ascontiguousarray(codes).reshape(math.prod(codes.shape[:-2]), *codes.shape[-2:])
+
+
+def checked_start(c: npt.ArrayLike | None, accumulator: Accumulator, shapes: Shapes) -> Array | None:
+    if c is None:
+        return None
+    refuse_masked("c", c)
+    start = np.asarray(c)
+    allowed = ("float16", "bfloat16", "float32")
+    if start.dtype.name not in allowed:
+        raise TypeError(f"c must be an array of {', '.join(allowed)}, got {start.dtype}")
+    try:
+        start = np.broadcast_to(start, shapes.result)
+    except ValueError:
+        raise ValueError(
+            f"c must broadcast to the result's shape {shapes.result}, got shape {start.shape}"
+        ) from None
+    start = np.ascontiguousarray(start.reshape(shapes.sizes), dtype=np.float32)
+    if isinstance(accumulator, FusedSum) and accumulator.promotion is None:
+        register = accumulator.register
+        if register.exponent_bits < 8:
+            held = round_to(start, register, overflow=Overflow.NON_SATURATING)
+            if not ((held == start) | np.isnan(start)).all():
+                raise ValueError(f"c must hold values of the register's format {register}")
+    return start

@@ -1,0 +1,107 @@
+"""The register of one dot product after each of its steps."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from precision._support._types import Array
+from precision._support.machine._float_environment import in_default_environment
+from precision.accumulators import _general_loops
+from precision.accumulators._accumulator import HOPPER_FP8, Accumulator, FmaChain, FusedSum
+from precision.accumulators._operand_layout import Stack
+from precision.accumulators._product import Product
+from precision.gemm._operands import Operand, Shapes, checked_operand, checked_start
+from precision.gemm._scale_epilogue import plan_scales, read_scales
+
+
+class Trace(NamedTuple):
+    """One dot product, step by step.
+
+    Attributes
+    ----------
+    k : ndarray of int64
+        Elements of K summed after each step.
+    register : ndarray of float32
+        The register after each step (before a promotion clears it).
+    total : ndarray of float32
+        The float32 total after each step; zeros without promotion.
+    """
+
+    k: Array
+    register: Array
+    total: Array
+
+
+@in_default_environment
+def trace(
+    a_row: Operand,
+    b_column: Operand,
+    *,
+    accumulator: Accumulator = HOPPER_FP8,
+    c: float | np.floating[Any] | None = None,
+) -> Trace:
+    """The register after every step of one dot product.
+
+    Parameters
+    ----------
+    a_row, b_column : array or QuantizedTensor
+        Vectors of K elements, of the types that `matmul` takes. Scales that multiply the finished sum
+        (those that do not change along K, unless the unit takes them; a tensor's second one) do not show.
+    accumulator : FusedSum or FmaChain
+        How products are summed; a step is one fused sum, or one fused multiply-add.
+    c : float, optional
+        Starts the register, or with promotion the total.
+
+    Returns
+    -------
+    Trace
+        ``k``, ``register`` and ``total``, one entry a step.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `matmul` does, and if the accumulator has no register or an operand is no vector.
+
+    Examples
+    --------
+    >>> import numpy as np, precision as pr
+    >>> ones = np.ones(96, pr.E4M3.dtype)
+    >>> steps = pr.trace(ones, ones, accumulator=pr.HOPPER_FP8)
+    >>> steps.k.tolist(), steps.register.tolist()
+    ([32, 64, 96], [32.0, 64.0, 96.0])
+    """
+    if not isinstance(accumulator, (FusedSum, FmaChain)):
+        raise TypeError(
+            f"accumulator must be a FusedSum or FmaChain, which have a register, got {accumulator!r}"
+        )
+    left = checked_operand("a_row", a_row, accumulator)
+    right = checked_operand("b_column", b_column, accumulator)
+    for operand in (left, right):
+        if operand.codes.ndim != 1:
+            raise ValueError(f"{operand.name} must be a vector, got shape {operand.codes.shape}")
+    shapes = Shapes(left, right)
+    start = checked_start(None if c is None else np.float32(c), accumulator, shapes)
+    epilogue = plan_scales(read_scales(left, -1), read_scales(right, -2), accumulator, shapes)
+    product = Product(
+        Stack(shapes.left, left.fmt),
+        Stack(shapes.right, right.fmt),
+        shapes.left_matrix,
+        shapes.right_matrix,
+        accumulator.promotion,
+        epilogue.groups,
+        start,
+        epilogue.unit,
+    )
+    unit = accumulator if isinstance(accumulator, FusedSum) else None
+    step = unit.products if unit else 1
+    length = shapes.length
+    if not length:
+        empty = np.empty(0, np.float32)
+        return Trace(np.empty(0, np.int64), empty, empty.copy())
+    registers, totals = _general_loops.trace_sum(product, unit)
+    every = accumulator.promotion or length
+    ends = [min(end, first + every, length) for first in range(0, length, every)
+            for end in range(first + step, min(first + every, length) + step, step)]  # fmt: skip
+    return Trace(np.array(ends, np.int64), registers, totals)

@@ -1,0 +1,79 @@
+"""Where the alignment's exponent floor lies for FP16 registers: products so small that only it decides a tie.
+
+A sum of a multiple of 2^-23, half of an FP16 subnormal (2^-25) and a tiny term rounds as if the tiny term
+were not there exactly when the alignment cut it off: when it lies below 2^(max(largest exponent, floor) - F).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+
+from precision._support._types import Array
+from precision._support.machine._float_environment import in_default_environment
+from precision.accumulators._accumulator import FusedSum
+from precision.hardware import _recorded_cases
+from precision.hardware._instructions import INSTRUCTIONS, Instruction, bits
+
+CANDIDATES = (-133, *range(-30, -9))
+"""The floors that are tried."""
+
+PROBED = tuple(INSTRUCTIONS[name] for name in ("wgmma.f16.f16.f16", "mma.f16.f16.f16", "wgmma.f16.e5m2.e5m2"))
+"""Instructions with FP16 registers whose operands reach low enough."""
+
+Runner = Callable[[Instruction, Array, Array, Array], Array]
+
+
+@in_default_environment
+def operands(instruction: Instruction) -> tuple[Array, Array, Array]:
+    """Codes of A ``(M, K)`` and B ``(8, K)`` and registers ``(M, 8)``, zero, that make such sums.
+
+    Column 0 of A times column 0 of B is the main term, and so on: main, main, half, tiny.
+    """
+    smallest = {"float16": -24, "float8_e5m2": -16}[instruction.a.name]
+    mains = [None, *range(-25, -13)]
+    tinies = range(2 * smallest, 2 * smallest + 12)
+    rows = []
+    for main, tiny, half, sign in itertools.product(mains, tinies, (1.0, -1.0), (1.0, -1.0)):
+        row = np.zeros(instruction.k)
+        if main is not None:
+            row[:2] = 2.0 ** (main + 12)
+        row[2] = half * 2.0**-13
+        row[3] = sign * 2.0 ** (tiny - smallest)
+        rows.append(row)
+    rows += [np.zeros(instruction.k)] * (-len(rows) % 64)
+    columns = np.zeros((8, instruction.k))
+    columns[:, :3] = 2.0**-12
+    columns[:, 3] = 2.0**smallest * np.array([1, 1, 2, 3, 0, -1, 1, -3])
+    columns[:, 1] *= np.array([1, 0, 1, 1, 1, 1, -1, 0])
+    return (
+        bits(np.array(rows).astype(instruction.a)),
+        bits(columns.astype(instruction.b)),
+        np.zeros((len(rows), 8), np.uint16),
+    )
+
+
+@in_default_environment
+def consistent(instruction: Instruction, run: Runner) -> tuple[dict[int, int], dict[str, Array]]:
+    """For each candidate floor, on how many outputs the model with it differs; and the recorded arrays.
+
+    Parameters
+    ----------
+    run : callable
+        Takes the instruction, A, B and C and returns the registers, as `capture.Probe.run` does.
+    """
+    a, b, c = operands(instruction)
+    d = run(instruction, a, b, c)
+    tiles = (a.reshape(-1, 64, a.shape[1]), c.reshape(-1, 64, 8), d.reshape(-1, 64, 8))
+    recorded = {"a": tiles[0], "b": np.repeat(b[None], len(tiles[0]), axis=0), "c": tiles[1], "d": tiles[2]}
+    case = _recorded_cases.instruction_case(instruction, "floor16", **recorded)
+    unit = case.accumulator
+    assert isinstance(unit, FusedSum)
+    missed = {}
+    for floor in CANDIDATES:
+        found = _recorded_cases.emulate(case, dataclasses.replace(unit, min_exponent=floor))
+        missed[floor] = int(np.count_nonzero(found != case.expected))
+    return missed, recorded

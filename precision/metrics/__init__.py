@@ -1,0 +1,32 @@
+"""Measures of error, what quantizing does to numbers, and distributions to draw numbers from."""
+
+from precision.metrics._distributions import DISTRIBUTIONS, Distribution, draw
+from precision.metrics._error_measures import (
+    MEASURES,
+    calc_diff,
+    cosine,
+    max_error_over_mean,
+    norm_relative_error,
+    report,
+    signed_relative_error,
+    sqnr,
+    ulp_distance,
+)
+from precision.metrics._fidelity import Tally, tally
+
+__all__ = [
+    "DISTRIBUTIONS",
+    "MEASURES",
+    "Distribution",
+    "Tally",
+    "calc_diff",
+    "cosine",
+    "draw",
+    "max_error_over_mean",
+    "norm_relative_error",
+    "report",
+    "signed_relative_error",
+    "sqnr",
+    "tally",
+    "ulp_distance",
+]

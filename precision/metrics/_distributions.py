@@ -1,0 +1,85 @@
+"""Named distributions of numbers, from which studies draw their matrices."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from precision._support._suggestions import hint as did_you_mean
+from precision._support._types import Array
+from precision._support.machine._float_environment import in_default_environment
+
+
+class Distribution(NamedTuple):
+    """What a distribution is, in words, and how to draw ``shape`` from it; axis ``k`` is the one summed."""
+
+    description: str
+    draw: Callable[[np.random.Generator, tuple[int, int], int], Array]
+
+
+def _outliers(rng: np.random.Generator, shape: tuple[int, int], k: int) -> Array:
+    x = rng.standard_normal(shape, np.float32)
+    channels = rng.random(shape[k]) < 1 / 128
+    factors: Array = np.expand_dims(np.where(channels, np.float32(32), np.float32(1)), 1 - k)
+    return np.multiply(x, factors)
+
+
+DISTRIBUTIONS: dict[str, Distribution] = {
+    "normal": Distribution("N(0,1)", lambda rng, shape, k: rng.standard_normal(shape, np.float32)),
+    "uniform": Distribution("U(0,1)", lambda rng, shape, k: rng.random(shape, np.float32)),
+    "symmetric": Distribution("U(-1,1)", lambda rng, shape, k: 2 * rng.random(shape, np.float32) - 1),
+    "laplace": Distribution("Laplace(0,1)", lambda rng, shape, k: rng.laplace(size=shape).astype(np.float32)),
+    "lognormal": Distribution(
+        "exp N(0,1), of either sign",
+        lambda rng, shape, k: (
+            rng.choice(np.array([-1, 1], np.float32), shape) * np.exp(rng.standard_normal(shape, np.float32))
+        ),
+    ),
+    "student_t": Distribution(
+        "Student t, 3 degrees of freedom",
+        lambda rng, shape, k: rng.standard_t(3, shape).astype(np.float32),
+    ),
+    "outliers": Distribution("N(0,1), one channel of K in 128 times 32", _outliers),
+}
+"""The named distributions."""
+for _name, _kind in DISTRIBUTIONS.items():
+    DISTRIBUTIONS[_name] = _kind._replace(draw=in_default_environment(_kind.draw))
+
+
+@in_default_environment
+def draw(distribution: str, shape: tuple[int, int], *, k_axis: int, seed: int = 0) -> Array:
+    """A float32 matrix of a named distribution, the same for the same arguments.
+
+    Parameters
+    ----------
+    distribution : str
+        A key of `DISTRIBUTIONS`.
+    shape : (int, int)
+        Shape of the matrix.
+    k_axis : int
+        The axis summed over: 1 for a left operand, 0 for a right one. It is part of the seed.
+    seed : int
+        At least 0.
+
+    Raises
+    ------
+    ValueError
+        If there is no such distribution; the message lists those there are.
+
+    Examples
+    --------
+    >>> from precision.metrics import draw
+    >>> x = draw("uniform", (2, 3), k_axis=1)
+    >>> x.shape, x.dtype.name, bool((0 <= x).all() and (x < 1).all())
+    ((2, 3), 'float32', True)
+    """
+    if distribution not in DISTRIBUTIONS:
+        hint = did_you_mean(distribution, DISTRIBUTIONS)
+        raise ValueError(
+            f"distribution must be one of {', '.join(DISTRIBUTIONS)}; got {distribution!r}{hint}"
+        )
+    rng = np.random.default_rng([seed, zlib.crc32(distribution.encode()), *shape, k_axis])
+    return DISTRIBUTIONS[distribution].draw(rng, shape, k_axis)

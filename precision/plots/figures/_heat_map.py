@@ -1,0 +1,174 @@
+"""Where in a matrix errors lie. `plots` gives this figure out."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precision._support.machine._float_environment import in_default_environment
+from precision.plots._axes import own_axes
+from precision.plots._style import BLACK, SMALL, root_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = npt.NDArray[np.float64]
+_CELLS = 256  # most cells drawn along an axis
+_REDUCED = {"max": "largest error", "rms": "root mean square"}
+
+
+def _matrix(x: npt.ArrayLike, name: str) -> Array:
+    array = np.asarray(x)
+    if array.ndim != 2 or array.size == 0:
+        raise ValueError(f"{name} must be a matrix with elements, got shape {array.shape}")
+    if array.dtype.kind == "c":
+        raise ValueError(f"{name} must be real, got {array.dtype}")
+    return array.astype(np.float64)
+
+
+def _reduced(error: Array, step: tuple[int, int], reduce: str) -> Array:
+    """One number for each ``step`` of the elements; NaN and Inf of one are those of the whole."""
+    rows, columns = (-(-size // s) for size, s in zip(error.shape, step, strict=True))
+    padded = np.zeros((rows * step[0], columns * step[1]))
+    counts = np.zeros_like(padded)
+    padded[: error.shape[0], : error.shape[1]] = error
+    counts[: error.shape[0], : error.shape[1]] = 1
+    split = (rows, step[0], columns, step[1])
+    tiles = padded.reshape(split).transpose(0, 2, 1, 3).reshape(rows, columns, -1)
+    if reduce == "rms":
+        measured = counts.reshape(split).sum(axis=(1, 3))
+        # Multiplied by powers of two first where squares would leave float64's range.
+        peak = np.abs(tiles).max(axis=2)
+        extreme = np.isfinite(peak) & (peak > 0) & ((peak < 2.0**-450) | (peak > 2.0**450))
+        exponent = np.where(extreme, np.frexp(peak)[1], 0)
+        with np.errstate(under="ignore"):
+            squares = np.square(np.ldexp(tiles, -exponent[..., None]) if extreme.any() else tiles)
+            found: Array = np.ldexp(np.sqrt(squares.sum(axis=2) / measured), exponent)
+        return found
+    largest = np.where(np.isnan(tiles), np.inf, np.abs(tiles)).argmax(axis=2)
+    return np.take_along_axis(tiles, largest[..., None], axis=2)[..., 0]
+
+
+@in_default_environment
+def error_heatmap(
+    result: npt.ArrayLike,
+    reference: npt.ArrayLike | None = None,
+    *,
+    log: bool = False,
+    block: tuple[int, int] | None = None,
+    reduce: str = "max",
+    limit: float | None = None,
+    unit: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """A matrix of errors in colours: signed around zero, or their magnitudes on a logarithmic scale.
+
+    Parameters
+    ----------
+    result : array_like
+        A real matrix; without ``reference`` the errors themselves.
+    reference : array_like, optional
+        What ``result`` should be, of its shape; the error is result - reference, in float64.
+    log : bool
+        Magnitudes on a logarithmic scale, errors of zero white. If False, signed errors: red above zero,
+        blue below, white at it.
+    block : (int, int), optional
+        Rows and columns of a block, as of a scale; thin lines mark them where they are
+        at least four cells apart.
+    reduce : {"max", "rms"}
+        Of a matrix of more than 256 rows or columns each cell stands for several elements: the error of
+        largest magnitude, with its sign, or the root of the mean square. The title says which.
+    limit : float, optional
+        Where the colours end; errors beyond it have the last one. By default the largest error.
+    unit : str
+        Of the errors, for the colour bar.
+    ax : matplotlib.axes.Axes, optional
+        As in `error_over_k`; the colour bar takes some of its room.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Cells with an error that is NaN or Inf are black, and counted in the title.
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib; names the extra.
+    TypeError, ValueError
+        If a matrix is none, the shapes differ, or another argument is not as above.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from precision import plots
+    >>> axes = plots.error_heatmap(np.float32([[1, 2], [3, 4]]), [[1, 2.5], [3, 3]])
+    >>> axes.images[0].get_array().tolist(), axes.images[0].get_clim()
+    ([[0.0, -0.5], [0.0, 1.0]], (-1.0, 1.0))
+    """
+    error = _matrix(result, "result")
+    if reference is not None:
+        right = _matrix(reference, "reference")
+        if right.shape != error.shape:
+            raise ValueError(f"reference must have result's shape {error.shape}, got {right.shape}")
+        with np.errstate(invalid="ignore"):
+            error = error - right
+    if reduce not in _REDUCED:
+        raise ValueError(f"reduce must be 'max' or 'rms', got {reduce!r}")
+    if block is not None and (len(block) != 2 or min(block) < 1):
+        raise ValueError(f"block must be two sizes of at least 1, got {block!r}")
+    if limit is not None and not 0 < limit < math.inf:
+        raise ValueError(f"limit must be positive, got {limit}")
+    step = (-(-error.shape[0] // _CELLS), -(-error.shape[1] // _CELLS))
+    bad = int(np.count_nonzero(~np.isfinite(error)))
+    cells = error if step == (1, 1) else _reduced(error, step, reduce)
+
+    axes = own_axes(ax, 6.0, 4.8)
+    from matplotlib import colormaps
+    from matplotlib.colors import LogNorm, Normalize
+
+    finite = np.abs(cells[np.isfinite(cells)])
+    largest = float(finite.max(initial=0.0))
+    most = limit or largest or 1.0
+    signed = not log and not (reduce == "rms" and step != (1, 1))
+    norm: Any
+    if log:
+        cells = np.abs(cells)
+        least = float(finite[finite > 0].min(initial=most))
+        norm = LogNorm(least if least < most else most / 10, most)
+        cells = np.where(cells == 0, float(norm.vmin) / 2, cells)  # under the scale: white
+    else:
+        norm = Normalize(-most if signed else 0.0, most)
+    colours = colormaps["RdBu_r" if signed else "viridis_r"].with_extremes(bad=BLACK)
+    if log:
+        colours = colours.with_extremes(bad=BLACK, under="white")
+    rows, columns = error.shape
+    image = axes.imshow(
+        np.ma.masked_invalid(cells), cmap=colours, norm=norm, interpolation="nearest", aspect="auto",
+        extent=(0.0, float(step[1] * cells.shape[1]), float(step[0] * cells.shape[0]), 0.0),
+    )  # fmt: skip
+    axes.set(xlim=(0, columns), ylim=(rows, 0), xlabel="column", ylabel="row")
+    axes.tick_params(labelsize=9)
+    if block is not None:
+        lines: dict[str, Any] = {"color": "#404040", "linewidth": 0.5}
+        if block[0] >= 4 * step[0]:  # finer ones would hide what they part
+            for row in range(block[0], rows, block[0]):
+                axes.axhline(row, **lines)
+        if block[1] >= 4 * step[1]:
+            for column in range(block[1], columns, block[1]):
+                axes.axvline(column, **lines)
+    said = []
+    if step != (1, 1):
+        said.append(f"each cell: {_REDUCED[reduce]} of {step[0]} × {step[1]} elements")
+    if log and bool((cells < norm.vmin).any()):
+        said.append("white: no error")
+    if bad:
+        said.append(f"black: {bad:,} not finite")
+    axes.set_title("\n".join(said), fontsize=9)
+    label = ("error" if signed else "magnitude of the error") + (f", {unit}" if unit else "")
+    extend = "neither" if largest <= most else "both" if signed else "max"
+    bar = root_of(axes).colorbar(image, ax=axes, label=label, extend=extend)
+    bar.ax.tick_params(labelsize=SMALL)
+    return axes

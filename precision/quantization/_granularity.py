@@ -1,0 +1,163 @@
+"""Which elements share a scale, and how their largest magnitude becomes one.
+
+A *granularity* answers one question, `block`: how many elements lie under one scale along each axis.
+A new one is a new small class with that method. A *scale rule* turns a group's amax into its scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from precision._support._argument_checks import _check_size, checked_axis
+from precision.formats._text_language import describe
+
+#: Elements under one scale along each axis; None: the whole axis, however long.
+Block = tuple[int | None, ...]
+
+
+class Granularity(Protocol):
+    """What `QuantSpec` asks of a granularity; it must also print as text that `QuantSpec.parse` reads."""
+
+    def block(self, shape: Sequence[int], axis: int = -1) -> Block:
+        """Elements under one scale along each axis of an array of ``shape``, quantized along ``axis``."""
+        ...
+
+
+def filled(block: Block, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A block in which no entry is None or longer than its axis: the length of the axis takes its place."""
+    return tuple(
+        max(1, size) if step is None else min(step, max(1, size))
+        for size, step in zip(shape, block, strict=True)
+    )
+
+
+def scale_shape(shape: tuple[int, ...], block: Block) -> tuple[int, ...]:
+    """Blocks along each axis, a last shorter one counted."""
+    return tuple(-(-size // step) for size, step in zip(shape, filled(block, shape), strict=True))
+
+
+class _Printed:
+    def __str__(self) -> str:
+        return describe(self)
+
+
+@dataclass(frozen=True)
+class PerTensor(_Printed):
+    """One scale for the whole array.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> pr.PerTensor().block((4, 256))
+    (None, None)
+    """
+
+    __str__ = _Printed.__str__
+
+    def block(self, shape: Sequence[int], axis: int = -1) -> Block:
+        """Elements under one scale along each axis: all of them."""
+        checked_axis(axis, len(shape))
+        return (None,) * len(shape)
+
+
+@dataclass(frozen=True)
+class PerVector(_Printed):
+    """One scale for each vector along the axis: row-wise for a left operand (M, K) and ``axis=-1``.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> pr.PerVector().block((4, 256)), pr.PerVector().block((256, 8), axis=0)
+    ((1, None), (None, 1))
+    """
+
+    __str__ = _Printed.__str__
+
+    def block(self, shape: Sequence[int], axis: int = -1) -> Block:
+        """Elements under one scale along each axis: all of ``axis``, one of the others."""
+        along = checked_axis(axis, len(shape))
+        return tuple(None if i == along else 1 for i in range(len(shape)))
+
+
+@dataclass(frozen=True)
+class PerGroup(_Printed):
+    """One scale for each ``n`` neighbours along the axis; the last group of a vector may be shorter.
+
+    Parameters
+    ----------
+    n : int
+        Elements in a group, at least 1. An axis shorter than ``n`` is one short group.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``n`` is not an integer, or is below 1.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> pr.PerGroup(128).block((4, 300))
+    (1, 128)
+    """
+
+    n: int
+
+    __str__ = _Printed.__str__
+
+    def __post_init__(self) -> None:
+        _check_size("n", self.n)
+
+    def block(self, shape: Sequence[int], axis: int = -1) -> Block:
+        """Elements under one scale along each axis: ``n`` of ``axis``, one of the others."""
+        along = checked_axis(axis, len(shape))
+        return tuple(self.n if i == along else 1 for i in range(len(shape)))
+
+
+@dataclass(frozen=True)
+class PerBlock(_Printed):
+    """One scale for each rectangle of the last two axes; rectangles at the edges may be smaller.
+
+    Parameters
+    ----------
+    n, m : int
+        ``m`` elements along the axis by ``n`` along the other one of the last two, each at least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one of them is not an integer, or is below 1.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> pr.PerBlock(1, 128).block((64, 256)), pr.PerBlock(1, 128).block((256, 64), axis=-2)
+    ((1, 128), (128, 1))
+    """
+
+    n: int
+    m: int
+
+    __str__ = _Printed.__str__
+
+    def __post_init__(self) -> None:
+        _check_size("n", self.n)
+        _check_size("m", self.m)
+
+    def block(self, shape: Sequence[int], axis: int = -1) -> Block:
+        """Elements under one scale along each axis.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two axes, or ``axis`` is none of the last two.
+        """
+        ndim = len(shape)
+        along = checked_axis(axis, ndim)
+        if ndim < 2:
+            raise ValueError(f"{self} needs an array of at least 2 axes, got shape {tuple(shape)}")
+        if along < ndim - 2:
+            raise ValueError(f"axis must be one of the last two for {self}, got {axis} of {tuple(shape)}")
+        last_two = (self.n, self.m) if along == ndim - 1 else (self.m, self.n)
+        return (1,) * (ndim - 2) + last_two

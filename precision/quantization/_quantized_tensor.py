@@ -1,0 +1,281 @@
+"""Codes with their scales, checked to fit together."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from precision._support._array_checks import refuse_masked
+from precision._support._types import Array
+from precision._support.machine._float_environment import in_default_environment
+from precision.formats._code_checks import checked_codes, clean_codes
+from precision.formats._codec import decode
+from precision.formats._codec_constants import format_params
+from precision.formats._float_format import FloatFormat
+from precision.formats._int_format import IntFormat
+from precision.formats._named import FP64, Format, format_of
+from precision.quantization._granularity import Block, scale_shape
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class QuantizedTensor:
+    """Codes with their scales: ``value = code * scale``, or ``code * fl32(scale * tensor_scale)``.
+
+    Parameters
+    ----------
+    codes : ndarray
+        Of type ``fmt.dtype``, or of the unsigned integers of that size; below ``2**fmt.bits``. (ml_dtypes'
+        integers of fewer than 8 bits may have bits above those, which ml_dtypes ignores.)
+    scale : ndarray or float
+        What codes are multiplied by: as many axes as ``codes``, along each of them one entry for every
+        ``block`` elements, the last block being shorter where they do not divide. One number stands for
+        the whole tensor. Of the scale format's type: float32, or ml_dtypes' for a narrower one.
+    fmt : FloatFormat or IntFormat
+        What the codes mean.
+    tensor_scale : float32, optional
+        A second scale for the whole tensor, finite and positive.
+    block : tuple of int or None, optional
+        Elements under one scale along each axis; None is the whole axis, however long. (So rows of 128
+        with a scale each, ``(1, None)``, differ from groups of 128 along them, ``(1, 128)``: `matmul`
+        applies their scales in different orders.) It may be left out where both shapes leave one answer:
+        along an axis with one scale, with as many scales as elements, or with scales for whole blocks of
+        a power of two.
+    scale_format : FloatFormat, optional
+        What the scales mean; it may be left out where their type says so.
+
+    Raises
+    ------
+    TypeError
+        If the codes or scales have a type that ``fmt`` or ``scale_format`` does not take.
+    ValueError
+        If a code or scale has bits that its format has not, a shape does not fit, ``block`` is missing and
+        ambiguous, or a scale is negative. Scales that are zero, Inf or NaN are taken, and propagate
+        as arithmetic does.
+
+    Examples
+    --------
+    >>> import numpy as np, precision as pr
+    >>> codes = pr.encode(np.ones((2, 256), np.float32), pr.E4M3)
+    >>> q = pr.QuantizedTensor(codes, np.full((2, 2), 0.5, np.float32), fmt=pr.E4M3)
+    >>> q.block, q.nbytes, float(q.dequantize()[1, 255])
+    ((1, 128), 528, 0.5)
+    """
+
+    codes: Array
+    scale: Array
+    fmt: Format = field(kw_only=True)
+    tensor_scale: np.float32 | None = field(default=None, kw_only=True)
+    block: Block = field(default=(), kw_only=True)
+    scale_format: FloatFormat = field(default=None, kw_only=True)  # type: ignore[assignment]
+
+    @in_default_environment
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "codes", _checked_codes(self.codes, self.fmt))
+        self._settle_scales()
+
+    @classmethod
+    def _of_clean_codes(cls, codes: Array, **rest: Any) -> QuantizedTensor:
+        """Build a tensor of codes of type ``fmt.dtype`` that were checked or just made: no pass is made."""
+        tensor = object.__new__(cls)
+        for one in dataclasses.fields(cls):
+            object.__setattr__(tensor, one.name, rest.get(one.name, one.default))
+        object.__setattr__(tensor, "codes", codes)
+        tensor._settle_scales()
+        return tensor
+
+    def _settle_scales(self) -> None:
+        settle = object.__setattr__
+        scale, scale_format = _checked_scale(self.scale, self.scale_format)
+        settle(self, "scale_format", scale_format)
+        given: object = self.block
+        unsaid = given is None or (isinstance(given, tuple) and not given)
+        if scale.ndim == 0:
+            if unsaid:
+                settle(self, "block", (None,) * self.ndim)
+            scale = scale.reshape((1,) * self.ndim)[tuple(slice(min(1, size)) for size in self.shape)]
+        elif unsaid:
+            settle(self, "block", _inferred_block(self.shape, scale.shape))
+        settle(self, "scale", scale)
+        settle(self, "block", _checked_block(self.block, self.shape, scale.shape))
+        if self.tensor_scale is not None:
+            settle(self, "tensor_scale", _checked_tensor_scale(self.tensor_scale))
+
+    @in_default_environment
+    def __repr__(self) -> str:
+        second = "" if self.tensor_scale is None else f", tensor_scale={self.tensor_scale}"
+        return (
+            f"QuantizedTensor(shape={self.shape}, fmt={self.fmt}, block={self.block}, "
+            f"scale_format={self.scale_format}{second})"
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the codes."""
+        return self.codes.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.codes.ndim
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes to store or send, packed: codes and scales in their formats' bits, and the tensor scale."""
+        codes = -(-self.codes.size * self.fmt.bits // 8)
+        scales = -(-self.scale.size * self.scale_format.bits // 8)
+        return codes + scales + (0 if self.tensor_scale is None else 4)
+
+    @property
+    def T(self) -> QuantizedTensor:
+        """The axes in reverse order; a view."""
+        return self._transposed(tuple(reversed(range(self.ndim))))
+
+    @property
+    def mT(self) -> QuantizedTensor:
+        """The last two axes exchanged; a view."""
+        if self.ndim < 2:
+            raise ValueError(f"mT needs at least 2 axes, this tensor has shape {self.shape}")
+        return self._transposed((*range(self.ndim - 2), self.ndim - 1, self.ndim - 2))
+
+    def _transposed(self, order: tuple[int, ...]) -> QuantizedTensor:
+        return self._of_clean_codes(  # whoever reads them checks them
+            self.codes.transpose(order),
+            scale=self.scale.transpose(order),
+            fmt=self.fmt,
+            tensor_scale=self.tensor_scale,
+            block=tuple(self.block[axis] for axis in order),
+            scale_format=self.scale_format,
+        )
+
+    @in_default_environment
+    def dequantize(self, dtype: npt.DTypeLike = np.float32, *, out: Array | None = None) -> Array:
+        """The values that the codes and scales stand for.
+
+        Parameters
+        ----------
+        dtype : dtype
+            float32: each product is rounded once. float64: it is exact.
+        out : ndarray, optional
+            Where they are written: of the tensor's shape and of ``dtype``, any strides. Fastest where it
+            lies in memory as the codes do.
+
+        Returns
+        -------
+        ndarray
+            Of the tensor's shape: ``out``, or a new one that lies in memory as the codes do.
+
+        Raises
+        ------
+        TypeError
+            If ``dtype`` is another one, or ``out`` is no array of it.
+        ValueError
+            If ``out`` has another shape, is read-only or has elements that share memory, or if the codes or
+            scales were changed and now have bits that their formats have not.
+
+        Examples
+        --------
+        >>> import numpy as np, precision as pr
+        >>> x = np.array([[1, 2], [3, 448]], np.float32)
+        >>> pr.quantize(x, pr.QuantSpec(pr.E4M3, pr.PerTensor())).dequantize(out=x)
+        array([[  1.,   2.],
+               [  3., 448.]], dtype=float32)
+        """
+        from precision.quantization import _row_loops
+
+        kind = _row_loops.checked_out(self.shape, dtype, out)
+        return _row_loops.dequantized(self, kind, out)
+
+    @in_default_environment
+    def multipliers(self) -> Array:
+        """What codes are multiplied by, as float32 of the scales' shape: fl32(scale * tensor_scale)."""
+        scale = decode(clean_codes(self.scale, self.scale_format, "scale"), self.scale_format)
+        if self.tensor_scale is None:
+            return scale
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            return np.asarray(scale * self.tensor_scale)
+
+
+def _checked_codes(codes: object, fmt: object) -> Array:
+    if not isinstance(fmt, FloatFormat | IntFormat) or fmt == FP64:
+        raise TypeError(f"fmt must be a FloatFormat of at most 32 bits or an IntFormat, got {fmt!r}")
+    checked = checked_codes(codes, fmt)
+    if checked.ndim == 0:
+        raise ValueError("codes must have at least one axis")
+    return checked
+
+
+def _checked_scale(scale: object, fmt: object) -> tuple[Array, FloatFormat]:
+    if fmt is not None and (not isinstance(fmt, FloatFormat) or fmt == FP64):
+        raise TypeError(f"scale_format must be a FloatFormat of at most 32 bits, got {fmt!r}")
+    refuse_masked("scale", scale)
+    array = np.asarray(np.float32(scale) if isinstance(scale, int | float) else scale)
+    if fmt is None:
+        try:
+            fmt = format_of(array.dtype)
+        except ValueError:
+            fmt = FP64
+        if not isinstance(fmt, FloatFormat) or fmt == FP64:
+            raise TypeError(
+                "scale must be float32 or of a narrower type of ml_dtypes (or unsigned integers, with "
+                f"scale_format saying what they mean), got {array.dtype}"
+            )
+    if array.dtype not in (fmt.dtype, fmt.code_dtype):
+        raise TypeError(f"scale of {fmt} must have dtype {fmt.dtype} or {fmt.code_dtype}, got {array.dtype}")
+    clean_codes(array, fmt, "scale")
+    params = format_params(fmt)
+    sign = params.mask ^ params.magnitude_mask
+    bits = array.view(fmt.code_dtype)
+    # -0 passes, as arithmetic has it; so does a NaN of either sign.
+    if sign and (bits & fmt.code_dtype.type(sign)).any():
+        values = decode(array, fmt)
+        if (values < 0).any():
+            raise ValueError(f"scale must not be negative, got {values[values < 0].flat[0]}")
+    return array if array.dtype == fmt.dtype else array.view(fmt.dtype), fmt
+
+
+def _inferred_block(shape: tuple[int, ...], scales: tuple[int, ...]) -> Block:
+    if len(shape) != len(scales):
+        raise ValueError(
+            f"scale must have the codes' {len(shape)} axes, got shape {scales} for codes of {shape}"
+        )
+    block: list[int | None] = []
+    for axis, (size, count) in enumerate(zip(shape, scales, strict=True)):
+        step = size // count if count and size % count == 0 else 0
+        if size == count:
+            step = 1
+        elif count != 1 and (step == 0 or step & (step - 1)):
+            raise ValueError(
+                f"block cannot be told from {count} scales for {size} elements on axis {axis}: pass "
+                "block=, the elements under one scale along each axis"
+            )
+        block.append(None if count == 1 != size else max(1, step))
+    return tuple(block)
+
+
+def _checked_block(block: Block, shape: tuple[int, ...], scales: tuple[int, ...]) -> Block:
+    if not isinstance(block, tuple) or not all(n is None or type(n) is int for n in block):
+        raise TypeError(f"block must be a tuple of ints or None (the whole axis), got {block!r}")
+    if len(block) != len(shape) or any(n is not None and n < 1 for n in block):
+        raise ValueError(f"block must have {len(shape)} entries of at least 1, got {block}")
+    if scales != scale_shape(shape, block):
+        raise ValueError(
+            f"scale must have shape {scale_shape(shape, block)} for codes of {shape} in blocks of {block}, "
+            f"got {scales}"
+        )
+    return block
+
+
+def _checked_tensor_scale(value: object) -> np.float32:
+    refuse_masked("tensor_scale", value)
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, bool) or not isinstance(value, int | float | np.float32):
+        raise TypeError(f"tensor_scale must be a float32 number, got {value!r}")
+    if not (math.isfinite(value) and 0 < np.float32(value) < math.inf):
+        raise ValueError(f"tensor_scale must be finite and positive, got {value}")
+    return np.float32(value)

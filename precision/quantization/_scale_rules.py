@@ -1,0 +1,149 @@
+"""Rules that turn the largest magnitude of a group into its scale, and the order of the operations."""
+
+from __future__ import annotations
+
+from precision.formats._rounding_modes import Named
+
+
+class ScaleRule(Named):
+    """How a group's amax (largest magnitude) becomes its scale.
+
+    ``emax`` is the exponent of the element format's largest value, ``max``. The powers of two are taken
+    from amax's bits, never from a floating-point logarithm, and are exact down to the smallest
+    subnormal; the exponent is then clamped to the scale format's.
+
+    ================= ============================================================================
+    member            scale
+    ================= ============================================================================
+    AMAX              amax / max: one IEEE division, then one rounding (ties to even) to the scale's
+                      format (but see `Arithmetic`)
+    FLOOR             2**(floor(log2 amax) - emax): OCP MX v1.0, section 6.3; clips what exceeds
+                      2**emax most
+    CEIL              2**(ceil(log2 amax) - emax): torchao's
+    RCEIL             2**ceil(log2(amax / max)), of the exact quotient: the least power of two that
+                      clips nothing
+    RCEIL_RECIPROCAL  the same of s = fl32(amax * fl32(1 / max)), by its float32 bits: what NVIDIA's
+                      recipe for MXFP8 (arXiv 2506.08027, appendix; cuBLAS, section 3.1.4.4.1)
+                      becomes in TransformerEngine and torchao
+    EVEN              FLOOR of amax rounded to the elements' number of significand bits, half up:
+                      torchao's
+    FOUR_OVER_SIX_MAE AMAX's scale, or 1.5 times it (for E2M1: amax at 6, or at 4), whichever gives
+                      the lower sum of absolute errors (arXiv 2512.02010)
+    FOUR_OVER_SIX_MSE the same by the sum of squares
+    ================= ============================================================================
+
+    RCEIL_RECIPROCAL takes the exponent field E and the fraction M of s, adds 1 to E if s is normal, E < 254
+    and M > 0, or if s is subnormal and M > 0x400000, and gives 2**(E - 127). It parts from RCEIL where s
+    rounds onto a power of two from above: next to it, and where s is subnormal.
+
+    FOUR_OVER_SIX rounds 1.5 times the *unrounded* scale. The errors, |restored - x| or their squares, are
+    summed one after another along the group, every operation rounded to the source's type (float32, or
+    float64 for float64 input); elements that are not finite are left out; where the sums tie, amax is at
+    max. So they do where both overflow, as squares of errors above 2**64. How elements are restored is
+    `Arithmetic`'s.
+
+    Examples
+    --------
+    >>> import numpy as np, precision as pr
+    >>> x = np.array([7.0, 5.0], np.float32)
+    >>> for rule in pr.ScaleRule:
+    ...     print(rule, pr.quantize(x, pr.QuantSpec(pr.E2M1, pr.PerGroup(2), scale_rule=rule)).scale)
+    AMAX [1.1666666]
+    FLOOR [1.]
+    CEIL [2.]
+    RCEIL [2.]
+    RCEIL_RECIPROCAL [2.]
+    EVEN [2.]
+    FOUR_OVER_SIX_MAE [1.75]
+    FOUR_OVER_SIX_MSE [1.75]
+    """
+
+    AMAX = "amax"
+    FLOOR = "floor"
+    CEIL = "ceil"
+    RCEIL = "rceil"
+    RCEIL_RECIPROCAL = "rceil_reciprocal"
+    EVEN = "even"
+    FOUR_OVER_SIX_MAE = "four_over_six_mae"
+    FOUR_OVER_SIX_MSE = "four_over_six_mse"
+
+    @property
+    def gives_powers_of_two(self) -> bool:
+        """Whether every scale is a power of two, whatever its format."""
+        return self is not ScaleRule.AMAX and not self.tries_two_scales
+
+    @property
+    def tries_two_scales(self) -> bool:
+        """Whether it is one of FOUR_OVER_SIX."""
+        return self in (ScaleRule.FOUR_OVER_SIX_MAE, ScaleRule.FOUR_OVER_SIX_MSE)
+
+
+class Arithmetic(Named):
+    """In which order scales under a tensor scale are computed, and elements scaled.
+
+    ``amax_x`` is the tensor's amax, ``amax`` a group's; ``bound`` is the spec's ``scale_bound``, the
+    largest scale that the tensor scale aims at; ``fl`` is one rounding to the source's type (float32, or
+    float64 for float64 input), ``fl32`` to float32. ``code`` is the scale's, and stands for its value.
+
+    ================== ==================== ====================== ============================
+    member             tensor scale         scale before rounding  elements
+    ================== ==================== ====================== ============================
+    DIVISION           fl32(amax_x /        fl(fl(amax / max) /    fl(x /
+                       (max * bound))       tensor scale)          fl32(code * tensor scale))
+    NVFP4_PAPER        fl32(1 / s_enc)      fl(fl(amax / max) *    fl(x * fl32(1 /
+                                            s_enc)                 fl32(code * tensor scale)))
+    TRANSFORMER_ENGINE fl32(1 / s_enc)      fl(amax * fl(s_enc *   the same
+                                            fl(1 / max)))
+    ================== ==================== ====================== ============================
+
+    with s_enc = fl32(max * bound / amax_x), at most float32's largest (as TransformerEngine has it) and at
+    least its smallest normal number (which only float64 input or a tiny ``bound`` meets); both
+    reciprocals are at most float32's largest. A divisor of 0 counts as the smallest float32. Under the two
+    quotients of ``amax_x`` the product max * bound is exact for float64 input, so that they are rounded
+    once, and fl(max * bound) for other input.
+
+    NVFP4_PAPER is arXiv 2509.25149, appendix B. TRANSFORMER_ENGINE is its ``core_nvfp4.cuh``, and with
+    FOUR_OVER_SIX ``quantize_4over6_nvfp4.cuh``: that one takes the *paper's* scale before rounding, and
+    restores elements for their errors as fl(fl(fl(q * code) * amax_x) / (max * bound)). The others restore
+    them as `QuantizedTensor.dequantize` does, fl(q * fl32(code * tensor scale)).
+
+    Examples
+    --------
+    >>> import dataclasses, numpy as np, precision as pr
+    >>> x = np.float32([[3, 1], [0.5625, 1.125], [1.21875, 0.34375]])
+    >>> spec = pr.QuantSpec(pr.E2M1, pr.PerGroup(2), scale_format=pr.E4M3, tensor_scale=True)
+    >>> for order in pr.Arithmetic:
+    ...     q = pr.quantize(x, dataclasses.replace(spec, arithmetic=order))
+    ...     print(order, q.scale.T, pr.decode(q.codes, pr.E2M1)[2])
+    DIVISION [[448 160 176]] [6.  1.5]
+    NVFP4_PAPER [[448 160 176]] [6. 2.]
+    TRANSFORMER_ENGINE [[448 176 176]] [6. 2.]
+    """
+
+    DIVISION = "division"
+    NVFP4_PAPER = "nvfp4_paper"
+    TRANSFORMER_ENGINE = "transformer_engine"
+
+
+class NonFinite(Named):
+    """What a NaN or an infinity does to its group.
+
+    ``NAN_SCALE``: the group's scale is NaN, and with it every value (OCP MX v1.0, section 5.1); the
+    elements' codes are the format's NaN or, without one, 0. The tensor scale is taken over the other groups.
+
+    ``FINITE_AMAX``: the scale, and the tensor's, are taken over the finite elements. An infinity becomes
+    what the spec's ``overflow`` says, a NaN the format's (positive) NaN or, without one, the largest
+    positive value, as PTX's ``cvt.satfinite`` has it (PTX ISA, section 9.7.9.21).
+
+    Examples
+    --------
+    >>> import dataclasses, numpy as np, precision as pr
+    >>> x = np.float32([[3, 1, -np.inf, np.nan]])
+    >>> for rule in pr.NonFinite:
+    ...     print(rule, pr.quantize(x, dataclasses.replace(pr.MXFP4, non_finite=rule)).dequantize())
+    NAN_SCALE [[nan nan nan nan]]
+    FINITE_AMAX [[ 3.  1. -3.  3.]]
+    """
+
+    NAN_SCALE = "nan_scale"
+    FINITE_AMAX = "finite_amax"

@@ -1,0 +1,151 @@
+"""Every way of making numbers smaller under one name: `QuantSpec`, `LogFMT`, or a bare format."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, TypeAlias, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from precision._support._argument_checks import checked_axis
+from precision._support._expressions import shortened
+from precision._support.machine._float_environment import in_default_environment
+from precision.formats import _text_language
+from precision.formats._codec import encode
+from precision.formats._float_format import FloatFormat
+from precision.formats._rounding_modes import Stochastic
+from precision.logfmt import _logfmt_spec
+from precision.logfmt._logfmt_spec import LogFMT, LogFMTTensor
+from precision.quantization import _quant_spec
+from precision.quantization._quant_spec import QuantSpec
+from precision.quantization._quantized_tensor import QuantizedTensor
+
+__all__ = ["AnySpec", "check_suits", "for_operands", "parse", "quantize"]
+
+AnySpec: TypeAlias = QuantSpec | LogFMT | FloatFormat
+"""How an array is stored; a bare format rounds its values as they are, with scale 1, and saturates."""
+_Left = TypeVar("_Left", bound=AnySpec | None)
+_Right = TypeVar("_Right", bound=AnySpec | None)
+
+
+@in_default_environment
+def parse(text: str) -> AnySpec:
+    """The spec or format that ``str`` printed, or that a user wrote in the same language.
+
+    Raises
+    ------
+    TypeError
+        If ``text`` is not a string.
+    ValueError
+        If it says none of the three; the message names the part that is unknown.
+
+    Examples
+    --------
+    >>> from precision import specs
+    >>> [str(specs.parse(text)) for text in ("mxfp4", "logfmt(8)", "QuantSpec(e4m3, PerGroup(128))", "bf16")]
+    ['MXFP4', 'LogFMT(8, 128)', 'QuantSpec(e4m3, PerGroup(128))', 'bf16']
+    """
+    found = _text_language.evaluate(text, _quant_spec.vocabulary() | _logfmt_spec.vocabulary(), "spec")
+    if not isinstance(found, QuantSpec | LogFMT | FloatFormat):
+        raise ValueError(
+            f"spec {shortened(text)}: must say a QuantSpec, as QuantSpec(e4m3, PerGroup(128)), "
+            "a LogFMT, as LogFMT(8), or a floating-point format, as bf16"
+        )
+    if isinstance(found, FloatFormat) and not (found.signed and found.has_zero):
+        raise ValueError(f"spec {shortened(text)}: a format without scales must have a sign and a zero")
+    return found
+
+
+def check_suits(spec: AnySpec, shape: tuple[int, ...], axis: int = -1) -> None:
+    """Raise ValueError if ``spec`` cannot take an array of ``shape`` with groups along ``axis``."""
+    checked_axis(axis, len(shape))
+    if isinstance(spec, QuantSpec):
+        spec.scale_shape(shape, axis)
+
+
+def for_operands(left: _Left, right: _Right) -> tuple[_Left, _Right]:
+    """Return the specs by which the two operands of one product are quantized, without shared random bits.
+
+    Where both round stochastically by the same seed, the right one's becomes ``with_stream(1)`` of it
+    (`Stochastic`), else the errors of the operands are correlated and the product is biased. Every other
+    pair comes back as it is; so does a pair that this function returned. The studies of products, their
+    commands and `precision.bounds` quantize by such a pair.
+
+    Parameters
+    ----------
+    left, right : QuantSpec, LogFMT, FloatFormat or None
+        What is wanted of each operand; None for one that is not quantized.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> from precision import specs
+    >>> spec = pr.QuantSpec(pr.E4M3, pr.PerTensor(), rounding=pr.Stochastic(8))
+    >>> left, right = specs.for_operands(spec, spec)
+    >>> left == spec, right.rounding == pr.Stochastic(8).with_stream(1)
+    (True, True)
+    >>> specs.for_operands(left, right) == (left, right)
+    True
+    """
+    if isinstance(right, QuantSpec | LogFMT):
+        first, second = getattr(left, "rounding", None), right.rounding
+        if isinstance(first, Stochastic) and isinstance(second, Stochastic) and first.seed == second.seed:
+            own: Any = replace(right, rounding=second.with_stream(1))
+            return left, own
+    return left, right
+
+
+@overload
+def quantize(
+    x: npt.ArrayLike,
+    spec: QuantSpec | FloatFormat,
+    axis: int = ...,
+    *,
+    nan: float | None = ...,
+    offset: int = ...,
+) -> QuantizedTensor: ...
+@overload
+def quantize(
+    x: npt.ArrayLike, spec: LogFMT, axis: int = ..., *, nan: float | None = ..., offset: int = ...
+) -> LogFMTTensor: ...
+@overload
+def quantize(
+    x: npt.ArrayLike, spec: AnySpec, axis: int = ..., *, nan: float | None = ..., offset: int = ...
+) -> QuantizedTensor | LogFMTTensor: ...
+@in_default_environment
+def quantize(
+    x: npt.ArrayLike, spec: AnySpec, axis: int = -1, *, nan: float | None = None, offset: int = 0
+) -> QuantizedTensor | LogFMTTensor:
+    """`precision.quantize`, which takes a bare format too.
+
+    Parameters
+    ----------
+    x : array_like
+        Of a floating-point type.
+    spec : QuantSpec, LogFMT or FloatFormat
+        How. A bare format makes a tensor with scale 1.
+    axis : int
+        Along which groups run.
+    nan : float, optional
+        What NaN becomes in a bare format that has none; without it, NaN raises there.
+    offset : int
+        The index of the first element, as in `precision.quantize`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `precision.quantize` and `encode` raise them.
+
+    Examples
+    --------
+    >>> import numpy as np, precision as pr
+    >>> from precision import specs
+    >>> specs.quantize(np.float32([0.3, 500]), pr.E4M3).dequantize()
+    array([3.125e-01, 4.480e+02], dtype=float32)
+    """
+    if not isinstance(spec, FloatFormat):
+        tensor: Any = _quant_spec.quantize(x, spec, axis=axis, offset=offset)
+        return tensor  # type: ignore[no-any-return]
+    codes = encode(x, spec, nan=nan if spec.nan_code is None else None, offset=offset)
+    return QuantizedTensor(codes, np.ones((), np.float32), fmt=spec)

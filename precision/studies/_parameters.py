@@ -1,0 +1,206 @@
+"""How the text of a command line or a TOML file becomes the values of a study's parameters.
+
+A reader takes text, or a value that is one already, and raises an error that names the parameter. What a
+value prints as, its reader reads back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from precision import accumulators, specs
+from precision._support._expressions import shortened
+from precision._support._suggestions import hint as did_you_mean
+from precision.accumulators._accumulator import Exact, FmaChain, FusedSum
+from precision.formats import _text_language
+from precision.formats._float_format import FloatFormat
+from precision.formats._int_format import IntFormat
+from precision.formats._named import Format, parse_format
+from precision.formats._rounding_modes import Rounding, Stochastic
+from precision.logfmt._logfmt_spec import LogFMT
+from precision.quantization._granularity import PerBlock, PerGroup, PerTensor, PerVector
+from precision.quantization._quant_spec import QuantSpec
+from precision.quantization._scale_rules import ScaleRule
+
+__all__ = [
+    "Reader",
+    "accumulator",
+    "any_format",
+    "any_spec",
+    "float_format",
+    "granularity",
+    "mode",
+    "number",
+    "one_of",
+    "operand_spec",
+    "rounding",
+    "scale_rule",
+    "scaled_spec",
+    "whole",
+]
+
+Reader = Callable[[Any], Any]
+
+
+def _reader(name: str, parse: Callable[[str], Any], kinds: tuple[type, ...], said: str) -> Reader:
+    """Text through ``parse``, anything else as it is; then it must be one of ``kinds``."""
+
+    def read(given: Any) -> Any:
+        value = given
+        if isinstance(given, str):
+            try:
+                value = parse(given)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            kind = ValueError if isinstance(given, str) else TypeError
+            raise kind(f"{name} must be {said}, got {shortened(given)}")
+        return value
+
+    return read
+
+
+def whole(name: str, low: int = 1, high: int = 2**31 - 1, *, none: bool = False) -> Reader:
+    """An int from ``low`` to ``high``, or with ``none`` "None"."""
+    said = f"an int from {low} to {high}" + (" or None" if none else "")
+
+    def read(given: Any) -> Any:
+        value = given
+        if isinstance(given, str):
+            try:
+                value = None if given.strip() == "None" else int(given)
+            except ValueError:
+                raise ValueError(f"{name} must be {said}, got {shortened(given)}") from None
+        if value is None and none:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
+            kind = ValueError if isinstance(given, str) else TypeError
+            raise kind(f"{name} must be {said}, got {shortened(given)}")
+        if not low <= value <= high:
+            raise ValueError(f"{name} must be {said}, got {shortened(given)}")
+        return value
+
+    return read
+
+
+def number(name: str) -> Reader:
+    """A finite float."""
+
+    def read(given: Any) -> float:
+        value = given
+        if isinstance(given, str):
+            try:
+                value = float(given)
+            except ValueError:
+                raise ValueError(f"{name} must be a number, got {shortened(given)}") from None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{name} must be a number, got {shortened(given)}")
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be finite, got {shortened(given)}")
+        return float(value)
+
+    return read
+
+
+def one_of(name: str, options: Iterable[str]) -> Reader:
+    """One of a few words."""
+    known = tuple(options)
+
+    def read(given: Any) -> str:
+        if not isinstance(given, str):
+            raise TypeError(f"{name} must be a str, got {shortened(given)}")
+        if given not in known:
+            hint = did_you_mean(given, known)
+            raise ValueError(f"{name} must be one of {', '.join(known)}; got {shortened(given)}{hint}")
+        return given
+
+    return read
+
+
+def accumulator(name: str) -> Reader:
+    """A unit, as HOPPER_FP8.promoted(128)."""
+    kinds = FusedSum, FmaChain, Exact
+    return _reader(name, accumulators.parse, kinds, "an accumulator, as HOPPER_FP8.promoted(128)")
+
+
+def any_spec(name: str) -> Reader:
+    """A way to store an array: a QuantSpec, a LogFMT, or a bare format."""
+    return _reader(name, specs.parse, (QuantSpec, LogFMT, FloatFormat), "a spec or a format, as MXFP4")
+
+
+def operand_spec(name: str) -> Reader:
+    """How an operand of a product is quantized: a QuantSpec or a bare format."""
+    said = "a QuantSpec or a floating-point format, as QuantSpec(e4m3, PerTensor()) or e4m3"
+    return _reader(name, specs.parse, (QuantSpec, FloatFormat), said)
+
+
+def scaled_spec(name: str) -> Reader:
+    """A QuantSpec."""
+    return _reader(name, specs.parse, (QuantSpec,), "a QuantSpec, as MXFP4 or QuantSpec(e4m3, PerGroup(32))")
+
+
+def any_format(name: str) -> Reader:
+    """A floating-point or integer format."""
+
+    def parse(text: str) -> Format:
+        return parse_format(text.strip())
+
+    return _reader(name, parse, (FloatFormat, IntFormat), "a format, as e4m3 or int8")
+
+
+def float_format(name: str) -> Reader:
+    """A floating-point format."""
+
+    def parse(text: str) -> Format:
+        return parse_format(text.strip())
+
+    return _reader(name, parse, (FloatFormat,), "a floating-point format, as bf16")
+
+
+def granularity(name: str) -> Reader:
+    """Which elements share a scale, as PerGroup(32); an object of a user's own is taken as it is."""
+    kinds = PerTensor, PerVector, PerGroup, PerBlock
+    names: dict[str, object] = {kind.__name__: kind for kind in kinds}
+    said = f"one of {', '.join(names)}, as PerGroup(32)"
+
+    def read(given: Any) -> Any:
+        value = _text_language.evaluate(given, names, name) if isinstance(given, str) else given
+        if isinstance(value, type) or not callable(getattr(value, "block", None)):
+            kind = ValueError if isinstance(given, str) else TypeError
+            raise kind(f"{name} must be {said}, got {shortened(given)}")
+        return value
+
+    return read
+
+
+def rounding(name: str) -> Reader:
+    """A Rounding, or Stochastic(bits)."""
+    names: dict[str, object] = {mode.name: mode for mode in Rounding} | {"Stochastic": Stochastic}
+
+    def parse(text: str) -> object:
+        return _text_language.evaluate(text, names, "rounding")
+
+    kinds = Rounding, Stochastic
+    return _reader(name, parse, kinds, f"one of {', '.join(map(str, Rounding))}, or Stochastic(bits)")
+
+
+def mode(name: str) -> Reader:
+    """A Rounding."""
+    text = one_of(name, Rounding.__members__)
+
+    def read(given: Any) -> Rounding:
+        return given if isinstance(given, Rounding) else Rounding[text(given)]
+
+    return read
+
+
+def scale_rule(name: str) -> Reader:
+    """A ScaleRule."""
+    text = one_of(name, ScaleRule.__members__)
+
+    def read(given: Any) -> ScaleRule:
+        return given if isinstance(given, ScaleRule) else ScaleRule[text(given)]
+
+    return read

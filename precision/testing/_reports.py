@@ -1,0 +1,173 @@
+"""What a check found: one `Outcome` for each property, and the `Report` that holds them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+class CheckFailed(AssertionError):
+    """A checked callable lacks a property; the message is the outcome or the report."""
+
+
+class Verdict(enum.Enum):
+    """Whether a property holds; NOT_APPLICABLE where the declared arithmetic does not say, or nobody tried.
+
+    Examples
+    --------
+    >>> from precision.testing._reports import Verdict
+    >>> [str(verdict) for verdict in Verdict]
+    ['pass', 'FAIL', '-']
+    """
+
+    PASSED = "pass"
+    FAILED = "FAIL"
+    NOT_APPLICABLE = "-"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one property came to.
+
+    Attributes
+    ----------
+    name : str
+        The property: ``"tie rule"``, for one.
+    verdict : Verdict
+        Whether it holds.
+    cases, failures : int
+        Numbers compared, and how many of them were wrong. Of a failed call: 0 of them.
+    example, expected, got : str
+        The smallest failing input that was found, what the declared arithmetic gives for it, and what
+        came; numbers in decimal and hexadecimal.
+    cause : str
+        A guess: the known mistake whose predictions match what was observed; empty where none does.
+    note : str
+        Why the property does not apply, or what went wrong in the call.
+    """
+
+    name: str
+    verdict: Verdict
+    cases: int = field(default=0, kw_only=True)
+    failures: int = field(default=0, kw_only=True)
+    example: str = field(default="", kw_only=True)
+    expected: str = field(default="", kw_only=True)
+    got: str = field(default="", kw_only=True)
+    cause: str = field(default="", kw_only=True)
+    note: str = field(default="", kw_only=True)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the property does not hold."""
+        return self.verdict is Verdict.FAILED
+
+    def details(self) -> Iterator[tuple[str, str]]:
+        """The parts of a failure that there are, each with its heading."""
+        for heading, text in (
+            ("input", self.example),
+            ("expected", self.expected),
+            ("got", self.got),
+            ("cause", self.cause),
+            ("note", self.note),
+        ):
+            if text:
+                yield heading, text
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {self.verdict}" + (f" ({self.counts()})" if self.cases else "")]
+        if self.failed or self.note:
+            lines += [f"  {heading:<9} {text}" for heading, text in self.details()]
+        return "\n".join(lines)
+
+    def counts(self) -> str:
+        """How many numbers were compared, and how many of them were wrong."""
+        return f"{self.failures:,} of {self.cases:,}" if self.failures else f"{self.cases:,}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check of a callable found; true in a condition exactly if no property failed.
+
+    Attributes
+    ----------
+    subject, like : str
+        What was checked, and what it was checked against.
+    outcomes : tuple of Outcome
+        One for each property, in order.
+
+    Examples
+    --------
+    """
+
+    subject: str
+    like: str
+    outcomes: tuple[Outcome, ...] = field(kw_only=True)
+
+    @property
+    def ok(self) -> bool:
+        """Whether no property failed."""
+        return not self.failed
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        """The outcomes of properties that do not hold."""
+        return tuple(outcome for outcome in self.outcomes if outcome.failed)
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """The guesses at what is wrong, each once, the one behind most failed properties first."""
+        named = [outcome.cause for outcome in self.failed if outcome.cause]
+        return tuple(sorted(dict.fromkeys(named), key=lambda cause: -named.count(cause)))
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __getitem__(self, name: str) -> Outcome:
+        for outcome in self.outcomes:
+            if outcome.name == name:
+                return outcome
+        known = ", ".join(outcome.name for outcome in self.outcomes)
+        raise KeyError(f"no property {name!r}; there are: {known}")
+
+    def headline(self) -> str:
+        """One line: what was checked against what, and how many properties failed."""
+        tried = sum(outcome.verdict is not Verdict.NOT_APPLICABLE for outcome in self.outcomes)
+        count = (
+            f"{len(self.failed)} of {tried} properties failed" if self.failed else f"{tried} properties hold"
+        )
+        return f"{self.subject} like {self.like}: {count}"
+
+    def __str__(self) -> str:
+        width = max((len(outcome.name) for outcome in self.outcomes), default=0)
+        lines = [self.headline()]
+        lines += [f"likely cause: {cause}" for cause in self.causes]
+        lines.append("")
+        for outcome in self.outcomes:
+            tail = outcome.counts() if outcome.cases else ""
+            if outcome.verdict is Verdict.NOT_APPLICABLE:
+                tail = outcome.note
+            lines.append(f"{outcome.name:<{width}}  {outcome.verdict!s:<4}  {tail}".rstrip())
+            if outcome.failed:
+                lines += [f"    {heading:<9} {text}" for heading, text in outcome.details()]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: text, numbers, lists and dictionaries alone."""
+        outcomes = [{**asdict(outcome), "verdict": outcome.verdict.name.lower()} for outcome in self.outcomes]
+        return {
+            "subject": self.subject,
+            "like": self.like,
+            "ok": self.ok,
+            "causes": list(self.causes),
+            "outcomes": outcomes,
+        }
+
+    def raise_if_failed(self) -> None:
+        """Raise `CheckFailed`, an AssertionError with the whole report, unless every property holds."""
+        if not self.ok:
+            raise CheckFailed("\n" + str(self))

@@ -1,0 +1,1 @@
+"""Checks of quantizers and dequantizers with scales."""

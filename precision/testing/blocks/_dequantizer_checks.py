@@ -1,0 +1,192 @@
+"""Checks of dequantizers, and of both ways together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from precision._support._types import Array
+from precision._support.machine._float_environment import in_default_environment
+from precision.quantization._quant_spec import QuantSpec
+from precision.quantization._quantized_tensor import QuantizedTensor
+from precision.testing._calls import Call, label
+from precision.testing._properties import Property, Tried, not_applicable, passed, run
+from precision.testing._reports import Report
+from precision.testing.blocks._declared_dequantizer import Dequantizer
+from precision.testing.blocks._quantizer_checks import Like, check_quantizer, parsed
+
+
+@in_default_environment
+def dequantizer_properties(
+    like: Like, *, axis: int = -1, ragged: bool = True, integers: bool = False
+) -> tuple[Property, ...]:
+    """The properties that `check_dequantizer` tries, for pytest to try one by one."""
+    declared = parsed(like)
+    target = Dequantizer(declared, axis=-1 if axis in (-1, 1) else -2, integers=integers)
+
+    def made(name: str, meaning: str, test: Callable[[Call], Tried], essential: bool = False) -> Property:
+        return Property(name, meaning, test=test, guess=target.guess, essential=essential)
+
+    if isinstance(declared, QuantSpec):
+        tensors = list(target.tensors(ragged))
+        whole = [q for q in tensors if all(n % (s or n) == 0 for n, s in zip(q.shape, q.block, strict=True))]
+        odd = [q for q in tensors if not any(q is other for other in whole)]
+
+        def first(call: Call) -> Tried:
+            target._observe(call, whole[0])
+            return passed("result", 1)
+
+        def edges(call: Call) -> Tried:
+            return (
+                target.of_tensors("block edges", odd, call)
+                if odd
+                else not_applicable("block edges", "ragged=False")
+            )
+
+        return (
+            made("result", "shape and type of the result", first, True),
+            made(
+                "input unchanged",
+                "the input is not written into",
+                lambda call: _unwritten(target, whole[0], call),
+            ),
+            made(
+                "restored values",
+                "code times scale, rounded once",
+                lambda c: target.of_tensors("restored values", whole, c),
+            ),
+            made("block edges", "lengths that blocks do not divide: the last one is shorter", edges),
+        )
+
+    def result(call: Call) -> Tried:
+        codes = target.all_codes()
+        target.read(call(codes), codes.shape)
+        return passed("result", 1)
+
+    def unchanged(call: Call) -> Tried:
+        codes = target.all_codes()
+        replace(call, forgiving=False)(codes)
+        return passed("input unchanged", codes.size)
+
+    kinds: tuple[tuple[str, str, Callable[[Array], Array], bool], ...] = (
+        ("finite values", "every finite code has its value", lambda v: np.isfinite(v) & (v != 0), False),
+        ("infinities", "codes of Inf are Inf", np.isinf, False),
+        ("NaN", "codes of NaN are NaN", np.isnan, False),
+        ("signed zero", "zeros keep their sign", lambda v: v == 0, True),
+    )
+    return (
+        made("result", "shape and type of the result", result, True),
+        made("input unchanged", "the input is not written into", unchanged),
+        *(
+            made(name, said, lambda call, n=name, c=chosen, s=signs: target.of_codes(n, c, call, s))  # type: ignore[misc]
+            for name, said, chosen, signs in kinds
+        ),
+    )
+
+
+def _unwritten(target: Dequantizer, q: QuantizedTensor, call: Call) -> Tried:
+    target._observe(replace(call, forgiving=False), q)
+    return passed("input unchanged", q.codes.size)
+
+
+@in_default_environment
+def check_dequantizer(
+    fn: Callable[..., Any],
+    like: Like,
+    *,
+    axis: int = -1,
+    ragged: bool = True,
+    integers: bool = False,
+    convert: Callable[[Any], Any] | None = None,
+    time_limit: float | None = None,
+) -> Report:
+    """Try a dequantizer on every code, or on codes under every kind of scale.
+
+    Parameters
+    ----------
+    fn : callable
+        For a format: an array of codes to their values. For a spec: ``fn(codes, scale)``, or
+        ``fn(codes, scale, tensor_scale)``, to the restored values, of the codes' shape and a
+        floating-point type.
+    like : FloatFormat, IntFormat, QuantSpec or str
+        What it should be like.
+    axis : int
+        Along which axis of a matrix the groups of a spec run.
+    ragged : bool
+        Whether lengths that blocks do not divide are tried.
+    integers : bool
+        Whether codes (and scales, but float32 ones) are given as unsigned integers, not as ml_dtypes' types.
+    convert, time_limit
+        As in `check_quantizer`.
+
+    Returns
+    -------
+    Report
+        As of `check_quantizer`. Restored values must be fl32(code * fl32(scale * tensor_scale)).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, precision as pr
+    >>> from precision.testing import check_dequantizer
+    >>> report = check_dequantizer(lambda codes: codes.astype(np.float32), like=pr.E4M3)
+    >>> report.ok
+    True
+    """
+    call = Call(fn, convert=convert, time_limit=time_limit)
+    properties = dequantizer_properties(like, axis=axis, ragged=ragged, integers=integers)
+    return run(properties, call, subject=label(fn), like=str(parsed(like)))
+
+
+@in_default_environment
+def check_roundtrip(
+    quantize: Callable[..., Any],
+    dequantize: Callable[..., Any],
+    like: Like,
+    **options: Any,
+) -> Report:
+    """Try both ways together: what ``dequantize(*quantize(x))`` restores is what the spec or format restores.
+
+    Two mistakes that undo each other (nibbles swapped both ways, say) pass, as they should here.
+
+    Parameters
+    ----------
+    quantize : callable
+        An array to codes (for a format), or to a tuple (for a spec).
+    dequantize : callable
+        What ``quantize`` returned, a tuple as several arguments, to the restored values.
+    like : FloatFormat, IntFormat, QuantSpec or str
+        What they should be like.
+    **options
+        Those of `check_quantizer`, but ``returns``.
+
+    Returns
+    -------
+    Report
+        As of `check_quantizer` for a callable that returns restored values alone.
+
+    Examples
+    --------
+    >>> import ml_dtypes, numpy as np, precision as pr
+    >>> from precision.testing import check_roundtrip
+    >>> there = lambda x: np.clip(x, -6, 6).astype(ml_dtypes.float4_e2m1fn)
+    >>> check_roundtrip(there, lambda codes: codes.astype(np.float32), like=pr.E2M1).ok
+    True
+    """
+    for name, fn in (("quantize", quantize), ("dequantize", dequantize)):
+        if not callable(fn):
+            raise TypeError(f"{name} must be callable, got {fn!r}")
+
+    def both(x: Any) -> Any:
+        between = quantize(x)
+        return dequantize(*between) if isinstance(between, tuple) else dequantize(between)
+
+    both.__qualname__ = f"{label(dequantize)}({label(quantize)})"
+    return check_quantizer(both, like, returns="values", **options)

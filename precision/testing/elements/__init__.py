@@ -1,0 +1,1 @@
+"""Checks of functions that round numbers one by one."""

@@ -1,0 +1,250 @@
+"""Properties of a matrix product: problems tried, the smallest that fails, and a guess at the cause."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from precision._support._types import Array
+from precision.accumulators._accumulator import EXACT, FusedSum
+from precision.testing._calls import Call, Fault
+from precision.testing._properties import Property, Tried, not_applicable, passed
+from precision.testing._reports import Outcome, Verdict
+from precision.testing._shown_numbers import differ, plain, shown
+from precision.testing.matmuls import _hard_products, _tolerances
+from precision.testing.matmuls._designed_problems import Designs, fixed
+from precision.testing.matmuls._other_units import in_float32
+from precision.testing.matmuls._problem import Declared, Problem
+from precision.testing.matmuls._product_mistakes import Mistake, matches, mistakes
+from precision.testing.matmuls._smallest_problem import smallest
+
+MANY = 10
+"""Problems that must have come out right before failures are blamed on their sizes."""
+
+
+class Seen(NamedTuple):
+    """A problem, what it should give and what came."""
+
+    problem: Problem
+    expected: Array
+    got: Array
+    bad: Array
+    signs: bool
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Whether results are what is declared: to the last bit, or within the bound."""
+
+    d: Declared
+
+    def expected(self, p: Problem) -> Array:
+        return p.expected(self.d) if self.d.exact else _tolerances.exact(p, self.d)
+
+    def bad(self, p: Problem, expected: Array, got: Array, *, signs: bool) -> Array:
+        if self.d.exact:
+            return differ(expected, got, signs=signs)
+        return _tolerances.too_far(expected, got, _tolerances.bound(p, self.d))
+
+    def seen(self, call: Call, p: Problem, *, signs: bool = False) -> Seen:
+        expected = self.expected(p)
+        try:
+            got = p.observe(call, self.d)
+        except Fault as fault:
+            sizes = f"shapes {p.a.shape} and {p.b.shape}"
+            raise Fault(fault.kind, f"{fault.detail} ({sizes})") from fault
+        return Seen(p, expected, got, self.bad(p, expected, got, signs=signs), signs)
+
+    # ---- the guess --------------------------------------------------------------------------------------
+    def guess(self, observed: Sequence[Any]) -> list[str]:
+        """The known mistakes that give exactly what came, every time."""
+        seen = [one for one in observed if isinstance(one, Seen)]
+        # What failed first, and small problems before large ones: most mistakes are ruled out by one.
+        seen.sort(key=lambda one: (not one.bad.any(), one.problem.length * one.got.size))
+        if not seen or not seen[0].bad.any():
+            return []
+        found = [m.cause for m in mistakes(self.d) if all(self.explains(m, one) for one in seen)]
+        return list(dict.fromkeys(found)) or self._in_float32(seen) or _only_where(seen)
+
+    def explains(self, mistake: Mistake, one: Seen) -> bool:
+        if self.d.exact:
+            return matches(mistake, one.problem, self.d, one.got, signs=one.signs)
+        if mistake.change is None:
+            return False
+        try:
+            other = mistake.change(one.problem, self.d)
+            if other is None:
+                return False
+            seen = one._replace(problem=other, expected=self.expected(other))
+        except ValueError:
+            return False
+        if seen.expected.shape != one.got.shape:
+            return False
+        return not self.bad(other, seen.expected, one.got, signs=False).any()
+
+    def _in_float32(self, seen: Sequence[Seen]) -> list[str]:
+        """Whether all that came lies as near to the exact result as float32 sums do, in whatever order."""
+        unit = self.d.accumulator
+        if not self.d.exact or not isinstance(unit, FusedSum) or self.d.dtype != np.float32:
+            return []
+        for one in seen:
+            p = one.problem
+            with np.errstate(all="ignore"):
+                exact = p.expected(self.d, EXACT, np.float64)
+                a, b = (_tolerances.sizes(p, self.d, side) for side in (0, 1))
+                limit = (p.length + 4) * 2.0**-23 * (a @ b + (0 if p.c is None else np.abs(p.c))) + 2.0**-149
+            if _tolerances.too_far(exact, one.got, np.where(np.isfinite(limit), limit, np.inf)).any():
+                return []
+        return [f"{in_float32(unit)}, in an order of its own"]
+
+
+def _sizes(p: Problem) -> tuple[int, int, int]:
+    return p.length, p.a.shape[-2], p.b.shape[-1]
+
+
+def _only_where(seen: Sequence[Seen]) -> list[str]:
+    """Which sizes all that failed have and hardly anything else, for garbage that nothing predicts."""
+    bad, good = [one for one in seen if one.bad.any()], [one for one in seen if not one.bad.any()]
+    if len(good) < MANY:
+        return []
+    if all(one.got.ndim > 2 for one in bad) and all(one.got.ndim == 2 for one in good):
+        return ["wrong only in batches"]
+    for place, name in enumerate("KMN"):
+        for n in (2, 4, 8, 16, 32, 64, 128, 256):
+            whole = sum(_sizes(one.problem)[place] % n == 0 for one in good)
+            if whole >= MANY and all(_sizes(one.problem)[place] % n for one in bad):
+                return [f"wrong only where {name} is no multiple of {n}"]
+    return []
+
+
+# ---- one property ------------------------------------------------------------------------------------
+def tried(judge: Judge, name: str, problems: Sequence[Problem], call: Call, *, signs: bool = False) -> Tried:
+    """All problems, and what is wrong with the smallest that is found of those that fail."""
+    seen = [judge.seen(call, p, signs=signs) for p in problems]
+    cases, failures = sum(one.got.size for one in seen), sum(int(one.bad.sum()) for one in seen)
+    if not failures:
+        return passed(name, cases, seen)
+    worst = min((one for one in seen if one.bad.any()), key=lambda one: one.problem.length * one.got.size)
+
+    def fails(p: Problem) -> bool:
+        try:
+            return bool(judge.seen(call, p, signs=signs).bad.any())
+        except (Fault, ValueError, TypeError):
+            return False
+
+    least = smallest(worst.problem, worst.bad, judge.d, fails)
+    outcome = _shown(judge, name, judge.seen(call, least, signs=signs), worst)
+    return Tried(replace(outcome, cases=cases, failures=failures), tuple(seen))
+
+
+def _shown(judge: Judge, name: str, least: Seen, worst: Seen) -> Outcome:
+    d, one = judge.d, least if least.bad.any() else worst
+    at = tuple(int(i) for i in np.argwhere(one.bad)[0])
+    where = f"y[{', '.join(map(str, at))}]"
+    right, came = float(one.expected[at]), float(one.got[at])
+    if d.exact:
+        said = f"{where} = {shown(right, d.output)}"
+    else:
+        limit = float(_tolerances.bound(one.problem, d)[at])
+        said = f"{where} = {plain(right)} within {limit:.3g}"
+    return Outcome(
+        name,
+        Verdict.FAILED,
+        example=one.problem.shown(d),
+        expected=said,
+        got=f"{where} = {shown(came, d.output)}" + ("" if d.exact else f", off by {abs(came - right):.3g}"),
+    )
+
+
+_CLAIMS: tuple[tuple[str, str, Callable[[Designs, Any], Iterator[Problem]], str], ...] = (
+    ("exact sums", "small integers, whose sums no order or width changes", _hard_products.exact_sums, ""),
+    ("shapes", "any number of rows and columns", _hard_products.shapes, ""),
+    ("K tail", "K that steps and intervals do not divide", _hard_products.tail, "ragged"),
+    ("batches", "stacks of matrices, broadcast as numpy.matmul does", _hard_products.batches, "batches"),
+    ("ordinary data", "normal and uniform numbers", _hard_products.ordinary, ""),
+    ("alignment", "one step: bits kept below the largest exponent, and how the rest is cut",
+     _hard_products.alignment, ""),
+    ("register", "how sums are rounded into the register, and to how many bits", _hard_products.register, ""),
+    ("products in a step", "which products are summed together, and in which order", _hard_products.steps, ""),
+    ("promotion", "where partial sums join the float32 total", _hard_products.promotion, ""),
+    ("scales", "which scale belongs to which element", _hard_products.scales, "scaled"),
+    ("epilogue", "the order in which partial sums, scales and totals are multiplied and added",
+     _hard_products.epilogue, "scaled"),
+    ("start", "where c enters", _hard_products.starts, "start"),
+    ("NaN and Inf", "what is no number propagates", _hard_products.specials, ""),
+    ("overflow", "sums beyond the largest number", _hard_products.overflow, ""),
+    ("signed zero", "the sign of a sum of zero", _hard_products.zeros, ""),
+    ("subnormal operands", "operands below the smallest normal number count", _hard_products.subnormals, ""),
+    ("tiny sums", "sums near the register's smallest numbers", _hard_products.tiny, ""),
+    ("low bits", "what the unit ignores of an operand", _hard_products.low_bits, ""),
+    ("result type", "the one rounding to the result's type", _hard_products.results, ""),
+)  # fmt: skip
+_WITHOUT = {
+    "ragged": "K that is no multiple of the steps is not to be tried",
+    "batches": "batches are not to be tried",
+    "scaled": "no scales were declared",
+    "start": "the callable takes no c",
+}
+
+
+def gemm_properties(d: Declared) -> tuple[Property, ...]:
+    """The properties of a declared product, in the order in which they are tried."""
+    judge, designs = Judge(d), Designs(d)
+
+    def problems(index: int) -> list[Problem]:
+        rng = np.random.default_rng([5, index])
+        made = (fixed(p, d) for p in _CLAIMS[index][2](designs, rng))
+        return [p for p in made if d.ragged or p.length % max(1, d.granule) == 0]
+
+    def result(call: Call) -> Tried:
+        """Only that something of the right shape and type comes."""
+        for p in problems(0)[:1]:
+            p.observe(call, d)
+        return passed("result", 1)
+
+    def unchanged(call: Call) -> Tried:
+        for p in problems(0)[:1]:
+            p.observe(replace(call, forgiving=False), d)
+        return passed("input unchanged", 1)
+
+    def same(call: Call) -> Tried:
+        p = problems(4)[0]
+        first = p.observe(call, d)
+        for _ in range(3):
+            again = p.observe(call, d)
+            if differ(first, again, signs=True).any():
+                at = tuple(int(i) for i in np.argwhere(differ(first, again, signs=True))[0])
+                outcome = Outcome(
+                    "determinism", Verdict.FAILED, cases=first.size, cause="not deterministic",
+                    failures=int(differ(first, again, signs=True).sum()), example=p.shown(d),
+                    expected=f"y{list(at)} = {shown(float(first[at]), d.output)}, as before",
+                    got=f"y{list(at)} = {shown(float(again[at]), d.output)}",
+                )  # fmt: skip
+                return Tried(outcome)
+        return passed("determinism", first.size)
+
+    def claim(index: int, call: Call) -> Tried:
+        name, _, _, needs = _CLAIMS[index]
+        if needs and not getattr(d, needs):
+            return not_applicable(name, _WITHOUT[needs])
+        if name == "signed zero" and not d.exact:
+            return not_applicable(name, "within a bound the sign of zero is free")
+        some = problems(index)
+        if not some:
+            return not_applicable(name, "operands and register do not get there")
+        return tried(judge, name, some, call, signs=name == "signed zero")
+
+    found = [
+        Property("result", "shape, type and no exception", test=result, essential=True),
+        Property("input unchanged", "operands are only read", test=unchanged),
+        Property("determinism", "the same operands give the same result", test=same),
+    ]
+    guess = judge.guess
+    for index, (name, meaning, _, _) in enumerate(_CLAIMS):
+        test = functools.partial(claim, index)
+        found.append(Property(name, meaning, test=test, guess=guess))
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Checks of functions that pack codes into bytes."""
