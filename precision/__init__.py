@@ -1,23 +1,11 @@
 """What does low precision do to my numbers? Formats, quantizers and matrix units, bit for bit."""
 
 from precision._support.machine._threads import get_num_threads, set_num_threads
-from precision.accumulators._accumulator import (
-    BLACKWELL_MX,
-    BLACKWELL_NVFP4,
-    EXACT,
-    FP32_FMA,
-    HOPPER_BF16,
-    HOPPER_FP8,
-    HOPPER_FP8_ACC16,
-    HOPPER_FP16,
-    HOPPER_FP16_ACC16,
-    HOPPER_TF32,
-    Exact,
-    FmaChain,
-    FusedSum,
-)
-from precision.accumulators._accumulator import parse as parse_accumulator
+from precision.accumulators._accumulator_text import parse as parse_accumulator
 from precision.accumulators._inner_scales import ScaledGroups, ScaledProducts
+from precision.accumulators.kinds._exact import Exact
+from precision.accumulators.kinds._fma_chain import FmaChain
+from precision.accumulators.kinds._fused_sum import FusedSum
 from precision.formats._codec import decode, encode, round_to
 from precision.formats._float_format import FloatFormat, Specials
 from precision.formats._int_format import IntFormat
@@ -60,6 +48,17 @@ from precision.quantization._microscaling import (
 from precision.quantization._quant_spec import QuantSpec, quantize
 from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.quantization._scale_rules import Arithmetic, NonFinite, ScaleRule
+from precision.units._nvidia import (
+    BLACKWELL_MX,
+    BLACKWELL_NVFP4,
+    HOPPER_BF16,
+    HOPPER_FP8,
+    HOPPER_FP8_ACC16,
+    HOPPER_FP16,
+    HOPPER_FP16_ACC16,
+    HOPPER_TF32,
+)
+from precision.units._plain_arithmetic import EXACT, FP32_FMA
 
 __all__ = [
     "BF16",

@@ -6,19 +6,26 @@ import operator
 from typing import SupportsIndex
 
 
-def check_int(name: str, value: object, low: int, high: int) -> None:
-    """Raise unless ``value`` is an int from ``low`` to ``high``."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, got {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must lie in {low}..{high}, got {value}")
+def check_int(name: str, value: object, low: int, high: int | None = None) -> int:
+    """Return a whole number from ``low`` to ``high`` as an int.
 
+    Anything with ``__index__`` is a whole number, a bool is not.
 
-def _check_int(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
+    Raises
+    ------
+    TypeError
+        If the value is no whole number.
+    ValueError
+        If it lies outside the range.
+    """
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} must be an int, got {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be from {low} to {high}, got {value}")
+    number = operator.index(value)
+    if high is None and number < low:
+        raise ValueError(f"{name} must be at least {low}, got {number}")
+    if high is not None and not low <= number <= high:
+        raise ValueError(f"{name} must lie in {low}..{high}, got {number}")
+    return number
 
 
 def checked_axis(axis: object, ndim: int) -> int:
@@ -30,10 +37,3 @@ def checked_axis(axis: object, ndim: int) -> int:
         axes = f"lie in {-ndim}..{ndim - 1} for {ndim} axes" if ndim else "name an axis, and there is none"
         raise ValueError(f"axis must {axes}, got {index}")
     return index % ndim
-
-
-def _check_size(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")

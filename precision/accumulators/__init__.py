@@ -1,42 +1,24 @@
 """How products are summed: the kinds of accumulators, what each must answer, and their text."""
 
-from precision.accumulators._accumulator import (
-    BLACKWELL_MX,
-    BLACKWELL_NVFP4,
-    EXACT,
-    FP32_FMA,
-    HOPPER_BF16,
-    HOPPER_FP8,
-    HOPPER_FP8_ACC16,
-    HOPPER_FP16,
-    HOPPER_FP16_ACC16,
-    HOPPER_TF32,
-    NAMED,
-    Accumulator,
-    Exact,
-    FmaChain,
-    FusedSum,
-    parse,
-)
-from precision.accumulators._inner_scales import ScaledGroups, ScaledProducts
+from precision.accumulators._accumulator import Accumulator, ScaleEntry
+from precision.accumulators._accumulator_text import NAMED, as_accumulator, parse
+from precision.accumulators._inner_scales import InnerScales, ScaledGroups, ScaledProducts
+from precision.accumulators._step import Step
+from precision.accumulators.kinds._exact import Exact
+from precision.accumulators.kinds._fma_chain import FmaChain
+from precision.accumulators.kinds._fused_sum import FusedSum
 
 __all__ = [
-    "BLACKWELL_MX",
-    "BLACKWELL_NVFP4",
-    "EXACT",
-    "FP32_FMA",
-    "HOPPER_BF16",
-    "HOPPER_FP8",
-    "HOPPER_FP8_ACC16",
-    "HOPPER_FP16",
-    "HOPPER_FP16_ACC16",
-    "HOPPER_TF32",
     "NAMED",
     "Accumulator",
     "Exact",
     "FmaChain",
     "FusedSum",
+    "InnerScales",
+    "ScaleEntry",
     "ScaledGroups",
     "ScaledProducts",
+    "Step",
+    "as_accumulator",
     "parse",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -11,19 +10,13 @@ from precision._support._types import Array
 from precision._support.machine._threads import checkpoint, parallel
 from precision.accumulators import _operand_layout
 from precision.accumulators._operand_layout import Stack
+from precision.accumulators._product import Factors, Product
 from precision.formats._int_format import IntFormat
 
 #: Products that one call of the exact kernel sums, where one output has not more: some 0.03 s.
 _SUM_PIECE = 2**20
 #: Products of one call of BLAS: about a tenth of a second on a slow processor.
 _BLAS_PIECE = 2**31
-
-
-class Factors(NamedTuple):
-    """An operand's scales, float64 [matrix][group of K][row or column], and K under one."""
-
-    values: Array
-    group: int
 
 
 def _exact_bits(left: Stack, right: Stack) -> int:
@@ -106,21 +99,20 @@ def _scale(sums: Array, row: Array, column: Array, odd: bool) -> None:
     parallel(lambda i, j: _kulisch.scale_exact(i, j, sums, row, column, odd), sums.shape[0], grain)
 
 
-def exact_sums(
-    left: Stack,
-    right: Stack,
-    pairs: tuple[Array, Array],
-    factors: tuple[Factors, Factors],
-    start: Array | None,
-    odd: bool,
-) -> Array:
-    """Every exact sum as float64 (results, rows, columns): to nearest even, or to odd for a second rounding.
+def exact_sums(product: Product, odd: bool) -> Array:
+    """Return every exact sum as float64, rounded to nearest even, or to odd for a second rounding.
 
     Operands times their scales must fit float64 (53 bits).
     """
-    out = np.empty((len(pairs[0]), left.codes.shape[1], right.codes.shape[2]))
+    left, right, start = product.left, product.right, product.start
+    factors = product.exact_factors or tuple(
+        Factors(np.ones((len(stack.codes), 1, count)), max(1, product.length))
+        for stack, count in zip((left, right), product.shape[1:], strict=True)
+    )
+    out = np.empty(product.shape)
     if not out.size:
         return out
+    pairs = list(zip(product.left_matrix, product.right_matrix, strict=True))
     # An infinite scale meets products of both signs: it multiplies each of them, not their sum.
     constant = all(f.values.shape[1] == 1 and np.isfinite(f.values).all() for f in factors)
     by_blas = (
@@ -129,13 +121,13 @@ def exact_sums(
     if by_blas and _exact_bits(left, right) <= 53:
         a, b = (_operand_layout.values(stack).astype(np.float64) for stack in (left, right))
         plain = all((f.values == 1).all() for f in factors)
-        for n, (i, j) in enumerate(zip(*pairs, strict=True)):
+        for n, (i, j) in enumerate(pairs):
             _blas(a[i], b[j], out[n])
             if not plain:
                 _scale(out[n], factors[0].values[i, 0], factors[1].values[j, 0], odd)
         out += 0.0  # the zero of an exact sum is +0
         return out
-    for n, (i, j) in enumerate(zip(*pairs, strict=True)):
+    for n, (i, j) in enumerate(pairs):
         a = _scaled(left, factors[0], i, 1)
         b = _scaled(right, factors[1], j, 0)
         _sum(a, b, None if start is None else start[n], odd, out[n])

@@ -9,10 +9,10 @@ import numpy as np
 
 from precision._support._types import Array
 from precision._support.machine._threads import checkpoint, parallel
-from precision.accumulators._accumulator import FusedSum
-from precision.accumulators._kernel_records import ANY, _epilogue, _unit_scales, as_register, as_unit
+from precision.accumulators._kernel_records import _epilogue, _unit_scales, as_register, as_unit
 from precision.accumulators._operand_layout import as_operand
 from precision.accumulators._product import Product
+from precision.accumulators._step import Step
 from precision.formats._codec_constants import MODES
 
 #: Products that one call of the general kernel sums, where one output has not more: 0.1 s at most.
@@ -32,7 +32,7 @@ def _general_rows(first: int, last: int, *, rows: Array, columns: Array, length:
 
 def run_general(
     product: Product,
-    unit: FusedSum | None,
+    step: Step,
     out: Array,
     left_special: Array | None = None,
     right_special: Array | None = None,
@@ -42,10 +42,8 @@ def run_general(
     if all(side is not None and not side.any() for side in marked):
         return
     left, right = as_operand(product.left), as_operand(product.right)
-    chain = unit is None
-    some = unit or ANY
-    model, register, alignment = as_unit(some), as_register(some), MODES[some.alignment_rounding]
-    epilogue, scales = _epilogue(product, 1), _unit_scales(product, unit)
+    model, register, alignment = as_unit(step), as_register(step), MODES[step.alignment_rounding]
+    epilogue, scales = _epilogue(product, 1), _unit_scales(product, step)
     results, rows, columns = product.shape
     every_row, every_column = np.arange(rows), np.arange(columns)
     for n in range(results):
@@ -62,27 +60,26 @@ def run_general(
                 continue
 
             part = functools.partial(
-                _general_rows, rows=some_rows, columns=some_columns, left=left, right=right, i=i, j=j,
-                length=product.length, unit=model, rounding=register, alignment=alignment, scales=scales,
-                chain=chain, promote=product.promotion or 0, epilogue=epilogue, start=start, out=target,
+                _general_rows, rows=some_rows, columns=some_columns, left=left, right=right,
+                i=i, j=j, length=product.length, unit=model, rounding=register, alignment=alignment,
+                scales=scales, chain=not step.aligns, promote=product.promotion or 0, epilogue=epilogue,
+                start=start, out=target,
             )  # fmt: skip
             parallel(part, some_rows.size, max(1, 2**16 // max(1, product.length * some_columns.size)))
 
 
-def trace_sum(product: Product, unit: FusedSum | None) -> tuple[Array, Array]:
+def trace_sum(product: Product, step: Step) -> tuple[Array, Array]:
     """Register and float32 total after every step of a product of one row and one column."""
     from precision._kernels.products import _single_sums
 
-    some = unit or ANY
-    model, register, alignment = as_unit(some), as_register(some), MODES[some.alignment_rounding]
-    step = unit.products if unit else 1
+    model, register, alignment = as_unit(step), as_register(step), MODES[step.alignment_rounding]
     every = product.promotion or product.length
-    steps = sum(-(-min(every, product.length - k) // step) for k in range(0, product.length, every))
+    steps = sum(-(-min(every, product.length - k) // step.products) for k in range(0, product.length, every))
     registers, totals = np.empty(steps, np.float32), np.empty(steps, np.float32)
     initial = np.float32(0) if product.start is None else product.start[0, 0, 0]
     _single_sums.dot(
         0, 0, as_operand(product.left), as_operand(product.right), 0, 0, product.length,
-        model, register, alignment, _unit_scales(product, unit), unit is None,
+        model, register, alignment, _unit_scales(product, step), not step.aligns,
         product.promotion or 0, _epilogue(product, 1), initial, registers, totals,
     )  # fmt: skip
     return registers, totals

@@ -4,12 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from precision._support._argument_checks import _check_int
+from precision._support._argument_checks import check_int
 from precision.formats._float_format import FloatFormat
 
 
+class InnerScales:
+    """The base of both ways in which a unit scales its products, and what each must answer."""
+
+    @property
+    def group(self) -> int:
+        """Products summed exactly before they are scaled; 0 where each product is scaled by itself."""
+        return 0
+
+    @property
+    def most_fraction_bits(self) -> int:
+        """Most fraction bits that a unit with such scales may keep in its alignment."""
+        return 30
+
+    def last_place(self, operands: tuple[FloatFormat, ...]) -> int:
+        """Return the exponent of the last bit that a group's exact sum can have (0 without groups)."""
+        return 0
+
+    def check_unit(self, operands: tuple[FloatFormat, ...], products: int, fraction_bits: int) -> None:
+        """Raise ValueError unless a unit with these operands can compute with such scales."""
+
+    def check_scales(self, name: str, unit: object, fmt: FloatFormat, every: int, length: int) -> None:
+        """Raise unless the unit takes one operand's scales: their format, and one for ``every`` of K."""
+
+
 @dataclass(frozen=True)
-class ScaledProducts:
+class ScaledProducts(InnerScales):
     """Scales inside the unit that are powers of two: their exponents join those of each product.
 
     Blackwell's way for MXFP8, MXFP6 and MXFP4 (MMA-Sim, arXiv 2511.10909: ST-FDPA).
@@ -24,9 +48,17 @@ class ScaledProducts:
     def __str__(self) -> str:
         return "ScaledProducts()"
 
+    def check_scales(self, name: str, unit: object, fmt: FloatFormat, every: int, length: int) -> None:
+        """Raise TypeError unless the scales are powers of two."""
+        if fmt.fraction_bits:
+            raise TypeError(
+                f"{name} must have scales that are powers of two (e8m0), which is what {unit} takes, "
+                f"got {fmt}"
+            )
+
 
 @dataclass(frozen=True)
-class ScaledGroups:
+class ScaledGroups(InnerScales):
     """Scales inside the unit, of any format: a term is the exact dot product of ``n`` neighbours, scaled.
 
     Terms align at the exponents of their two scales alone, whatever the dot product's own size, and a
@@ -50,12 +82,49 @@ class ScaledGroups:
     n: int
 
     def __post_init__(self) -> None:
-        _check_int("n", self.n, 1, 1024)
+        check_int("n", self.n, 1, 1024)
 
     def __str__(self) -> str:
         return f"ScaledGroups({self.n})"
 
+    @property
+    def group(self) -> int:
+        """Products summed exactly before they are scaled."""
+        return self.n
+
+    @property
+    def most_fraction_bits(self) -> int:
+        """Most fraction bits that a unit with such scales may keep in its alignment."""
+        return 40
+
     def headroom(self, operands: tuple[FloatFormat, ...]) -> tuple[int, int]:
-        """Bits that any two operands' dot product has above one, and its last place below one."""
+        """Return the bits that any two operands' dot product has above one, and its last place below one."""
         top = 2 * max(operand.max_exponent for operand in operands) + 2 + (self.n - 1).bit_length()
         return top, 2 * max(operand.fraction_bits - operand.min_exponent for operand in operands)
+
+    def last_place(self, operands: tuple[FloatFormat, ...]) -> int:
+        """Return the exponent of the last bit that a group's exact sum can have."""
+        return -self.headroom(operands)[1]
+
+    def check_unit(self, operands: tuple[FloatFormat, ...], products: int, fraction_bits: int) -> None:
+        """Raise ValueError unless the exact sums of these operands fit the integers that hold them."""
+        if products % self.n:
+            raise ValueError(f"scale_in_unit must group a divisor of {products} products, got {self}")
+        top, bottom = self.headroom(operands)
+        if top + bottom > 62:
+            raise ValueError(
+                f"operands must have exact sums of {self.n} products within 62 bits for {self}, which "
+                f"takes {top + bottom}"
+            )
+        terms = (products // self.n).bit_length()
+        most = 58 - top - terms  # two bits for the scales' significands, two below a term's last place
+        if fraction_bits > most:
+            raise ValueError(f"fraction_bits must be at most {most} for these operands, got {fraction_bits}")
+
+    def check_scales(self, name: str, unit: object, fmt: FloatFormat, every: int, length: int) -> None:
+        """Raise ValueError unless each scale belongs to whole groups of the unit."""
+        if every % self.n and every < length:
+            raise ValueError(
+                f"{name} must have a scale for a multiple of {self.n} of K, which {unit} sums under one, "
+                f"got {every}"
+            )

@@ -7,15 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from precision.accumulators._accumulator import FusedSum
-from precision.accumulators._inner_scales import ScaledGroups
 from precision.accumulators._product import GroupScales, Product, scale_parts
+from precision.accumulators._step import Step
 from precision.formats._codec_constants import MODES, code_ends, format_params, value_ends
-from precision.formats._named import FP32
 from precision.formats._rounding_modes import Overflow, Rounding
 
-#: Stands where a kernel wants a unit and its parameters do not matter: a chain's products come one by one.
-ANY = FusedSum((FP32,), 1, fraction_bits=1)
 _WHOLE = 2**40
 
 
@@ -44,17 +40,14 @@ def _epilogue(product: Product, step: int) -> Any:
     )
 
 
-def _unit_scales(product: Product, unit: FusedSum | None) -> Any:
-    """The same for the general kernel."""
+def _unit_scales(product: Product, step: Step) -> Any:
+    """Build the record of the scales inside a unit that the general loop reads; empty arrays without any."""
     from precision._kernels._params import UnitScales
 
-    scales, inside = product.unit_scales, unit.scale_in_unit if unit else None
-    if scales is None or unit is None or inside is None:
+    scales, inside = product.unit_scales, step.inner
+    if scales is None or inside is None:
         empty = np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int64)
         return UnitScales(-1, 0, 0, *empty, 0, 1, *empty, 0, 1)
-    group, place = 0, 0
-    if isinstance(inside, ScaledGroups):
-        group, place = inside.n, -inside.headroom(unit.operands)[1]
     sides = [
         (values.reshape(-1), *(part.reshape(-1) for part in scale_parts(values, fmt)), values.shape[1], span)
         for values, fmt, span in (
@@ -63,30 +56,32 @@ def _unit_scales(product: Product, unit: FusedSum | None) -> Any:
         )
     ]
     bits = scales.left_format.fraction_bits + scales.right_format.fraction_bits
-    return UnitScales(group, place, bits, *sides[0], *sides[1])
+    return UnitScales(inside.group, step.group_place, bits, *sides[0], *sides[1])
 
 
 @functools.lru_cache(maxsize=64)
-def as_unit(unit: FusedSum) -> Any:
+def as_unit(step: Step) -> Any:
+    """Build the record of a step that compiled loops read; without alignment its numbers are not used."""
     from precision._kernels._params import Unit
 
-    register = unit.register
+    register = step.register
     # A truncating register with float32's exponents is a float32 without its last bits.
     like_float32 = register.exponent_bits == 8 and register.bias == 127
-    truncating = unit.register_rounding is Rounding.TOWARD_ZERO and like_float32
+    truncating = step.register_rounding is Rounding.TOWARD_ZERO and like_float32
     mask = (0xFFFFFFFF << (23 - register.fraction_bits)) & 0xFFFFFFFF if truncating else 0
     return Unit(
-        products=unit.products,
-        fraction_bits=unit.fraction_bits,
-        min_exponent=unit.min_exponent,
+        products=step.products,
+        fraction_bits=1 if step.fraction_bits is None else step.fraction_bits,
+        min_exponent=-133 if step.min_exponent is None else step.min_exponent,
         register_min_exponent=register.min_exponent,
         register_mask=mask,
     )
 
 
 @functools.lru_cache(maxsize=64)
-def as_register(unit: FusedSum) -> Any:
+def as_register(step: Step) -> Any:
+    """Build the record by which compiled loops round into the register."""
     from precision._kernels._params import Register
 
-    ends = value_ends(unit.register, code_ends(unit.register, Overflow.NON_SATURATING), 8)
-    return Register(format_params(unit.register), MODES[unit.register_rounding], ends)
+    ends = value_ends(step.register, code_ends(step.register, Overflow.NON_SATURATING), 8)
+    return Register(format_params(step.register), MODES[step.register_rounding], ends)

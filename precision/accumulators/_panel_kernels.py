@@ -1,4 +1,4 @@
-"""A checked product, and which kernel is exact for it and a unit."""
+"""A checked product, and which kernel is exact for it and a step."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._support._types import Array
-from precision.accumulators._accumulator import FusedSum
-from precision.accumulators._inner_scales import ScaledGroups
+from precision.accumulators._inner_scales import InnerScales, ScaledGroups
 from precision.accumulators._kernel_records import as_unit
 from precision.accumulators._operand_layout import Stack, Tables, exponents, tables, values
 from precision.accumulators._product import Product, scale_parts
+from precision.accumulators._step import Step
 from precision.formats._rounding_modes import Rounding
 
 
-class Way(NamedTuple):
-    """A kernel over panels: its scratch's class, the K that suits a chunk, lanes, halves and types."""
+class PanelKernel(NamedTuple):
+    """One compiled kernel over panels of the right operand.
+
+    ``depth`` is the K that suits a chunk, ``lanes`` the columns that it sums at once, and ``halves`` is 2
+    where positive and negative products are summed apart; ``real`` and ``exponent`` are the types of its
+    arrays.
+    """
 
     name: str
     depth: int
@@ -27,35 +32,37 @@ class Way(NamedTuple):
     exponent: type[np.signedinteger[Any]] = np.int8
 
 
-NARROW = Way("Narrow", 32, 2)
-INTEGER = Way("Integer", 64, 1)
-WIDE = Way("Wide", 32, 2, 32, np.float64, np.int16)
-CHAIN = Way("Chain", 64, 1)
-GROUPED = Way("Grouped", 64, 1)
+NARROW = PanelKernel("Narrow", 32, 2)
+INTEGER = PanelKernel("Integer", 64, 1)
+WIDE = PanelKernel("Wide", 32, 2, 32, np.float64, np.int16)
+CHAIN = PanelKernel("Chain", 64, 1)
+GROUPED = PanelKernel("Grouped", 64, 1)
 
 
-def choose(product: Product, unit: FusedSum) -> tuple[Way | None, int, int]:
-    """The fastest kernel that is exact for this product, and what operands' exponents are relative to.
+def choose_kernel(product: Product, step: Step) -> tuple[PanelKernel | None, int, int]:
+    """Choose the fastest panel kernel whose result is exact for a product and an aligning step.
 
-    None: only the general kernel is. The conditions are those that the kernels' comments prove.
+    Returns the kernel and the exponents that those of the left and the right operand are relative to. A
+    kernel of None means that only the general loop is exact. The kernels' comments prove the conditions.
     """
-    width, terms = unit.fraction_bits + 2, unit.products
-    if unit.scale_in_unit is not None:
-        return _choose_scaled(product, unit)
-    if unit.alignment_rounding is not Rounding.TOWARD_ZERO:
+    assert step.fraction_bits is not None and step.min_exponent is not None
+    width, terms = step.fraction_bits + 2, step.products
+    if step.inner is not None:
+        return _choose_scaled(product, step, step.inner)
+    if step.alignment_rounding is not Rounding.TOWARD_ZERO:
         return None, 0, 0
     significands = sum(stack.fmt.fraction_bits + 1 for stack in (product.left, product.right))
-    if as_unit(unit).register_mask and significands <= 24:
+    if as_unit(step).register_mask and significands <= 24:
         narrow = width + math.ceil(math.log2(terms + 1)) <= 23
-        integer = unit.fraction_bits <= 25 and _fits_int32_parts(product, unit)
+        integer = step.fraction_bits <= 25 and _fits_int32_parts(product, step)
         if narrow or integer:
             (low_a, high_a), (low_b, high_b) = exponents(product.left), exponents(product.right)
             near = max(high_a - low_a, high_b - low_b) <= 62
-            for way, suits, reach in ((NARROW, narrow, 60), (INTEGER, integer, 100)):
+            for kernel, suits, reach in ((NARROW, narrow, 60), (INTEGER, integer, 100)):
                 inside = -reach <= low_a + low_b and high_a + high_b <= reach
                 if suits and near and inside and _starts_within(product, -reach, 100):
-                    return way, high_a, high_b
-    if width + math.ceil(math.log2(terms + 1)) <= 52 and unit.min_exponent >= -300:
+                    return kernel, high_a, high_b
+    if width + math.ceil(math.log2(terms + 1)) <= 52 and step.min_exponent >= -300:
         return WIDE, 0, 0
     return None, 0, 0
 
@@ -65,9 +72,10 @@ def largest_term(product: Product) -> float:
     return math.prod(2 - 2.0**-stack.fmt.fraction_bits for stack in (product.left, product.right))
 
 
-def _fits_int32_parts(product: Product, unit: FusedSum) -> bool:
+def _fits_int32_parts(product: Product, step: Step) -> bool:
     """Whether a step's cut terms and register stay within the 2**32 that `advance_integer` joins."""
-    return (unit.products * largest_term(product) + 2) * 2.0**unit.fraction_bits <= 2.0**32
+    assert step.fraction_bits is not None
+    return (step.products * largest_term(product) + 2) * 2.0**step.fraction_bits <= 2.0**32
 
 
 def _in_use(stack: Stack, axis: int, group: int) -> Array:
@@ -83,20 +91,21 @@ def _special(some: Tables, stack: Stack) -> Array:
     return some.special.take(stack.codes) if some.values.size else some.special
 
 
-def _choose_scaled(product: Product, unit: FusedSum) -> tuple[Way | None, int, int]:
-    """The same for a unit that takes scales itself."""
-    general, scales, inside = (None, 0, 0), product.unit_scales, unit.scale_in_unit
-    if scales is None or not as_unit(unit).register_mask:
+def _choose_scaled(product: Product, step: Step, inside: InnerScales) -> tuple[PanelKernel | None, int, int]:
+    """Choose a panel kernel for a unit that scales its terms itself; see `choose_kernel`."""
+    assert step.fraction_bits is not None
+    general, scales = (None, 0, 0), product.unit_scales
+    if scales is None or not as_unit(step).register_mask:
         return general
-    if unit.alignment_rounding is not Rounding.TOWARD_ZERO:
+    if step.alignment_rounding is not Rounding.TOWARD_ZERO:
         return general
     (low_a, high_a), (low_b, high_b) = exponents(product.left), exponents(product.right)
     near = max(high_a - low_a, high_b - low_b) <= 62
-    width, terms = unit.fraction_bits + 2, unit.products
+    width, terms = step.fraction_bits + 2, step.products
     if isinstance(inside, ScaledGroups):
         top, bottom = inside.headroom((product.left.fmt, product.right.fmt))  # type: ignore[arg-type]
         factor = scales.left_format.fraction_bits + scales.right_format.fraction_bits + 2
-        sums = (unit.products // inside.n).bit_length() + 1
+        sums = (step.products // inside.n).bit_length() + 1
         exact = top + bottom <= 24 and top + bottom + factor <= 53
         return (GROUPED, high_a, high_b) if near and exact and width + top + sums <= 52 else general
     if any(group % terms and group < product.length for group in (scales.left_group, scales.right_group)):
@@ -116,7 +125,7 @@ def _choose_scaled(product: Product, unit: FusedSum) -> tuple[Way | None, int, i
         found = exponent[kept]
         low, high = low + int(found.min(initial=0)), high + int(found.max(initial=0))
     significands = sum(stack.fmt.fraction_bits + 1 for stack in (product.left, product.right))
-    suits = significands <= 24 and unit.fraction_bits <= 25 and _fits_int32_parts(product, unit)
+    suits = significands <= 24 and step.fraction_bits <= 25 and _fits_int32_parts(product, step)
     if near and suits and low >= -100 and high <= 100 and _starts_within(product, -100, 100):
         return INTEGER, high_a, high_b
     return general

@@ -10,36 +10,43 @@ import numpy as np
 from precision._support._types import Array
 from precision._support.machine._aligned_memory import aligned
 from precision._support.machine._threads import checkpoint, get_num_threads, parallel
-from precision.accumulators._accumulator import FusedSum
 from precision.accumulators._general_loops import run_general
-from precision.accumulators._inner_scales import ScaledGroups, ScaledProducts
-from precision.accumulators._kernel_records import _WHOLE, ANY, CANONICAL_NAN, _epilogue, as_register, as_unit
+from precision.accumulators._inner_scales import InnerScales
+from precision.accumulators._kernel_records import _WHOLE, CANONICAL_NAN, _epilogue, as_register, as_unit
 from precision.accumulators._operand_layout import RightPanels, packed_left, specials, tables
-from precision.accumulators._panel_kernels import CHAIN, INTEGER, NARROW, Way, choose, largest_term
+from precision.accumulators._panel_kernels import (
+    CHAIN,
+    INTEGER,
+    NARROW,
+    PanelKernel,
+    choose_kernel,
+    largest_term,
+)
 from precision.accumulators._product import Product, UnitScales, scale_parts
+from precision.accumulators._step import Step
 
 #: Elements of a panel of the right operand that are laid out at once.
 SLAB = 2**18
 
 
-def _scratch(way: Way, depth: int, tile: int, unit: FusedSum, promoted: bool, part: int) -> Any:
+def _scratch(kernel: PanelKernel, depth: int, tile: int, step: Step, promoted: bool, part: int) -> Any:
     """Memory of one thread."""
     from precision._kernels.products import _panel_steps
 
-    lanes = way.lanes
+    lanes = kernel.lanes
     common = {
-        "values": aligned(depth * way.halves * lanes, way.real),
-        "exponents": aligned(depth * lanes, way.exponent),
+        "values": aligned(depth * kernel.halves * lanes, kernel.real),
+        "exponents": aligned(depth * lanes, kernel.exponent),
         "registers": aligned(tile * lanes, np.float32),
     }
     common["totals"] = aligned(tile * lanes, np.float32) if promoted else common["registers"]
-    if way is CHAIN:
+    if kernel is CHAIN:
         return _panel_steps.Chain(**common)
-    if way is NARROW:
+    if kernel is NARROW:
         return _panel_steps.Narrow(**common)
-    common["largest"] = aligned(lanes, way.exponent)
-    if way is INTEGER:
-        whole = aligned((max(2, -(-unit.products // part)) + 1) * lanes, np.int32)
+    common["largest"] = aligned(lanes, kernel.exponent)
+    if kernel is INTEGER:
+        whole = aligned((max(2, -(-step.products // part)) + 1) * lanes, np.int32)
         whole[:] = 0
         scales, none = aligned(2 * lanes, np.float32), np.zeros(max(tile, lanes), np.int32)
         return _panel_steps.Integer(
@@ -47,28 +54,28 @@ def _scratch(way: Way, depth: int, tile: int, unit: FusedSum, promoted: bool, pa
             shifts=aligned(lanes, np.int32), scale=scales[:lanes], unscale=scales[lanes:], whole=whole,
             part=part,
         )  # fmt: skip
-    if isinstance(unit.scale_in_unit, ScaledGroups):
-        size, no_scale, no_exponent = unit.scale_in_unit.n, np.empty(0, np.float32), np.empty(0, np.int32)
+    if step.inner and step.inner.group:
+        size, no_scale, no_exponent = step.inner.group, np.empty(0, np.float32), np.empty(0, np.int32)
         return _panel_steps.Grouped(
             **common, dots=aligned(lanes, np.float32), top=aligned(lanes, np.int32), group=size,
-            terms=aligned(unit.products // size * lanes, np.float64), left_scale=no_scale,
+            terms=aligned(step.products // size * lanes, np.float64), left_scale=no_scale,
             left_exponent=no_exponent, right_scale=no_scale, right_exponent=no_exponent,
         )  # fmt: skip
-    sums = aligned(2 * lanes, way.real)
-    return _panel_steps.Wide(**common, sums=sums, register=as_register(unit))
+    sums = aligned(2 * lanes, kernel.real)
+    return _panel_steps.Wide(**common, sums=sums, register=as_register(step))
 
 
-def _chunk_depth(product: Product, unit: FusedSum, target: int) -> int:
+def _chunk_depth(product: Product, step: Step, target: int) -> int:
     """The K of a chunk: the most steps up to ``target`` of which every interval along K is a multiple."""
     intervals = [product.promotion] if product.promotion else []
-    if product.unit_scales is not None and isinstance(unit.scale_in_unit, ScaledProducts):
+    if product.unit_scales is not None and step.inner and not step.inner.group:
         groups = product.unit_scales.left_group, product.unit_scales.right_group
         intervals += [group for group in groups if group < product.length]
-    step = unit.products
-    steps = max(1, min(target // step, -(-product.length // step)))
-    while any(interval % (steps * step) for interval in intervals):
+    count = step.products
+    steps = max(1, min(target // count, -(-product.length // count)))
+    while any(interval % (steps * count) for interval in intervals):
         steps -= 1
-    return steps * step
+    return steps * count
 
 
 def _tile_rows(product: Product, lanes: int) -> int:
@@ -81,16 +88,18 @@ def _tile_rows(product: Product, lanes: int) -> int:
     return tile
 
 
-def _int32_terms(product: Product, unit: FusedSum) -> int:
+def _int32_terms(product: Product, step: Step) -> int:
     """Terms cut at the unit's width that an int32 sums beside the register, as a power of two."""
-    most = (2.0 ** (31 - unit.fraction_bits) - 2) / largest_term(product)
-    return min(unit.products, 1 << max(0, math.frexp(most)[1] - 1))
+    if step.fraction_bits is None:
+        return 1
+    most = (2.0 ** (31 - step.fraction_bits) - 2) / largest_term(product)
+    return min(step.products, 1 << max(0, math.frexp(most)[1] - 1))
 
 
 class _InnerScales:
     """Scales inside the unit, laid out for tiles."""
 
-    def __init__(self, scales: UnitScales, inside: ScaledProducts | ScaledGroups, length: int) -> None:
+    def __init__(self, scales: UnitScales, inside: InnerScales, length: int) -> None:
         sides = (
             (scales.left, scales.left_group, scales.left_format),
             (scales.right, scales.right_group, scales.right_format),
@@ -99,8 +108,8 @@ class _InnerScales:
         self.values: list[Array] = []
         self.exponents: list[Array] = []
         for values, group, fmt in sides:
-            if isinstance(inside, ScaledGroups):  # one for each exact sum
-                each = np.arange(length // inside.n) * inside.n // group
+            if inside.group:  # one for each exact sum
+                each = np.arange(length // inside.group) * inside.group // group
                 values = values[:, np.minimum(each, values.shape[1] - 1)]
             self.values.append(np.where(np.isfinite(values), values, np.float32(0)))
             self.exponents.append(scale_parts(values, fmt)[0])
@@ -134,33 +143,33 @@ class _InnerScales:
 
 
 def run_panels(
-    product: Product, way: Way, unit: FusedSum, references: tuple[int, int], out: Array
+    product: Product, kernel: PanelKernel, step: Step, references: tuple[int, int], out: Array
 ) -> tuple[Array, Array]:
-    """Sum every output by ``way``; returns which left rows and right columns hold NaN or Inf."""
+    """Sum every output by ``kernel``; returns which left rows and right columns hold NaN or Inf."""
     from precision._kernels.products import _tile_sums
 
     results, rows, columns = product.shape
-    length, lanes = product.length, way.lanes
-    depth = _chunk_depth(product, unit, way.depth)
+    length, lanes = product.length, kernel.lanes
+    depth = _chunk_depth(product, step, kernel.depth)
     chunks = -(-length // depth)
     found_left, found_right = (
-        tables(stack, reference, np.dtype(way.exponent))
+        tables(stack, reference, np.dtype(kernel.exponent))
         for stack, reference in zip((product.left, product.right), references, strict=True)
     )
     left = packed_left(product.left, found_left, depth)
-    model, reference = as_unit(unit), sum(references)
+    model, reference = as_unit(step), sum(references)
     height = _tile_rows(product, lanes)
     tiles, across = -(-rows // height), -(-columns // lanes)
-    grid = _tile_sums.Grid(rows, columns, length, depth, chunks, lanes, way.halves)
+    grid = _tile_sums.Grid(rows, columns, length, depth, chunks, lanes, kernel.halves)
     epilogue = _epilogue(product, depth)
     most = max(1, min(chunks, SLAB // (depth * lanes)))
-    part = _int32_terms(product, unit)
+    part = _int32_terms(product, step)
     inside = None
-    if product.unit_scales is not None and unit.scale_in_unit is not None:
-        inside = _InnerScales(product.unit_scales, unit.scale_in_unit, chunks * depth)
+    if product.unit_scales is not None and step.inner is not None:
+        inside = _InnerScales(product.unit_scales, step.inner, chunks * depth)
 
     def work(first: int, last: int) -> None:
-        scratch = _scratch(way, depth, height, unit, bool(epilogue.promote), part)
+        scratch = _scratch(kernel, depth, height, step, bool(epilogue.promote), part)
         right = RightPanels(product.right, found_right, lanes, most * depth)
         for item in range(first, last):
             pair, row = item // (tiles * across), item % tiles * height
@@ -204,22 +213,26 @@ def run_panels(
     return left_special, right_special
 
 
-def fused_sum(product: Product, unit: FusedSum, out: Array) -> None:
-    """Every output of the product by a `FusedSum`, into float32 ``out``."""
-    way, left_reference, right_reference = choose(product, unit)
-    if way is None:
-        run_general(product, unit, out)
-        return
-    special = run_panels(product, way, unit, (left_reference, right_reference), out)
+def sum_fused(product: Product, step: Step) -> Array:
+    """Return every output of a product by fused sums, in float32."""
+    out = np.empty(product.shape, np.float32)
+    kernel, left_reference, right_reference = choose_kernel(product, step)
+    if kernel is None:
+        run_general(product, step, out)
+        return out
+    special = run_panels(product, kernel, step, (left_reference, right_reference), out)
     if product.start is not None and not product.promotion:
         # A register that starts at NaN or Inf is the general kernel's as well.
         odd = ~np.isfinite(product.start)
         if odd.any():
             np.logical_or.at(special[0], product.left_matrix, odd.any(axis=2))
-    run_general(product, unit, out, *special)
+    run_general(product, step, out, *special)
+    return out
 
 
-def chain_sum(product: Product, out: Array) -> None:
-    """Every output by float32 fused multiply-adds in the order of K, into ``out``."""
-    special = run_panels(product, CHAIN, ANY, (0, 0), out)
-    run_general(product, None, out, *special)
+def sum_chain(product: Product, step: Step) -> Array:
+    """Return every output of a product by float32 fused multiply-adds in the order of K."""
+    out = np.empty(product.shape, np.float32)
+    special = run_panels(product, CHAIN, step, (0, 0), out)
+    run_general(product, step, out, *special)
+    return out

@@ -32,6 +32,13 @@ class UnitScales(NamedTuple):
     right_format: FloatFormat
 
 
+class Factors(NamedTuple):
+    """An operand's scales for an exact sum, float64 [matrix][group of K][row or column], and K under one."""
+
+    values: Array
+    group: int
+
+
 class Product(NamedTuple):
     """A checked product: stacks of matrices, and for each result the left and right matrix it is of."""
 
@@ -43,6 +50,7 @@ class Product(NamedTuple):
     scales: GroupScales | None
     start: Array | None  #: (results, rows, columns), float32
     unit_scales: UnitScales | None = None
+    exact_factors: tuple[Factors, Factors] | None = None  #: of an exact sum
 
     @property
     def shape(self) -> tuple[int, int, int]:

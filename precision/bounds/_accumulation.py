@@ -10,8 +10,9 @@ import numpy as np
 
 from precision._support._types import Array
 from precision._support.machine._threads import parallel
-from precision.accumulators._accumulator import FmaChain, FusedSum
+from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._operand_layout import Stack
+from precision.accumulators._step import Step
 from precision.bounds._conversion import Conversion
 from precision.bounds._running_error import Machine, Side, Stray, grains, rounding_error, sides, widened
 from precision.formats._float_format import FloatFormat
@@ -116,14 +117,14 @@ class Bounds(NamedTuple):
 class SumOfProducts:
     """The accumulation of a product in tiles."""
 
-    def __init__(self, accumulator: FusedSum | FmaChain, args: Prepared) -> None:
+    def __init__(self, accumulator: Accumulator, step: Step, args: Prepared) -> None:
         self.accumulator, self.shapes, self.start = accumulator, args.shapes, args.start
         self.kind, self.length, self.converted = args.kind, args.shapes.length, args.conversions is not None
-        self.machine = Machine.of(accumulator, max(1, self.length))
+        self.machine = Machine.of(step, max(1, self.length))
         self.scales = read_scales(args.left, -1), read_scales(args.right, -2)
         self.epilogue: Epilogue = plan_scales(*self.scales, accumulator, self.shapes)
         stacks = Stack(self.shapes.left, args.left.fmt), Stack(self.shapes.right, args.right.fmt)
-        self.left, self.right = sides(*stacks, self.epilogue.unit, accumulator)
+        self.left, self.right = sides(*stacks, self.epilogue.unit, step.inner)
         self.factors = self._exact_factors()
 
     def _exact_factors(self) -> list[tuple[Array, Array]]:

@@ -14,7 +14,8 @@ import math
 from fractions import Fraction
 
 from precision._support.machine._float_environment import in_default_environment
-from precision.accumulators._accumulator import FusedSum
+from precision.accumulators._accumulator import Accumulator
+from precision.accumulators._step import Step
 from precision.bounds._decomposition import Explanation, explain
 from precision.bounds._running_error import NEAREST
 from precision.bounds._whole_product import ErrorBound, error_bound
@@ -303,7 +304,7 @@ def input_conversion(u_low: float, accumulation: float = 0.0) -> float:
 
 
 @in_default_environment
-def aligned_sum(unit: FusedSum, exponent: int) -> float:
+def aligned_sum(unit: Accumulator, exponent: int) -> float:
     """The absolute error of one fused sum before its register rounds it, for a largest exponent.
 
     ``(terms + 1) 2**(exponent - fraction_bits)``, half of that where terms are aligned to nearest; the terms
@@ -332,16 +333,16 @@ def aligned_sum(unit: FusedSum, exponent: int) -> float:
     >>> aligned_sum(pr.HOPPER_FP8, exponent=13)
     33.0
     """
-    _check_unit(unit)
+    step = _aligning_step(unit)
     if isinstance(exponent, bool) or not isinstance(exponent, int):
         raise TypeError(f"exponent must be an int, got {exponent!r}")
     if not -900 <= exponent <= 900:  # farther than any sum of float32 products under scales
         raise ValueError(f"exponent must lie in -900..900, got {exponent}")
-    return (_terms(unit) + 1) * _loss(unit) * 2.0**exponent
+    return (step.terms + 1) * _loss(step) * 2.0**exponent
 
 
 @in_default_environment
-def aligned_truncation(unit: FusedSum, n: int) -> float:
+def aligned_truncation(unit: Accumulator, n: int) -> float:
     """A chain of fused sums over n products: the factor of |c| + |x|' |y|.
 
     **Theorem.** Let q = ceil(n / products) steps of L terms each start from a register c. Let k = 2**-F
@@ -389,29 +390,28 @@ def aligned_truncation(unit: FusedSum, n: int) -> float:
     >>> f"{aligned_truncation(pr.HOPPER_FP8, 128):.4f}", f"{aligned_truncation(pr.HOPPER_BF16, 4096):.1e}"
     ('0.0167', '1.6e-04')
     """
-    _check_unit(unit)
+    step = _aligning_step(unit)
     _check(n, 0.0)
-    if unit.promotion is not None or unit.scale_in_unit is not None:
+    if unit.promotion is not None or unit.inner_scales is not None:
         raise ValueError(f"unit must neither be promoted nor take scales, got {unit}")
-    steps = -(-n // unit.products)
-    roundoff = unit_roundoff(unit.register, unit.register_rounding)
-    aligning = (unit.products + 1) * _loss(unit)
+    steps = -(-n // step.products)
+    roundoff = unit_roundoff(step.register, step.register_rounding)
+    aligning = (step.products + 1) * _loss(step)
     return _expm1(steps * math.log1p(aligning + roundoff + aligning * roundoff))
 
 
-def _check_unit(unit: object) -> None:
-    if not isinstance(unit, FusedSum):
-        raise TypeError(f"unit must be a FusedSum, got {unit!r}")
+def _aligning_step(unit: object) -> Step:
+    """Return the step of an accumulator that aligns its terms, or raise."""
+    step = unit.step if isinstance(unit, Accumulator) else None
+    if step is None or not step.aligns:
+        raise TypeError(f"unit must be a FusedSum, which aligns its terms, got {unit!r}")
+    return step
 
 
-def _terms(unit: FusedSum) -> int:
-    group = getattr(unit.scale_in_unit, "n", 1)
-    return unit.products // int(group)
-
-
-def _loss(unit: FusedSum) -> float:
-    """What a term loses at most, relative to the power of two at which it is aligned."""
-    return 2.0 ** -(unit.fraction_bits + (unit.alignment_rounding in NEAREST))
+def _loss(step: Step) -> float:
+    """Return what a term loses at most, relative to the power of two at which it is aligned."""
+    assert step.fraction_bits is not None
+    return 2.0 ** -(step.fraction_bits + (step.alignment_rounding in NEAREST))
 
 
 @in_default_environment

@@ -14,11 +14,11 @@ from precision._support.machine._float_environment import (
     in_default_environment,
     methods_in_default_environment,
 )
-from precision.accumulators import _panel_loops
-from precision.accumulators._accumulator import EXACT, Accumulator, Exact, FmaChain
+from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._operand_layout import Stack
 from precision.accumulators._operand_layout import values as stack_values
 from precision.accumulators._product import Product
+from precision.accumulators._step import Step
 from precision.bounds._accumulation import OUTPUTS, Prepared, SumOfProducts, Tile, tiles
 from precision.bounds._running_error import NO_PLACE, Machine, Side, powers, top_powers, widened
 from precision.bounds._whole_product import Specs, prepare
@@ -29,6 +29,7 @@ from precision.gemm._matrix_product import matmul
 from precision.gemm._operands import Operand
 from precision.metrics._scaled_sums import shifted, squares
 from precision.quantization._quantized_tensor import QuantizedTensor
+from precision.units._plain_arithmetic import EXACT
 
 PARTS = ("quantization", "alignment", "register", "epilogue", "unexplained")
 
@@ -159,7 +160,7 @@ class _Replay:
         return aligning, rounding
 
 
-def _steps(product: SumOfProducts, args: Prepared) -> tuple[Array, Array]:
+def _steps(product: SumOfProducts, step: Step, args: Prepared) -> tuple[Array, Array]:
     """What aligning and rounding changed, in units of the result: (results, rows, columns)."""
     sizes, length, promotion = args.shapes.sizes, product.length, product.accumulator.promotion
     found = np.zeros(sizes), np.zeros(sizes)
@@ -169,8 +170,8 @@ def _steps(product: SumOfProducts, args: Prepared) -> tuple[Array, Array]:
     for first in range(0, length, every):
         last = min(length, first + every)
         start = None if promotion else args.start
-        chain = isinstance(product.accumulator, FmaChain)
-        changes = _chain(args, first, last, start) if chain else None
+        chain = not step.aligns
+        changes = _chain(product.accumulator, args, first, last, start) if chain else None
         for tile in tiles(sizes):
             if changes is None:
                 aligning, rounding = _fused(product, args, tile, first, last, start)
@@ -196,14 +197,14 @@ def _fused(
     return replay.run(np.zeros(replay.shape) if start is None else widened(start[tile]), first, last)
 
 
-def _chain(args: Prepared, first: int, last: int, start: Array | None) -> Array:
+def _chain(accumulator: Accumulator, args: Prepared, first: int, last: int, start: Array | None) -> Array:
     """What the float32 roundings of a chain changed over some of K: the chain less the exact sum."""
     shapes = args.shapes
     left = Stack(shapes.left[:, :, first:last], args.left.fmt)
     right = Stack(shapes.right[:, first:last], args.right.fmt)
-    chained = np.empty(shapes.sizes, np.float32)
     pairs = shapes.left_matrix, shapes.right_matrix
-    _panel_loops.chain_sum(Product(left, right, *pairs, None, None, start), chained)
+    product = Product(left, right, *pairs, None, None, start)
+    chained = accumulator.promoted(None).run(product, np.dtype(np.float32))
     exact = widened(stack_values(left)[pairs[0]]) @ widened(stack_values(right)[pairs[1]])
     out: Array = chained.astype(np.float64) - exact
     return out if start is None else out - start
@@ -313,9 +314,9 @@ def explain(
         steps = np.zeros(args.shapes.sizes), np.zeros(args.shapes.sizes)
         if args.start is not None:
             begun = args.start.astype(np.float64)
-        if not isinstance(accumulator, Exact):
-            product = SumOfProducts(accumulator, args)
-            steps = _steps(product, args)
+        if accumulator.step is not None:
+            product = SumOfProducts(accumulator, accumulator.step, args)
+            steps = _steps(product, accumulator.step, args)
             for exact, _ in product.factors:
                 begun = begun * exact
         begun = (

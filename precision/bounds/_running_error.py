@@ -13,13 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from precision._support._types import Array
-from precision.accumulators._accumulator import FmaChain, FusedSum
-from precision.accumulators._inner_scales import ScaledGroups
+from precision.accumulators._inner_scales import InnerScales
 from precision.accumulators._operand_layout import Stack
 from precision.accumulators._operand_layout import values as stack_values
 from precision.accumulators._product import UnitScales, scale_parts
+from precision.accumulators._step import Step
 from precision.formats._float_format import FloatFormat
-from precision.formats._named import FP32
 from precision.formats._rounding_modes import Rounding
 
 #: A zero has no exponent and no last place: these stand for them, and sums of two of them fit int16.
@@ -66,7 +65,7 @@ def widened(values: Array) -> Array:
 
 
 class Machine(NamedTuple):
-    """What a step does: `FusedSum`'s parameters, or a chain's (one product, aligned without loss)."""
+    """One step as the bounds know it; a fused multiply-add is one product, aligned without loss."""
 
     products: int
     fraction_bits: int
@@ -77,16 +76,15 @@ class Machine(NamedTuple):
     safe: float  #: more than one, by more than all roundings of the bound's own arithmetic
 
     @classmethod
-    def of(cls, accumulator: FusedSum | FmaChain, length: int) -> Machine:
-        """The machine of an accumulator, for sums of ``length`` products."""
+    def of(cls, step: Step, length: int) -> Machine:
+        """Return the machine of an accumulator's step, for sums of ``length`` products."""
         safe = 1 + (8 * length + 64) * 2.0**-52
-        if isinstance(accumulator, FmaChain):
+        if step.fraction_bits is None or step.min_exponent is None:
             even = Rounding.TIES_TO_EVEN
-            return cls(1, EVERYTHING, NO_EXPONENT, even, FP32, even, safe)
-        unit = accumulator
+            return cls(1, EVERYTHING, NO_EXPONENT, even, step.register, step.register_rounding, safe)
         return cls(
-            unit.products, unit.fraction_bits, unit.min_exponent, unit.alignment_rounding,
-            unit.register, unit.register_rounding, safe,
+            step.products, step.fraction_bits, step.min_exponent, step.alignment_rounding, step.register,
+            step.register_rounding, safe,
         )  # fmt: skip
 
 
@@ -137,12 +135,12 @@ def side(stack: Stack, scales: tuple[Array, int, FloatFormat] | None, group: int
 
 
 def sides(
-    left: Stack, right: Stack, scales: UnitScales | None, unit: FusedSum | FmaChain
+    left: Stack, right: Stack, scales: UnitScales | None, inner: InnerScales | None
 ) -> tuple[Side, Side]:
     """Both operands as a unit takes them."""
-    if scales is None or not isinstance(unit, FusedSum):
+    if scales is None or inner is None:
         return side(left, None, 0, 2), side(right, None, 0, 1)
-    group = unit.scale_in_unit.n if isinstance(unit.scale_in_unit, ScaledGroups) else 0
+    group = inner.group
     one = side(left, (scales.left, scales.left_group, scales.left_format), group, 2)
     return one, side(right, (scales.right, scales.right_group, scales.right_format), group, 1)
 

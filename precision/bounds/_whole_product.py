@@ -12,7 +12,7 @@ from precision._support._array_checks import refuse_masked
 from precision._support._types import Array
 from precision._support.machine._blas import check_blas
 from precision._support.machine._float_environment import in_default_environment
-from precision.accumulators._accumulator import Accumulator, Exact, FmaChain, FusedSum
+from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._operand_layout import Stack
 from precision.accumulators._operand_layout import values as stack_values
 from precision.bounds import _conversion as conversions
@@ -110,8 +110,6 @@ def prepare(
 ) -> Prepared:
     """Check everything before any work, and quantize what the spec says."""
     check_blas()
-    if not isinstance(accumulator, (FusedSum, FmaChain, Exact)):
-        raise TypeError(f"accumulator must be a FusedSum, FmaChain or Exact, got {accumulator!r}")
     specs, kind = _pair_of_specs(spec), checked_dtype(dtype)
     pairs = [
         _converted(name, x, one, axis)
@@ -156,9 +154,9 @@ def _sources(accumulator: Accumulator, specs: tuple[QuantSpec | None, QuantSpec 
             found.append(f"quantization: {text} of {spec.fmt} times the scale, or what is clipped")
             if isinstance(spec.rounding, Stochastic):
                 found.append("stochastic rounding: mean zero (Connolly, Higham, Mary, SIMAX 42, 2021)")
-    if isinstance(accumulator, FusedSum):
+    if accumulator.step and accumulator.step.aligns:
         found.append("alignment: terms with bits below 2**(largest exponent - fraction_bits), one step each")
-    if not isinstance(accumulator, Exact):
+    if accumulator.step:
         found.append("register: one rounding a step (running error analysis: Higham 2002, section 3.3)")
     found.append("epilogue: one rounding an operation")
     found.append("probabilistic: Azuma-Hoeffding, as in Higham and Mary, SISC 41(5), 2019")
@@ -262,7 +260,8 @@ def error_bound(
     if not 0 < failure < 1:
         raise ValueError(f"failure must lie between 0 and 1, got {failure}")
     args = prepare(spec, accumulator, a, b, c, dtype)
-    product = None if isinstance(accumulator, Exact) else SumOfProducts(accumulator, args)
+    step = accumulator.step
+    product = None if step is None else SumOfProducts(accumulator, step, args)
     found = exact_bounds(args) if product is None else product.run()
     shape, safe = args.shapes.result, 1 + (8 * args.shapes.length + 64) * 2.0**-52
     quantization, certain, variance = _quantization(args, safe)

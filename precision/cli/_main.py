@@ -13,7 +13,7 @@ import numpy as np
 from precision import plots
 from precision._support._types import Array
 from precision._support.machine._threads import set_num_threads
-from precision.accumulators._accumulator import parse as parse_accumulator
+from precision.accumulators._accumulator_text import parse as parse_accumulator
 from precision.cli import _printed_tables
 from precision.cli._shared_options import (
     FILE,

@@ -1,4 +1,4 @@
-"""Matrix products as a chosen accumulator sums them: arguments are checked once, then a kernel is picked."""
+"""The matrix product, summed as an accumulator of choice sums it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import numpy.typing as npt
 
 from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
-from precision.accumulators import _kernel_records, _panel_loops
-from precision.accumulators._accumulator import HOPPER_FP8, Accumulator, Exact, FmaChain, FusedSum
-from precision.accumulators._exact_sums import Factors, exact_sums
-from precision.accumulators._operand_layout import Stack
-from precision.accumulators._product import Product
+from precision.accumulators._accumulator import Accumulator
+from precision.accumulators._accumulator_text import as_accumulator
+from precision.accumulators._kernel_records import CANONICAL_NAN
 from precision.formats._codec import encode
 from precision.formats._named import BF16
 from precision.formats._rounding_modes import Overflow
-from precision.gemm._operands import Checked, Operand, Shapes, checked_dtype, checked_operand, checked_start
-from precision.gemm._scale_epilogue import plan_scales, read_scales
+from precision.gemm._operands import Operand, Shapes, checked_dtype, checked_operand, checked_start
+from precision.gemm._scale_epilogue import epilogue_of, product_of
+from precision.units._nvidia import HOPPER_FP8
 
 
 def _scaled(out: Array, factors: tuple[Array, ...]) -> None:
@@ -30,28 +29,13 @@ def _scaled(out: Array, factors: tuple[Array, ...]) -> None:
             np.multiply(out, factor, out=out)
     invalid = np.isnan(out)
     if invalid.any():
-        out[invalid] = _kernel_records.CANONICAL_NAN
+        out[invalid] = CANONICAL_NAN
 
 
-def _exact_product(
-    left: Checked, right: Checked, shapes: Shapes, start: Array | None, kind: np.dtype[Any]
-) -> Array:
-    factors = []
-    for operand, axis, count in ((left, -1, shapes.rows), (right, -2, shapes.columns)):
-        scales = read_scales(operand, axis, merged=True)
-        matrices = len(shapes.left if axis == -1 else shapes.right)
-        values = scales.expanded(matrices, count).astype(np.float64)
-        factors.append(Factors(values, scales.group))
-    sums = exact_sums(
-        Stack(shapes.left, left.fmt),
-        Stack(shapes.right, right.fmt),
-        (shapes.left_matrix, shapes.right_matrix),
-        (factors[0], factors[1]),
-        start,
-        odd=kind != np.float64,
-    ).reshape(shapes.result)
+def _in_type(sums: Array, kind: np.dtype[Any]) -> Array:
+    """Round sums to the type of the result, once."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        if kind.name == "bfloat16":
+        if kind.name == "bfloat16" and sums.dtype == np.float64:
             return encode(sums, BF16, overflow=Overflow.NON_SATURATING)
         return sums.astype(kind, copy=False)
 
@@ -61,7 +45,7 @@ def matmul(
     a: Operand,
     b: Operand,
     *,
-    accumulator: Accumulator = HOPPER_FP8,
+    accumulator: Accumulator | str = HOPPER_FP8,
     c: npt.ArrayLike | None = None,
     dtype: npt.DTypeLike = np.float32,
 ) -> Array:
@@ -73,8 +57,8 @@ def matmul(
         Of shapes ``(..., M, K)`` and ``(..., K, N)`` by `numpy.matmul`'s rules: vectors and broadcast
         batch axes too. Arrays are float16, float32 (for units that take TF32, whose low 13 bits they
         ignore) or of an ml_dtypes float; a QuantizedTensor holds its format's codes, of TF32 19 bits.
-    accumulator : FusedSum, FmaChain or Exact
-        How products are summed.
+    accumulator : Accumulator or str
+        How products are summed; or the text of it, as ``"HOPPER_FP8.promoted(128)"``.
     c : array, optional
         Starts the sum: the register, or with promotion the float32 total. It broadcasts to the
         result's shape. Tensor-wise and row-wise scales, which multiply the finished sum, multiply it too,
@@ -111,37 +95,19 @@ def matmul(
     >>> [float(pr.matmul(a, b, accumulator=unit)[0, 0]) for unit in (pr.HOPPER_FP8, pr.EXACT)]
     [0.0, 1.0]
     """
-    if not isinstance(accumulator, (FusedSum, FmaChain, Exact)):
-        raise TypeError(f"accumulator must be a FusedSum, FmaChain or Exact, got {accumulator!r}")
+    accumulator = as_accumulator(accumulator)
     kind = checked_dtype(dtype)
     left = checked_operand("a", a, accumulator)
     right = checked_operand("b", b, accumulator)
     shapes = Shapes(left, right)
     start = checked_start(c, accumulator, shapes)
-    if isinstance(accumulator, Exact):
-        return _exact_product(left, right, shapes, start, kind)
-    scales = read_scales(left, -1), read_scales(right, -2)
-    epilogue = plan_scales(*scales, accumulator, shapes)
-    out: Array = np.empty(shapes.sizes, np.float32)
-    if not out.size:
-        return out.reshape(shapes.result).astype(kind, copy=False)
-    if shapes.length == 0:
-        out[...] = 0 if start is None else start
+    epilogue = epilogue_of(left, right, accumulator, shapes)
+    if 0 in shapes.sizes:
+        return np.zeros(shapes.result, kind)
+    product = product_of(left, right, accumulator, shapes, start, epilogue)
+    if shapes.length or accumulator.step is None:
+        sums = accumulator.run(product, kind)
     else:
-        product = Product(
-            Stack(shapes.left, left.fmt),
-            Stack(shapes.right, right.fmt),
-            shapes.left_matrix,
-            shapes.right_matrix,
-            accumulator.promotion,
-            epilogue.groups,
-            start,
-            epilogue.unit,
-        )
-        if isinstance(accumulator, FusedSum):
-            _panel_loops.fused_sum(product, accumulator, out)
-        else:
-            _panel_loops.chain_sum(product, out)
-    _scaled(out, epilogue.factors)
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        return out.reshape(shapes.result).astype(kind, copy=False)
+        sums = np.zeros(shapes.sizes, np.float32) if start is None else start.copy()
+    _scaled(sums, epilogue.factors)
+    return _in_type(sums.reshape(shapes.result), kind)

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from precision._support._array_checks import named_dtype, refuse_masked
 from precision._support._types import Array
-from precision.accumulators._accumulator import Accumulator, FusedSum
+from precision.accumulators._accumulator import Accumulator
 from precision.formats._code_checks import clean_codes
 from precision.formats._codec import round_to
 from precision.formats._float_format import FloatFormat
-from precision.formats._named import FP32, FP64, TF32, Format, format_of
+from precision.formats._named import FP64, TF32, Format, format_of
 from precision.formats._rounding_modes import Overflow
 from precision.quantization._quantized_tensor import QuantizedTensor
 
@@ -31,6 +31,7 @@ class Checked(NamedTuple):
 
 
 def checked_operand(name: str, x: Operand, accumulator: Accumulator) -> Checked:
+    """Return an operand's codes and format, or raise if the accumulator does not take it."""
     if isinstance(x, QuantizedTensor):
         codes, fmt, quantized = clean_codes(x.codes, x.fmt, f"{name}: codes"), x.fmt, x
         if fmt == TF32:  # a `Stack` holds it as float32
@@ -48,12 +49,12 @@ def checked_operand(name: str, x: Operand, accumulator: Accumulator) -> Checked:
                 f"got an array of {codes.dtype}"
             )
         codes = clean_codes(codes, fmt, f"{name}: codes")
-        if fmt == FP32 and isinstance(accumulator, FusedSum) and TF32 in accumulator.operands:
-            fmt = FP32 if FP32 in accumulator.operands else TF32
-    if isinstance(accumulator, FusedSum) and fmt not in accumulator.operands:
-        taken = ", ".join(str(operand) for operand in accumulator.operands)
+    read_as = accumulator.takes(fmt)
+    if read_as is None or (quantized is not None and read_as != fmt):
+        taken = ", ".join(str(operand) for operand in accumulator.operand_formats)
         given = f"{codes.dtype} ({fmt})"
         raise TypeError(f"{name} must hold {taken}, which is what {accumulator} takes, got {given}")
+    fmt = read_as
     if codes.ndim == 0:
         raise ValueError(f"{name} must have at least one axis, got a scalar")
     return Checked(name, codes, fmt, quantized)
@@ -130,10 +131,9 @@ def checked_start(c: npt.ArrayLike | None, accumulator: Accumulator, shapes: Sha
             f"c must broadcast to the result's shape {shapes.result}, got shape {start.shape}"
         ) from None
     start = np.ascontiguousarray(start.reshape(shapes.sizes), dtype=np.float32)
-    if isinstance(accumulator, FusedSum) and accumulator.promotion is None:
-        register = accumulator.register
-        if register.exponent_bits < 8:
-            held = round_to(start, register, overflow=Overflow.NON_SATURATING)
-            if not ((held == start) | np.isnan(start)).all():
-                raise ValueError(f"c must hold values of the register's format {register}")
+    register = accumulator.start_format
+    if register.exponent_bits < 8:
+        held = round_to(start, register, overflow=Overflow.NON_SATURATING)
+        if not ((held == start) | np.isnan(start)).all():
+            raise ValueError(f"c must hold values of the register's format {register}")
     return start

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._support._types import Array
-from precision.accumulators._accumulator import Accumulator, FusedSum
-from precision.accumulators._inner_scales import ScaledGroups, ScaledProducts
-from precision.accumulators._product import GroupScales, UnitScales
+from precision.accumulators._accumulator import Accumulator, ScaleEntry
+from precision.accumulators._inner_scales import InnerScales
+from precision.accumulators._operand_layout import Stack
+from precision.accumulators._product import Factors, GroupScales, Product, UnitScales
 from precision.formats._code_checks import clean_codes
 from precision.formats._codec import decode
 from precision.formats._float_format import FloatFormat
@@ -89,22 +90,15 @@ class Epilogue(NamedTuple):
     groups: GroupScales | None
     factors: tuple[Array, ...]  #: each broadcast to (results, rows, columns)
     unit: UnitScales | None = None  #: those that the unit takes itself
+    exact: tuple[Factors, Factors] | None = None  #: those of an exact sum
 
 
-def _inside(left: Scales, right: Scales, unit: FusedSum, shapes: Shapes) -> UnitScales:
-    """Scales for a unit that takes them, one for each term."""
-    inside = unit.scale_in_unit
+def _inside(
+    left: Scales, right: Scales, unit: Accumulator, inside: InnerScales, shapes: Shapes
+) -> UnitScales:
+    """Return the scales for a unit that takes them itself, or raise if it does not take these."""
     for name, scales in (("a", left), ("b", right)):
-        if isinstance(inside, ScaledProducts) and scales.fmt.fraction_bits:
-            raise TypeError(
-                f"{name} must have scales that are powers of two (e8m0), which is what {unit} takes, "
-                f"got {scales.fmt}"
-            )
-        if isinstance(inside, ScaledGroups) and scales.group % inside.n and scales.group < shapes.length:
-            raise ValueError(
-                f"{name} must have a scale for a multiple of {inside.n} of K, which {unit} sums under one, "
-                f"got {scales.group}"
-            )
+        inside.check_scales(name, unit, scales.fmt, scales.group, shapes.length)
     spans = (s.group if 0 < s.group < shapes.length else _WHOLE for s in (left, right))
     return UnitScales(
         left.expanded(len(shapes.left), shapes.rows),
@@ -118,7 +112,7 @@ def _inside(left: Scales, right: Scales, unit: FusedSum, shapes: Shapes) -> Unit
 
 def _check_promotion(group: int, accumulator: Accumulator, length: int) -> None:
     """Raise unless the accumulator is promoted as scales ask that change at each ``group`` of K."""
-    promotion = getattr(accumulator, "promotion", None)
+    promotion = accumulator.promotion
     if promotion is None:
         raise ValueError(
             f"accumulator must be promoted where scales change along K: groups are {group} "
@@ -139,11 +133,11 @@ def plan_scales(left: Scales, right: Scales, accumulator: Accumulator, shapes: S
     last: tuple[Array, ...] = (_multiplied(*tensor),) if tensor else ()
     if shapes.length == 0:  # nothing is summed, and there are no scales but those of the tensors
         return Epilogue(None, last)
-    if isinstance(accumulator, FusedSum) and accumulator.scale_in_unit is not None:
-        return Epilogue(None, last, _inside(left, right, accumulator, shapes))
+    if accumulator.inner_scales is not None:
+        return Epilogue(None, last, _inside(left, right, accumulator, accumulator.inner_scales, shapes))
     if kinds == ["none", "none"]:
         return Epilogue(None, ())
-    promotion = getattr(accumulator, "promotion", None)
+    promotion = accumulator.promotion
     if promotion is None:  # one group that spans K is then a scale of its row or column
         for side, scales in enumerate((left, right)):
             if kinds[side] in ("group", "block") and scales.group >= shapes.length:
@@ -181,3 +175,36 @@ def _multiplied(*factors: Array | np.float32) -> Array:
         for factor in factors:
             product = np.asarray(product * factor)
         return product
+
+
+def _exact_factors(left: Checked, right: Checked, shapes: Shapes) -> tuple[Factors, Factors]:
+    """Return both operands' scales for an exact sum, each merged with its tensor scale."""
+    sides = ((left, -1, len(shapes.left), shapes.rows), (right, -2, len(shapes.right), shapes.columns))
+    one, other = (
+        Factors(scales.expanded(matrices, count).astype(np.float64), scales.group)
+        for operand, axis, matrices, count in sides
+        for scales in (read_scales(operand, axis, merged=True),)
+    )
+    return one, other
+
+
+def epilogue_of(left: Checked, right: Checked, accumulator: Accumulator, shapes: Shapes) -> Epilogue:
+    """Read both operands' scales, and plan how a product by the accumulator applies them."""
+    if accumulator.scale_entry is ScaleEntry.EXACT:
+        return Epilogue(None, (), exact=_exact_factors(left, right, shapes))
+    return plan_scales(read_scales(left, -1), read_scales(right, -2), accumulator, shapes)
+
+
+def product_of(
+    left: Checked,
+    right: Checked,
+    accumulator: Accumulator,
+    shapes: Shapes,
+    start: Array | None,
+    epilogue: Epilogue,
+) -> Product:
+    """Build the checked product that accumulators sum."""
+    return Product(
+        Stack(shapes.left, left.fmt), Stack(shapes.right, right.fmt), shapes.left_matrix, shapes.right_matrix,
+        accumulator.promotion, epilogue.groups, start, epilogue.unit, epilogue.exact,
+    )  # fmt: skip

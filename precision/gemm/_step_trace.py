@@ -8,12 +8,11 @@ import numpy as np
 
 from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
-from precision.accumulators import _general_loops
-from precision.accumulators._accumulator import HOPPER_FP8, Accumulator, FmaChain, FusedSum
-from precision.accumulators._operand_layout import Stack
-from precision.accumulators._product import Product
+from precision.accumulators._accumulator import Accumulator
+from precision.accumulators._accumulator_text import as_accumulator
 from precision.gemm._operands import Operand, Shapes, checked_operand, checked_start
-from precision.gemm._scale_epilogue import plan_scales, read_scales
+from precision.gemm._scale_epilogue import epilogue_of, product_of
+from precision.units._nvidia import HOPPER_FP8
 
 
 class Trace(NamedTuple):
@@ -39,7 +38,7 @@ def trace(
     a_row: Operand,
     b_column: Operand,
     *,
-    accumulator: Accumulator = HOPPER_FP8,
+    accumulator: Accumulator | str = HOPPER_FP8,
     c: float | np.floating[Any] | None = None,
 ) -> Trace:
     """The register after every step of one dot product.
@@ -49,8 +48,8 @@ def trace(
     a_row, b_column : array or QuantizedTensor
         Vectors of K elements, of the types that `matmul` takes. Scales that multiply the finished sum
         (those that do not change along K, unless the unit takes them; a tensor's second one) do not show.
-    accumulator : FusedSum or FmaChain
-        How products are summed; a step is one fused sum, or one fused multiply-add.
+    accumulator : Accumulator or str
+        One with a register, or its text. A step is one fused sum, or one fused multiply-add.
     c : float, optional
         Starts the register, or with promotion the total.
 
@@ -72,10 +71,10 @@ def trace(
     >>> steps.k.tolist(), steps.register.tolist()
     ([32, 64, 96], [32.0, 64.0, 96.0])
     """
-    if not isinstance(accumulator, (FusedSum, FmaChain)):
-        raise TypeError(
-            f"accumulator must be a FusedSum or FmaChain, which have a register, got {accumulator!r}"
-        )
+    accumulator = as_accumulator(accumulator)
+    step = accumulator.step
+    if step is None:
+        raise TypeError(f"accumulator must have a register, as a FusedSum or FmaChain has, got {accumulator}")
     left = checked_operand("a_row", a_row, accumulator)
     right = checked_operand("b_column", b_column, accumulator)
     for operand in (left, right):
@@ -83,25 +82,13 @@ def trace(
             raise ValueError(f"{operand.name} must be a vector, got shape {operand.codes.shape}")
     shapes = Shapes(left, right)
     start = checked_start(None if c is None else np.float32(c), accumulator, shapes)
-    epilogue = plan_scales(read_scales(left, -1), read_scales(right, -2), accumulator, shapes)
-    product = Product(
-        Stack(shapes.left, left.fmt),
-        Stack(shapes.right, right.fmt),
-        shapes.left_matrix,
-        shapes.right_matrix,
-        accumulator.promotion,
-        epilogue.groups,
-        start,
-        epilogue.unit,
-    )
-    unit = accumulator if isinstance(accumulator, FusedSum) else None
-    step = unit.products if unit else 1
+    epilogue = epilogue_of(left, right, accumulator, shapes)
     length = shapes.length
     if not length:
         empty = np.empty(0, np.float32)
         return Trace(np.empty(0, np.int64), empty, empty.copy())
-    registers, totals = _general_loops.trace_sum(product, unit)
-    every = accumulator.promotion or length
+    registers, totals = accumulator.trace(product_of(left, right, accumulator, shapes, start, epilogue))
+    every, count = accumulator.promotion or length, step.products
     ends = [min(end, first + every, length) for first in range(0, length, every)
-            for end in range(first + step, min(first + every, length) + step, step)]  # fmt: skip
+            for end in range(first + count, min(first + every, length) + count, count)]  # fmt: skip
     return Trace(np.array(ends, np.int64), registers, totals)

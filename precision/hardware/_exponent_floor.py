@@ -14,7 +14,7 @@ import numpy as np
 
 from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
-from precision.accumulators._accumulator import FusedSum
+from precision.accumulators.kinds._fused_sum import FusedSum
 from precision.hardware import _recorded_cases
 from precision.hardware._instructions import INSTRUCTIONS, Instruction, bits
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from precision import accumulators
+from precision import units
 from precision._support._types import Array
 from precision._support.machine._float_environment import each_in_default_environment, in_default_environment
-from precision.accumulators._accumulator import FusedSum
+from precision.accumulators.kinds._fused_sum import FusedSum
 from precision.gemm._matrix_product import matmul
 from precision.hardware import _recorded_cases
 from precision.hardware._instructions import bits
@@ -71,7 +71,7 @@ def models(gemm: Gemm) -> Iterator[tuple[str, Model]]:
     yield from _splits(gemm, usual=True)
     # Scales that change along K need a promotion within their groups, and rule other units out.
     for every in (32, 64) if gemm.blockwise else (None, 32, 64, 128, 256, 512, 1024):
-        unit = accumulators.HOPPER_FP8.promoted(every)
+        unit = units.HOPPER_FP8.promoted(every)
         yield (f"promotion every {every}" if every else "no promotion"), functools.partial(_whole, unit=unit)
     if not gemm.blockwise:
         yield "mma.sync on the FP16 unit", _on_fp16_unit
@@ -84,7 +84,7 @@ def _splits(gemm: Gemm, *, usual: bool) -> Iterator[tuple[str, Model]]:
     It splits at whole tiles of 128, the last part being shorter, and adds the parts in order. The scales of
     square blocks are padded to four along K, and there it splits at four tiles.
     """
-    unit = accumulators.HOPPER_FP8.promoted(None if gemm.fast else _recorded_cases.PROMOTION)
+    unit = units.HOPPER_FP8.promoted(None if gemm.fast else _recorded_cases.PROMOTION)
     k = gemm.a.shape[1]
     for parts in range(2, min(-(-k // BLOCK), 32) + 1):
         for tile in (BLOCK, 4 * BLOCK) if usual or gemm.blockwise else (64, BLOCK, 2 * BLOCK, 4 * BLOCK):
@@ -171,4 +171,4 @@ def _on_fp16_unit(gemm: Gemm) -> Array:
     turned = np.concatenate((step[step % 4 < 2], step[step % 4 >= 2]))
     index = (np.arange(0, k + padding[1][1], 32)[:, None] + turned).ravel()
     a, b = (np.pad(x.astype(np.float16), padding)[:, index] for x in (gemm.a, gemm.b))
-    return _finish(gemm, np.asarray(matmul(a, b.T, accumulator=accumulators.HOPPER_FP16.promoted(32))))
+    return _finish(gemm, np.asarray(matmul(a, b.T, accumulator=units.HOPPER_FP16.promoted(32))))

@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from precision import accumulators
+from precision import units
 from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
 from precision.accumulators._accumulator import Accumulator
@@ -75,22 +75,22 @@ class Instruction:
 
 # In the order of the table in probe.cu.
 _TABLE = (
-    ("wgmma.f32.e4m3.e4m3", accumulators.HOPPER_FP8),
-    ("wgmma.f32.e4m3.e5m2", accumulators.HOPPER_FP8),
-    ("wgmma.f32.e5m2.e4m3", accumulators.HOPPER_FP8),
-    ("wgmma.f32.e5m2.e5m2", accumulators.HOPPER_FP8),
-    ("wgmma.f32.f16.f16", accumulators.HOPPER_FP16),
-    ("wgmma.f32.bf16.bf16", accumulators.HOPPER_BF16),
-    ("wgmma.f32.tf32.tf32", accumulators.HOPPER_TF32),
-    ("wgmma.f16.e4m3.e4m3", accumulators.HOPPER_FP8_ACC16),
-    ("wgmma.f16.e4m3.e5m2", accumulators.HOPPER_FP8_ACC16),
-    ("wgmma.f16.e5m2.e4m3", accumulators.HOPPER_FP8_ACC16),
-    ("wgmma.f16.e5m2.e5m2", accumulators.HOPPER_FP8_ACC16),
-    ("wgmma.f16.f16.f16", accumulators.HOPPER_FP16_ACC16),
-    ("mma.f32.f16.f16", accumulators.HOPPER_FP16),
-    ("mma.f32.bf16.bf16", accumulators.HOPPER_BF16),
-    ("mma.f32.tf32.tf32", accumulators.HOPPER_TF32),
-    ("mma.f16.f16.f16", accumulators.HOPPER_FP16_ACC16),
+    ("wgmma.f32.e4m3.e4m3", units.HOPPER_FP8),
+    ("wgmma.f32.e4m3.e5m2", units.HOPPER_FP8),
+    ("wgmma.f32.e5m2.e4m3", units.HOPPER_FP8),
+    ("wgmma.f32.e5m2.e5m2", units.HOPPER_FP8),
+    ("wgmma.f32.f16.f16", units.HOPPER_FP16),
+    ("wgmma.f32.bf16.bf16", units.HOPPER_BF16),
+    ("wgmma.f32.tf32.tf32", units.HOPPER_TF32),
+    ("wgmma.f16.e4m3.e4m3", units.HOPPER_FP8_ACC16),
+    ("wgmma.f16.e4m3.e5m2", units.HOPPER_FP8_ACC16),
+    ("wgmma.f16.e5m2.e4m3", units.HOPPER_FP8_ACC16),
+    ("wgmma.f16.e5m2.e5m2", units.HOPPER_FP8_ACC16),
+    ("wgmma.f16.f16.f16", units.HOPPER_FP16_ACC16),
+    ("mma.f32.f16.f16", units.HOPPER_FP16),
+    ("mma.f32.bf16.bf16", units.HOPPER_BF16),
+    ("mma.f32.tf32.tf32", units.HOPPER_TF32),
+    ("mma.f16.f16.f16", units.HOPPER_FP16_ACC16),
     ("mma.f32.e4m3.e4m3", None),
     ("mma.f32.e5m2.e5m2", None),
     ("mma.f16.e4m3.e4m3", None),

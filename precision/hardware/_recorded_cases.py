@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from precision import accumulators
+from precision import units
 from precision._support._types import Array
 from precision._support.files._strict_json import printable, shown
 from precision._support.machine._float_environment import in_default_environment
@@ -248,7 +248,7 @@ def scaled_case(
         _quantized(codes, scale, block)
         for codes, scale, block in zip((a, b), scales, _BLOCKS[scaling], strict=True)
     )
-    unit = accumulators.HOPPER_FP8 if fast else accumulators.HOPPER_FP8.promoted(PROMOTION)
+    unit = units.HOPPER_FP8 if fast else units.HOPPER_FP8.promoted(PROMOTION)
     return Case(name, unit, a=left, b=right.T, expected=expected, dtype=dtype, diagonal=diagonal)
 
 
@@ -279,11 +279,11 @@ def _recorded_gemm(name: str, arrays: list[Array]) -> Case:
     expected = bits(result)
     a, b = a.view(left), b.view(right)
     if kind == "mm":
-        unit = {"bf16": accumulators.HOPPER_BF16, "f16": accumulators.HOPPER_FP16}[rest[0]]
+        unit = {"bf16": units.HOPPER_BF16, "f16": units.HOPPER_FP16}[rest[0]]
         return Case(name, unit, a=a, b=b.T, expected=expected, dtype=output)
     fast = "fast" in rest
     if kind == "tensor":
-        unit = accumulators.HOPPER_FP8 if fast else accumulators.HOPPER_FP8.promoted(PROMOTION)
+        unit = units.HOPPER_FP8 if fast else units.HOPPER_FP8.promoted(PROMOTION)
         return Case(name, unit, a=a, b=b.T, expected=expected, dtype=output)
     for part, scale in (("3", arrays[3]), ("4", arrays[4])):
         _check_bits(part, scale, np.dtype(np.float32), (0, 1, 2))

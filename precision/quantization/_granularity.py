@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from precision._support._argument_checks import _check_size, checked_axis
+from precision._support._argument_checks import check_int, checked_axis
 from precision.formats._text_language import describe
 
 #: Elements under one scale along each axis; None: the whole axis, however long.
@@ -107,7 +107,7 @@ class PerGroup(_Printed):
     __str__ = _Printed.__str__
 
     def __post_init__(self) -> None:
-        _check_size("n", self.n)
+        check_int("n", self.n, 1, 2**62)
 
     def block(self, shape: Sequence[int], axis: int = -1) -> Block:
         """Elements under one scale along each axis: ``n`` of ``axis``, one of the others."""
@@ -142,8 +142,8 @@ class PerBlock(_Printed):
     __str__ = _Printed.__str__
 
     def __post_init__(self) -> None:
-        _check_size("n", self.n)
-        _check_size("m", self.m)
+        check_int("n", self.n, 1, 2**62)
+        check_int("m", self.m, 1, 2**62)
 
     def block(self, shape: Sequence[int], axis: int = -1) -> Block:
         """Elements under one scale along each axis.

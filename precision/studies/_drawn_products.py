@@ -16,8 +16,9 @@ from precision import metrics, specs
 from precision._support._argument_checks import check_int
 from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
-from precision.accumulators._accumulator import EXACT, HOPPER_FP8, Accumulator, FmaChain, FusedSum
+from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._inner_scales import ScaledGroups
+from precision.accumulators.kinds._fused_sum import FusedSum
 from precision.formats._float_format import FloatFormat
 from precision.formats._named import E4M3
 from precision.formats._rounding_modes import Rounding
@@ -26,6 +27,8 @@ from precision.metrics._distributions import draw
 from precision.quantization._granularity import PerBlock, PerGroup
 from precision.quantization._quant_spec import QuantSpec
 from precision.quantization._quantized_tensor import QuantizedTensor
+from precision.units._nvidia import HOPPER_FP8
+from precision.units._plain_arithmetic import EXACT
 
 Spec: TypeAlias = QuantSpec | FloatFormat
 DESIGNS = ("promoted", "in_unit")
@@ -156,7 +159,7 @@ def accumulation(
     """
     unit = accumulator
     if width is not None:
-        if not isinstance(accumulator, FusedSum):
+        if accumulator.step is None or not accumulator.step.aligns:
             raise ValueError(f"width must be None for {accumulator}, which aligns nothing; got {width!r}")
         unit = accumulator.with_width(width)
     return _measured(unit, fmt, fmt, k=k, m=m, n=n, distribution=distribution, offset=offset, seed=seed)
@@ -207,7 +210,7 @@ def promotion(
     0 -6.6e-02
     128 -5.0e-04
     """
-    if not isinstance(accumulator, FusedSum | FmaChain):
+    if accumulator.step is None:
         raise ValueError(f"accumulator must be one that can be promoted, got {accumulator}")
     check_int("promoted", promoted, 0, 2**31 - 1)
     unit = accumulator.promoted(promoted or None)

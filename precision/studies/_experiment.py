@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from precision._support._suggestions import hint as did_you_mean
 from precision._support._types import Plain
-from precision.accumulators._accumulator import HOPPER_FP8
 from precision.formats._int_format import IntFormat
 from precision.formats._named import BF16, E2M1, E2M3, E4M3, E5M2, FP16, INT4, INT8
 from precision.formats._rounding_modes import Rounding, Stochastic
@@ -32,6 +31,7 @@ from precision.quantization._scale_rules import ScaleRule
 from precision.studies import _drawn_matrices, _drawn_products, _figure_panels
 from precision.studies import _parameters as reads
 from precision.studies.built_in import _stochastic_rounding
+from precision.units._nvidia import HOPPER_FP8
 
 if TYPE_CHECKING:
     import pandas as pd

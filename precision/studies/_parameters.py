@@ -13,7 +13,7 @@ from typing import Any
 from precision import accumulators, specs
 from precision._support._expressions import shortened
 from precision._support._suggestions import hint as did_you_mean
-from precision.accumulators._accumulator import Exact, FmaChain, FusedSum
+from precision.accumulators._accumulator import Accumulator
 from precision.formats import _text_language
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
@@ -121,8 +121,7 @@ def one_of(name: str, options: Iterable[str]) -> Reader:
 
 def accumulator(name: str) -> Reader:
     """A unit, as HOPPER_FP8.promoted(128)."""
-    kinds = FusedSum, FmaChain, Exact
-    return _reader(name, accumulators.parse, kinds, "an accumulator, as HOPPER_FP8.promoted(128)")
+    return _reader(name, accumulators.parse, (Accumulator,), "an accumulator, as HOPPER_FP8.promoted(128)")
 
 
 def any_spec(name: str) -> Reader:

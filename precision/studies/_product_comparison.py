@@ -16,21 +16,15 @@ from precision._support.machine._float_environment import (
     in_default_environment,
     methods_in_default_environment,
 )
-from precision.accumulators._accumulator import (
-    EXACT,
-    FP32_FMA,
-    HOPPER_BF16,
-    HOPPER_FP8,
-    HOPPER_FP16,
-    HOPPER_TF32,
-    Accumulator,
-)
+from precision.accumulators._accumulator import Accumulator
 from precision.formats._float_format import FloatFormat
 from precision.formats._named import E4M3
 from precision.gemm._matrix_product import matmul
 from precision.metrics._distributions import draw
 from precision.quantization._granularity import PerTensor
 from precision.quantization._quant_spec import QuantSpec
+from precision.units._nvidia import HOPPER_BF16, HOPPER_FP8, HOPPER_FP16, HOPPER_TF32
+from precision.units._plain_arithmetic import EXACT, FP32_FMA
 
 Spec: TypeAlias = QuantSpec | FloatFormat
 """How an operand becomes codes; a bare format rounds its values as they are, with scale 1."""

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from precision.accumulators._accumulator import Accumulator
-from precision.accumulators._accumulator import parse as parse_accumulator
+from precision.accumulators._accumulator_text import parse as parse_accumulator
 from precision.cli import _printed_tables
 from precision.cli._shared_options import reads, said_plainly
 from precision.cli._standard_streams import printing, say

@@ -105,7 +105,8 @@ def _own_width(text: object) -> float:
         unit = accumulators.parse(str(text))
     except ValueError:
         return math.nan
-    return float(unit.fraction_bits) if isinstance(unit, accumulators.FusedSum) else math.nan
+    bits = unit.step.fraction_bits if unit.step else None
+    return math.nan if bits is None else float(bits)
 
 
 @in_default_environment

@@ -31,7 +31,7 @@ def reordered(order: Callable[[int, Declared], Array | None]) -> Change:
 
 
 def step_of(d: Declared) -> int:
-    return getattr(d.accumulator, "products", 1)
+    return d.accumulator.step.products if d.accumulator.step else 1
 
 
 def _reversed_steps(k: int, d: Declared) -> Array:
@@ -190,9 +190,7 @@ def changes(d: Declared) -> Iterator[tuple[str, Change]]:
         yield f"{said} read transposed", functools.partial(_transposed, sides=sides)
     for side in "ab":
         yield f"the first matrix of {side}'s batch used for all of them", functools.partial(_first, side=side)
-    for n in dict.fromkeys(
-        (step_of(d), getattr(d.accumulator, "promotion", None) or 128, 4, 8, 16, 32, 64, 128, 256)
-    ):
+    for n in dict.fromkeys((step_of(d), d.accumulator.promotion or 128, 4, 8, 16, 32, 64, 128, 256)):
         if n > 1:
             yield f"the last K mod {n} of K left out", _dropped(n)
             yield f"reads past the end of K up to a multiple of {n}", _runs_on(n)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from precision._support._types import Array
-from precision.accumulators._accumulator import Accumulator, Exact, FusedSum
+from precision.accumulators._accumulator import Accumulator
 from precision.formats._codec import round_to
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
@@ -35,19 +35,21 @@ class Designs:
     @property
     def step(self) -> int:
         """Products of one step; for sums without steps, some number of them."""
-        return self.unit.products if isinstance(self.unit, FusedSum) else 16
+        step = self.unit.step
+        return step.products if step and step.aligns else 16
 
     @property
     def width(self) -> int:
-        return self.unit.fraction_bits if isinstance(self.unit, FusedSum) else 24
+        bits = self.unit.step.fraction_bits if self.unit.step else None
+        return 24 if bits is None else bits
 
     @property
     def register(self) -> FloatFormat:
-        return self.unit.register if isinstance(self.unit, FusedSum) else FP32
+        return self.unit.step.register if self.unit.step else FP32
 
     @property
     def every(self) -> int | None:
-        return None if isinstance(self.unit, Exact) else self.unit.promotion
+        return self.unit.promotion
 
     def length(self, k: int) -> int:
         """A K of whole steps, and of whole groups of scales where ragged lengths are not to be tried."""

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from precision._support._types import Array
-from precision.accumulators._inner_scales import ScaledGroups
 from precision.formats._codec import round_to
 from precision.formats._named import TF32
 from precision.testing.matmuls._designed_problems import Designs, Shape
@@ -27,7 +26,7 @@ def exact_sums(s: Designs, rng: Any) -> Iterator[Problem]:
 
 def alignment(s: Designs, rng: Any) -> Iterator[Problem]:
     # A grouped unit aligns by its scales alone.
-    far = "far" if s.d.scaled and getattr(s.unit, "scale_in_unit", None) else "one"
+    far = "far" if s.d.scaled and s.unit.inner_scales else "one"
     k = s.length(s.step)
     for pairs in (1, 1, 2, 0):
         yield s.problem(rng, *s.cancelling(rng, 6, k, 6, pairs=pairs), scales=far)
@@ -37,7 +36,7 @@ def alignment(s: Designs, rng: Any) -> Iterator[Problem]:
         order = np.argsort(-np.abs(a), axis=1, kind="stable")
         np.put_along_axis(a, order[:, kept:], np.float32(0), axis=1)
         yield s.problem(rng, a, b, scales=far)
-    if isinstance(getattr(s.unit, "scale_in_unit", None), ScaledGroups):
+    if s.unit.inner_scales and s.unit.inner_scales.group:
         for sign in (0.5, 1.0, 0.0):
             a = s.numbers(rng, (8, k), 0, *s.ends(0), sign=sign)
             yield s.problem(rng, a, s.numbers(rng, (k, 8), 1, *s.ends(1), sign=1.0), scales="far")

@@ -11,9 +11,8 @@ import numpy.typing as npt
 from precision._support._array_checks import named_dtype
 from precision._support.machine._blas import check_blas
 from precision._support.machine._float_environment import in_default_environment
-from precision.accumulators._accumulator import Accumulator, Exact, FmaChain, FusedSum
-from precision.accumulators._accumulator import parse as parse_accumulator
-from precision.accumulators._inner_scales import ScaledGroups
+from precision.accumulators._accumulator import Accumulator
+from precision.accumulators._accumulator_text import as_accumulator
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
 from precision.formats._named import E2M1, E4M3, FP32
@@ -47,11 +46,9 @@ def declared_accumulator(like: Accumulator | str) -> Accumulator:
     >>> print(declared_accumulator("HOPPER_FP8.promoted(128)"))
     HOPPER_FP8.promoted(128)
     """
-    if isinstance(like, FusedSum | FmaChain | Exact):
-        return like
-    if not isinstance(like, str):
+    if not isinstance(like, Accumulator | str):
         raise TypeError(f"like must be an accumulator, or the text of one, got {like!r}")
-    return parse_accumulator(like)
+    return as_accumulator(like)
 
 
 @in_default_environment
@@ -212,10 +209,10 @@ def _declared(
     pair = scales if isinstance(scales, tuple) else (scales, scales)
     if len(pair) != 2:
         raise ValueError(f"scales must be one for both operands, or a pair, got {scales!r}")
-    inside = getattr(unit, "scale_in_unit", None)
+    inside = unit.inner_scales
     if inside is not None and pair == (None, None):
         given = formats[0] if isinstance(formats, tuple) else formats
-        spec = NVFP4 if isinstance(inside, ScaledGroups) or given == E2M1 else MXFP8_E4M3
+        spec = NVFP4 if inside.group or given == E2M1 else MXFP8_E4M3
         pair = (spec, spec)
     chosen = [_format(unit, formats, pair[side], side) for side in (0, 1)]
     specs = [_spec(one, fmt) for one, fmt in zip(pair, chosen, strict=True)]
@@ -242,8 +239,8 @@ def _format(unit: Accumulator, formats: Formats, scaling: Scaling | None, side: 
         return checked_format(given)
     if isinstance(scaling, QuantSpec) and not isinstance(scaling.fmt, IntFormat):
         return scaling.fmt
-    if isinstance(unit, FusedSum):
-        return unit.operands[0]
+    if unit.operand_formats:
+        return unit.operand_formats[0]
     return E4M3 if scaling is not None else FP32
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from precision._support._types import Array
-from precision.accumulators._accumulator import Accumulator, Exact, FmaChain, FusedSum
+from precision.accumulators._accumulator import Accumulator
+from precision.accumulators._step import Step
 from precision.formats._codec import round_to
 from precision.formats._float_format import FloatFormat
 from precision.formats._named import FP32
@@ -78,7 +79,7 @@ class Plan:
 
     def __call__(self, p: Problem, d: Declared) -> Array:
         unit = d.accumulator
-        if isinstance(unit, Exact) or getattr(unit, "scale_in_unit", None) is not None:
+        if unit.step is None or unit.inner_scales is not None:
             raise ValueError("no partial sums outside the unit")
         every = self.every or unit.promotion
         ends = [*range((every or p.length) + self.shift, p.length, every or p.length), p.length]
@@ -129,7 +130,8 @@ class Steps:
 
     def __call__(self, p: Problem, d: Declared) -> Array:
         unit = d.accumulator
-        if not isinstance(unit, FusedSum) or unit.scale_in_unit is not None or d.scaled:
+        one = unit.step
+        if one is None or not one.aligns or one.inner is not None or d.scaled:
             raise ValueError("steps of a plain fused sum only")
         a, b = (_cut(x, f) for x, f in ((p.a, d.formats[0]), (p.b, d.formats[1])))
         shape = len(a), b.shape[1]
@@ -137,14 +139,14 @@ class Steps:
         every = unit.promotion
         total, r = (c, np.zeros(shape)) if every else (np.zeros(shape), c)
         with np.errstate(all="ignore"):
-            for k in range(0, p.length, unit.products):
+            for k in range(0, p.length, one.products):
                 if every and k and k % every == 0:
                     total, r = to_float32(total + r), np.zeros(shape)
-                upto = min(k + unit.products, p.length)
-                r = self._step(unit, d.formats, a[:, k:upto], b[k:upto], r)
+                upto = min(k + one.products, p.length)
+                r = self._step(one, d.formats, a[:, k:upto], b[k:upto], r)
             return to_float32(total + r) if every else r
 
-    def _step(self, unit: FusedSum, formats: tuple[Any, Any], a: Array, b: Array, r: Array) -> Array:
+    def _step(self, unit: Step, formats: tuple[Any, Any], a: Array, b: Array, r: Array) -> Array:
         terms = a[:, :, None] * b[None, :, :]
         if self.products is not None:
             terms = wide(round_to(terms, self.products, overflow=Overflow.NON_SATURATING))
@@ -154,6 +156,7 @@ class Steps:
             floors = (None, None) if self.own_exponent else formats
             exponents = _exponents(a, floors[0])[:, :, None] + _exponents(b, floors[1])[None, :, :]
         counted = np.ones(terms.shape, bool) if self.zeros else terms != 0
+        assert unit.fraction_bits is not None and unit.min_exponent is not None
         low = unit.min_exponent
         largest = np.where(counted, exponents, low).max(axis=1)
         if self.register == "aligned":
@@ -165,7 +168,7 @@ class Steps:
             return self._held(unit, to_float32(cut + r))
         return self._held(unit, cut + (np.trunc(r / step) * step if self.register == "aligned" else r))
 
-    def _held(self, unit: FusedSum, x: Array) -> Array:
+    def _held(self, unit: Step, x: Array) -> Array:
         over = Overflow.SATURATE if self.saturated else Overflow.NON_SATURATING
         r = wide(round_to(x, unit.register, rounding=unit.register_rounding, overflow=over))
         if self.flushed:
@@ -185,8 +188,8 @@ def _cut(x: Array, fmt: FloatFormat) -> Array:
 
 def split(p: Problem, d: Declared, parts: int) -> Array:
     """K in so many parts of whole steps, each summed as declared, added in float32 one after the other."""
-    interval: Any = getattr(d.accumulator, "promotion", None) or getattr(d.accumulator, "products", 1)
-    step = math.lcm(d.granule, interval)
+    unit = d.accumulator
+    step = math.lcm(d.granule, unit.promotion or (unit.step.products if unit.step else 1))
     size = -(-p.length // parts // step) * step
     if size >= p.length:
         raise ValueError("too short to split")
@@ -202,12 +205,10 @@ def split(p: Problem, d: Declared, parts: int) -> Array:
 def plain_float32(p: Problem, d: Declared, accumulator: Accumulator) -> Array:
     """Operands multiplied by their scales in float32 first, then summed."""
     a, b = (dequantized(p, d, side) for side in (0, 1))
-    if isinstance(accumulator, FusedSum):
-        fmt = accumulator.operands[0]
-        kind = np.dtype(fmt.dtype)
+    if accumulator.operand_formats:
+        kind = np.dtype(accumulator.operand_formats[0].dtype)
         return wide(matmul(a.astype(kind), b.astype(kind), accumulator=accumulator, c=p.c))
-    unit = accumulator.promoted(None) if isinstance(accumulator, FmaChain) else accumulator
-    return wide(matmul(a, b, accumulator=unit, c=p.c))
+    return wide(matmul(a, b, accumulator=accumulator.promoted(None), c=p.c))
 
 
 def dequantized(p: Problem, d: Declared, side: int, dtype: Any = np.float32) -> Array:

@@ -10,14 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._support._types import Array
-from precision.accumulators._accumulator import (
-    EXACT,
-    FP32_FMA,
-    HOPPER_BF16,
-    HOPPER_FP16,
-    Accumulator,
-    FusedSum,
-)
+from precision.accumulators._accumulator import Accumulator
+from precision.accumulators.kinds._fused_sum import FusedSum
 from precision.formats._codec import round_to
 from precision.formats._named import BF16, E4M3, E5M2, FP16, FP32, TF32
 from precision.formats._rounding_modes import Overflow, Rounding
@@ -26,6 +20,8 @@ from precision.testing.matmuls._changed_problems import Change, changes, interle
 from precision.testing.matmuls._other_sums import COMBINE, FINISH, Plan, Steps, plain_float32, split, wide
 from precision.testing.matmuls._other_units import units
 from precision.testing.matmuls._problem import Declared, Problem
+from precision.units._nvidia import HOPPER_BF16, HOPPER_FP16
+from precision.units._plain_arithmetic import EXACT, FP32_FMA
 
 
 class Mistake(NamedTuple):
@@ -74,7 +70,7 @@ def _saturated(p: Problem, d: Declared) -> Array:
 
 
 def _top(d: Declared) -> float:
-    register = d.accumulator.register if isinstance(d.accumulator, FusedSum) else FP32
+    register = d.accumulator.step.register if d.accumulator.step else FP32
     return min(d.output.max, register.max)
 
 
@@ -104,14 +100,14 @@ def mistakes(d: Declared) -> Iterator[Mistake]:
             yield Mistake(cause, functools.partial(summed, unit))
     yield from _sums(d)
     mma = FusedSum((E4M3, E5M2), 16, fraction_bits=25).promoted(32)
-    if isinstance(d.accumulator, FusedSum) and E4M3 in d.accumulator.operands and not d.scaled:
+    if E4M3 in d.accumulator.operand_formats and not d.scaled:
         cause = "mma.sync instead of wgmma: FP8 runs on the FP16 unit, interleaved along K"
         yield Mistake(cause, functools.partial(solved, interleaved, unit=mma))
 
 
 def _taking(d: Declared, unit: Accumulator) -> Declared:
     """For operands whose low bits are not ignored."""
-    if isinstance(unit, FusedSum) and FP32 in unit.operands and TF32 in d.formats:
+    if FP32 in unit.operand_formats and TF32 in d.formats:
         return replace(d, formats=(FP32, FP32))
     return d
 
@@ -134,7 +130,7 @@ def _sums(d: Declared) -> Iterator[Mistake]:
         for cause, unit in first:
             yield Mistake(cause, functools.partial(plain_float32, accumulator=unit))
     declared = _combined(d)
-    step, every = step_of(d), getattr(d.accumulator, "promotion", None)
+    step, every = step_of(d), d.accumulator.promotion
     if every:
         yield Mistake("promoted one step too early", planned(Plan(shift=-step, **declared)))
         yield Mistake("promoted one step too late", planned(Plan(shift=step, **declared)))

@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._support._types import Array
-from precision.accumulators._accumulator import EXACT, FusedSum
+from precision.accumulators._neighbours import in_float32
 from precision.testing._calls import Call, Fault
 from precision.testing._properties import Property, Tried, not_applicable, passed
 from precision.testing._reports import Outcome, Verdict
 from precision.testing._shown_numbers import differ, plain, shown
 from precision.testing.matmuls import _hard_products, _tolerances
 from precision.testing.matmuls._designed_problems import Designs, fixed
-from precision.testing.matmuls._other_units import in_float32
 from precision.testing.matmuls._problem import Declared, Problem
 from precision.testing.matmuls._product_mistakes import Mistake, matches, mistakes
 from precision.testing.matmuls._smallest_problem import smallest
+from precision.units._plain_arithmetic import EXACT
 
 MANY = 10
 """Problems that must have come out right before failures are blamed on their sizes."""
@@ -89,7 +89,7 @@ class Judge:
     def _in_float32(self, seen: Sequence[Seen]) -> list[str]:
         """Whether all that came lies as near to the exact result as float32 sums do, in whatever order."""
         unit = self.d.accumulator
-        if not self.d.exact or not isinstance(unit, FusedSum) or self.d.dtype != np.float32:
+        if not self.d.exact or unit.step is None or not unit.step.aligns or self.d.dtype != np.float32:
             return []
         for one in seen:
             p = one.problem
@@ -169,7 +169,8 @@ _CLAIMS: tuple[tuple[str, str, Callable[[Designs, Any], Iterator[Problem]], str]
     ("alignment", "one step: bits kept below the largest exponent, and how the rest is cut",
      _hard_products.alignment, ""),
     ("register", "how sums are rounded into the register, and to how many bits", _hard_products.register, ""),
-    ("products in a step", "which products are summed together, and in which order", _hard_products.steps, ""),
+    ("products in a step", "which products are summed together, and in which order",
+     _hard_products.steps, ""),
     ("promotion", "where partial sums join the float32 total", _hard_products.promotion, ""),
     ("scales", "which scale belongs to which element", _hard_products.scales, "scaled"),
     ("epilogue", "the order in which partial sums, scales and totals are multiplied and added",

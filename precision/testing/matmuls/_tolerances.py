@@ -7,8 +7,6 @@ import math
 import numpy as np
 
 from precision._support._types import Array
-from precision.accumulators._accumulator import EXACT, FmaChain, FusedSum
-from precision.accumulators._inner_scales import ScaledGroups
 from precision.bounds._closed_forms import unit_roundoff
 from precision.bounds._whole_product import error_bound
 from precision.formats._codec import decode, round_to
@@ -16,6 +14,7 @@ from precision.formats._named import FP32, TF32
 from precision.formats._rounding_modes import Overflow, Rounding
 from precision.gemm._matrix_product import matmul
 from precision.testing.matmuls._problem import Declared, Problem
+from precision.units._plain_arithmetic import EXACT
 
 
 def exact(p: Problem, d: Declared) -> Array:
@@ -39,7 +38,7 @@ def sizes(p: Problem, d: Declared, side: int) -> Array:
     spec = d.specs[side]
     assert spec is not None
     whole = np.asarray(decode(p.scale_codes(d, side), spec.scale_format), np.float64)
-    if getattr(d.accumulator, "scale_in_unit", None) is not None and spec.scale_format.fraction_bits:
+    if d.accumulator.inner_scales is not None and spec.scale_format.fraction_bits:
         whole = np.exp2(np.ceil(np.log2(whole)))  # terms align at the scales' exponents
     for axis, each in enumerate(d.block(side, x.shape)):
         whole = np.repeat(whole, x.shape[axis] if each is None else each, axis=axis).take(
@@ -59,31 +58,28 @@ def bound(p: Problem, d: Declared) -> Array:
     """
     with np.errstate(all="ignore"):
         majorant = sizes(p, d, 0) @ sizes(p, d, 1)
-        unit, k = d.accumulator, p.length
+        unit, step, k = d.accumulator, d.accumulator.step, p.length
         inner, floor = 0.0, 0.0
-        if isinstance(unit, FusedSum):
-            grouped = isinstance(unit.scale_in_unit, ScaledGroups)
-            terms = unit.products // (
-                unit.scale_in_unit.n if isinstance(unit.scale_in_unit, ScaledGroups) else 1
-            )
-            if grouped:
+        if step is not None and step.fraction_bits is not None and step.min_exponent is not None:
+            terms = step.terms
+            if step.inner and step.inner.group:
                 # A group's sum may be far below the exponents of its scales, at which it aligns.
                 majorant = majorant + _scale_sizes(p, d)
-            steps = -(-k // unit.products)
+            steps = -(-k // step.products)
             # Half of a term is the most that a last place is off when rounded; a whole one covers all modes.
-            lost = (terms + 1) * 2.0**-unit.fraction_bits
-            held = unit_roundoff(unit.register, unit.register_rounding)
+            lost = (terms + 1) * 2.0**-step.fraction_bits
+            held = unit_roundoff(step.register, step.register_rounding)
             inner = steps * math.log1p(lost + held + lost * held)
-            least = unit.register.min_exponent - unit.register.fraction_bits
-            floor = steps * ((terms + 1) * 2.0 ** (unit.min_exponent - unit.fraction_bits) + 2.0**least)
-            inside = majorant * terms < unit.register.max / 4
+            least = step.register.min_exponent - step.register.fraction_bits
+            floor = steps * ((terms + 1) * 2.0 ** (step.min_exponent - step.fraction_bits) + 2.0**least)
+            inside = majorant * terms < step.register.max / 4
         else:
-            inner = (k + 1) * math.log1p(2.0**-24) if isinstance(unit, FmaChain) else 0.0
-            floor = k * 2.0**-149 if isinstance(unit, FmaChain) else 0.0
+            inner = (k + 1) * math.log1p(2.0**-24) if step else 0.0
+            floor = k * 2.0**-149 if step else 0.0
             inside = majorant < d.output.max / 4
         c = np.zeros(()) if p.c is None else np.abs(np.asarray(p.c, np.float64)) * _largest_scale(p, d)
         majorant = majorant + c
-        partial = max(4, -(-k // (getattr(unit, "promotion", None) or k or 1)))
+        partial = max(4, -(-k // (unit.promotion or k or 1)))
         joined = (partial + 6) * math.log1p(2.0**-23)
         result = unit_roundoff(d.output) if d.output != FP32 else 0.0
         least = d.output.min_exponent - d.output.fraction_bits

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from precision import accumulators as units
+from precision import accumulators as kinds
 from precision import formats as f
+from precision import units
 from precision._support._optional_packages import require
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats._rounding_modes import Rounding
@@ -18,7 +19,7 @@ else:
 
 @st.composite
 @in_default_environment
-def accumulators(draw: st.DrawFn) -> units.Accumulator:
+def accumulators(draw: st.DrawFn) -> kinds.Accumulator:
     """Accumulators: the named ones, and fused sums of other widths and intervals of promotion.
 
     `fused_sums` has units of any description.
@@ -30,18 +31,19 @@ def accumulators(draw: st.DrawFn) -> units.Accumulator:
     >>> print(find(pst.accumulators(), lambda unit: getattr(unit, "fraction_bits", 99) < 8))
     HOPPER_FP8.with_width(2)
     """
-    named: units.Accumulator = draw(st.sampled_from(_UNITS))
-    if not isinstance(named, units.FusedSum):
+    named: kinds.Accumulator = draw(st.sampled_from(_UNITS))
+    step = named.step
+    if step is None or not step.aligns:
         return named
     unit = named
     if draw(st.booleans()):
         unit = unit.with_width(draw(st.integers(2, 25)))
-    if draw(st.booleans()) and unit.scale_in_unit is None:
-        unit = unit.promoted(unit.products * draw(st.integers(1, 8)))
+    if draw(st.booleans()) and step.inner is None:
+        unit = unit.promoted(step.products * draw(st.integers(1, 8)))
     return unit
 
 
-_UNITS: tuple[units.Accumulator, ...] = (
+_UNITS: tuple[kinds.Accumulator, ...] = (
     units.EXACT, units.FP32_FMA, units.HOPPER_FP8, units.HOPPER_FP8_ACC16, units.HOPPER_FP16,
     units.HOPPER_FP16_ACC16, units.HOPPER_BF16, units.HOPPER_TF32, units.BLACKWELL_MX, units.BLACKWELL_NVFP4,
 )  # fmt: skip
@@ -50,7 +52,7 @@ _UNITS: tuple[units.Accumulator, ...] = (
 # ---- fused sums of any description ------------------------------------------------------------------------
 @st.composite
 @in_default_environment
-def fused_sums(draw: st.DrawFn, *, scaled: bool | None = False) -> units.FusedSum:
+def fused_sums(draw: st.DrawFn, *, scaled: bool | None = False) -> kinds.FusedSum:
     """Fused sums of any description: operands, products, width, register, roundings, floor and promotion.
 
     Both operands have the same format, FP32's and E8M0's among them. Rounding toward zero, as GPUs do, is
@@ -71,15 +73,15 @@ def fused_sums(draw: st.DrawFn, *, scaled: bool | None = False) -> units.FusedSu
     ScaledProducts()
     """
     inside = draw(_scales_inside()) if scaled or (scaled is None and draw(st.booleans())) else None
-    if isinstance(inside, units.ScaledGroups):
-        operand, products = draw(st.sampled_from(_GROUPED)), inside.n * draw(st.sampled_from([1, 2, 4]))
+    if inside and inside.group:
+        operand, products = draw(st.sampled_from(_GROUPED)), inside.group * draw(st.sampled_from([1, 2, 4]))
     elif inside:
         operand, products = draw(st.sampled_from(_MX)), draw(st.sampled_from([1, 4, 16, 32]))
     else:
         operand, products = draw(st.sampled_from(_OPERANDS)), draw(st.sampled_from(_PRODUCTS))
     modes = st.sampled_from([Rounding.TOWARD_ZERO] * 4 + list(Rounding))
     times = None if inside else draw(st.sampled_from([None, 1, 3]))
-    return units.FusedSum(
+    return kinds.FusedSum(
         (operand,),
         products,
         fraction_bits=draw(st.integers(1, 28 if inside else 30)),
@@ -92,9 +94,9 @@ def fused_sums(draw: st.DrawFn, *, scaled: bool | None = False) -> units.FusedSu
     )
 
 
-def _scales_inside() -> st.SearchStrategy[units.ScaledProducts | units.ScaledGroups]:
-    groups = st.sampled_from([1, 4, 16]).map(units.ScaledGroups)
-    return st.one_of(st.builds(units.ScaledProducts), groups)
+def _scales_inside() -> st.SearchStrategy[kinds.ScaledProducts | kinds.ScaledGroups]:
+    groups = st.sampled_from([1, 4, 16]).map(kinds.ScaledGroups)
+    return st.one_of(st.builds(kinds.ScaledProducts), groups)
 
 
 _PRODUCTS = 1, 2, 3, 4, 5, 8, 16, 17, 32, 33, 64

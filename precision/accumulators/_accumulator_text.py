@@ -1,0 +1,87 @@
+"""Names of accumulators, and the text that they print as and are read from."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TypeVar
+
+from precision._support._expressions import shortened
+from precision._support.machine._float_environment import in_default_environment
+from precision.accumulators._accumulator import Accumulator
+from precision.accumulators._inner_scales import ScaledGroups, ScaledProducts
+from precision.formats import _text_language
+from precision.formats._rounding_modes import Rounding
+
+Kind = TypeVar("Kind", bound=Accumulator)
+
+#: Modules that enter units when they are imported.
+CATALOGUES = ("precision.units",)
+#: The kinds whose constructor calls are texts of accumulators, and their modules.
+KINDS = {
+    "FusedSum": "precision.accumulators.kinds._fused_sum",
+    "FmaChain": "precision.accumulators.kinds._fma_chain",
+    "Exact": "precision.accumulators.kinds._exact",
+}
+#: Every accumulator that has a name of its own.
+NAMED: dict[str, Accumulator] = {}
+
+
+def named(name: str, accumulator: Kind) -> Kind:
+    """Enter an accumulator under its name, and return it with that name.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+    """
+    if name in NAMED:
+        raise ValueError(f"name must be new, got {name!r}, which is taken")
+    NAMED[name] = accumulator.with_name(name)
+    return NAMED[name]  # type: ignore[return-value]
+
+
+@in_default_environment
+def parse(text: str) -> Accumulator:
+    """Return the accumulator that prints as ``text``: a name, a form of one, or a ``FusedSum(...)``.
+
+    Raises
+    ------
+    TypeError
+        If ``text`` is not a string.
+    ValueError
+        If ``text`` names none; the message lists near names.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> pr.parse_accumulator("HOPPER_FP8.with_width(10)") == pr.HOPPER_FP8.with_width(10)
+    True
+    """
+    for catalogue in CATALOGUES:
+        importlib.import_module(catalogue)
+    vocabulary: dict[str, object] = {**NAMED}
+    vocabulary |= {name: getattr(importlib.import_module(module), name) for name, module in KINDS.items()}
+    vocabulary |= {kind.__name__: kind for kind in (ScaledProducts, ScaledGroups)}
+    vocabulary |= {mode.name: mode for mode in Rounding}
+    result = _text_language.evaluate(text, vocabulary, "accumulator")
+    if not isinstance(result, Accumulator):
+        kind = type(result).__name__
+        raise ValueError(f"accumulator {shortened(text)}: names a {kind}, not an accumulator")
+    return result
+
+
+def as_accumulator(value: object) -> Accumulator:
+    """Return the accumulator that an argument is or names.
+
+    Raises
+    ------
+    TypeError
+        If it is neither an accumulator nor text.
+    ValueError
+        If text names none.
+    """
+    if isinstance(value, Accumulator):
+        return value
+    if isinstance(value, str):
+        return parse(value)
+    raise TypeError(f"accumulator must be a FusedSum, FmaChain or Exact, or the text of one, got {value!r}")

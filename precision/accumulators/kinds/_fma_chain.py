@@ -1,0 +1,70 @@
+"""A chain of float32 fused multiply-adds, one a product."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from precision._support._types import Array
+from precision.accumulators._accumulator import Accumulator, check_promotion
+from precision.accumulators._general_loops import trace_sum
+from precision.accumulators._neighbours import other_intervals
+from precision.accumulators._panel_loops import sum_chain
+from precision.accumulators._product import Product
+from precision.accumulators._step import Step
+from precision.formats import _text_language
+from precision.formats._named import FP32
+from precision.formats._rounding_modes import Rounding
+
+#: One product is added at a time, and nothing is aligned: the fused multiply-add rounds once.
+_STEP = Step(1, None, None, Rounding.TOWARD_ZERO, FP32, Rounding.TIES_TO_EVEN)
+
+
+@dataclass(frozen=True, repr=False)
+class FmaChain(Accumulator):
+    """One float32 fused multiply-add a product, in the order of K; any operands of float32 values.
+
+    With ``promotion`` the chain restarts at zero every so many of K and is added to a float32 total.
+    NaN results have all bits set but the sign, as on NVIDIA's GPUs.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> print(pr.FP32_FMA, pr.FP32_FMA.promoted(128))
+    FP32_FMA FP32_FMA.promoted(128)
+    """
+
+    promotion: int | None = field(default=None, kw_only=True)
+
+    TEXT_METHODS: ClassVar[tuple[str, ...]] = ("promoted",)
+
+    def __post_init__(self) -> None:
+        check_promotion(self.promotion, 1)
+
+    def promoted(self, every: int | None) -> Self:
+        """The same chain, restarted and added to a float32 total every ``every`` of K (None: never)."""
+        return dataclasses.replace(self, promotion=every)._derived(self)
+
+    def _constructor(self) -> str:
+        return _text_language.describe(self)
+
+    @property
+    def step(self) -> Step:
+        """The arithmetic of one step: one fused multiply-add."""
+        return _STEP
+
+    def run(self, product: Product, dtype: np.dtype[Any]) -> Array:
+        """Return every output of a product: float32 (results, rows, columns)."""
+        return sum_chain(product, _STEP)
+
+    def trace(self, product: Product) -> tuple[Array, Array]:
+        """Return the chain's value and the float32 total after each product."""
+        return trace_sum(product, _STEP)
+
+    def neighbours(self) -> Iterator[tuple[str, Accumulator | None]]:
+        """Yield chains with other intervals of promotion."""
+        return other_intervals(self, 1)

@@ -1,0 +1,203 @@
+"""Fused sums: a few products aligned at their largest exponent and added at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from precision._support._argument_checks import check_int
+from precision._support._types import Array
+from precision.accumulators._accumulator import Accumulator, ScaleEntry, check_promotion
+from precision.accumulators._general_loops import trace_sum
+from precision.accumulators._inner_scales import InnerScales
+from precision.accumulators._neighbours import other_fused_sums
+from precision.accumulators._panel_loops import sum_fused
+from precision.accumulators._product import Product
+from precision.accumulators._step import Step
+from precision.formats import _text_language
+from precision.formats._float_format import FloatFormat
+from precision.formats._named import FP32, TF32, Format
+from precision.formats._rounding_modes import Rounding
+
+
+@dataclass(frozen=True, repr=False)
+class FusedSum(Accumulator):
+    """A unit that aligns a few exact products and its register at their largest exponent and adds once.
+
+    One step multiplies ``products`` pairs exactly, without normalising (a subnormal operand has its
+    format's smallest exponent), takes the largest exponent of the non-zero products and the
+    register, but at least ``min_exponent``, rounds each term to a multiple of
+    ``2**(largest - fraction_bits)``, adds the rounded terms exactly, and rounds the sum once into
+    the register. Overflow gives Inf only then. A zero sum is +0; NaN, Inf times 0 and Inf minus Inf
+    give NaN with all bits set but the sign. K that is not a multiple of ``products`` is padded with
+    zeros.
+
+    Parameters
+    ----------
+    operands : tuple of FloatFormat
+        The formats that either operand may have.
+    products : int
+        Products summed in one step, 1 to 1024.
+    fraction_bits : int
+        Fraction bits kept below the largest exponent, 1 to 30 (40 with `ScaledGroups`).
+    register : FloatFormat
+        The accumulator's format, signed, with Inf and NaN.
+    alignment_rounding, register_rounding : Rounding
+        Of the aligned terms, and of the sum into the register.
+    min_exponent : int
+        Floor of the largest exponent, -300 to 0.
+    promotion : int, optional
+        Every so many of K, a multiple of ``products``, the register is added to a float32 total (one
+        addition, to nearest even) and starts again at zero.
+    scale_in_unit : ScaledProducts or ScaledGroups, optional
+        The unit takes the operands' scales itself, every term being scaled exactly before it is aligned.
+        By default scales are applied outside, at promotion or to the finished sum.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is of the wrong type or outside its range.
+
+    Notes
+    -----
+    The model, and the parameters of the named Hopper units, reproduce an H100 bit for bit.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> pr.HOPPER_FP8.promoted(128)
+    HOPPER_FP8.promoted(128)
+    >>> pr.HOPPER_FP8.with_width(25).register == pr.FP32
+    True
+    >>> print(pr.FusedSum((pr.FP16,), products=8, fraction_bits=24))
+    FusedSum((fp16,), 8, fraction_bits=24)
+    """
+
+    operands: tuple[FloatFormat, ...]
+    products: int
+    fraction_bits: int = field(kw_only=True)
+    register: FloatFormat = field(default=FP32, kw_only=True)
+    alignment_rounding: Rounding = field(default=Rounding.TOWARD_ZERO, kw_only=True)
+    register_rounding: Rounding = field(default=Rounding.TOWARD_ZERO, kw_only=True)
+    min_exponent: int = field(default=-133, kw_only=True)
+    promotion: int | None = field(default=None, kw_only=True)
+    scale_in_unit: InnerScales | None = field(default=None, kw_only=True)
+
+    TEXT_METHODS: ClassVar[tuple[str, ...]] = ("promoted", "with_width")
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.operands, tuple) or not self.operands:
+            raise TypeError(f"operands must be a tuple of formats, got {self.operands!r}")
+        for operand in self.operands:
+            if not isinstance(operand, FloatFormat):
+                raise TypeError(f"operands must be FloatFormats, got {operand!r}")
+            if operand.fraction_bits > 23:
+                raise ValueError(f"operands must be formats of float32 values, got {operand}")
+        check_int("products", self.products, 1, 1024)
+        self._check_inner_scales()
+        check_int("fraction_bits", self.fraction_bits, 1, self._most_fraction_bits)
+        check_int("min_exponent", self.min_exponent, -300, 0)
+        register = self.register
+        if not isinstance(register, FloatFormat):
+            raise TypeError(f"register must be a FloatFormat, got {register!r}")
+        if not (register.signed and register.has_inf and register.has_nan) or register.fraction_bits > 23:
+            raise ValueError(
+                f"register must be a signed format of float32 values with Inf and NaN, got {register}"
+            )
+        if not register.has_zero:
+            raise ValueError(f"register must have a zero, which a sum of zero is, got {register}")
+        if register.min_exponent < -126:
+            raise ValueError(f"register must have exponents of -126 and above, got {register}")
+        for name in ("alignment_rounding", "register_rounding"):
+            if not isinstance(getattr(self, name), Rounding):
+                raise TypeError(f"{name} must be a Rounding, got {getattr(self, name)!r}")
+        check_promotion(self.promotion, self.products)
+        if self.scale_in_unit is not None:
+            self.scale_in_unit.check_unit(self.operands, self.products, self.fraction_bits)
+
+    def _check_inner_scales(self) -> None:
+        if self.scale_in_unit is not None and not isinstance(self.scale_in_unit, InnerScales):
+            raise TypeError(
+                f"scale_in_unit must be ScaledProducts(), ScaledGroups(n) or None, got {self.scale_in_unit!r}"
+            )
+
+    @property
+    def _most_fraction_bits(self) -> int:
+        return self.scale_in_unit.most_fraction_bits if self.scale_in_unit else 30
+
+    # ---- its forms --------------------------------------------------------------------------------
+    def promoted(self, every: int | None) -> Self:
+        """The same unit, its register added to a float32 total every ``every`` of K (None: never)."""
+        return dataclasses.replace(self, promotion=every)._derived(self)
+
+    def with_width(self, bits: int) -> Self:
+        """The same unit with ``bits`` fraction bits in the alignment, and ``min(bits, 23)`` in the register.
+
+        A register with fewer exponent bits than float32 (FP16) stays as it is.
+        """
+        check_int("bits", bits, 1, self._most_fraction_bits)
+        register = self.register
+        if register.exponent_bits == 8:
+            register = dataclasses.replace(register, fraction_bits=min(bits, 23))
+        return dataclasses.replace(self, fraction_bits=bits, register=register)._derived(self)
+
+    def _forms(self, base: Any) -> str:
+        width = "" if self.fraction_bits == base.fraction_bits else f".with_width({self.fraction_bits})"
+        return width + super()._forms(base)
+
+    def _constructor(self) -> str:
+        return _text_language.describe(self)
+
+    # ---- what it takes ----------------------------------------------------------------------------
+    @property
+    def operand_formats(self) -> tuple[FloatFormat, ...]:
+        """The formats that operands may have."""
+        return self.operands
+
+    def takes(self, fmt: Format) -> Format | None:
+        """Return the format as which operands are read: float32 as TF32 where the unit takes only that."""
+        if fmt in self.operands:
+            return fmt
+        return TF32 if fmt == FP32 and TF32 in self.operands else None
+
+    @property
+    def scale_entry(self) -> ScaleEntry:
+        """Inside, where the unit takes scales itself."""
+        return ScaleEntry.AFTER if self.scale_in_unit is None else ScaleEntry.INSIDE
+
+    @property
+    def inner_scales(self) -> InnerScales | None:
+        """``scale_in_unit``."""
+        return self.scale_in_unit
+
+    @property
+    def start_format(self) -> FloatFormat:
+        """The register's format, or float32's where the register is promoted into a total."""
+        return self.register if self.promotion is None else FP32
+
+    # ---- what it computes -------------------------------------------------------------------------
+    @functools.cached_property
+    def step(self) -> Step:
+        """The arithmetic of one step."""
+        inner = self.scale_in_unit
+        return Step(
+            self.products, self.fraction_bits, self.min_exponent, self.alignment_rounding, self.register,
+            self.register_rounding, inner, inner.last_place(self.operands) if inner else 0,
+        )  # fmt: skip
+
+    def run(self, product: Product, dtype: np.dtype[Any]) -> Array:
+        """Return every output of a product: float32 (results, rows, columns)."""
+        return sum_fused(product, self.step)
+
+    def trace(self, product: Product) -> tuple[Array, Array]:
+        """Return the register and the float32 total after each step."""
+        return trace_sum(product, self.step)
+
+    def neighbours(self) -> Iterator[tuple[str, Accumulator | None]]:
+        """Yield fused sums that differ in a parameter or two, those that are more often met first."""
+        return other_fused_sums(self)

@@ -1,0 +1,77 @@
+"""The catalogue of matrix units: the record of a unit, and the table of all of them."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TypeVar
+
+from precision.accumulators._accumulator import Accumulator
+from precision.accumulators._accumulator_text import named
+
+Kind = TypeVar("Kind", bound=Accumulator)
+
+
+class Evidence(enum.Enum):
+    """How it is known what a unit computes.
+
+    ``RECORDED``: outputs of the hardware are in this repository, and the unit gives each of their bits.
+    ``PUBLISHED``: a published model, which its authors compared with the hardware. ``PROPOSED``: nobody has
+    built it. ``DEFINED``: the arithmetic is a definition, and no hardware is meant.
+    """
+
+    RECORDED = "recorded vectors"
+    PUBLISHED = "published model"
+    PROPOSED = "proposal"
+    DEFINED = "definition"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A matrix unit of the catalogue: an accumulator with a name, and what it stands for.
+
+    Parameters
+    ----------
+    name : str
+        The name of the accumulator, as in ``pr.HOPPER_FP8``.
+    accumulator : Accumulator
+        How it sums products.
+    instruction : str
+        The instruction that it stands for, or how the same sum is written in software.
+    gpus : tuple of str
+        The GPUs that have it.
+    evidence : Evidence
+        How its arithmetic is known.
+    source : str
+        Where that is written or recorded.
+
+    Examples
+    --------
+    >>> from precision.units import CATALOGUE
+    >>> unit = CATALOGUE["HOPPER_FP8"]
+    >>> print(unit.instruction, unit.gpus, unit.evidence, sep="; ")
+    wgmma, FP8 operands, FP32 accumulator; ('H100', 'H200'); recorded vectors
+    """
+
+    name: str
+    accumulator: Accumulator
+    instruction: str
+    gpus: tuple[str, ...]
+    evidence: Evidence
+    source: str
+
+
+#: Every unit by its name, in the order in which they are listed.
+CATALOGUE: dict[str, Unit] = {}
+
+
+def unit(
+    name: str, accumulator: Kind, *, instruction: str, gpus: tuple[str, ...], evidence: Evidence, source: str
+) -> Kind:
+    """Enter a unit into the catalogue, and return its accumulator with its name."""
+    accumulator = named(name, accumulator)
+    CATALOGUE[name] = Unit(name, accumulator, instruction, gpus, evidence, source)
+    return accumulator
