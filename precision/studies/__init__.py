@@ -1,7 +1,8 @@
 """Studies: questions about numbers, each with the cells, the table and the figure that answer it."""
 
-from precision.studies._experiment import STUDIES, Study, study
+from precision.studies._experiment import Study
 from precision.studies._product_comparison import GemmStudy, ProductRow, compare, default_accumulators
+from precision.studies._registry import STUDIES, study
 from precision.studies._spec_comparison import (
     DEFAULT_SPECS,
     QuantizationStudy,

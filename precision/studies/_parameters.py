@@ -20,6 +20,7 @@ from precision.formats._int_format import IntFormat
 from precision.formats._named import Format, parse_format
 from precision.formats._rounding_modes import Rounding, Stochastic
 from precision.logfmt._logfmt_spec import LogFMT
+from precision.metrics._distributions import DISTRIBUTIONS
 from precision.quantization._granularity import PerBlock, PerGroup, PerTensor, PerVector
 from precision.quantization._quant_spec import QuantSpec
 from precision.quantization._scale_rules import ScaleRule
@@ -203,3 +204,26 @@ def scale_rule(name: str) -> Reader:
         return given if isinstance(given, ScaleRule) else ScaleRule[text(given)]
 
     return read
+
+
+def named(*readers: tuple[str, Callable[..., Reader]], **sizes: int) -> dict[str, Reader]:
+    """Readers by the name of their parameter, and of ints by their least value."""
+    return {name: make(name) for name, make in readers} | {
+        name: whole(name, low) for name, low in sizes.items()
+    }
+
+
+def distribution(name: str) -> Reader:
+    return one_of(name, DISTRIBUTIONS)
+
+
+DRAWN = {
+    "distribution": distribution("distribution"),
+    "offset": number("offset"),
+    "seed": whole("seed", 0, 2**63 - 1),
+}
+PRODUCT = named(k=1, m=1, n=1) | DRAWN
+NUMBERS = named(rows=1, columns=1) | {
+    "distribution": distribution("distribution"),
+    "seed": whole("seed", 0, 2**63 - 1),
+}

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from precision._support._optional_packages import require
 from precision._support.machine._float_environment import callers_environment, in_default_environment
-from precision.studies._experiment import Study, study
+from precision.studies._experiment import Study
+from precision.studies._registry import study
 from precision.sweep import _store
 from precision.sweep._cell_runs import Outcome
 from precision.sweep._executors import Runner

@@ -17,7 +17,7 @@ from precision.cli._file_trust import refuse_untrusted
 from precision.cli._shared_options import FILE_OUT, Outputs, output_options, reads, said_plainly, tried
 from precision.cli._standard_streams import say
 from precision.cli._sweep_options import asked_for, axis_of, swept
-from precision.studies._experiment import STUDIES
+from precision.studies._registry import STUDIES
 from precision.sweep._grid_runs import MAX_CELLS
 
 if TYPE_CHECKING:

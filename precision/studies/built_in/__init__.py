@@ -1,1 +1,1 @@
-"""The built-in studies, one a module."""
+"""The built-in studies, one a module: its question, grid, cell and figure."""

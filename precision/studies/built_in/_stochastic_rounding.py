@@ -1,4 +1,4 @@
-"""The cell of the study of roundings: long running sums in a small format.
+"""How many random bits a running sum in a small format needs.
 
 A cell is a pure function of plain parameters: the same ones give the same bits in any process and order.
 Cells of the same addends share them; each process keeps one set.
@@ -6,8 +6,23 @@ Cells of the same addends share them; each process keeps one set.
 
 from __future__ import annotations
 
-import functools
 import math
+from typing import TYPE_CHECKING, Any
+
+from precision.formats._named import BF16, FP16
+from precision.formats._rounding_modes import Rounding, Stochastic
+from precision.plots._columns import usable
+from precision.studies import _parameters as reads
+from precision.studies._experiment import Study
+from precision.studies._figure_panels import by, drawn, panels
+from precision.studies._parameters import DRAWN, named
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +34,7 @@ from precision._support.machine._float_environment import in_default_environment
 from precision.formats._codec import round_to
 from precision.formats._codec_constants import MODES, code_ends, format_params, value_ends
 from precision.formats._float_format import FloatFormat
-from precision.formats._named import BF16
-from precision.formats._rounding_modes import Overflow, Rounding, Stochastic
+from precision.formats._rounding_modes import Overflow
 from precision.metrics._distributions import draw
 from precision.studies._drawn_products import shifted
 
@@ -82,7 +96,7 @@ def running_sums(addends: Array, fmt: FloatFormat, rounding: Rounding | Stochast
 
 
 @in_default_environment
-def stochastic_bits(
+def measure(
     *,
     rounding: Rounding | Stochastic = Rounding.TIES_TO_EVEN,
     k: int = 4096,
@@ -171,3 +185,36 @@ def stochastic_bits(
         "stuck_share": float(np.mean(last <= k // 2)),
         "saturated_share": float(np.mean(np.abs(total) == fmt.max)),
     }
+
+
+def draw_figure(table: pd.DataFrame) -> Figure:
+    """Error over K, a line for each rounding, a panel for each format and what is drawn."""
+    from precision import plots
+
+    table = usable(table)
+    titles = [f"{fmt} sums of {drawn}" for fmt, drawn in zip(table["fmt"], drawn(table), strict=True)]
+
+    def draw(part: pd.DataFrame, *, ax: Axes, **options: Any) -> None:
+        plots.error_over_k(part, ax=ax, **options)
+        ax.set_xlabel("K, additions in each sum")
+
+    return panels(table, titles, draw, by=by(table, "fmt", "k"), sharey=False)
+
+
+STUDY = Study(
+    name="stochastic_bits",
+    question="How many random bits does a running sum in a small format need?",
+    cell=measure,
+    grid={
+        "fmt": (BF16, FP16),
+        "offset": (0.0, 0.5),
+        "k": (64, 256, 1024, 4096, 16384, 65536),
+        "rounding": (
+            Rounding.TIES_TO_EVEN,
+            Rounding.TOWARD_ZERO,
+            *(Stochastic(bits) for bits in (2, 4, 6, 8, 16)),
+        ),
+    },
+    reads=named(("rounding", reads.rounding), ("fmt", reads.float_format), k=1, sums=1) | DRAWN,
+    figure=draw_figure,
+)

@@ -1,0 +1,92 @@
+"""How many bits LogFMT needs, and how long a tile."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from precision._support.machine._float_environment import in_default_environment
+from precision.logfmt._logfmt_spec import LogFMT
+from precision.plots._columns import usable
+from precision.studies import _parameters as reads
+from precision.studies._drawn_matrices import measured
+from precision.studies._experiment import Study
+from precision.studies._figure_panels import by, drawn, panels
+from precision.studies._parameters import NUMBERS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@in_default_environment
+def measure(
+    *,
+    bits: int = 8,
+    block_size: int = 128,
+    distribution: str = "normal",
+    rows: int = 1024,
+    columns: int = 4096,
+    seed: int = 0,
+) -> dict[str, float]:
+    """What `LogFMT` makes of a random matrix.
+
+    Parameters
+    ----------
+    bits : int
+        Of a code: 3 to 16.
+    block_size : int
+        Neighbours along a row in a tile.
+    distribution, rows, columns, seed
+        As in the study ``group_size``.
+
+    Returns
+    -------
+    dict
+        As the study ``group_size``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As the study ``group_size``.
+
+    Examples
+    --------
+    >>> from precision.studies import study
+    >>> [round(study("logfmt").cell(bits=bits)["sqnr_db"]) for bits in (6, 8, 10)]
+    [25, 37, 49]
+    """
+    return measured(LogFMT(bits, block_size), distribution, rows, columns, seed)
+
+
+def draw_figure(table: pd.DataFrame) -> Figure:
+    """SQNR over the bits of an element, a line for each length of a tile, a panel for each distribution."""
+    from precision import plots
+
+    table = usable(table)
+
+    def draw(part: pd.DataFrame, *, ax: Axes, **options: Any) -> None:
+        plots.error_over_width(part, y="sqnr_db", ax=ax, **options)
+        low, high = math.floor(part["width"].min()), math.ceil(part["width"].max())
+        ax.set_xticks(
+            range(low, high + 1), [str(bits) for bits in range(low, high + 1)], rotation=0, ha="center"
+        )
+        ax.set_xlabel("bits for each element, metadata counted")
+
+    wide = table.assign(width=table["bits_per_element"])
+    return panels(wide, drawn(table), draw, by=by(table, "bits"))
+
+
+STUDY = Study(
+    name="logfmt",
+    question="How many bits does LogFMT need, and how long a tile?",
+    cell=measure,
+    grid={
+        "distribution": ("normal", "laplace", "outliers"),
+        "block_size": (32, 128, 512),
+        "bits": tuple(range(4, 13)),
+    },
+    reads={"bits": reads.whole("bits", 3, 16), "block_size": reads.whole("block_size")} | NUMBERS,
+    figure=draw_figure,
+)
