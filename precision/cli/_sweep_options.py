@@ -16,7 +16,7 @@ import click
 
 from precision._support._optional_packages import require
 from precision._support._suggestions import near
-from precision.cli._user_functions import function_named
+from precision._support._user_functions import function_named
 from precision.studies._experiment import Study
 from precision.studies._registry import STUDIES, study
 from precision.sweep._cell_runs import interrupts_wait, start_worker

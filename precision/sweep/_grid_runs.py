@@ -140,7 +140,7 @@ def sweep(
         raise ValueError(f"kernel_threads must be an int of at least 1, got {kernel_threads!r}")
     if store is not None:
         _store.check_path(Path(store))
-    identity = _identity(call, cells)
+    identity = _identity(chosen, cells)
     with Runner(executor) as runner, Store(Path(store)) if store is not None else nullcontext() as kept:
         provenance = _provenance(chosen, identity, cells) | {"executor": runner.described}
         outcomes: dict[str, Outcome] = {}

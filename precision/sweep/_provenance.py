@@ -9,21 +9,16 @@ import platform
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-from precision.cli._user_functions import spoken_name
+from precision._support._user_functions import spoken_name
 from precision.studies._experiment import Study
 from precision.sweep._grid import Cell
 from precision.sweep._store_checks import Identity
 
-if TYPE_CHECKING:
-    pass
-
-
 Function: TypeAlias = Callable[..., Any]
 
 
-# ---- provenance -------------------------------------------------------------------------------------
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -31,7 +26,9 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _identity(function: Function, cells: Sequence[Cell]) -> Identity:
+def _identity(chosen: Function | Study, cells: Sequence[Cell]) -> Identity:
+    """Return what a store belongs to: a function or a study, its source, this version and the parameters."""
+    function: Any = chosen.cell if isinstance(chosen, Study) else chosen
     bound = ""  # arguments without a name, which no column shows
     while isinstance(function, functools.partial):
         bound += f"({', '.join(map(repr, function.args))})" if function.args else ""
@@ -40,6 +37,8 @@ def _identity(function: Function, cells: Sequence[Cell]) -> Identity:
         function = type(function)
     module = spoken_name(str(getattr(function, "__module__", "?")))
     name = f"{module}:{function.__qualname__}{bound}"
+    if isinstance(chosen, Study):  # wherever its module lies
+        name = f"study:{chosen.name}"
     try:
         source: str | None = hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
     except (OSError, TypeError):

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
+from precision._support._user_functions import function_named
 from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._accumulator_text import parse as parse_accumulator
 from precision.cli import _printed_tables
 from precision.cli._shared_options import reads, said_plainly
 from precision.cli._standard_streams import printing, say
-from precision.cli._user_functions import function_named
 from precision.formats._rounding_modes import Overflow, Rounding
 from precision.quantization._quant_spec import QuantSpec
 from precision.testing._reports import Report

@@ -11,8 +11,8 @@ from precision.metrics._distributions import DISTRIBUTIONS
 from precision.plots._axes import new_figure
 from precision.plots._columns import short_texts
 from precision.plots._named_lines import Line, draw_lines
+from precision.plots._rows import HasErrors
 from precision.plots._style import GREY, MARKERS, Style, dress, is_linear, ticks_at, title_of
-from precision.studies._product_comparison import ProductRow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +57,7 @@ def _styles(names: Iterable[str]) -> dict[str, Style]:
 
 @in_default_environment
 def gemm_errors(
-    rows: Iterable[ProductRow], *, measure: str = "norm_relative_error", reference: str = "accumulation"
+    rows: Iterable[HasErrors], *, measure: str = "norm_relative_error", reference: str = "accumulation"
 ) -> Figure:
     """One panel for each kind of data, one line for each accumulator, error over K on two log scales.
 
@@ -66,7 +66,7 @@ def gemm_errors(
 
     Parameters
     ----------
-    rows : iterable of Row
+    rows : iterable of ProductRow
         Of a study.
     measure : str
         One of `metrics.MEASURES`; the magnitude is drawn.

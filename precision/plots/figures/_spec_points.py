@@ -14,6 +14,7 @@ from precision.logfmt._logfmt_spec import LogFMT
 from precision.metrics._distributions import DISTRIBUTIONS
 from precision.plots._axes import new_figure
 from precision.plots._columns import front
+from precision.plots._rows import HasLink, HasTally, HasTime
 from precision.plots._style import (
     BLACK,
     BLUE,
@@ -29,8 +30,6 @@ from precision.plots._style import (
 )
 from precision.quantization._quant_spec import SPECS, QuantSpec, alike_but_for_rule
 from precision.specs._spec_text import AnySpec
-from precision.studies import _spec_comparison
-from precision.studies._wire_comparison import SentRow, Wire
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,7 +108,7 @@ def _label_points(axes: Axes, points: list[tuple[float, float, str, str]]) -> No
             )
 
 
-def _panels(rows: Sequence[_spec_comparison.SpecRow]) -> dict[str, list[int]]:
+def _panels(rows: Sequence[HasTally]) -> dict[str, list[int]]:
     """Which rows each panel shows: one for each array, or for a file of several their total."""
     if not rows:
         raise ValueError("rows is empty: there is nothing to draw")
@@ -136,7 +135,7 @@ def _limits(
 
 # ---- the figures ------------------------------------------------------------------------------------
 @in_default_environment
-def error_over_bits(rows: Iterable[_spec_comparison.SpecRow]) -> Figure:
+def error_over_bits(rows: Iterable[HasTally]) -> Figure:
     """SQNR over the bits stored for each element: one panel for each kind of data, a point for each spec.
 
     Of a file of several tensors their total is drawn. A dashed line gains 6.02 dB a bit: the limit that
@@ -144,7 +143,7 @@ def error_over_bits(rows: Iterable[_spec_comparison.SpecRow]) -> Figure:
 
     Parameters
     ----------
-    rows : iterable of quantization_study.Row
+    rows : iterable of SpecRow
         Of a study.
 
     Returns
@@ -207,7 +206,7 @@ def error_over_bits(rows: Iterable[_spec_comparison.SpecRow]) -> Figure:
 
 
 @in_default_environment
-def error_over_bytes(rows: Iterable[SentRow], wire: Wire) -> Figure:
+def error_over_bytes(rows: Iterable[HasTime], wire: HasLink) -> Figure:
     """SQNR over the bytes sent for each value, and the time that takes: a panel for each kind of data.
 
     LogFMT with its defaults is one line, with the widths as its labels, every other spec a point. A grey band
