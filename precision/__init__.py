@@ -1,15 +1,11 @@
 """What does low precision do to my numbers? Formats, quantizers and matrix units, bit for bit."""
 
+from precision._support._rooms import public_names as __dir__
+from precision._support._rooms import room as __getattr__
 from precision._support.machine._threads import get_num_threads, set_num_threads
-from precision.accumulators._accumulator_text import parse as parse_accumulator
-from precision.accumulators._inner_scales import ScaledGroups, ScaledProducts
-from precision.accumulators.kinds._exact import Exact
-from precision.accumulators.kinds._fma_chain import FmaChain
-from precision.accumulators.kinds._fused_sum import FusedSum
-from precision.formats._codec import decode, encode, round_to
-from precision.formats._float_format import FloatFormat, Specials
-from precision.formats._int_format import IntFormat
-from precision.formats._named import (
+from precision.accumulators import Exact, FmaChain, FusedSum, ScaledGroups, ScaledProducts
+from precision.accumulators import parse as parse_accumulator
+from precision.formats import (
     BF16,
     E2M1,
     E2M3,
@@ -23,16 +19,21 @@ from precision.formats._named import (
     FP32,
     FP64,
     TF32,
+    FloatFormat,
+    IntFormat,
+    Overflow,
+    Rounding,
+    Specials,
+    Stochastic,
+    decode,
+    encode,
     format_of,
     parse_format,
+    round_to,
 )
-from precision.formats._rounding_modes import Overflow, Rounding, Stochastic
-from precision.gemm._matrix_product import matmul
-from precision.gemm._step_trace import Trace, trace
-from precision.logfmt._logfmt_spec import DEEPEP_LOGFMT10, LogFMT, LogFMTTensor
-from precision.quantization._granularity import PerBlock, PerGroup, PerTensor, PerVector
-from precision.quantization._hadamard_rotation import Hadamard
-from precision.quantization._microscaling import (
+from precision.gemm import Trace, matmul, trace
+from precision.logfmt import DEEPEP_LOGFMT10, LogFMT, LogFMTTensor
+from precision.quantization import (
     MXFP4,
     MXFP6_E2M3,
     MXFP6_E3M2,
@@ -44,13 +45,23 @@ from precision.quantization._microscaling import (
     NVFP4_4OVER6,
     NVFP4_TE,
     NVINT4,
+    Arithmetic,
+    Hadamard,
+    NonFinite,
+    PerBlock,
+    PerGroup,
+    PerTensor,
+    PerVector,
+    QuantizedTensor,
+    QuantSpec,
+    ScaleRule,
+    quantize,
 )
-from precision.quantization._quant_spec import QuantSpec, quantize
-from precision.quantization._quantized_tensor import QuantizedTensor
-from precision.quantization._scale_rules import Arithmetic, NonFinite, ScaleRule
-from precision.units._nvidia import (
+from precision.units import (
     BLACKWELL_MX,
     BLACKWELL_NVFP4,
+    EXACT,
+    FP32_FMA,
     HOPPER_BF16,
     HOPPER_FP8,
     HOPPER_FP8_ACC16,
@@ -58,7 +69,6 @@ from precision.units._nvidia import (
     HOPPER_FP16_ACC16,
     HOPPER_TF32,
 )
-from precision.units._plain_arithmetic import EXACT, FP32_FMA
 
 __all__ = [
     "BF16",

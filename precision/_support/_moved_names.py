@@ -1,0 +1,70 @@
+"""Names of version 0.1 that moved: an error says where each one is now."""
+
+from __future__ import annotations
+
+import importlib.abc
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import NoReturn
+
+#: Modules that are gone, and the room that has their public names.
+MODULES = {
+    "codec": "formats",
+    "distributions": "metrics",
+    "fidelity": "metrics",
+    "gemm_study": "studies",
+    "hadamard": "quantization",
+    "microscaling": "quantization",
+    "quantization_study": "studies",
+    "quantized": "quantization",
+    "rounding": "formats",
+    "scaling": "quantization",
+    "tensors": "storage",
+    "wire_study": "studies",
+}
+
+_UNITS = (
+    "BLACKWELL_MX", "BLACKWELL_NVFP4", "EXACT", "FP32_FMA", "HOPPER_BF16", "HOPPER_FP8", "HOPPER_FP8_ACC16",
+    "HOPPER_FP16", "HOPPER_FP16_ACC16", "HOPPER_TF32",
+)  # fmt: skip
+
+#: Public names that left their module, and where they are.
+NAMES = {f"precision.accumulators.{name}": f"precision.units.{name}" for name in _UNITS}
+
+
+def where(module: str) -> str:
+    """Return the words that say where a module of 0.1 went."""
+    room = MODULES[module]
+    return f"precision.{module} moved to precision.{room}: import its names from there"
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds no module, but says of one that moved where it is."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Raise ModuleNotFoundError for a module that moved; return None for any other."""
+        parent, _, name = fullname.rpartition(".")
+        if parent == "precision" and name in MODULES:
+            raise ModuleNotFoundError(where(name), name=fullname)
+        return None
+
+
+def install() -> None:
+    """Let imports of modules that moved say where they are."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())
+
+
+def accumulators(name: str) -> NoReturn:
+    """Raise AttributeError for a name that `precision.accumulators` does not have, and say where it is."""
+    _missing("precision.accumulators", name)
+
+
+def _missing(module: str, name: str) -> NoReturn:
+    new = NAMES.get(f"{module}.{name}")
+    moved = f": it is {new} now" if new else ""
+    raise AttributeError(f"module {module!r} has no attribute {name!r}{moved}", name=name)
