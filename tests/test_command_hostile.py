@@ -81,18 +81,21 @@ def _message_or_success(arguments, why):
     assert "Traceback" not in found.output, why
 
 
+CONTEXT = click.Context(command)
+
+
 def _options(name):
     quiet = ["--no-figure"] if name not in ("check", "formats") else []
-    for parameter in command.commands[name].params:
+    for parameter in command.get_command(CONTEXT, name).params:
         if isinstance(parameter, click.Option) and not parameter.is_flag:
             yield name, parameter.opts[0], [name, *quiet, parameter.opts[0]]
 
 
-CASES = [case for name in command.commands for case in _options(name)]
+CASES = [case for name in command.list_commands(CONTEXT) for case in _options(name)]
 
 
 def test_every_subcommand_is_tried():
-    assert set(BASE) == set(command.commands)
+    assert set(BASE) == set(command.list_commands(CONTEXT))
 
 
 @pytest.mark.parametrize(

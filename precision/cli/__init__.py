@@ -1,5 +1,5 @@
 """The command `precision`."""
 
-from precision.cli._main import command, formats, gemm
+from precision.cli._main import command
 
-__all__ = ["command", "formats", "gemm"]
+__all__ = ["command"]

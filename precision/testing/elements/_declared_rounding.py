@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from precision._support._types import Array
+from precision.formats._codec import decode
 from precision.formats._int_format import IntFormat
 from precision.formats._named import Format
 from precision.formats._rounding_modes import Stochastic
@@ -18,7 +19,6 @@ from precision.testing._properties import Tried, not_applicable, passed
 from precision.testing._reports import Outcome, Verdict
 from precision.testing._shown_numbers import differ, shown, shown_array
 from precision.testing._shrinking import smallest_element
-from precision.testing.elements._element_properties import _decoded_codes
 from precision.testing.elements._rounding_mistakes import Rounds, Seen, guess
 
 CODES, VALUES = "codes", "values"
@@ -148,3 +148,10 @@ class Elements:
         """Numbers of every kind, but NaN and Inf, mixed."""
         x = self.signed(_hard_values.spread(self.fmt, self.dtype))
         return np.random.default_rng(2).permutation(x)
+
+
+def _decoded_codes(array: Array, fmt: Format) -> Array:
+    try:
+        return decode(array, fmt).astype(np.float64)
+    except ValueError as error:  # bits that the format has not
+        raise Fault("wrong dtype", str(error)) from None

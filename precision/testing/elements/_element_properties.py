@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 
 from precision._support._types import Array
-from precision.formats._codec import decode
 from precision.formats._int_format import IntFormat
-from precision.formats._named import Format
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic
 from precision.testing import _hard_values
-from precision.testing._calls import Call, Fault, as_array, same_bits
+from precision.testing._calls import Call, as_array, same_bits
 from precision.testing._properties import Property, Tried, not_applicable, passed
 from precision.testing._reports import Outcome, Verdict
 from precision.testing._shown_numbers import differ, shown, shown_array
@@ -22,13 +20,6 @@ from precision.testing.elements._declared_rounding import Elements, decoded
 from precision.testing.elements._rounding_mistakes import Seen
 
 SYMMETRIC = (Rounding.TIES_TO_EVEN, Rounding.TIES_TO_AWAY, Rounding.TOWARD_ZERO, Rounding.TO_ODD)
-
-
-def _decoded_codes(array: Array, fmt: Format) -> Array:
-    try:
-        return decode(array, fmt).astype(np.float64)
-    except ValueError as error:  # bits that the format has not
-        raise Fault("wrong dtype", str(error)) from None
 
 
 def elements_properties(target: Elements) -> tuple[Property, ...]:
