@@ -147,13 +147,14 @@ def plain_terms(row, column, start, stop, fraction, extra):
     terms, special = [], None
     for k in range(start, stop):
         first, second = row[k], column[k]
+        if extra is not None and extra[k] is None:  # a scale of NaN, whatever it multiplies
+            special = math.nan
+            continue
         if first[0] or second[0]:
             special = join(special, product_special(first, second))
             continue
         mantissa = first[1] * second[1]
-        if extra is not None and extra[k] is None:
-            special = math.nan
-        elif mantissa:
+        if mantissa:
             exponent = first[2] + second[2]
             if extra is not None:
                 exponent += extra[k]

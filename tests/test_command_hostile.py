@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -260,6 +261,18 @@ def test_unknown_kinds_of_addresses_are_refused_at_once(address):
 
 
 # ---- Ctrl-C -----------------------------------------------------------------------------------------
+@pytest.fixture
+def sigint():
+    """Set what becomes of SIGINT here, and so in the processes that a test starts.
+
+    A shell without job control, as in CI, starts with SIGINT ignored what it puts into the background; so may
+    nohup. Python then installs no handler, and every process that it starts ignores SIGINT as well.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    yield lambda handler: signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("name", list(BASE))
 def test_an_interrupt_ends_every_subcommand_with_130(name, monkeypatch):
     def interrupt(*arguments, **options):
@@ -280,7 +293,9 @@ def test_an_interrupt_ends_every_subcommand_with_130(name, monkeypatch):
     assert "interrupted" in found.stderr
 
 
-def test_an_interrupt_while_c_calls_python_is_not_lost(monkeypatch):
+def test_an_interrupt_while_c_calls_python_is_not_lost(monkeypatch, sigint):
+    sigint(signal.default_int_handler)
+
     def interrupt():
         raise KeyboardInterrupt
 
@@ -288,7 +303,7 @@ def test_an_interrupt_while_c_calls_python_is_not_lost(monkeypatch):
         ctypes.CFUNCTYPE(None)(interrupt)()  # C cannot pass it on
         for _ in range(1000):
             time.sleep(0.01)
-        return []
+        raise AssertionError("the interrupt did not come once more")
 
     monkeypatch.setattr("precision.gemm_study.GemmStudy.rows", work)
     found = CliRunner().invoke(command, ["gemm", *BASE["gemm"]])
@@ -301,27 +316,54 @@ def test_an_interrupt_while_a_file_is_imported():
         assert CliRunner().invoke(command, arguments).exit_code == 130
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs POSIX's signals")
-@pytest.mark.parametrize(
+needs_signals = pytest.mark.skipif(os.name != "posix", reason="needs POSIX's signals")
+on_every_executor = pytest.mark.parametrize(
     "executor",
     [["in-process"], ["threads", "--workers", "2"], ["processes", "--workers", "2"]],
     ids=["here", "threads", "processes"],
 )
-def test_ctrl_c_of_a_process(executor):
+
+
+def _sent_sigint(function, values, executor):
+    """Run a sweep in a process of its own, and send it SIGINT, as a terminal does, once a cell has begun.
+
+    Returns its exit code, what it printed on the standard error, and the seconds from SIGINT to its end.
+    """
     Path("own.py").write_text(
-        "import time\nfrom pathlib import Path\n"
-        "def f(x):\n    Path('begun').touch()\n    time.sleep(0.05 if x else 60)\n    return x\n"
+        f"import time\nfrom pathlib import Path\ndef f(x):\n    {function}\n    return x\n"
     )
-    # The first cell takes a minute, where it can be ended.
-    values = ",".join(map(str, range(executor[0] == "threads", 2000)))
     arguments = [sys.executable, "-m", "precision", "sweep", "--function", "own.py:f", "--set", f"x={values}"]
     with subprocess.Popen([*arguments, "--executor", *executor], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, start_new_session=True) as running:  # fmt: skip
-        while not os.path.exists("begun"):
-            assert running.poll() is None
-            time.sleep(0.01)
-        start = time.monotonic()
-        os.killpg(running.pid, signal.SIGINT)  # as a terminal sends it: to workers too
-        _, said = running.communicate(timeout=60)
-    assert executor[0] == "threads" or time.monotonic() - start < 20  # a thread ends its cell
-    assert running.returncode == 130 and "Traceback" not in said and "interrupted" in said, said
+        try:
+            while not os.path.exists("begun"):
+                assert running.poll() is None
+                time.sleep(0.01)
+            start = time.monotonic()
+            os.killpg(running.pid, signal.SIGINT)  # to workers too
+            _, said = running.communicate(timeout=60)
+            return running.returncode, said, time.monotonic() - start
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+
+
+@needs_signals
+@on_every_executor
+def test_ctrl_c_of_a_process(executor, sigint):
+    sigint(signal.default_int_handler)
+    # The first cell takes a minute, where it can be ended.
+    values = ",".join(map(str, range(executor[0] == "threads", 2000)))
+    code, said, seconds = _sent_sigint(
+        "Path('begun').touch(); time.sleep(0.05 if x else 60)", values, executor
+    )
+    assert executor[0] == "threads" or seconds < 20  # a thread ends its cell
+    assert code == 130 and "Traceback" not in said and "interrupted" in said, said
+
+
+@needs_signals
+@on_every_executor
+def test_a_process_that_was_started_to_ignore_ctrl_c_goes_on(executor, sigint):
+    sigint(signal.SIG_IGN)
+    code, said, _ = _sent_sigint("Path('begun').touch(); time.sleep(0.3)", "1,2,3", executor)
+    assert code == 0 and "Traceback" not in said and "interrupted" not in said, said

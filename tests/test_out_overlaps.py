@@ -128,7 +128,7 @@ def test_quantize_with_one_part_in_the_memory_of_x(spec, part):
                 for shift in (0, 8, -8, 64, 2 * COLUMNS * ROWS):
                     buffer = memory()
                     x = placed(buffer, 0, given, layout)
-                    parts = [np.empty_like(array) for array in parts_of(wanted)]
+                    parts = [np.zeros_like(array) for array in parts_of(wanted)]
                     parts[part] = placed(buffer, shift, parts[part], out_layout)
                     out = with_parts(wanted, parts)  # of zeros: it refuses scales below zero
                     x[...] = given
