@@ -101,6 +101,7 @@ import ml_dtypes  # noqa: E402
 
 import precision as pr  # noqa: E402
 from precision import bounds, cost, formats, metrics, specs, storage, studies  # noqa: E402
+from precision.formats import _codec_constants  # noqa: E402
 from precision.metrics import _distributions, _fidelity  # noqa: E402
 from precision.storage import _array_files  # noqa: E402
 from precision.studies import _product_comparison, _spec_comparison, _wire_comparison  # noqa: E402
@@ -320,13 +321,15 @@ CASES |= {
     "precision.IntFormat.value": lambda i: [pr.IntFormat(8, fraction_bits=6).value(c) for c in (1, 255)],
     "precision.IntFormat.parse": lambda i: pr.IntFormat.parse("mxint8"),
     "precision.parse_format": lambda i: formats.parse_format("e5m6"),
-    "precision.formats._codec_constants.code_ends": lambda i: list(
-        pr.codec.code_ends(pr.E5M2, pr.Overflow.SATURATE, None)
+    "precision.formats.code_ends": lambda i: list(
+        _codec_constants.code_ends(pr.E5M2, pr.Overflow.SATURATE, None)
     ),
-    "precision.formats._codec_constants.value_ends": lambda i: list(
-        pr.codec.value_ends(pr.E5M2, pr.codec.code_ends(pr.E5M2, pr.Overflow.NON_SATURATING, None), 8)
+    "precision.formats.value_ends": lambda i: list(
+        _codec_constants.value_ends(
+            pr.E5M2, _codec_constants.code_ends(pr.E5M2, pr.Overflow.NON_SATURATING, None), 8
+        )
     ),
-    "precision.formats._codec_constants.format_params": lambda i: list(pr.codec.format_params(pr.BF16)),
+    "precision.formats.format_params": lambda i: list(_codec_constants.format_params(pr.BF16)),
     # quantizing
     "precision.QuantSpec.__post_init__": lambda i: pr.QuantSpec(pr.E4M3, pr.PerGroup(32), min_amax=5e-324),
     "precision.QuantSpec.__str__": lambda i: str(pr.QuantSpec(pr.E4M3, pr.PerGroup(32), min_amax=1 / 3)),
@@ -347,8 +350,8 @@ CASES |= {
         q.dequantize(kind) for q in (i.qa, i.mx, i.nv) for kind in (np.float32, np.float64)
     ],
     "precision.QuantizedTensor.multipliers": lambda i: [q.multipliers() for q in (i.qa, i.mx, i.nv)],
-    "precision.specs._spec_text.parse": lambda i: specs.parse(TEXT),
-    "precision.specs._spec_text.quantize": lambda i: [specs.quantize(i.both, s) for s in (pr.BF16, pr.MXFP4)],
+    "precision.specs.parse": lambda i: specs.parse(TEXT),
+    "precision.specs.quantize": lambda i: [specs.quantize(i.both, s) for s in (pr.BF16, pr.MXFP4)],
     # LogFMT
     "precision.LogFMT.__post_init__": lambda i: pr.LogFMT(8, 64),
     "precision.LogFMT.__str__": lambda i: str(pr.LogFMT(10, metadata=EXTREMES, fallback=FALLBACK)),
@@ -415,44 +418,30 @@ CASES |= {
             "sqnr",
         )
     },
-    "precision.metrics._error_measures.ulp_distance": lambda i: metrics.ulp_distance(
-        i.both, i.both[::-1].copy()
-    ),
-    "precision.metrics._fidelity.tally": lambda i: [
+    "precision.metrics.ulp_distance": lambda i: metrics.ulp_distance(i.both, i.both[::-1].copy()),
+    "precision.metrics.tally": lambda i: [
         _fidelity.tally(i.both, s) for s in (pr.MXFP4, pr.LogFMT(8), pr.BF16)
     ],
-    "precision.fidelity.Tally.__add__": lambda i: i.tally + i.tally,
-    **{f"precision.fidelity.Tally.{name}": lambda i, name=name: getattr(i.tally, name) for name in TALLIED},
-    "precision.metrics._distributions.draw": lambda i: [
-        _distributions.draw(d, (7, 5), k_axis=k) for d, k in DRAWN
-    ],
+    "precision.metrics.Tally.__add__": lambda i: i.tally + i.tally,
+    **{f"precision.metrics.Tally.{name}": lambda i, name=name: getattr(i.tally, name) for name in TALLIED},
+    "precision.metrics.draw": lambda i: [_distributions.draw(d, (7, 5), k_axis=k) for d, k in DRAWN],
     # bounds
-    "precision.bounds._closed_forms.unit_roundoff": lambda i: [
-        bounds.unit_roundoff(f) for f in (pr.BF16, pr.FP32)
-    ],
-    "precision.bounds._closed_forms.gamma": lambda i: [bounds.gamma(n, 2.0**-24) for n in (1, 3, 4096)],
-    "precision.bounds._closed_forms.probabilistic_gamma": lambda i: bounds.probabilistic_gamma(
-        4096, 2.0**-24, 3.3
-    ),
-    "precision.bounds._closed_forms.failure_probability": lambda i: bounds.failure_probability(
-        3.3, 2.0**-24, 77
-    ),
-    "precision.bounds._closed_forms.stochastic_gamma": lambda i: bounds.stochastic_gamma(4096, 2.0**-8, 3.3),
-    "precision.bounds._closed_forms.block_fma": lambda i: bounds.block_fma(4096, 16, 2.0**-11, 2.0**-24),
-    "precision.bounds._closed_forms.input_conversion": lambda i: bounds.input_conversion(2.0**-11, 1e-7),
-    "precision.bounds._closed_forms.aligned_sum": lambda i: [
-        bounds.aligned_sum(FP8, e) for e in (0, -800, 7)
-    ],
-    "precision.bounds._closed_forms.aligned_truncation": lambda i: [
-        bounds.aligned_truncation(FP8, n) for n in (32, 4096)
-    ],
-    "precision.bounds._closed_forms.kulisch_width": lambda i: bounds.kulisch_width(pr.E4M3, pr.E5M2, 4096),
-    "precision.bounds._whole_product.error_bound": lambda i: [
+    "precision.bounds.unit_roundoff": lambda i: [bounds.unit_roundoff(f) for f in (pr.BF16, pr.FP32)],
+    "precision.bounds.gamma": lambda i: [bounds.gamma(n, 2.0**-24) for n in (1, 3, 4096)],
+    "precision.bounds.probabilistic_gamma": lambda i: bounds.probabilistic_gamma(4096, 2.0**-24, 3.3),
+    "precision.bounds.failure_probability": lambda i: bounds.failure_probability(3.3, 2.0**-24, 77),
+    "precision.bounds.stochastic_gamma": lambda i: bounds.stochastic_gamma(4096, 2.0**-8, 3.3),
+    "precision.bounds.block_fma": lambda i: bounds.block_fma(4096, 16, 2.0**-11, 2.0**-24),
+    "precision.bounds.input_conversion": lambda i: bounds.input_conversion(2.0**-11, 1e-7),
+    "precision.bounds.aligned_sum": lambda i: [bounds.aligned_sum(FP8, e) for e in (0, -800, 7)],
+    "precision.bounds.aligned_truncation": lambda i: [bounds.aligned_truncation(FP8, n) for n in (32, 4096)],
+    "precision.bounds.kulisch_width": lambda i: bounds.kulisch_width(pr.E4M3, pr.E5M2, 4096),
+    "precision.bounds.error_bound": lambda i: [
         bounds.error_bound(spec=None, accumulator=FP8, a=i.a8, b=i.b8),
         bounds.error_bound(spec=i.groups, accumulator=FP8.promoted(128), a=i.a, b=i.b),
         bounds.error_bound(spec=None, accumulator=pr.FP32_FMA, a=i.tiny, b=i.b),
     ],
-    "precision.bounds._decomposition.explain": lambda i: bounds.explain(
+    "precision.bounds.explain": lambda i: bounds.explain(
         pr.matmul(i.a8, i.b8, accumulator=FP8), accumulator=FP8, a=i.a8, b=i.b8
     ),
     "precision.bounds.Explanation.shares": lambda i: i.explained.shares(),
@@ -462,103 +451,81 @@ CASES |= {
     "precision.cost.Link.seconds": lambda i: [LINK.seconds(s) for s in (1, 7e6, 1e-310)],
     "precision.cost.ExpertParallel.__post_init__": lambda i: dataclasses.replace(EP, compute=1e-310),
     "precision.cost.ExpertParallel.time": lambda i: EP.time(LINK, dispatch=pr.LogFMT(10)),
-    "precision.cost._all_to_all.compare": lambda i: cost.compare(
-        [pr.E4M3, 8.25, (pr.MXFP4, pr.BF16)], EP, LINK
-    ),
-    "precision.cost._payload_bits.bits_per_element": lambda i: cost.bits_per_element(pr.MXFP4, (3, 100)),
-    "precision.cost._kv_cache.kv_cache_bytes": lambda i: cost.kv_cache_bytes(
-        cost.DEEPSEEK_V3, pr.MXFP4, tokens=3
-    ),
+    "precision.cost.compare": lambda i: cost.compare([pr.E4M3, 8.25, (pr.MXFP4, pr.BF16)], EP, LINK),
+    "precision.cost.bits_per_element": lambda i: cost.bits_per_element(pr.MXFP4, (3, 100)),
+    "precision.cost.kv_cache_bytes": lambda i: cost.kv_cache_bytes(cost.DEEPSEEK_V3, pr.MXFP4, tokens=3),
     # files and layouts
-    "precision.formats._bit_packing.pack": lambda i: storage.pack(i.nv.codes, pr.E2M1),
-    "precision.formats._bit_packing.unpack": lambda i: storage.unpack(
-        np.arange(64, dtype=np.uint8), pr.E2M1, 128
-    ),
-    "precision.storage._scale_order.swizzle": lambda i: storage.swizzle(i.mx.scale),
-    "precision.storage._scale_order.unswizzle": lambda i: storage.unswizzle(
-        storage.swizzle(i.mx.scale), i.mx.scale.shape
-    ),
-    "precision.storage._tensor_files.save": lambda i: _saved(i, {"q": i.nv, "r": i.qa}),
-    "precision.storage._tensor_files.load": lambda i: storage.load(i.folder / "q.safetensors"),
-    "precision.storage._array_files.read_tensor": lambda i: _array_files.read_tensor(i.folder / "x.npy"),
-    "precision.storage._array_files.read_header": lambda i: list(
-        _array_files.read_header(i.folder / "q.safetensors")
-    ),
-    "precision.storage._array_files.read_metadata": lambda i: _array_files.read_metadata(
-        i.folder / "q.safetensors"
-    ),
+    "precision.storage.pack": lambda i: storage.pack(i.nv.codes, pr.E2M1),
+    "precision.storage.unpack": lambda i: storage.unpack(np.arange(64, dtype=np.uint8), pr.E2M1, 128),
+    "precision.storage.swizzle": lambda i: storage.swizzle(i.mx.scale),
+    "precision.storage.unswizzle": lambda i: storage.unswizzle(storage.swizzle(i.mx.scale), i.mx.scale.shape),
+    "precision.storage.save": lambda i: _saved(i, {"q": i.nv, "r": i.qa}),
+    "precision.storage.load": lambda i: storage.load(i.folder / "q.safetensors"),
+    "precision.storage.read_tensor": lambda i: _array_files.read_tensor(i.folder / "x.npy"),
+    "precision.storage.read_header": lambda i: list(_array_files.read_header(i.folder / "q.safetensors")),
+    "precision.storage.read_metadata": lambda i: _array_files.read_metadata(i.folder / "q.safetensors"),
     # studies
-    "precision.studies._product_comparison.compare": lambda i: list(_product_comparison.compare(i.a, i.b)),
-    "precision.studies._product_comparison.default_accumulators": lambda i: [
+    "precision.studies.compare": lambda i: list(_product_comparison.compare(i.a, i.b)),
+    "precision.studies.default_accumulators": lambda i: [
         str(a) for a in _product_comparison.default_accumulators(pr.E4M3, pr.E4M3)
     ],
-    "precision.gemm_study.GemmStudy.__post_init__": lambda i: len(_product_comparison.GemmStudy(ks=(128,))),
-    "precision.gemm_study.GemmStudy.__len__": lambda i: len(_product_comparison.GemmStudy()),
-    "precision.gemm_study.GemmStudy.chosen": lambda i: [
-        str(a) for a in _product_comparison.GemmStudy().chosen
-    ],
-    "precision.gemm_study.GemmStudy.rows": lambda i: list(
+    "precision.studies.GemmStudy.__post_init__": lambda i: len(_product_comparison.GemmStudy(ks=(128,))),
+    "precision.studies.GemmStudy.__len__": lambda i: len(_product_comparison.GemmStudy()),
+    "precision.studies.GemmStudy.chosen": lambda i: [str(a) for a in _product_comparison.GemmStudy().chosen],
+    "precision.studies.GemmStudy.rows": lambda i: list(
         _product_comparison.GemmStudy(m=4, n=4, ks=(128,)).rows()
     ),
-    "precision.gemm_study.Row.flat": lambda i: i.products[0].flat(),
-    "precision.studies._spec_comparison.drawn": lambda i: _spec_comparison.drawn("normal", (8, 8)).read(),
-    "precision.studies._spec_comparison.read_sources": lambda i: [
+    "precision.studies.ProductRow.flat": lambda i: i.products[0].flat(),
+    "precision.studies.drawn": lambda i: _spec_comparison.drawn("normal", (8, 8)).read(),
+    "precision.studies.read_sources": lambda i: [
         s.read() for s in _spec_comparison.read_sources(i.folder / "x.npy")
     ],
-    "precision.studies._spec_comparison.suited": lambda i: [
+    "precision.studies.suited": lambda i: [
         [source.shape for source in _spec_comparison.suited((_source(),), (pr.MXFP4,))[0]]
     ],
-    "precision.studies._spec_comparison.with_rules": lambda i: [
+    "precision.studies.with_rules": lambda i: [
         str(s) for s in _spec_comparison.with_rules((pr.MXFP4,), (pr.ScaleRule.RCEIL,))
     ],
-    "precision.quantization_study.QuantizationStudy.__post_init__": lambda i: len(_quantization_study()),
-    "precision.quantization_study.QuantizationStudy.__len__": lambda i: len(_quantization_study()),
-    "precision.quantization_study.QuantizationStudy.rows": lambda i: list(_quantization_study().rows()),
-    "precision.quantization_study.Row.flat": lambda i: [row.flat() for row in i.rows],
-    "precision.wire_study.Wire.sent": lambda i: list(_wire_comparison.Wire().sent(i.rows)),
-    "precision.wire_study.Wire.bits": lambda i: _wire_comparison.Wire().bits(pr.LogFMT(8)),
-    "precision.wire_study.SentRow.flat": lambda i: [
-        row.flat() for row in _wire_comparison.Wire().sent(i.rows)
-    ],
+    "precision.studies.QuantizationStudy.__post_init__": lambda i: len(_quantization_study()),
+    "precision.studies.QuantizationStudy.__len__": lambda i: len(_quantization_study()),
+    "precision.studies.QuantizationStudy.rows": lambda i: list(_quantization_study().rows()),
+    "precision.studies.SpecRow.flat": lambda i: [row.flat() for row in i.rows],
+    "precision.studies.Wire.sent": lambda i: list(_wire_comparison.Wire().sent(i.rows)),
+    "precision.studies.Wire.bits": lambda i: _wire_comparison.Wire().bits(pr.LogFMT(8)),
+    "precision.studies.SentRow.flat": lambda i: [row.flat() for row in _wire_comparison.Wire().sent(i.rows)],
     # sweeps
-    "precision.sweep._grid_runs.sweep": lambda i: [
+    "precision.sweep.sweep": lambda i: [
         _sweep().sweep(_cell, {"x": [0.5, 1 / 3, 1e-310], "y": [1, 2]}, progress=False),
         _sweep().sweep("promotion", {"promoted": [0, 128], "k": 512, "m": 8, "n": 8}, progress=False),
     ],
-    "precision.sweep._grid_runs.read_store": _stored,
-    "precision.sweep._datasets.to_xarray": lambda i: _sweep().to_xarray(
+    "precision.sweep.read_store": _stored,
+    "precision.sweep.to_xarray": lambda i: _sweep().to_xarray(
         _sweep().sweep(_cell, {"x": [0.5, 0.25], "y": [1, 2]}, progress=False)
     ),
     # figures
-    "precision.plots.figures._heat_map.error_heatmap": lambda i: _plots().error_heatmap(
-        i.both, i.reference32
-    ),
-    "precision.plots.figures._error_lines.error_over": lambda i: _plots().error_over(_table(), "k"),
-    "precision.plots.figures._spec_points.error_over_bits": lambda i: _plots().error_over_bits(i.rows),
-    "precision.plots.figures._spec_points.error_over_bytes": lambda i: _plots().error_over_bytes(
+    "precision.plots.error_heatmap": lambda i: _plots().error_heatmap(i.both, i.reference32),
+    "precision.plots.error_over": lambda i: _plots().error_over(_table(), "k"),
+    "precision.plots.error_over_bits": lambda i: _plots().error_over_bits(i.rows),
+    "precision.plots.error_over_bytes": lambda i: _plots().error_over_bytes(
         list(_wire_comparison.Wire().sent(i.rows)), _wire_comparison.Wire()
     ),
-    "precision.plots.figures._error_lines.error_over_k": lambda i: _plots().error_over_k(_table()),
-    "precision.plots.figures._error_lines.error_over_promotion": lambda i: _plots().error_over_promotion(
-        _table()
-    ),
-    "precision.plots.figures._error_lines.error_over_width": lambda i: _plots().error_over_width(_table()),
-    "precision.plots.figures._accumulator_errors.gemm_errors": lambda i: _plots().gemm_errors(i.products),
-    "precision.plots.figures._number_histogram.histogram": lambda i: _plots().histogram(i.both, pr.MXFP4),
-    "precision.plots.figures._format_values.number_line": lambda i: _plots().number_line(["e4m3", "e5m2"]),
-    "precision.plots.figures._pareto_points.pareto": lambda i: _plots().pareto(_table()),
-    "precision.plots._figure_files.save": _figure_bytes,
+    "precision.plots.error_over_k": lambda i: _plots().error_over_k(_table()),
+    "precision.plots.error_over_promotion": lambda i: _plots().error_over_promotion(_table()),
+    "precision.plots.error_over_width": lambda i: _plots().error_over_width(_table()),
+    "precision.plots.gemm_errors": lambda i: _plots().gemm_errors(i.products),
+    "precision.plots.histogram": lambda i: _plots().histogram(i.both, pr.MXFP4),
+    "precision.plots.number_line": lambda i: _plots().number_line(["e4m3", "e5m2"]),
+    "precision.plots.pareto": lambda i: _plots().pareto(_table()),
+    "precision.plots.save": _figure_bytes,
     # checks of other people's code
-    "precision.testing.blocks._quantizer_checks.check_quantizer": lambda i: (
-        _testing().check_quantizer(_rounded, pr.E4M3).to_dict()
-    ),
-    "precision.testing.blocks._dequantizer_checks.check_dequantizer": lambda i: (
+    "precision.testing.check_quantizer": lambda i: _testing().check_quantizer(_rounded, pr.E4M3).to_dict(),
+    "precision.testing.check_dequantizer": lambda i: (
         _testing().check_dequantizer(lambda codes: pr.decode(codes, pr.E4M3), pr.E4M3).to_dict()
     ),
-    "precision.testing.blocks._dequantizer_checks.check_roundtrip": lambda i: (
+    "precision.testing.check_roundtrip": lambda i: (
         _testing().check_roundtrip(_rounded, lambda codes: pr.decode(codes, pr.E4M3), pr.E4M3).to_dict()
     ),
-    "precision.testing.packing._packing_checks.check_packing": lambda i: (
+    "precision.testing.check_packing": lambda i: (
         _testing()
         .check_packing(
             lambda codes: storage.pack(codes, pr.E2M1),
@@ -567,18 +534,16 @@ CASES |= {
         )
         .to_dict()
     ),
-    "precision.testing.matmuls._matmul_checks.check_matmul": lambda i: (
+    "precision.testing.check_matmul": lambda i: (
         _testing().check_matmul(_product, FP8, batches=False).to_dict()
     ),
-    "precision.testing.blocks._quantizer_checks.quantizer_properties": lambda i: [
+    "precision.testing.quantizer_properties": lambda i: [
         str(p) for p in _testing().quantizer_properties("e4m3")
     ],
-    "precision.testing.blocks._dequantizer_checks.dequantizer_properties": lambda i: [
+    "precision.testing.dequantizer_properties": lambda i: [
         str(p) for p in _testing().dequantizer_properties("mxfp4")
     ],
-    "precision.testing.matmuls._matmul_checks.matmul_properties": lambda i: list(
-        map(str, _testing().matmul_properties(FP8))
-    ),
+    "precision.testing.matmul_properties": lambda i: list(map(str, _testing().matmul_properties(FP8))),
     "precision.testing.Property.outcome": lambda i: (
         _testing().quantizer_properties("e4m3")[3].outcome(_rounded)
     ),
@@ -604,7 +569,7 @@ for _name, _study in studies.STUDIES.items():
         **{k: v for k, v in sizes.items() if k in inspect.signature(cell).parameters}
     )
 for _name, _kind in _distributions.DISTRIBUTIONS.items():
-    CASES[f"precision.distributions.DISTRIBUTIONS[{_name}]"] = lambda i, kind=_kind: kind.draw(
+    CASES[f"precision.metrics.DISTRIBUTIONS[{_name}]"] = lambda i, kind=_kind: kind.draw(
         np.random.default_rng(5), (6, 9), 1
     )
 

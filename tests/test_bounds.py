@@ -161,11 +161,15 @@ def test_aligned_truncation_is_reached_within_four_and_never_passed():
         (lambda: bounds.block_fma(4, 0, 0.1, 0.1), ValueError, "block must be at least 1, got 0"),
         (lambda: bounds.input_conversion("x"), TypeError, "u_low must be a float"),
         (lambda: bounds.input_conversion(0.1, -1), ValueError, "accumulation must not be negative"),
-        (lambda: bounds.aligned_sum(pr.EXACT, 1), TypeError, "unit must be a FusedSum, got Exact"),
+        (
+            lambda: bounds.aligned_sum(pr.EXACT, 1),
+            TypeError,
+            "unit must be a FusedSum, which aligns its terms, got EXACT",
+        ),
         (lambda: bounds.aligned_sum(pr.HOPPER_FP8, 0.5), TypeError, "exponent must be an int, got 0.5"),
         (lambda: bounds.aligned_truncation(pr.HOPPER_FP8.promoted(64), 9), ValueError, "neither be promoted"),
         (lambda: bounds.error_bound("x", pr.EXACT, [1], [1]), TypeError, "spec must be a QuantSpec, a pair"),
-        (lambda: bounds.error_bound(None, "x", [1], [1]), TypeError, "accumulator must be a FusedSum"),
+        (lambda: bounds.error_bound(None, 5, [1], [1]), TypeError, "accumulator must be a FusedSum"),
         (
             lambda: bounds.error_bound(None, pr.EXACT, np.ones(2, "f2"), np.ones(2, "f2"), failure=1),
             ValueError,

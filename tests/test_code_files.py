@@ -21,8 +21,8 @@ with warnings.catch_warnings(record=True) as seen:
     import numpy as np, precision as pr
     {before}
     print(float(pr.round_to(np.float32(1.1), pr.E4M3)))
-    from precision._kernels import codec
-    print(sum(codec.round_nearest32.stats.cache_misses.values()))
+    from precision._kernels.numbers import _conversion_loops
+    print(sum(_conversion_loops.round_nearest32.stats.cache_misses.values()))
 print([str(warning.message) for warning in seen])
 """
 

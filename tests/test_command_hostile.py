@@ -279,9 +279,9 @@ def test_an_interrupt_ends_every_subcommand_with_130(name, monkeypatch):
         raise KeyboardInterrupt
 
     work = {
-        "gemm": "precision.gemm_study.GemmStudy.rows",
-        "quantize": "precision.quantization_study.QuantizationStudy.rows",
-        "logfmt": "precision.quantization_study.QuantizationStudy.rows",
+        "gemm": "precision.studies.GemmStudy.rows",
+        "quantize": "precision.studies.QuantizationStudy.rows",
+        "logfmt": "precision.studies.QuantizationStudy.rows",
         "check": "precision.testing.blocks._quantizer_checks.check_quantizer",
         "sweep": "precision.sweep._cell_runs.run_cell",
         "formats": "precision.cli._printed_tables.formats_table",
@@ -305,7 +305,7 @@ def test_an_interrupt_while_c_calls_python_is_not_lost(monkeypatch, sigint):
             time.sleep(0.01)
         raise AssertionError("the interrupt did not come once more")
 
-    monkeypatch.setattr("precision.gemm_study.GemmStudy.rows", work)
+    monkeypatch.setattr("precision.studies.GemmStudy.rows", work)
     found = CliRunner().invoke(command, ["gemm", *BASE["gemm"]])
     assert found.exit_code == 130 and found.stderr == "\ninterrupted\n"
 

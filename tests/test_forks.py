@@ -18,7 +18,7 @@ CODE = """
 import os, sys, threading, time, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of forks with threads: that is the test
 import numpy as np, precision as pr
-from precision._kernels import _forks
+from precision._support.machine import _forks
 {before}
 
 def first():

@@ -278,7 +278,7 @@ def test_format_of_unknown_type():
 
 
 def test_formats_start_no_compiler():
-    program = "import precision.codec, precision.rounding, sys; assert 'numba' not in sys.modules"
+    program = "import precision.formats, precision.quantization, sys; assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

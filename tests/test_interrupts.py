@@ -13,7 +13,7 @@ import pytest
 
 import precision as pr
 from precision._support.machine import _threads
-from precision.accumulators import _exact_sums, _panel_loops
+from precision.accumulators import _exact_sums, _general_loops
 from precision.formats import Format
 
 GENERAL = pr.FusedSum(
@@ -231,7 +231,7 @@ def test_pieces_change_no_bit(monkeypatch):
     expected = {name: work() for name, work in works.items()}
     monkeypatch.setattr(_exact_sums, "_SUM_PIECE", 300)
     monkeypatch.setattr(_exact_sums, "_BLAS_PIECE", 2000)
-    monkeypatch.setattr(_panel_loops, "GENERAL_PIECE", 300)
+    monkeypatch.setattr(_general_loops, "GENERAL_PIECE", 300)
     for count in (1, 2):
         pr.set_num_threads(count)
         for name, work in works.items():

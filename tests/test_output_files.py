@@ -176,7 +176,7 @@ def test_the_standard_output_by_name(name, kind):
         pytest.skip("this system has no /proc")
     os.symlink("/proc/self/fd/1", "link")
     script = (
-        "import sys\nfrom precision._files import draft\nprint('before')\n"
+        "import sys\nfrom precision._support.files._whole_files import draft\nprint('before')\n"
         f"with draft({name!r}) as beside: beside.write_text('middle\\n')\nprint('after')"
     )
     run = [sys.executable, "-c", script]

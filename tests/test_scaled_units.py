@@ -171,17 +171,17 @@ def test_each_kernel_is_chosen_and_exact_over_panels_and_tiles(spec, unit, data,
     x, y = (data(rng.standard_normal(shape, np.float32), rng) for shape in ((130, 200), (200, 131)))
     a, b = pr.quantize(x, spec), pr.quantize(y, spec, axis=-2)
     c = rng.standard_normal((130, 131), np.float32)
-    found, choose = [], _panel_kernels.choose
+    found, choose = [], _panel_kernels.choose_kernel
 
     def watched(product, some):
         found.append(choose(product, some))
         return found[-1]
 
-    monkeypatch.setattr(_panel_loops, "choose", watched)
+    monkeypatch.setattr(_panel_loops, "choose_kernel", watched)
     monkeypatch.setattr(_panel_loops, "_tile_rows", lambda *_: 64)
     result = pr.matmul(a, b, accumulator=unit, c=c)
     assert (found[0][0].name if found[0][0] else "general") == way
-    monkeypatch.setattr(_panel_loops, "choose", lambda *_: (None, 0, 0))
+    monkeypatch.setattr(_panel_loops, "choose_kernel", lambda *_: (None, 0, 0))
     general = pr.matmul(a, b, accumulator=unit, c=c)
     np.testing.assert_array_equal(result.view(np.uint32), general.view(np.uint32))
 
@@ -208,7 +208,7 @@ def test_group_scaling_inside_the_unit_that_deepseek_asked_for():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: pr.ScaledGroups(0), ValueError, "n must be from 1"),
+        (lambda: pr.ScaledGroups(0), ValueError, "n must lie in 1"),
         (
             lambda: pr.FusedSum((pr.E4M3,), 32, fraction_bits=13, scale_in_unit=16),
             TypeError,
@@ -257,16 +257,16 @@ def _operands(spec):
 
 def both_ways(a, b, unit, c, way, monkeypatch):
     """The result of the kernel that `matmul` chooses, which must be ``way``: the general one's bits."""
-    found, choose = [], _panel_kernels.choose
+    found, choose = [], _panel_kernels.choose_kernel
 
     def watched(product, some):
         found.append(choose(product, some))
         return found[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(_panel_loops, "choose", watched)
+        patch.setattr(_panel_loops, "choose_kernel", watched)
         result = pr.matmul(a, b, accumulator=unit, c=c)
-        patch.setattr(_panel_loops, "choose", lambda *_: (None, 0, 0))
+        patch.setattr(_panel_loops, "choose_kernel", lambda *_: (None, 0, 0))
         general = pr.matmul(a, b, accumulator=unit, c=c)
     assert (found[0][0].name if found[0][0] else "general") == way
     np.testing.assert_array_equal(result.view(np.uint32), general.view(np.uint32))

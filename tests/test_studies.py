@@ -528,7 +528,7 @@ def test_near_names():
 
 @pytest.mark.parametrize(("name", "values", "error", "message"), [
     ("accumulation", {"accumulator": pr.FP32_FMA, "width": 8}, ValueError, "width must be None for FP32_FMA"),
-    ("accumulation", {"width": 99}, ValueError, "bits must be from 1"),
+    ("accumulation", {"width": 99}, ValueError, "bits must lie in 1"),
     ("accumulation", {"k": 0}, ValueError, "k must lie in 1"),
     ("accumulation", {"m": 2.0}, TypeError, "m must be an int"),
     ("accumulation", {"seed": -1}, ValueError, "seed must lie in 0"),

@@ -36,7 +36,7 @@ def test_steps_of_one_to_four_parts(products):
     a, b = (rng.standard_normal(s).astype(np.float16) for s in ((5, 70), (70, 66)))
     stacks = [_operand_layout.Stack(x.view(np.uint16)[None], pr.FP16) for x in (a, b)]
     one = np.zeros(1, np.int64)
-    way, *_ = _panel_kernels.choose(_product.Product(*stacks, one, one, None, None, None), unit)
+    way, *_ = _panel_kernels.choose_kernel(_product.Product(*stacks, one, one, None, None, None), unit.step)
     assert way is _panel_kernels.INTEGER
     result = pr.matmul(a, b, accumulator=unit)
     columns = [0, 40, 65]

@@ -124,7 +124,7 @@ def test_what_cannot_be_sent_or_read_raises(client, processes, monkeypatch):
 
 
 def test_workers_of_another_version_are_refused(client, monkeypatch):
-    monkeypatch.setattr("precision._executors.version", lambda name: "0.0.1")
+    monkeypatch.setattr("precision.sweep._executors.version", lambda name: "0.0.1")
     monkeypatch.setattr(client, "run", lambda call, name, **how: {"tcp://there": "0.0.2"})
     with pytest.raises(ValueError, match=r"tcp://there has precision-emu 0.0.2, and this process 0.0.1"):
         sweep(sweep_cells.picky, {"x": [1]}, executor=client)

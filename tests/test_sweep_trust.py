@@ -54,7 +54,9 @@ def refused(folder, *arguments, message):
 
 
 # ---- functions --------------------------------------------------------------------------------------
-@pytest.mark.parametrize("function", ["mine.py:cell", "mine:cell", "os:system", "precision._files:os.system"])
+@pytest.mark.parametrize(
+    "function", ["mine.py:cell", "mine:cell", "os:system", "precision._support.files._whole_files:os.system"]
+)
 def test_a_function_that_only_the_file_names_needs_trust(folder, function):
     name = config(f'function = "{function}"\njson = "rows.json"\n[grid]\nx = [1, 2]\n')
     refused(folder, name, message=f"the file names the function '{function}'")

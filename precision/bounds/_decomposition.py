@@ -15,6 +15,7 @@ from precision._support.machine._float_environment import (
     methods_in_default_environment,
 )
 from precision.accumulators._accumulator import Accumulator
+from precision.accumulators._accumulator_text import as_accumulator
 from precision.accumulators._operand_layout import Stack
 from precision.accumulators._operand_layout import values as stack_values
 from precision.accumulators._product import Product
@@ -302,6 +303,7 @@ def explain(
         raise TypeError(
             f"reference must be an array of at most 64 bits an element, got {np.asarray(reference).dtype}"
         )
+    accumulator = as_accumulator(accumulator)
     args = prepare(spec, accumulator, a, b, c, observed.dtype)
     shape = args.shapes.result
     for name, array in (("result", observed), ("reference", reference)):

@@ -13,6 +13,7 @@ from precision._support._types import Array
 from precision._support.machine._blas import check_blas
 from precision._support.machine._float_environment import in_default_environment
 from precision.accumulators._accumulator import Accumulator
+from precision.accumulators._accumulator_text import as_accumulator
 from precision.accumulators._operand_layout import Stack
 from precision.accumulators._operand_layout import values as stack_values
 from precision.bounds import _conversion as conversions
@@ -259,6 +260,7 @@ def error_bound(
         raise TypeError(f"failure must be a float, got {failure!r}")
     if not 0 < failure < 1:
         raise ValueError(f"failure must lie between 0 and 1, got {failure}")
+    accumulator = as_accumulator(accumulator)
     args = prepare(spec, accumulator, a, b, c, dtype)
     step = accumulator.step
     product = None if step is None else SumOfProducts(accumulator, step, args)

@@ -37,7 +37,7 @@ from precision.formats._named import (
     format_of,
     parse_format,
 )
-from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, checked_offset, signed64
+from precision.formats._rounding_modes import Overflow, Rounding, Stochastic
 
 __all__ = [
     "BF16",
@@ -76,11 +76,9 @@ __all__ = [
     "Rounding",
     "Specials",
     "Stochastic",
-    "checked_offset",
     "decode",
     "encode",
     "format_of",
     "parse_format",
     "round_to",
-    "signed64",
 ]

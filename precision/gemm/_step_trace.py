@@ -74,7 +74,9 @@ def trace(
     accumulator = as_accumulator(accumulator)
     step = accumulator.step
     if step is None:
-        raise TypeError(f"accumulator must have a register, as a FusedSum or FmaChain has, got {accumulator}")
+        raise TypeError(
+            f"accumulator must be a FusedSum or FmaChain, which have a register, got {accumulator}"
+        )
     left = checked_operand("a_row", a_row, accumulator)
     right = checked_operand("b_column", b_column, accumulator)
     for operand in (left, right):

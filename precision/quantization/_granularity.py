@@ -107,7 +107,7 @@ class PerGroup(_Printed):
     __str__ = _Printed.__str__
 
     def __post_init__(self) -> None:
-        check_int("n", self.n, 1, 2**62)
+        check_int("n", self.n, 1)
 
     def block(self, shape: Sequence[int], axis: int = -1) -> Block:
         """Elements under one scale along each axis: ``n`` of ``axis``, one of the others."""
@@ -142,8 +142,8 @@ class PerBlock(_Printed):
     __str__ = _Printed.__str__
 
     def __post_init__(self) -> None:
-        check_int("n", self.n, 1, 2**62)
-        check_int("m", self.m, 1, 2**62)
+        check_int("n", self.n, 1)
+        check_int("m", self.m, 1)
 
     def block(self, shape: Sequence[int], axis: int = -1) -> Block:
         """Elements under one scale along each axis.
