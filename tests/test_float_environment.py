@@ -152,7 +152,6 @@ UNPROTECTED = {
     "precision.accumulators.as_accumulator": "hands over to parse, which is protected",
     "precision.testing.declared_accumulator": "hands over to parse, which is protected",
     "precision.set_num_threads": "no numbers",
-    "precision.bounds.error_bound": "is precision.bounds.error_bound",
     "precision.studies.study": "looks a name up; the cells are protected",
     "precision.plots.check": "looks at the name of a file",
     "precision.plots.panels": "lays panels out; the caller's function draws them",
