@@ -282,8 +282,8 @@ def test_an_interrupt_ends_every_subcommand_with_130(name, monkeypatch):
         "gemm": "precision.studies.GemmStudy.rows",
         "quantize": "precision.studies.QuantizationStudy.rows",
         "logfmt": "precision.studies.QuantizationStudy.rows",
-        "check": "precision.testing.blocks._quantizer_checks.check_quantizer",
-        "sweep": "precision.sweep._cell_runs.run_cell",
+        "check": "precision.cli.subcommands._check_command.check_quantizer",
+        "sweep": "precision.sweep._executors.run_cell",
         "formats": "precision.cli._printed_tables.formats_table",
     }
     monkeypatch.setattr(work[name], interrupt)

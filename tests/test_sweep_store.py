@@ -203,7 +203,7 @@ def test_a_full_disk_ends_the_sweep_and_keeps_what_was_done(store, monkeypatch):
 
     opened = _store.Store
     grid = {"x": range(2000)}
-    monkeypatch.setattr("precision.sweep._store.Store", full)
+    monkeypatch.setattr("precision.sweep._grid_runs.Store", full)
     with pytest.raises(OSError, match=r"cannot be written: database or disk is full.*run again to go on"):
         sweep(counted, grid, store=store)
     done = sum(CALLS.values())

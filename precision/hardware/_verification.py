@@ -1,4 +1,4 @@
-"""``python -m precision.hardware.verify``: compare the emulator with this machine's GPU on fresh operands.
+"""``python -m precision.hardware``: compare the emulator with this machine's GPU on fresh operands.
 
 Three parts: ``instructions`` (single tensor-core instructions and short chains), ``gemms`` (PyTorch's FP8
 GEMM at points of a grid) and ``floors`` (the exponent floor of FP16 registers). Every row is printed, and
@@ -263,7 +263,7 @@ def _summary(report: Report, tally: dict[tuple[str, ...], collections.Counter[st
 
 def main(arguments: Iterable[str] | None = None) -> int:
     """Run the command; 1 if any output differs, explained or not, else 0."""
-    parser = argparse.ArgumentParser(prog="python -m precision.hardware.verify", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m precision.hardware", description=__doc__)
     parser.add_argument("part", choices=("instructions", "gemms", "floors", "all"))
     parser.add_argument("--outputs", type=int, default=20_000_000, help="outputs for each instruction")
     parser.add_argument(

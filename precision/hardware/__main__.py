@@ -1,0 +1,6 @@
+"""``python -m precision.hardware``: compare the emulator with this machine's GPU on fresh operands."""
+
+from precision.hardware._verification import main
+
+if __name__ == "__main__":
+    main()
