@@ -65,14 +65,14 @@ SUMS = [
 SCALED = ["test_scaled_units.py", "test_sum_edges.py"]
 #: Tests for the mutants of a file, those that kill most in the least time first.
 TESTS = {
-    "rounding": [*SCALAR, *LOOPS, *SUMS, *SCALED],
-    "codec": [*SCALAR[1:2], *SCALAR[3:], *LOOPS],
-    "narrow": SUMS,
-    "building": [*SUMS, *SCALED],
-    "vector": [*SUMS, *SCALED, "test_codec.py::test_what_streams_past_the_caches_is_the_same"],
-    "fused": [*SUMS, *SCALED],
-    "general": [*SUMS, *SCALED, "test_gemm.py::test_trace_is_every_prefix"],
-    "exact": [
+    "_scalar_rounding": [*SCALAR, *LOOPS, *SUMS, *SCALED],
+    "numbers/_conversion_loops": [*SCALAR[1:2], *SCALAR[3:], *LOOPS],
+    "products/_narrow_step": SUMS,
+    "_llvm_pieces": [*SUMS, *SCALED],
+    "_llvm_vectors": [*SUMS, *SCALED, "test_codec.py::test_what_streams_past_the_caches_is_the_same"],
+    "products/_panel_steps": [*SUMS, *SCALED],
+    "products/_single_sums": [*SUMS, *SCALED, "test_gemm.py::test_trace_is_every_prefix"],
+    "products/_kulisch": [
         "test_gemm.py::test_exact_sums_anywhere_in_float64",
         "test_gemm.py::test_exact_products_and_factors_of_every_bit",
         "test_gemm.py::test_exact_is_the_correctly_rounded_sum",
@@ -81,7 +81,7 @@ TESTS = {
         "test_gemm.py::test_exact_takes_scales_in",
         "test_gemm.py::test_millions_of_k",
     ],
-    "scales": [
+    "numbers/_group_scales": [
         "test_quantized.py::test_agrees_with_the_oracle",
         "test_quantized.py::test_agrees_with_the_oracle_at_the_ends_of_the_range",
         "test_quantized.py::test_nan_and_inf_make_the_scale_nan",
@@ -408,9 +408,12 @@ class Runner:
 
     def __init__(self, folder: Path, cold: bool, limit: float, end: float) -> None:
         self.folder, self.cold, self.limit, self.end = folder, cold, limit, end
-        self.sources = {path.stem: path.read_text() for path in sorted((ROOT / ROOM).glob("*.py"))}
+        paths = sorted((ROOT / ROOM).rglob("*.py"))
+        self.sources = {
+            path.relative_to(ROOT / ROOM).with_suffix("").as_posix(): path.read_text() for path in paths
+        }
         self.statements = list(_statements(self.sources))
-        self.compiled: dict[str, list[Path]] = {}
+        self.compiled: dict[tuple[str, str], list[Path]] = {}  #: by folder of the source, and function
 
     def copy(self, name: str) -> Path:
         target = self.folder / name
@@ -429,12 +432,14 @@ class Runner:
 
     def caches(self, package: Path, cache: Path, without: set[str]) -> None:
         """Compiled code for a copy of the package, but not that of some functions."""
-        place = (package / ROOM).resolve()
-        # As Numba names the folder of a source's compiled code; were it wrong, all would be compiled anew.
-        target = cache / f"{ROOM.name}_{hashlib.sha1(str(place).encode()).hexdigest()}"
-        target.mkdir(parents=True)
-        for name, paths in self.compiled.items():
-            parts = name.split("-")[0].split(".")
+        targets = {}
+        for folder in {(package / ROOM / name).parent.resolve() for name in self.sources}:
+            # As Numba names the folder of a source's compiled code: a wrong name compiles all anew.
+            target = cache / f"{folder.name}_{hashlib.sha1(str(folder).encode()).hexdigest()}"
+            target.mkdir(parents=True)
+            targets[folder.name] = target
+        for (folder_name, name), paths in self.compiled.items():
+            target, parts = targets[folder_name], name.split("-")[0].split(".")
             if "locals" not in parts and not without & set(parts):  # what a closure holds has no name
                 for path in paths:
                     os.link(path, target / path.name)
@@ -500,11 +505,12 @@ class Runner:
         if not all(TESTS[stem] for stem in stems):
             raise SystemExit("no test passes unchanged")
         for cache in () if self.cold else caches:
-            found: dict[str, list[Path]] = {}
-            for path in cache.glob("*/*"):
-                found.setdefault(re.sub(r"(\.\d+)?\.nb[ci]$", "", path.name), []).append(path)
-            for name, paths in found.items():  # the most signatures
-                self.compiled[name] = max(self.compiled.get(name, []), paths, key=len)
+            found: dict[tuple[str, str], list[Path]] = {}
+            for path in cache.glob("*/*.nbc"):
+                name = re.sub(r"\.[0-9a-f]{24}\.nbc$", "", path.name)
+                found.setdefault((path.parent.name.rpartition("_")[0], name), []).append(path)
+            for key, paths in found.items():  # the most signatures
+                self.compiled[key] = max(self.compiled.get(key, []), paths, key=len)
         return longest
 
     def judge(self, mutant: Mutant, package: Path) -> dict[str, object]:

@@ -211,7 +211,7 @@ def _said(path: Path, metadata: Mapping[str, str]) -> dict[str, _Said]:
     if _KEY not in metadata:
         raise ValueError(
             f"{path} was not written by storage.save: its header has no metadata {_KEY!r} "
-            "(precision.tensors.read_tensor reads plain tensors)"
+            "(precision.storage.read_tensor reads plain tensors)"
         )
     try:
         found = strict_json(metadata[_KEY])
