@@ -1,4 +1,4 @@
-"""Figures of studies and sweeps (extra ``plots``), all of one look.
+"""Figures in files: whether one can be written, and writing it.
 
 A figure of its own belongs to no window, and pyplot knows nothing of it: Jupyter shows it as the value of a
 cell, `save` writes it. With ``ax`` a figure is drawn on the caller's Axes.
@@ -13,40 +13,10 @@ from precision._support._optional_packages import require
 from precision._support.files._whole_files import check_output, draft
 from precision._support.machine._float_environment import in_default_environment
 from precision.plots._style import root_of
-from precision.plots.figures._accumulator_errors import gemm_errors
-from precision.plots.figures._error_lines import (
-    error_over,
-    error_over_k,
-    error_over_promotion,
-    error_over_width,
-)
-from precision.plots.figures._format_values import number_line
-from precision.plots.figures._heat_map import error_heatmap
-from precision.plots.figures._number_histogram import histogram
-from precision.plots.figures._pareto_points import pareto
-from precision.plots.figures._small_multiples import panels
-from precision.plots.figures._spec_points import error_over_bits, error_over_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = [
-    "check",
-    "error_heatmap",
-    "error_over",
-    "error_over_bits",
-    "error_over_bytes",
-    "error_over_k",
-    "error_over_promotion",
-    "error_over_width",
-    "gemm_errors",
-    "histogram",
-    "number_line",
-    "panels",
-    "pareto",
-    "save",
-]
 
 
 def check(path: str | Path) -> None:
