@@ -13,8 +13,8 @@ import precision as pr
 PACKAGE = Path(pr.__file__).parent
 #: From the top of the house to its ground.
 ORDER = [
-    "cli", "sweep", "studies", "plots", "testing", "hardware", "bounds", "metrics", "storage", "cost", "gemm", "units",
-    "accumulators", "specs", "logfmt", "quantization", "formats", "_kernels", "_support",
+    "cli", "sweep", "studies", "plots", "testing", "hardware", "bounds", "metrics", "storage", "cost", "gemm",
+    "units", "accumulators", "specs", "logfmt", "quantization", "formats", "_kernels", "_support",
 ]  # fmt: skip
 MODULES = sorted(
     path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if len(path.relative_to(PACKAGE).parts) > 1
