@@ -9,7 +9,7 @@ import pytest
 import precision as pr
 from precision import specs
 from precision.studies import _parameters as reads
-from precision.testing import parsed
+from precision.testing.blocks._quantizer_checks import parsed
 
 PARSERS = {
     "parse_format": pr.parse_format,

@@ -160,7 +160,7 @@ def checked_offset(offset: object, size: int) -> int:
 
     Examples
     --------
-    >>> from precision.formats import checked_offset
+    >>> from precision.formats._rounding_modes import checked_offset
     >>> checked_offset(2**64 - 8, 8) == 2**64 - 8
     True
     """
@@ -178,7 +178,7 @@ def signed64(index: int) -> int:
 
     Examples
     --------
-    >>> from precision.formats import signed64
+    >>> from precision.formats._rounding_modes import signed64
     >>> signed64(2**64 - 1), signed64(5)
     (-1, 5)
     """

@@ -1,4 +1,10 @@
-"""testing."""
+"""Is a quantizer right? Hypothesis strategies and conformance checks for *other people's* code.
+
+`check_quantizer`, `check_dequantizer`, `check_roundtrip`, `check_packing` and `check_matmul` try a callable
+on everything that is hard and return a `Report`; `quantizer_properties` and its kin give the same properties
+one by one, for pytest.
+The Hypothesis strategies (extra ``testing``) are in `precision.testing.strategies`.
+"""
 
 from precision.bounds import error_bound, explain
 from precision.testing._calls import Fault

@@ -40,7 +40,7 @@ def parsed(like: Like) -> Format | QuantSpec:
 
     Examples
     --------
-    >>> from precision.testing import parsed
+    >>> from precision.testing.blocks._quantizer_checks import parsed
     >>> print(parsed("mxfp8_e4m3"), parsed("e4m3"), parsed("QuantSpec(int8, PerVector())"))
     MXFP8_E4M3 e4m3 QuantSpec(int8, PerVector())
     """
