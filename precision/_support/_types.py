@@ -10,4 +10,4 @@ Array = npt.NDArray[Any]
 
 
 Plain: TypeAlias = bool | int | float | str | None
-"""What a table and a store hold."""
+"""A value that a table or a store holds."""

@@ -1,1 +1,1 @@
-"""What the machine offers: threads, memory, processors and the floating-point environment."""
+"""Threads, memory, processors and the floating-point environment of the machine."""

@@ -116,7 +116,7 @@ class _Stopped(BaseException):
 
 
 class _Call:
-    """What the threads at work on one call of `parallel` share: whether they are to stop."""
+    """The state that the threads at work on one call of `parallel` share: whether they are to stop."""
 
     def __init__(self) -> None:
         self.stopped = False

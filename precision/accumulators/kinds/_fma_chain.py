@@ -46,7 +46,7 @@ class FmaChain(Accumulator):
         check_promotion(self.promotion, 1)
 
     def promoted(self, every: int | None) -> Self:
-        """The same chain, restarted and added to a float32 total every ``every`` of K (None: never)."""
+        """Return the chain, restarted and added to a float32 total every ``every`` of K (None: never)."""
         return dataclasses.replace(self, promotion=every)._derived(self)
 
     def _constructor(self) -> str:

@@ -132,11 +132,11 @@ class FusedSum(Accumulator):
 
     # ---- its forms --------------------------------------------------------------------------------
     def promoted(self, every: int | None) -> Self:
-        """The same unit, its register added to a float32 total every ``every`` of K (None: never)."""
+        """Return the unit, its register added to a float32 total every ``every`` of K (None: never)."""
         return dataclasses.replace(self, promotion=every)._derived(self)
 
     def with_width(self, bits: int) -> Self:
-        """The same unit with ``bits`` fraction bits in the alignment, and ``min(bits, 23)`` in the register.
+        """Return the unit with ``bits`` fraction bits in the alignment, and ``min(bits, 23)`` in the register.
 
         A register with fewer exponent bits than float32 (FP16) stays as it is.
         """
