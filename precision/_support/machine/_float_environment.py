@@ -105,7 +105,7 @@ class _Register:
 
 
 class _WindowsRegister:
-    """Read, write and reset the environment by ``_controlfp_s``, for rounding, FTZ and DAZ, which are all that we change."""
+    """Read, write and reset rounding, FTZ and DAZ by ``_controlfp_s``: all that this module changes."""
 
     _MASK = 0x0300_0300  # _MCW_DN and _MCW_RC
 
@@ -145,7 +145,7 @@ def _register() -> _Register | _WindowsRegister:
 
 
 class _Callers(threading.local):
-    """The environments of each thread's callers, the innermost last; None where our work called back to a caller."""
+    """The environments of each thread's callers, the innermost last; None where we called one back."""
 
     def __init__(self) -> None:
         self.environments: list[Any] = []

@@ -136,7 +136,7 @@ class FusedSum(Accumulator):
         return dataclasses.replace(self, promotion=every)._derived(self)
 
     def with_width(self, bits: int) -> Self:
-        """Return the unit with ``bits`` fraction bits in the alignment, and ``min(bits, 23)`` in the register.
+        """Return the unit with ``bits`` fraction bits in its alignment, ``min(bits, 23)`` in its register.
 
         A register with fewer exponent bits than float32 (FP16) stays as it is.
         """
