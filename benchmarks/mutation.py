@@ -6,7 +6,7 @@ conditions, swapped arguments, removed statements. A mutant is *killed* if a tes
 process crashes. Those in `mutation_equivalents.toml` compute the same bits, for the reason written there.
 
 Compiling dominates, so every mutant takes over the compiled code of the functions that it cannot reach: its
-copy of the package keeps size and times of the sources, which are what `_jit` stamps entries with, and what
+copy of the package has one stamp, where `_jit` takes a checksum of the sources, and what
 mentions an edited function, by name and however indirectly, is compiled anew. ``--cold`` shares nothing.
 """
 
@@ -115,8 +115,7 @@ NOT_COMPILED = re.compile(
     r"TypingError|LoweringError|numba\.core\.errors|SyntaxError|LLVM IR parsing"
     r"|^E +(TypeError|AttributeError|NameError)", re.M
 )  # fmt: skip
-#: Takes up what an edit makes a source shorter or longer by.
-PADDING = 1000
+STAMP = "_STAMP = _room_stamp()"  #: the line of `_jit` by which a copy's compiled code is told from others'
 
 
 # ---- mutants ---------------------------------------------------------------------------------------------
@@ -420,15 +419,12 @@ class Runner:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "precision", target / "precision", ignore=ignored)
         (target / "mutation_profile.py").write_text(PROFILE)
-        for stem, text in self.sources.items():
-            self.write(target / ROOM / f"{stem}.py", text, 0)
+        jit = target / ROOM / "_jit.py"
+        text = jit.read_text()
+        if STAMP not in text:
+            raise SystemExit(f"_jit.py has no line {STAMP!r}: copies would not share compiled code")
+        jit.write_text(text.replace(STAMP, "_STAMP = 'mutation'"))
         return target
-
-    @staticmethod
-    def write(path: Path, text: str, grown: int) -> None:
-        """With the padding that keeps the size and with one time for all, as `_jit` stamps both."""
-        path.write_text(f"{text}#{'.' * (PADDING - grown)}\n")
-        os.utime(path, (1e9, 1e9))
 
     def caches(self, package: Path, cache: Path, without: set[str]) -> None:
         """Compiled code for a copy of the package, but not that of some functions."""
@@ -522,13 +518,13 @@ class Runner:
         cache = Path(tempfile.mkdtemp(dir=self.folder))
         try:
             ast.parse(edited)
-            self.write(path, edited, len(edited) - len(text))
+            path.write_text(edited)
             self.caches(package, cache, reached(mutant.function, self.statements))
             code, output, _ = self.test(package, cache, TESTS[mutant.file])
         except SyntaxError:
             code, output = 1, "SyntaxError"
         finally:
-            self.write(path, text, 0)
+            path.write_text(text)
             shutil.rmtree(cache, ignore_errors=True)
         failed = re.findall(r"^(?:FAILED|ERROR) (?:\S*/)?(test_\w+\.py\S*)", output, re.M)
         if isinstance(code, str):

@@ -3,6 +3,7 @@
 import hashlib
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -156,7 +157,19 @@ def test_cached_code_belongs_to_the_whole_room():
     """Numba stamps a cache entry with one file; ours is stamped with all kernels, which inline each other."""
     file = _tile_sums.sum_tile._cache._cache_file
     assert file.state[-1] == _jit._STAMP == _jit._room_stamp()
-    assert str(_jit._STAMP[1]) in file.name  # and lies in files of its own
+    assert _jit._STAMP in file.name  # and lies in files of its own
+
+
+def test_the_stamp_follows_contents_and_not_times(tmp_path, monkeypatch):
+    """A copy with other times has the original's stamp; one changed letter of any file makes another."""
+    shutil.copytree(_jit._FOLDER, tmp_path / "room", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(_jit, "_FOLDER", tmp_path / "room")
+    source = tmp_path / "room" / "products" / "_tile_sums.py"
+    os.utime(source, (1e9, 1e9))
+    assert _jit._room_stamp() == _jit._STAMP
+    text = source.read_text()
+    source.write_text(text[:-2] + "#" + text[-1])
+    assert _jit._room_stamp() != _jit._STAMP
 
 
 def test_cached_code_loads_before_what_only_compiling_needs(expected):

@@ -5,12 +5,15 @@ Lazy ``njit(cache=True, nogil=True, error_model="numpy")``: never fastmath, neve
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 import numba.extending
+import numpy as np
 from numba.core.caching import FunctionCache
 
 from precision._kernels._code_files import CodeFiles, warn_once
@@ -27,14 +30,18 @@ R = TypeVar("R")
 _FOLDER = Path(__file__).parent
 
 
-def _room_stamp() -> tuple[float, int]:
-    """Newest change and total size of this folder's sources.
+def _room_stamp() -> str:
+    """Return a checksum of this folder's sources, and of the versions of Python and NumPy.
 
     Numba stamps a cached function with its own file alone, but our kernels inline functions of
-    other files: a cache entry is good only while the whole room is unchanged.
+    other files: a cache entry is good only while the whole room is unchanged. Contents, not times of
+    files, decide: a reinstalled or copied package keeps its compiled code.
     """
-    stats = [path.stat() for path in _FOLDER.rglob("*.py")]
-    return max(s.st_mtime for s in stats), sum(s.st_size for s in stats)
+    stamp = hashlib.blake2b(f"{sys.version} {np.__version__}".encode(), digest_size=8)
+    for path in sorted(_FOLDER.rglob("*.py")):
+        stamp.update(f"\n{path.relative_to(_FOLDER).as_posix()}\n".encode())
+        stamp.update(path.read_bytes())
+    return stamp.hexdigest()
 
 
 _STAMP = _room_stamp()
@@ -46,7 +53,7 @@ class _Cache(FunctionCache):
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)  # type: ignore[no-untyped-call]
         # Entries of another state of the room lie in other files: they may name types that are gone.
-        name = f"{self._impl.filename_base}-{_STAMP[0]:.6f}-{_STAMP[1]}"
+        name = f"{self._impl.filename_base}-{_STAMP}"
         self._cache_file: Any = CodeFiles(self._cache_path, name, _STAMP)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
