@@ -1,230 +1,242 @@
-"""Runs the loops of `_kernels.logfmt`: arrays of any shape as rows of tiles, tiles in pieces on threads."""
+"""Arrays of any shape encoded and decoded by the loops of `_kernels.logfmt`, on threads.
+
+An array is taken as rows along the tiles' axis, and the loops work on a range of tiles at a time.
+"""
 
 from __future__ import annotations
 
-from decimal import Decimal
+import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from precision._kernels._params import StochasticParams
-from precision._support._argument_checks import checked_axis
-from precision._support._array_checks import refuse_overlapping
-from precision._support._shared_memory import refuse_shared
 from precision._support._types import Array
 from precision._support.machine._threads import checkpoint, parallel
 from precision.formats._codec import decode, encode
-from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, checked_offset, signed64
-from precision.logfmt import _near_boundaries
+from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, signed64
 from precision.logfmt._design_choices import BelowClamp, LogBase, Metadata, SingleValued, Space
-from precision.logfmt._logfmt_spec import METADATA_TYPES, LogFMT, LogFMTTensor
-from precision.quantization._row_loops import source_of
+from precision.logfmt._logfmt_fields import METADATA_TYPES, LogFMTFields
+from precision.logfmt._stored_numbers import cast_elements
 from precision.quantization._scale_rules import NonFinite
 
 if TYPE_CHECKING:
     from precision._kernels.logfmt._levels import Grid
 
+_PIECE = 1 << 19
+"""Elements that one call of a loop works on, about; fewer of small arrays."""
+_OPEN = 1 << 10
+"""Elements near a boundary for which a call of a loop has room, beside those of one tile."""
+_NO_CLAMP = 1 << 20
+"""Binades that no tile's range reaches."""
 
-_PIECE = 1 << 19  # elements that one call of a loop works on, at least; fewer for small arrays
-_DOUBTS = 1 << 10
-_NO_CLAMP = 1 << 20  # binades
 
-
-def grid_of(spec: LogFMT) -> Grid:
-    """The spec in numbers."""
+@functools.lru_cache(maxsize=256)
+def grid_of(fields: LogFMTFields) -> Grid:
+    """Return the parameters of a spec as the numbers that the loops read."""
     from precision._kernels.logfmt import _levels as levels
 
-    info = spec.metadata_format
-    rounding = spec.rounding
+    stored, rounding = fields.metadata_format, fields.rounding
     return levels.Grid(
-        bits=spec.bits,
-        steps=2 ** (spec.bits - 1) - 2,
-        natural=int(spec.base is LogBase.E),
-        linear=int(spec.space is Space.LINEAR),
+        bits=fields.bits,
+        steps=2 ** (fields.bits - 1) - 2,
+        natural=int(fields.base is LogBase.E),
+        linear=int(fields.space is Space.LINEAR),
         ties_away=int(rounding is Rounding.TIES_TO_AWAY),
         random_bits=rounding.bits if isinstance(rounding, Stochastic) else 0,
-        clamp=_NO_CLAMP if spec.clamp is None else spec.clamp,
+        clamp=_NO_CLAMP if fields.clamp is None else fields.clamp,
         below={
             BelowClamp.NEAREST: levels.NEAREST,
             BelowClamp.MIN: levels.MIN,
             BelowClamp.ZERO: levels.ZERO,
             BelowClamp.NEXT_LEVEL: levels.NEXT_LEVEL,
-        }[spec.below_clamp],
-        extremes=int(spec.metadata is Metadata.EXTREMES),
-        precision=info.fraction_bits + 1,
-        min_exponent=info.min_exponent,
-        largest=info.max,
-        from_stored=int(spec.from_stored),
-        single_last=int(spec.single_valued is SingleValued.LAST),
-        skip_zeros=int(spec.skip_zeros),
-        keep_sign=int(spec.negative_zero),
-        finite=int(spec.non_finite is NonFinite.FINITE_AMAX),
+        }[fields.below_clamp],
+        extremes=int(fields.metadata is Metadata.EXTREMES),
+        precision=stored.fraction_bits + 1,
+        min_exponent=stored.min_exponent,
+        largest=stored.max,
+        from_stored=int(fields.from_stored),
+        single_last=int(fields.single_valued is SingleValued.LAST),
+        skip_zeros=int(fields.skip_zeros),
+        keep_sign=int(fields.negative_zero),
+        finite=int(fields.non_finite is NonFinite.FINITE_AMAX),
     )
 
 
-def quantized(
-    x: npt.ArrayLike, spec: LogFMT, axis: int, out: LogFMTTensor | None, offset: int = 0
-) -> LogFMTTensor:
-    """What `LogFMT.quantize` returns."""
-    source = source_of(x)
-    first = checked_offset(offset, source.size)
-    along = checked_axis(axis, source.ndim)
-    codes, metadata = _targets(source.shape, spec, along, out)
-    if any(np.may_share_memory(source, array) for array in (codes, *metadata)):
-        source = source.copy()
-    rows = np.moveaxis(source, along, -1)
-    if source.size:
-        target = np.moveaxis(codes, along, -1)
-        direct = target.flags.c_contiguous
-        flat = target if direct else np.empty(rows.shape, codes.dtype)
-        moved = [np.moveaxis(array, along, -1) for array in metadata]
-        numbers = [_as_float32(array) for array in moved]
-        _fill(rows, spec, source.shape, along, flat.reshape(-1), numbers, first)
-        for kept, made in zip(moved, numbers, strict=True):
-            if made is not kept:
-                kept[...] = made
-        if not direct:
-            target[...] = flat
-    tensor = LogFMTTensor(codes, metadata, spec, axis=along)
-    if spec.fallback is not None and source.size:
-        raw = encode(source, spec.fallback.fmt, overflow=Overflow.NON_SATURATING).view(np.uint16)
-        np.copyto(codes, raw, where=~tensor.cast_elements())
-    return tensor
+def new_arrays(shape: tuple[int, ...], fields: LogFMTFields, along: int) -> tuple[Array, tuple[Array, Array]]:
+    """Return codes, contiguous along the axis, and the two arrays of metadata of an array; not yet filled."""
+    codes = np.empty((*shape[:along], *shape[along + 1 :], shape[along]), fields.code_dtype)
+    tiles = *shape[:along], -(-shape[along] // fields.block_size), *shape[along + 1 :]
+    kind = METADATA_TYPES[fields.metadata_format]
+    return _from_last(codes, along), (np.empty(tiles, kind), np.empty(tiles, kind))
 
 
-def _targets(
-    shape: tuple[int, ...], spec: LogFMT, along: int, out: LogFMTTensor | None
-) -> tuple[Array, tuple[Array, Array]]:
-    """Codes, contiguous along the axis, and metadata to fill: new ones, or those of ``out`` if they fit."""
-    if out is None:
-        moved = *shape[:along], *shape[along + 1 :], shape[along]
-        codes = np.moveaxis(np.empty(moved, spec.code_dtype), -1, along)
-        tiles, kind = spec.tiles_shape(shape, along), METADATA_TYPES[spec.metadata_format]
-        return codes, (np.empty(tiles, kind), np.empty(tiles, kind))
-    if not isinstance(out, LogFMTTensor):
-        raise TypeError(f"out must be a LogFMTTensor, got {type(out).__name__}")
-    wanted = {"shape": shape, "spec": spec, "axis": along}
-    for name, value in wanted.items():
-        if getattr(out, name) != value:
-            raise ValueError(f"out must have {name} {value}, got {getattr(out, name)}")
-    if not all(array.flags.writeable for array in (out.codes, *out.metadata)):
-        raise ValueError("out must be writable, got read-only codes or metadata")
-    first, second = out.metadata
-    refuse_shared(codes=out.codes, **{"metadata[0]": first, "metadata[1]": second})
-    refuse_overlapping("the codes of out", out.codes)
-    for array in out.metadata:
-        refuse_overlapping("the metadata of out", array)
-    return out.codes, out.metadata
-
-
-def _as_float32(array: Array) -> Array:
-    """Stored numbers as the kernels take them: the array itself if it is such, else another like it."""
-    return np.ascontiguousarray(array, np.float32)
-
-
-def _fill(
-    rows: Array,
-    spec: LogFMT,
-    shape: tuple[int, ...],
-    along: int,
-    codes: Array,
-    numbers: list[Array],
-    offset: int,
+def encode_tiles(
+    source: Array, fields: LogFMTFields, along: int, offset: int, codes: Array, metadata: tuple[Array, Array]
 ) -> None:
-    """Codes of rows, and the stored numbers of their tiles; ``offset`` is the first element's index."""
-    from precision._kernels.logfmt import _tiles as kernels
+    """Fill the codes and the metadata of ``source``, whose tiles run along the axis ``along``.
 
-    grid = grid_of(spec)
-    random = isinstance(spec.rounding, Stochastic)
-    seed = spec.rounding.seed if isinstance(spec.rounding, Stochastic) else 0
-    philox = StochasticParams(grid.random_bits, seed & 0xFFFFFFFF, seed >> 32)
-    width = rows.shape[-1]
-    tiles = -(-width // spec.block_size)
-    inner = int(np.prod(shape[along + 1 :]))
-    block = min(spec.block_size, width)
-    where = kernels.Rows(width, block, tiles, 0, 0, width, inner, signed64(offset))
-    total = rows.size // width * tiles
-    firsts, seconds = (array.reshape(-1) for array in numbers)
-    fast = rows.dtype.itemsize <= 4 and not random
-    flat = np.ascontiguousarray(rows).reshape(-1)
-    each = max(1, min(_PIECE, max(flat.size >> 4, 1 << 13)) // block)
+    ``offset`` is the index of its first element, from which random bits are counted. The arrays to fill may
+    have any strides, but share no memory with ``source``.
+    """
+    if not source.size:
+        return
+    target, moved = _to_last(codes, along), [_to_last(array, along) for array in metadata]
+    direct = target.flags.c_contiguous
+    filled = target if direct else np.empty(target.shape, codes.dtype)
+    numbers = [np.ascontiguousarray(array, np.float32) for array in moved]  # itself, if it is such an array
+    rows = _to_last(source, along)
+    encoder = _Encoder(rows, fields, math.prod(source.shape[along + 1 :]), offset)
+    encoder.run(filled.reshape(-1), numbers[0].reshape(-1), numbers[1].reshape(-1))
+    for array, number in zip(moved, numbers, strict=True):
+        if number is not array:
+            array[...] = number
+    if not direct:
+        target[...] = filled
+    if fields.fallback is not None:
+        raw = encode(source, fields.fallback.fmt, overflow=Overflow.NON_SATURATING).view(np.uint16)
+        np.copyto(codes, raw, where=~cast_elements(codes.shape, metadata, fields, along))
 
-    def work(first: int, last: int) -> None:
-        # Whole rows, or tiles of one row, are converted piece by piece.
+
+class _Encoder:
+    """The encoding of one array: its rows of tiles, and what the loops need to know of them.
+
+    ``inner`` is the number of elements from one to the next along the axis of tiles, in the array's C order.
+    """
+
+    def __init__(self, rows: Array, fields: LogFMTFields, inner: int, offset: int) -> None:
+        from precision._kernels.logfmt import _tiles
+
+        self.loops, self.fields, self.grid = _tiles, fields, grid_of(fields)
+        seed = fields.rounding.seed if isinstance(fields.rounding, Stochastic) else 0
+        self.philox = StochasticParams(self.grid.random_bits, seed & 0xFFFFFFFF, seed >> 32)
+        width = rows.shape[-1]
+        block, tiles = min(fields.block_size, width), -(-width // fields.block_size)
+        self.layout = _tiles.Rows(width, block, tiles, 0, 0, width, inner, signed64(offset))
+        self.elements = np.ascontiguousarray(rows).reshape(-1)
+        self.vectorized = rows.dtype.itemsize <= 4 and not self.grid.random_bits
+
+    def run(self, codes: Array, firsts: Array, seconds: Array) -> None:
+        """Fill the codes of all elements, and the first and the second number of all tiles; flat arrays."""
+        self.codes, self.firsts, self.seconds = codes, firsts, seconds
+        total = self.elements.size // self.layout.width * self.layout.tiles
+        parallel(self._encode, total, _tiles_each(self.elements.size, self.layout.block))
+
+    def _encode(self, first: int, last: int) -> None:
+        """Encode the tiles ``first`` to ``last``: those of whole rows, or some of one row."""
         checkpoint()
-        top = first // tiles
-        bottom = -(-last // tiles)
-        left = (first % tiles) * block if bottom - top == 1 else 0
-        right = min(width, ((last - 1) % tiles + 1) * block) if bottom - top == 1 else width
-        part = flat[top * width + left : (bottom - 1) * width + right]
-        shift = top * width + left
-        own = where._replace(width=right - left, tiles=-(-(right - left) // block), top=top, left=left)
-        base = top * tiles + left // block
-        some = first - base, last - base
-        stored = firsts[base:last], seconds[base:last]
-        target = codes[shift : shift + part.size]
-        # Room for every element of a tile: two boundaries at most lie near one.
-        doubts = np.zeros(_DOUBTS + 4 * block, np.int64)
-        if fast:
+        whole = self.layout
+        top, bottom = first // whole.tiles, -(-last // whole.tiles)
+        one_row = bottom - top == 1
+        left = (first % whole.tiles) * whole.block if one_row else 0
+        right = min(whole.width, ((last - 1) % whole.tiles + 1) * whole.block) if one_row else whole.width
+        start, stop = top * whole.width + left, (bottom - 1) * whole.width + right
+        part, codes = self.elements[start:stop], self.codes[start:stop]
+        width = right - left
+        layout = whole._replace(width=width, tiles=-(-width // whole.block), top=top, left=left)
+        base = top * whole.tiles + left // whole.block
+        tiles = first - base, last - base
+        stored = self.firsts[base:last], self.seconds[base:last]
+        # Room for every element of a tile: at most two boundaries lie near an element.
+        open_ones = np.zeros(_OPEN + 4 * whole.block, np.int64)
+        if self.vectorized:
             bits = np.ascontiguousarray(part, np.float32).view(np.uint32)
-            kernels.encode_tiles(bits, *some, own, grid, target, *stored, doubts)
+            self.loops.encode_tiles(bits, *tiles, layout, self.grid, codes, *stored, open_ones)
         else:
             values = part.astype(np.float64)
-            kernels.encode_each(values, *some, own, grid, philox, target, *stored, doubts)
-        if doubts[0] >= len(doubts) and last - first > 1:
+            self.loops.encode_each(values, *tiles, layout, self.grid, self.philox, codes, *stored, open_ones)
+        if open_ones[0] >= len(open_ones) and last - first > 1:
             middle = (first + last) // 2
-            work(first, middle)
-            work(middle, last)
+            self._encode(first, middle)
+            self._encode(middle, last)
             return
-        for index in sorted(set(doubts[1 : doubts[0] + 1].tolist())):
+        if open_ones[0]:
+            self._settle(set(open_ones[1 : open_ones[0] + 1].tolist()), part, layout, codes, stored)
+
+    def _settle(
+        self, places: set[int], part: Array, layout: Any, codes: Array, stored: tuple[Array, Array]
+    ) -> None:
+        """Decide the codes of elements so near a boundary that the loops could not."""
+        # Few calls come here, and `decimal` and `fractions` take as long to import as all of this room.
+        from precision.logfmt._near_boundaries import code_of
+
+        sign_bit = self.grid.steps + 2
+        for index in sorted(places):
             checkpoint()
-            row, column = divmod(index, own.width)
-            number = row * own.tiles + column // block
-            start = row * own.width + column // block * block
-            tile = part[start : min(start + block, (row + 1) * own.width)].astype(np.float64)
-            t = kernels.random_threshold(top + row, left + column, own, philox) if random else 0.5
+            row, column = divmod(index, layout.width)
+            place = column // layout.block
+            number, start = row * layout.tiles + place, row * layout.width + place * layout.block
+            tile = part[start : min(start + layout.block, (row + 1) * layout.width)].astype(np.float64)
+            share = 0.5
+            if self.grid.random_bits:
+                where = layout.top + row, layout.left + column
+                share = float(self.loops.random_threshold(*where, layout, self.philox))
             pair = float(stored[0][number]), float(stored[1][number])
-            sign, guess = divmod(int(target[index]), grid.steps + 2)
-            code = _near_boundaries.code_of(float(part[index]), tile, pair, spec, guess, Decimal(float(t)))
-            target[index] = sign * (grid.steps + 2) + code
-
-    parallel(work, total, each)
+            sign, guess = divmod(int(codes[index]), sign_bit)
+            code = code_of(float(part[index]), tile, pair, self.fields, guess, share)
+            codes[index] = sign * sign_bit + code
 
 
-def dequantized(tensor: LogFMTTensor, dtype: np.dtype[Any], out: Array | None) -> Array:
-    """What `LogFMTTensor.dequantize` returns."""
-    from precision._kernels.logfmt import _decoding as kernels
+def decode_tiles(
+    codes: Array,
+    metadata: tuple[Array, Array],
+    fields: LogFMTFields,
+    along: int,
+    dtype: np.dtype[Any],
+    out: Array | None,
+) -> Array:
+    """Return the values of a tensor's parts as float32 or float64, in ``out`` where it is given.
+
+    ``along`` is the axis along which tiles run. ``out`` may have any strides, and lie in the parts' memory.
+    """
+    from precision._kernels.logfmt import _decoding
     from precision._kernels.logfmt._tiles import Rows
 
-    spec, along = tensor.spec, tensor.axis
-    codes = np.ascontiguousarray(np.moveaxis(tensor.codes, along, -1))
-    given = None if out is None else np.moveaxis(out, along, -1)
-    shared = out is not None and any(
-        np.may_share_memory(out, array) for array in (tensor.codes, *tensor.metadata)
+    rows = np.ascontiguousarray(_to_last(codes, along))
+    target = None if out is None else _to_last(out, along)
+    direct = (
+        out is not None
+        and target is not None
+        and target.flags.c_contiguous
+        and not any(np.may_share_memory(out, array) for array in (codes, *metadata))
     )
-    direct = given is not None and given.flags.c_contiguous and not shared
-    result = given if given is not None and direct else np.empty(codes.shape, dtype)
-    if codes.size:
-        width = codes.shape[-1]
-        block = min(spec.block_size, width)
-        tiles = -(-width // spec.block_size)
-        where = Rows(width, block, tiles, 0, 0, width, 1, 0)
+    result = target if direct and target is not None else np.empty(rows.shape, dtype)
+    if rows.size:
+        width = rows.shape[-1]
+        block, tiles = min(fields.block_size, width), -(-width // fields.block_size)
+        layout, grid = Rows(width, block, tiles, 0, 0, width, 1, 0), grid_of(fields)
         firsts, seconds = (
-            _as_float32(np.moveaxis(array, along, -1)).reshape(-1) for array in tensor.metadata
+            np.ascontiguousarray(_to_last(array, along), np.float32).reshape(-1) for array in metadata
         )
-        flat, target, grid = codes.reshape(-1), result.reshape(-1), grid_of(spec)
-        loop = kernels.decode_tiles if dtype == np.float32 else kernels.decode_each
+        flat, values = rows.reshape(-1), result.reshape(-1)
+        loop = _decoding.decode_tiles if dtype == np.float32 else _decoding.decode_each
         parallel(
-            lambda first, last: loop(flat, first, last, where, grid, firsts, seconds, target),
+            lambda first, last: loop(flat, first, last, layout, grid, firsts, seconds, values),
             len(firsts),
-            max(1, min(_PIECE, max(flat.size >> 4, 1 << 13)) // block),
+            _tiles_each(flat.size, block),
         )
-        if spec.fallback is not None:
-            raw = decode(codes.view(spec.fallback.fmt.dtype), spec.fallback.fmt)
-            np.copyto(result, raw, where=~np.moveaxis(tensor.cast_elements(), along, -1))
+        if fields.fallback is not None:
+            raw = decode(rows.view(fields.fallback.fmt.dtype), fields.fallback.fmt)
+            cast = cast_elements(codes.shape, metadata, fields, along)
+            np.copyto(result, raw, where=~_to_last(cast, along))
     if out is None:
-        return np.moveaxis(result, -1, along)
-    if given is not None and not direct:
-        given[...] = result
+        return _from_last(result, along)
+    if target is not None and not direct:
+        target[...] = result
     return out
+
+
+def _tiles_each(size: int, block: int) -> int:
+    """Return how many tiles of ``block`` elements one call of a loop takes, of an array of ``size``."""
+    return max(1, min(_PIECE, max(size >> 4, 1 << 13)) // block)
+
+
+def _to_last(array: Array, along: int) -> Array:
+    """Return a view whose last axis is ``along``."""
+    return array if along == array.ndim - 1 else np.moveaxis(array, along, -1)
+
+
+def _from_last(array: Array, along: int) -> Array:
+    """Return a view whose last axis has moved to ``along``."""
+    return array if along == array.ndim - 1 else np.moveaxis(array, -1, along)

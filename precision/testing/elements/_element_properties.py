@@ -18,6 +18,7 @@ from precision.testing._reports import Outcome, Verdict
 from precision.testing._shown_numbers import differ, shown, shown_array
 from precision.testing.elements._declared_rounding import Elements, decoded
 from precision.testing.elements._rounding_mistakes import Seen
+from precision.testing.elements._stochastic_properties import random_tests
 
 SYMMETRIC = (Rounding.TIES_TO_EVEN, Rounding.TIES_TO_AWAY, Rounding.TOWARD_ZERO, Rounding.TO_ODD)
 
@@ -36,8 +37,6 @@ Test = tuple[str, str, bool, Callable[[Call], Tried]]
 def _tests(target: Elements) -> Iterator[Test]:
     fmt, dtype = target.fmt, target.dtype
     if isinstance(target.right.rounding, Stochastic):
-        from precision.testing.elements._stochastic_properties import random_tests
-
         yield from _contract(target)
         yield from random_tests(target)
         return

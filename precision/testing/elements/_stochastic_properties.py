@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,10 +15,7 @@ from precision.testing._calls import Call
 from precision.testing._properties import Tried, not_applicable, passed
 from precision.testing._reports import Outcome, Verdict
 from precision.testing._shown_numbers import differ, plain, shown, shown_array
-
-if TYPE_CHECKING:
-    from precision.testing.elements._declared_rounding import Elements
-
+from precision.testing.elements._declared_rounding import Elements
 
 COPIES = 1 << 14
 """Times that each number is rounded to see the mean of its results."""
