@@ -14,7 +14,6 @@ from precision._support._array_checks import named_dtype
 from precision._support._types import Array
 from precision.formats._codec import decode
 from precision.formats._float_format import FloatFormat
-from precision.formats._int_format import IntFormat
 from precision.formats._named import Format, format_of
 
 SOURCES = tuple(np.dtype(t) for t in (np.float32, np.float64, np.float16, ml_dtypes.bfloat16))
@@ -192,7 +191,6 @@ def nans(dtype: np.dtype[Any]) -> Array:
     word = word_of(dtype)
     infinity = int(np.array(np.inf, dtype).view(word))
     sign = 1 << (8 * dtype.itemsize - 1)
-    quiet = infinity | (infinity >> 1 & ~infinity)
     places = int(ml_dtypes.finfo(dtype).nmant)
     quiet = infinity | 1 << (places - 1)
     full = infinity | ((1 << places) - 1)
@@ -213,10 +211,4 @@ def is_float(dtype: np.dtype[Any]) -> bool:
 def spread(fmt: Format, dtype: np.dtype[Any]) -> Array:
     """Positive numbers of every kind above, in ascending order: for monotonicity and the like."""
     parts = (ties, off_ties, below_normal, around_overflow, exact)
-    points = joined([part(fmt, dtype) for part in parts], dtype)
-    return points
-
-
-def int_like(fmt: Format) -> bool:
-    """Whether codes are two's complement or plain integers."""
-    return isinstance(fmt, IntFormat)
+    return joined([part(fmt, dtype) for part in parts], dtype)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from precision._support._suggestions import near
+
 
 class CheckFailed(AssertionError):
     """A checked callable lacks a property; the message is the outcome or the report."""
@@ -131,8 +133,8 @@ class Report:
         for outcome in self.outcomes:
             if outcome.name == name:
                 return outcome
-        known = ", ".join(outcome.name for outcome in self.outcomes)
-        raise KeyError(f"no property {name!r}; there are: {known}")
+        names = [outcome.name for outcome in self.outcomes]
+        raise KeyError(f"no property {name!r}; {near(name, names, 'there are')}")
 
     def headline(self) -> str:
         """One line: what was checked against what, and how many properties failed."""

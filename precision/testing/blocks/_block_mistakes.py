@@ -5,7 +5,7 @@ Scales are explained by themselves; elements under the scales that came with the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ from precision.formats._rounding_modes import Stochastic
 from precision.testing._shown_numbers import differ
 from precision.testing.blocks._block_layout import amax_of, expanded
 from precision.testing.blocks._expected_blocks import Parts, Reference, SeenBlocks
-from precision.testing.blocks._scale_arithmetic import unrounded_scales
+from precision.testing.blocks._scale_arithmetic import Scales, unrounded_scales, wide
 from precision.testing.blocks._scale_mistakes import scale_rules
 from precision.testing.elements._rounding_mistakes import Seen, rules
+
+Quotient = Callable[[Array, Parts], Array]
 
 
 def guess(reference: Reference, seen: Sequence[SeenBlocks], part: str = "") -> Iterator[str]:
@@ -106,83 +108,99 @@ def _scalings(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[tupl
     yield "the last, shorter block left out", [_without_short(reference, one) for one in seen]
 
 
-def _wide(x: Array) -> Array:
-    return x if x.dtype == np.float64 else x.astype(np.float32)
+def _quotients(reference: Reference) -> Iterator[tuple[str, Quotient]]:
+    """Yield the known mistakes in dividing elements by scales, each with what it rounds to the format."""
+    yield from _unrounded_divisors(reference)
+    yield from _other_operations(reference)
+    yield from _other_scales(reference)
 
 
-def _quotients(reference: Reference) -> Iterator[tuple[str, Any]]:
-    def total(x: Array, came: Parts) -> Array:
-        assert came.scale is not None
-        return reference.total(x, came.scale, came.tensor).astype(np.float32)
+def _each_scale(reference: Reference, x: Array, came: Parts) -> Array:
+    """Return the stored scale of each element, without the tensor's, as float32."""
+    assert came.scale is not None
+    return expanded(came.scale, x.shape, reference.block(x)).astype(np.float32)
 
+
+def _each_total(reference: Reference, x: Array, came: Parts) -> Array:
+    """Return fl32(scale * tensor scale) of each element as float32."""
+    assert came.scale is not None
+    return reference.total(x, came.scale, came.tensor).astype(np.float32)
+
+
+def _unrounded_divisors(reference: Reference) -> Iterator[tuple[str, Quotient]]:
     for name, scales in unrounded_scales(reference):
 
-        def unrounded(x: Array, came: Parts, scales: Any = scales) -> Array:
-            amax = amax_of(_wide(x), reference.block(x))
-            q = _wide(x) / expanded(scales(amax, came.tensor), x.shape, reference.block(x))
-            return np.where(x == 0, _wide(x), q)
+        def divided(x: Array, came: Parts, scales: Scales = scales) -> Array:
+            amax = amax_of(wide(x), reference.block(x))
+            q = wide(x) / expanded(scales(amax, came.tensor), x.shape, reference.block(x))
+            return np.where(x == 0, wide(x), q)
 
-        def inverted(x: Array, came: Parts, scales: Any = scales) -> Array:
-            amax = amax_of(_wide(x), reference.block(x))
+        def inverted(x: Array, came: Parts, scales: Scales = scales) -> Array:
+            amax = amax_of(wide(x), reference.block(x))
             scale = expanded(scales(amax, came.tensor), x.shape, reference.block(x))
-            return np.where(x == 0, _wide(x), _wide(x) * (1 / scale).astype(_wide(x).dtype))
+            return np.where(x == 0, wide(x), wide(x) * (1 / scale).astype(wide(x).dtype))
 
-        yield f"scale rounded after the elements were divided{name}", unrounded
+        yield f"scale rounded after the elements were divided{name}", divided
         yield f"scale rounded after the elements were divided{name}", inverted
 
+
+def _other_operations(reference: Reference) -> Iterator[tuple[str, Quotient]]:
+    def total(x: Array, came: Parts) -> Array:
+        return _each_total(reference, x, came)
+
     def by_amax(x: Array, came: Parts) -> Array:
-        """x * (max / amax): what many kernels compute in the place of x / (amax / max)."""
-        amax = expanded(amax_of(_wide(x), reference.block(x)), x.shape, reference.block(x))
-        factor = (x.dtype.type(reference.spec.fmt.max) / amax).astype(_wide(x).dtype)
-        return np.where(x == 0, _wide(x), _wide(x) * factor)
+        """Return x * (max / amax), which many kernels compute in the place of x / (amax / max)."""
+        amax = expanded(amax_of(wide(x), reference.block(x)), x.shape, reference.block(x))
+        factor = (x.dtype.type(reference.spec.fmt.max) / amax).astype(wide(x).dtype)
+        return np.where(x == 0, wide(x), wide(x) * factor)
 
-    def by_parts(x: Array, came: Parts) -> Array:
-        assert came.scale is not None
-        scale = expanded(came.scale, x.shape, reference.block(x)).astype(np.float32)
-        return np.asarray((_wide(x) / np.float32(came.tensor)) / scale)
+    def tensor_first(x: Array, came: Parts) -> Array:
+        return np.asarray((wide(x) / np.float32(came.tensor)) / _each_scale(reference, x, came))
 
-    def by_parts_turned(x: Array, came: Parts) -> Array:
-        assert came.scale is not None
-        scale = expanded(came.scale, x.shape, reference.block(x)).astype(np.float32)
-        return np.asarray((_wide(x) / scale) / np.float32(came.tensor))
+    def tensor_last(x: Array, came: Parts) -> Array:
+        return np.asarray((wide(x) / _each_scale(reference, x, came)) / np.float32(came.tensor))
 
     def no_tensor(x: Array, came: Parts) -> Array:
-        assert came.scale is not None
-        return np.asarray(_wide(x) / expanded(came.scale, x.shape, reference.block(x)).astype(np.float32))
+        return np.asarray(wide(x) / _each_scale(reference, x, came))
+
+    yield "reciprocal multiplied instead of divided", lambda x, c: wide(x) * (np.float32(1) / total(x, c))
+    yield "divided instead of the reciprocal multiplied", lambda x, c: wide(x) / total(x, c)
+    yield "elements multiplied by max / amax instead of divided by the scale", by_amax
+    yield "elements multiplied by the scale instead of divided", lambda x, c: wide(x) * total(x, c)
+    yield "elements not scaled", lambda x, c: wide(x)
+    if reference.spec.tensor_scale:
+        yield "tensor scale not applied to the elements", no_tensor
+        yield "divided by both scales one after another", tensor_first
+        yield "divided by both scales one after another", tensor_last
+
+
+def _other_scales(reference: Reference) -> Iterator[tuple[str, Quotient]]:
+    def total(x: Array, came: Parts) -> Array:
+        return _each_total(reference, x, came)
 
     def one_scale(x: Array, came: Parts) -> Array:
-        return np.asarray(_wide(x) / total(x, came).max())
+        return np.asarray(wide(x) / total(x, came).max())
 
-    def moved(step: int) -> Any:
-        def rule(x: Array, came: Parts) -> Array:
+    def normal(x: Array, came: Parts) -> Array:
+        return np.asarray(wide(x) / np.maximum(total(x, came), np.float32(2.0**-126)))
+
+    def normal_inverse(x: Array, came: Parts) -> Array:
+        return np.asarray(wide(x) * (np.float32(1) / np.maximum(total(x, came), np.float32(2.0**-126))))
+
+    def neighbours(step: int) -> Quotient:
+        def quotient(x: Array, came: Parts) -> Array:
             assert came.scale is not None
             along = 0 if reference.layout.transposed else 1
             other = came._replace(scale=np.roll(came.scale, step, axis=along))
-            return np.asarray(_wide(x) / total(x, other))
+            return np.asarray(wide(x) / total(x, other))
 
-        return rule
+        return quotient
 
-    yield "reciprocal multiplied instead of divided", lambda x, c: _wide(x) * (np.float32(1) / total(x, c))
-    yield "divided instead of the reciprocal multiplied", lambda x, c: _wide(x) / total(x, c)
-    yield "elements multiplied by max / amax instead of divided by the scale", by_amax
-    yield "elements multiplied by the scale instead of divided", lambda x, c: _wide(x) * total(x, c)
-    yield "elements not scaled", lambda x, c: _wide(x)
-    if reference.spec.tensor_scale:
-        yield "tensor scale not applied to the elements", no_tensor
-        yield "divided by both scales one after another", by_parts
-        yield "divided by both scales one after another", by_parts_turned
     yield "one scale applied to the whole tensor", one_scale
-
-    def normal(x: Array, came: Parts) -> Array:
-        return np.asarray(_wide(x) / np.maximum(total(x, came), np.float32(2.0**-126)))
-
-    def normal_inverse(x: Array, came: Parts) -> Array:
-        return np.asarray(_wide(x) * (np.float32(1) / np.maximum(total(x, came), np.float32(2.0**-126))))
-
     yield "scales below 2^-126 divided as 2^-126", normal
     yield "scales below 2^-126 divided as 2^-126", normal_inverse
-    yield "scale of the block before applied", moved(1)
-    yield "scale of the block after applied", moved(-1)
+    yield "scale of the block before applied", neighbours(1)
+    yield "scale of the block after applied", neighbours(-1)
 
 
 def _without_short(reference: Reference, one: SeenBlocks) -> Array:

@@ -16,12 +16,10 @@ from precision.testing._calls import Call
 from precision.testing._properties import Property, Tried, not_applicable, passed
 from precision.testing._reports import Outcome, Verdict
 from precision.testing._shown_numbers import differ, plain, shown_array
-from precision.testing.blocks._declared_quantizer import Judge, Quantizer, chained
+from precision.testing.blocks._declared_quantizer import Judge, Quantizer, Test, chained
 from precision.testing.blocks._expected_blocks import SeenBlocks
 from precision.testing.elements._element_properties import SYMMETRIC
 from precision.testing.elements._stochastic_properties import COPIES, judged_share
-
-Test = tuple[str, str, bool, Callable[[Call], Tried]]
 
 
 def block_properties(target: Quantizer) -> tuple[Property, ...]:
@@ -46,86 +44,92 @@ _OF_ELEMENTS = (
 
 
 def _tests(target: Quantizer) -> Iterator[Test]:
-    inputs, fmt = target.inputs, target.reference.spec.fmt
+    """Yield name, meaning, whether it is essential, and test of every property."""
+    yield from _tests_of_results(target)
+    yield from _tests_of_scales(target)
+    yield from _tests_of_elements(target)
+    yield from _tests_of_both(target)
 
-    def compares(name: str, meaning: str, give: Callable[[], Iterator[Array]], judge: Judge) -> Test:
-        return name, meaning, False, lambda call: target.compared(name, give(), call, judge)
 
+def _comparing(
+    target: Quantizer, name: str, meaning: str, give: Callable[[], Iterator[Array]], judge: Judge
+) -> Test:
+    """Return the test that gives matrices to the quantizer and judges what comes."""
+    return name, meaning, False, lambda call: target.compared(name, give(), call, judge)
+
+
+def _tests_of_results(target: Quantizer) -> Iterator[Test]:
     yield "result", "shapes and types of codes and scales", True, lambda call: _result(target, call)
     yield "input unchanged", "the input is not written into", False, lambda call: _unchanged(target, call)
     yield "determinism", "the same input gives the same result", False, lambda call: _repeats(target, call)
-    yield compares(
-        "scale rule", "each block's amax, wherever it stands and whatever its sign, sets the declared scale",
+
+
+def _tests_of_scales(target: Quantizer) -> Iterator[Test]:
+    inputs = target.inputs
+    yield _comparing(
+        target, "scale rule",
+        "each block's amax, wherever it stands and whatever its sign, sets the declared scale",
         lambda: chained(lambda: inputs.of_amaxes(inputs.amaxes()), inputs.scale_ties), target.scales,
     )  # fmt: skip
-    yield compares(
-        "scale range", "the smallest and largest amaxes, and the ends of the scale's format",
+    yield _comparing(
+        target, "scale range", "the smallest and largest amaxes, and the ends of the scale's format",
         lambda: inputs.of_amaxes(inputs.extremes()), target.scales,
     )  # fmt: skip
-    yield compares(
-        "zero blocks", "blocks of zeros, alone and beside others", lambda: _zeros(target), target.whole
-    )
-    yield compares(
-        "scale applied as stored",
+    yield _comparing(
+        target, "zero blocks", "blocks of zeros, alone and beside others",
+        lambda: _zeros(target), target.whole,
+    )  # fmt: skip
+
+
+def _tests_of_elements(target: Quantizer) -> Iterator[Test]:
+    inputs = target.inputs
+    yield _comparing(
+        target, "scale applied as stored",
         "elements are divided by the scale that is stored, not by one before rounding",
         lambda: chained(lambda: inputs.random(11, 256), lambda: inputs.of_amaxes(inputs.amaxes(), 12)),
         target.elements,
     )  # fmt: skip
-    yield compares(
-        "nearest value", "elements beside and between values and ties go to the right value",
+    yield _comparing(
+        target, "nearest value", "elements beside and between values and ties go to the right value",
         lambda: inputs.of_elements(inputs.points(_hard_values.off_ties)), target.elements,
     )  # fmt: skip
-    if not isinstance(target.reference.spec.rounding, Stochastic):
-        yield compares(
-            "tie rule", "elements halfway between two values go to the declared one",
+    if isinstance(target.reference.spec.rounding, Stochastic):
+        meaning = "the mean of many roundings of an element is the element"
+        yield "unbiased", meaning, False, lambda call: _unbiased(target, call)
+    else:
+        yield _comparing(
+            target, "tie rule", "elements halfway between two values go to the declared one",
             lambda: inputs.of_elements(inputs.points(_hard_values.ties)), target.elements,
         )  # fmt: skip
-    else:
-        yield (
-            "unbiased",
-            "the mean of many roundings of an element is the element",
-            False,
-            (lambda call: _unbiased(target, call)),
-        )
-    yield compares(
-        "subnormals", "elements below the smallest normal value, and blocks of the source's subnormals",
+    yield _comparing(
+        target, "subnormals",
+        "elements below the smallest normal value, and blocks of the source's subnormals",
         lambda: chained(
             lambda: inputs.of_elements(inputs.points(_hard_values.below_normal)),
             lambda: inputs.of_amaxes(inputs.extremes(), 13),
         ),
         target.elements,
     )  # fmt: skip
-    yield compares(
-        "overflow rule", "elements whose quotient exceeds the largest value",
+    yield _comparing(
+        target, "overflow rule", "elements whose quotient exceeds the largest value",
         lambda: inputs.of_elements(inputs.over()[0], tops=inputs.over()[1]), target.elements,
     )  # fmt: skip
-    yield (
-        "NaN and Inf",
-        "what one of them does to its block, and to no other",
-        False,
-        (lambda call: target.compared("NaN and Inf", _not_finite(target), call, target.restored)),
-    )
+
+
+def _tests_of_both(target: Quantizer) -> Iterator[Test]:
+    yield _comparing(
+        target, "NaN and Inf", "what one of them does to its block, and to no other",
+        lambda: _not_finite(target), target.restored,
+    )  # fmt: skip
     yield "signed zero", "zeros, and what rounds to zero, keep their sign", False, lambda c: _signs(target, c)
     yield "idempotence", "restored values quantize to themselves", False, lambda call: _again(target, call)
-    yield (
-        "monotonicity",
-        "in a block a larger element never becomes smaller",
-        False,
-        lambda c: _rises(target, c),
-    )
-    if fmt.signed:
-        yield (
-            "sign symmetry",
-            "-x has x's scales and negated codes",
-            False,
-            lambda call: _negated(target, call),
-        )
-    yield (
-        "block edges",
-        "lengths that blocks do not divide: the last one is shorter",
-        False,
-        (lambda call: _ragged(target, call)),
-    )
+    meaning = "in a block a larger element never becomes smaller"
+    yield "monotonicity", meaning, False, lambda call: _rises(target, call)
+    if target.reference.spec.fmt.signed:
+        meaning = "-x has x's scales and negated codes"
+        yield "sign symmetry", meaning, False, lambda call: _negated(target, call)
+    meaning = "lengths that blocks do not divide: the last one is shorter"
+    yield "block edges", meaning, False, lambda call: _ragged(target, call)
     yield "axis", "groups run along the declared axis", False, lambda call: _axis(target, call)
 
 

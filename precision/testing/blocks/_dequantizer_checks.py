@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +11,11 @@ import numpy as np
 from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
 from precision.quantization._quant_spec import QuantSpec
-from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.testing._calls import Call, label
 from precision.testing._properties import Property, Tried, not_applicable, passed, run
 from precision.testing._reports import Report
 from precision.testing.blocks._declared_dequantizer import Dequantizer
+from precision.testing.blocks._declared_quantizer import Test
 from precision.testing.blocks._quantizer_checks import Like, check_quantizer, parsed
 
 
@@ -26,40 +26,43 @@ def dequantizer_properties(
     """The properties that `check_dequantizer` tries, for pytest to try one by one."""
     declared = parsed(like)
     target = Dequantizer(declared, axis=-1 if axis in (-1, 1) else -2, integers=integers)
+    tests = _spec_tests(target, ragged) if isinstance(declared, QuantSpec) else _format_tests(target)
+    return tuple(
+        Property(name, meaning, test=test, guess=target.guess, essential=essential)
+        for name, meaning, essential, test in tests
+    )
 
-    def made(name: str, meaning: str, test: Callable[[Call], Tried], essential: bool = False) -> Property:
-        return Property(name, meaning, test=test, guess=target.guess, essential=essential)
 
-    if isinstance(declared, QuantSpec):
-        tensors = list(target.tensors(ragged))
-        whole = [q for q in tensors if all(n % (s or n) == 0 for n, s in zip(q.shape, q.block, strict=True))]
-        odd = [q for q in tensors if not any(q is other for other in whole)]
+def _spec_tests(target: Dequantizer, ragged: bool) -> Iterator[Test]:
+    """Yield the tests of a dequantizer with scales."""
+    tensors = list(target.tensors(ragged))
+    whole = [q for q in tensors if all(n % (s or n) == 0 for n, s in zip(q.shape, q.block, strict=True))]
+    rest = [q for q in tensors if not any(q is other for other in whole)]
 
-        def first(call: Call) -> Tried:
-            target._observe(call, whole[0])
-            return passed("result", 1)
+    def result(call: Call) -> Tried:
+        target._observe(call, whole[0])
+        return passed("result", 1)
 
-        def edges(call: Call) -> Tried:
-            return (
-                target.of_tensors("block edges", odd, call)
-                if odd
-                else not_applicable("block edges", "ragged=False")
-            )
+    def unchanged(call: Call) -> Tried:
+        target._observe(replace(call, forgiving=False), whole[0])
+        return passed("input unchanged", whole[0].codes.size)
 
-        return (
-            made("result", "shape and type of the result", first, True),
-            made(
-                "input unchanged",
-                "the input is not written into",
-                lambda call: _unwritten(target, whole[0], call),
-            ),
-            made(
-                "restored values",
-                "code times scale, rounded once",
-                lambda c: target.of_tensors("restored values", whole, c),
-            ),
-            made("block edges", "lengths that blocks do not divide: the last one is shorter", edges),
-        )
+    def edges(call: Call) -> Tried:
+        if not rest:
+            return not_applicable("block edges", "ragged=False: lengths are multiples of the block")
+        return target.of_tensors("block edges", rest, call)
+
+    def values(call: Call) -> Tried:
+        return target.of_tensors("restored values", whole, call)
+
+    yield "result", "shape and type of the result", True, result
+    yield "input unchanged", "the input is not written into", False, unchanged
+    yield "restored values", "code times scale, rounded once", False, values
+    yield "block edges", "lengths that blocks do not divide: the last one is shorter", False, edges
+
+
+def _format_tests(target: Dequantizer) -> Iterator[Test]:
+    """Yield the tests of a dequantizer of bare codes."""
 
     def result(call: Call) -> Tried:
         codes = target.all_codes()
@@ -71,25 +74,15 @@ def dequantizer_properties(
         replace(call, forgiving=False)(codes)
         return passed("input unchanged", codes.size)
 
-    kinds: tuple[tuple[str, str, Callable[[Array], Array], bool], ...] = (
-        ("finite values", "every finite code has its value", lambda v: np.isfinite(v) & (v != 0), False),
-        ("infinities", "codes of Inf are Inf", np.isinf, False),
-        ("NaN", "codes of NaN are NaN", np.isnan, False),
-        ("signed zero", "zeros keep their sign", lambda v: v == 0, True),
-    )
-    return (
-        made("result", "shape and type of the result", result, True),
-        made("input unchanged", "the input is not written into", unchanged),
-        *(
-            made(name, said, lambda call, n=name, c=chosen, s=signs: target.of_codes(n, c, call, s))  # type: ignore[misc]
-            for name, said, chosen, signs in kinds
-        ),
-    )
+    def values(name: str, meaning: str, chosen: Callable[[Array], Array], signs: bool = False) -> Test:
+        return name, meaning, False, lambda call: target.of_codes(name, chosen, call, signs)
 
-
-def _unwritten(target: Dequantizer, q: QuantizedTensor, call: Call) -> Tried:
-    target._observe(replace(call, forgiving=False), q)
-    return passed("input unchanged", q.codes.size)
+    yield "result", "shape and type of the result", True, result
+    yield "input unchanged", "the input is not written into", False, unchanged
+    yield values("finite values", "every finite code has its value", lambda v: np.isfinite(v) & (v != 0))
+    yield values("infinities", "codes of Inf are Inf", np.isinf)
+    yield values("NaN", "codes of NaN are NaN", np.isnan)
+    yield values("signed zero", "zeros keep their sign", lambda v: v == 0, True)
 
 
 @in_default_environment

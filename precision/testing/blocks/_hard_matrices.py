@@ -174,10 +174,6 @@ class Blocks:
         x[rng.random(x.shape) < 0.01] *= 50
         yield from self.layout.place(self.cast(x if self.spec.fmt.signed else np.abs(x)))
 
-    def unclipped(self) -> Array:
-        """Points, in units of the scale, between values: no ties."""
-        return self.points(_hard_values.off_ties)
-
     def points(self, of: Callable[[Format, np.dtype[Any]], Array]) -> Array:
         """Some of a format's numbers, in units of the scale."""
         found = of(self.spec.fmt, np.dtype(np.float32)).astype(np.float64)

@@ -14,7 +14,7 @@ from precision._support._types import Array
 from precision.formats._rounding_modes import Overflow
 from precision.quantization._granularity import PerBlock, PerGroup, PerTensor, PerVector
 from precision.quantization._scale_rules import Arithmetic, NonFinite, ScaleRule
-from precision.testing.blocks._block_layout import amax_of, reduced
+from precision.testing.blocks._block_layout import amax_of, expanded, reduced
 from precision.testing.blocks._expected_blocks import Parts, Predict, Reference, SeenBlocks
 from precision.testing.blocks._scale_arithmetic import (
     from_what_came,
@@ -44,8 +44,7 @@ def _other_groups(reference: Reference) -> Iterator[tuple[str, Predict]]:
     across = -1 if reference.layout.transposed else -2
 
     def along_other(x: Array) -> Parts:
-        found = replace(reference, axis=across).parts(x)
-        return found
+        return replace(reference, axis=across).parts(x)
 
     def turned(x: Array) -> Parts:
         found = replace(reference, axis=across).parts(np.ascontiguousarray(x))
@@ -88,8 +87,7 @@ def _other_groups(reference: Reference) -> Iterator[tuple[str, Predict]]:
         def spread(x: Array, other: Reference = other) -> Parts:
             """Each block has the scale of the larger one in which its first element lies, or the largest."""
             amax = amax_of(wide(x), other.block(x))
-            steps = tuple(b or s for b, s in zip(other.block(x), x.shape, strict=True))
-            each = np.repeat(np.repeat(amax, steps[0], 0), steps[1], 1)[: x.shape[0], : x.shape[1]]
+            each = expanded(amax, x.shape, other.block(x))
             own = tuple(b or s for b, s in zip(reference.block(x), x.shape, strict=True))
             return Parts(x, *reference.scales(each[:: own[0], :: own[1]]))
 

@@ -66,12 +66,6 @@ def _beside(target: Elements, call: Call) -> Tried:
     x = target.everything()
     x = x[np.abs(x.astype(np.float64)) <= target.fmt.max]
     low, high = _neighbours(target, x)
-
-    def nearer(part: Array) -> Array:
-        one, other = _neighbours(target, part)
-        came = target.observe(call, part)
-        return np.where(differ(other, came), one, came)
-
     came = target.observe(call, x)
     bad = differ(low, came) & differ(high, came)
     if not bad.any():
