@@ -1,4 +1,4 @@
-"""The numbers that are hardest for a format: its values, ties, their neighbours, and both ends."""
+"""The numbers that are hardest to round to a format: its values, ties, their neighbours, and both ends."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MANY = 2048
 
 
 def wide(numbers: Sequence[float]) -> Array:
-    """Some numbers as float64."""
+    """Return numbers as a float64 array."""
     return np.asarray(numbers, np.float64)
 
 
 def checked_source(dtype: npt.DTypeLike) -> np.dtype[Any]:
-    """The type of the numbers to quantize, or an error that names the argument."""
+    """Return the data type that ``dtype`` names; raise TypeError unless numbers to quantize may have it."""
     wanted = f"one of {', '.join(map(str, SOURCES))}"
     kind = named_dtype(dtype, wanted)
     if kind not in SOURCES:
@@ -37,24 +37,24 @@ def checked_source(dtype: npt.DTypeLike) -> np.dtype[Any]:
 
 
 def word_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The unsigned integers of a type's size."""
+    """Return the type of unsigned integers as large as a type."""
     return np.dtype(f"u{dtype.itemsize}")
 
 
 def largest_of(dtype: np.dtype[Any]) -> float:
-    """The largest finite number of a source type."""
+    """Return the largest finite number of a type."""
     return float(ml_dtypes.finfo(dtype).max)
 
 
 def cast(values: Array, dtype: np.dtype[Any]) -> Array:
-    """Those of some float64 numbers that a type holds exactly, in it."""
+    """Return those of some float64 numbers that a type holds exactly, as numbers of this type."""
     with np.errstate(all="ignore"):
         narrow = values.astype(dtype)
         return np.asarray(narrow[(narrow.astype(np.float64) == values) & np.isfinite(values)])
 
 
 def moved(values: Array, steps: int) -> Array:
-    """Positive finite numbers ``steps`` ULPs on, but those that would be positive and finite no more."""
+    """Return positive finite numbers moved by ``steps`` ULPs, those left out that would not stay such."""
     word = word_of(values.dtype)
     bits = values.view(word).astype(np.int64) + steps
     end = int(np.array(np.inf, values.dtype).view(word))
@@ -62,21 +62,21 @@ def moved(values: Array, steps: int) -> Array:
 
 
 def joined(parts: Iterable[Array], dtype: np.dtype[Any]) -> Array:
-    """Every number once, in ascending order of its bits."""
+    """Return every number of some arrays once, in ascending order of their bits."""
     word = word_of(dtype)
     bits = np.concatenate([np.ascontiguousarray(part, dtype).view(word) for part in parts])
     return np.unique(bits).view(dtype)
 
 
 def with_signs(points: Array, fmt: Format) -> Array:
-    """The same of both signs, where the format has both."""
+    """Return the points, and their negatives too if the format has a sign."""
     signed = fmt.signed
     return np.concatenate([points, -points]) if signed else points
 
 
 @functools.lru_cache(maxsize=64)
 def lower_codes(fmt: Format) -> tuple[int, ...]:
-    """Codes of non-negative values but the largest: all, or of wide formats those at the edges of binades."""
+    """Return codes of non-negative values but the largest: all, or of many those beside binades' ends."""
     last = fmt.max_code
     if last <= MANY:
         return tuple(range(last))
@@ -91,27 +91,27 @@ def lower_codes(fmt: Format) -> tuple[int, ...]:
 
 
 def values_of(fmt: Format, codes: Iterable[int]) -> Array:
-    """Values of codes, as float64."""
+    """Return the values of codes as float64."""
     word = fmt.code_dtype
     return decode(np.fromiter(codes, dtype=word), fmt).astype(np.float64)
 
 
 @functools.lru_cache(maxsize=64)
 def pairs(fmt: Format) -> tuple[Array, Array]:
-    """Neighbouring non-negative values: all of a narrow format, the most telling of a wide one."""
+    """Return pairs of neighbouring non-negative values, lower and upper: all, or those of `lower_codes`."""
     low = lower_codes(fmt)
     return values_of(fmt, low), values_of(fmt, (code + 1 for code in low))
 
 
 def least_normal(fmt: Format) -> float:
-    """Below it a format loses precision; 0 where it does not."""
+    """Return the smallest normal value, or 0 if the format has no subnormals."""
     if isinstance(fmt, FloatFormat) and fmt.subnormals:
         return fmt.min_normal
     return 0.0
 
 
 def last_step(fmt: Format) -> float:
-    """The distance from the largest value to the next smaller one."""
+    """Return the distance from the largest value to the next smaller one."""
     below = fmt.value(fmt.max_code - 1) if fmt.max_code else 0.0
     if isinstance(fmt, FloatFormat) and fmt.fraction_bits == 0:
         return fmt.max  # the next binade begins there
@@ -119,7 +119,7 @@ def last_step(fmt: Format) -> float:
 
 
 def exact(fmt: Format, dtype: np.dtype[Any]) -> Array:
-    """Non-negative values of the format itself, zero apart."""
+    """Return positive values of the format, as far as the type holds them."""
     low, high = pairs(fmt)
     values = cast(np.unique(np.concatenate([low, high])), dtype)
     return np.asarray(values[values != 0])
@@ -132,12 +132,12 @@ def _midpoints(fmt: Format, subnormal: bool, dtype: np.dtype[Any]) -> Array:
 
 
 def ties(fmt: Format, dtype: np.dtype[Any]) -> Array:
-    """Midpoints of normal neighbours."""
+    """Return the midpoints of neighbouring normal values."""
     return _midpoints(fmt, False, dtype)
 
 
 def off_ties(fmt: Format, dtype: np.dtype[Any]) -> Array:
-    """One to three ULPs beside every tie and every value, and a random number between each two."""
+    """Return numbers one to three ULPs beside ties and values, and a random one between each two values."""
     low, high = pairs(fmt)
     normal = low >= least_normal(fmt)
     share = np.random.default_rng(1).uniform(0.05, 0.95, (3, normal.sum()))
@@ -158,7 +158,7 @@ def off_ties(fmt: Format, dtype: np.dtype[Any]) -> Array:
 
 
 def below_normal(fmt: Format, dtype: np.dtype[Any]) -> Array:
-    """Subnormals of the format, their ties and neighbours, what rounds to zero, subnormals of the source."""
+    """Return subnormals of the format, their ties and neighbours, smaller numbers, subnormals of the type."""
     limit = least_normal(fmt)
     low, _ = pairs(fmt)
     own = cast(low[(low < limit) & (low > 0)], dtype)
@@ -176,7 +176,7 @@ def below_normal(fmt: Format, dtype: np.dtype[Any]) -> Array:
 
 
 def around_overflow(fmt: Format, dtype: np.dtype[Any]) -> Array:
-    """The largest value, the tie above it, the neighbours of both, and numbers far too large, but Inf."""
+    """Return the largest value, the tie above it, neighbours of both, and finite numbers far too large."""
     step, top = last_step(fmt), largest_of(dtype)
     with np.errstate(over="ignore"):
         marks = wide([fmt.max, fmt.max + step / 2, fmt.max + step, fmt.max + 1.5 * step, 2 * fmt.max])
@@ -187,7 +187,7 @@ def around_overflow(fmt: Format, dtype: np.dtype[Any]) -> Array:
 
 
 def nans(dtype: np.dtype[Any]) -> Array:
-    """Quiet and signalling NaNs of both signs, with empty and full payloads."""
+    """Return quiet and signalling NaNs of both signs, with empty and full payloads."""
     word = word_of(dtype)
     infinity = int(np.array(np.inf, dtype).view(word))
     sign = 1 << (8 * dtype.itemsize - 1)
@@ -199,7 +199,7 @@ def nans(dtype: np.dtype[Any]) -> Array:
 
 
 def is_float(dtype: np.dtype[Any]) -> bool:
-    """Whether a type is one of NumPy's or ml_dtypes' floating-point types."""
+    """Return whether a type is one of NumPy's or ml_dtypes' floating-point types."""
     if dtype.kind == "f":
         return True
     try:
@@ -209,6 +209,6 @@ def is_float(dtype: np.dtype[Any]) -> bool:
 
 
 def spread(fmt: Format, dtype: np.dtype[Any]) -> Array:
-    """Positive numbers of every kind above, in ascending order: for monotonicity and the like."""
+    """Return positive numbers of all the kinds above, in ascending order."""
     parts = (ties, off_ties, below_normal, around_overflow, exact)
     return joined([part(fmt, dtype) for part in parts], dtype)

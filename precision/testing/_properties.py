@@ -1,4 +1,4 @@
-"""A property as something to try on a callable, and the loop that tries many of them."""
+"""Properties that can be tried on a callable, and the loop that tries many of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Guess = Callable[[Sequence[Any]], str | Iterable[str]]
 
 
 class Tried(NamedTuple):
-    """An outcome, and what was observed on the way to it, in the form that the family's `Guess` reads."""
+    """An outcome, with what was observed on the way to it, in the form that the property's `Guess` reads."""
 
     outcome: Outcome
     observed: tuple[Any, ...] = ()
@@ -28,7 +28,7 @@ def _no_guess(observed: Sequence[Any]) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class Property:
-    """One thing that is true of a right implementation, tried on inputs of its own.
+    """A claim that holds of a right implementation, with the inputs that try it.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Property:
         convert: Callable[[Any], Any] | None = None,
         time_limit: float | None = None,
     ) -> Outcome:
-        """Try it on ``fn``; the keywords are those of the check it belongs to."""
+        """Try the property on ``fn``, and return the outcome; the keywords are those of `check_quantizer`."""
         tried = self.attempt(Call(fn, convert=convert, time_limit=time_limit))
         return with_cause(tried, self.guess)
 
@@ -68,7 +68,7 @@ class Property:
         convert: Callable[[Any], Any] | None = None,
         time_limit: float | None = None,
     ) -> Outcome:
-        """The outcome for ``fn``; one that failed is raised as `CheckFailed`, an AssertionError."""
+        """Try the property on ``fn``; return the outcome, or raise `CheckFailed`, an AssertionError."""
         found = self.outcome(fn, convert=convert, time_limit=time_limit)
         if found.failed:
             raise CheckFailed("\n" + str(found))
@@ -76,7 +76,7 @@ class Property:
 
     @in_default_environment
     def attempt(self, call: Call) -> Tried:
-        """Try it; a fault of the callable is a failure that the fault names."""
+        """Try the property on a call; a `Fault` of the callable becomes a failure with the fault's name."""
         try:
             return self.test(call)
         except Fault as fault:
@@ -85,23 +85,23 @@ class Property:
 
 
 def not_applicable(name: str, why: str) -> Tried:
-    """The outcome of a property that does not apply, with the reason."""
+    """Return the outcome of a property that does not apply, with the reason."""
     return Tried(Outcome(name, Verdict.NOT_APPLICABLE, note=why))
 
 
 def passed(name: str, cases: int, observed: Sequence[Any] = ()) -> Tried:
-    """The outcome of a property that holds in so many cases."""
+    """Return the outcome of a property that holds in so many cases."""
     return Tried(Outcome(name, Verdict.PASSED, cases=cases), tuple(observed))
 
 
 def guesses(guess: Guess, observed: Sequence[Any]) -> Iterable[str]:
-    """The names of a guess, faults left out of what was observed."""
+    """Return the names that a guess gives for what was observed, faults left out."""
     found = guess([one for one in observed if not isinstance(one, Fault)])
     return (name for name in ((found,) if isinstance(found, str) else found) if name)
 
 
 def with_cause(tried: Tried, guess: Guess) -> Outcome:
-    """A failed outcome with the first guess that what was observed supports."""
+    """Return the outcome; a failed one gets the first name of the guess as its cause."""
     outcome = tried.outcome
     if not outcome.failed or outcome.cause:
         return outcome

@@ -1,4 +1,4 @@
-"""How numbers are compared and shown: NaN equals NaN, and every number has its decimal and its bits."""
+"""Comparison of numbers, in which NaN equals NaN, and their text: a decimal with the bits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEW = 8
 
 
 def differ(expected: Array, got: Array, *, signs: bool = False) -> Array:
-    """Where two float64 arrays are not the same; NaN is the same as NaN, and 0 as -0 unless ``signs``."""
+    """Return where two float64 arrays differ; NaN is the same as NaN, and 0 as -0 unless ``signs``."""
     nan = np.isnan(expected) & np.isnan(got)
     same = (expected == got) | nan
     if signs:
@@ -27,20 +27,20 @@ def differ(expected: Array, got: Array, *, signs: bool = False) -> Array:
 
 
 def plain(value: Any) -> str:
-    """The shortest decimal that reads back as the same number, of its own type."""
+    """Return the shortest decimal that reads back as the same number of its own type."""
     text = str(value)
     return text.removesuffix(".0")
 
 
 def shown_source(value: Any) -> str:
-    """A number of an input: decimal, and its bits."""
+    """Return a number of an input as text: its decimal and its bits."""
     array = np.asarray(value)
     word = word_of(array.dtype)
     return f"{plain(array[()])} (0x{int(array.view(word)[()]):0{2 * word.itemsize}X})"
 
 
 def code_of(value: float, fmt: Format) -> int | None:
-    """The code of a value; None if it is none of the format's."""
+    """Return the code of a value, or None if the format does not have the value."""
     if math.isnan(value):
         return fmt.nan_code if isinstance(fmt, FloatFormat) else None
     if not isinstance(fmt, FloatFormat):
@@ -56,14 +56,14 @@ def code_of(value: float, fmt: Format) -> int | None:
 
 
 def shown(value: float, fmt: Format) -> str:
-    """A value of a format: decimal, and its code."""
+    """Return a value of a format as text: its decimal and its code."""
     code = code_of(value, fmt)
     text = plain(np.float32(value)) if float(np.float32(value)) == value or value != value else plain(value)
     return f"{text} (no value of {fmt})" if code is None else f"{text} (0x{code:0{-(-fmt.bits // 4)}X})"
 
 
 def shown_array(x: Array) -> str:
-    """An input: its only number, or its shape and its first few that are not zero."""
+    """Return an input as text: its only number, or its shape and its first numbers that are not zero."""
     if x.size == 1 and x.ndim == 1:
         return shown_source(x.reshape(-1)[0])
     flat = x.reshape(-1)

@@ -1,4 +1,4 @@
-"""Known mistakes in scaling: rules for scales and for elements that predict every output they would give.
+"""Known mistakes of quantizers with scales, each a rule that predicts every output it would give.
 
 Scales are explained by themselves; elements under the scales that came with them.
 """
@@ -23,7 +23,7 @@ Quotient = Callable[[Array, Parts], Array]
 
 
 def guess(reference: Reference, seen: Sequence[SeenBlocks], part: str = "") -> Iterator[str]:
-    """The mistakes that predict everything that was seen: in scales, or where those are right in elements."""
+    """Yield the mistakes that predict all that was seen: in scales, or in elements where scales are right."""
     finite = [one for one in seen if np.isfinite(one.x).all()]
     if any(one.came.scale is None for one in seen):
         yield from _of_restored(reference, finite)
@@ -36,7 +36,7 @@ def guess(reference: Reference, seen: Sequence[SeenBlocks], part: str = "") -> I
 
 
 def _matches(wanted: Parts, came: Parts) -> bool:
-    """Whether scales are as predicted."""
+    """Return whether the scales that came are those that were predicted."""
     if wanted.scale is None or came.scale is None or wanted.scale.shape != came.scale.shape:
         return False
     tensor = np.float32(wanted.tensor) == np.float32(came.tensor)
@@ -98,7 +98,7 @@ def _of_elements(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[s
 
 
 def _scalings(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[tuple[str, list[Array]]]:
-    """Mistakes in what is divided by what, each with the values it gives for every matrix."""
+    """Yield mistakes in dividing elements by scales, each with the values it gives for every matrix."""
     for name, quotient in _quotients(reference):
         try:
             with np.errstate(all="ignore"):
@@ -217,7 +217,7 @@ def _without_short(reference: Reference, one: SeenBlocks) -> Array:
 
 # ---- where no scale came ----------------------------------------------------------------------------
 def _of_restored(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[str]:
-    """The mistakes behind restored values: in the scales, or in the elements."""
+    """Yield the mistakes, in scales or in elements, that explain restored values that came without scales."""
     parts = [reference.parts(one.x) for one in seen]
     hidden = [SeenBlocks(one.x, part) for one, part in zip(seen, parts, strict=True)]
 

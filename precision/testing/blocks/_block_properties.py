@@ -23,7 +23,7 @@ from precision.testing.elements._stochastic_properties import COPIES, judged_sha
 
 
 def block_properties(target: Quantizer) -> tuple[Property, ...]:
-    """Every property of a quantizer with scales, the essential ones first."""
+    """Return every property of a quantizer with scales, the essential ones first."""
     guesses = dict.fromkeys(_OF_SCALES, target.guess_scales) | dict.fromkeys(
         _OF_ELEMENTS, target.guess_elements
     )
@@ -328,7 +328,7 @@ def _axis(target: Quantizer, call: Call) -> Tried:
 
 
 def _unbiased(target: Quantizer, call: Call) -> Tried:
-    """The share of upper neighbours among equal elements under a scale of a power of two."""
+    """Compare how many of many equal elements were rounded up with the share that their distance gives."""
     name, spec = "unbiased", target.reference.spec
     assert isinstance(spec.rounding, Stochastic)
     fmt, layout = spec.fmt, target.reference.layout

@@ -1,4 +1,4 @@
-"""A dequantizer as declared: what to give it, what to expect, and known mistakes."""
+"""A dequantizer under test: the codes to give it, the values to expect, and the known mistakes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ALL_CODES = 1 << 16
 
 
 class Given(NamedTuple):
-    """Codes, their scales, and what came of them as float64."""
+    """Codes with their scales, and the values that a dequantizer made of them, as float64."""
 
     codes: Array
     scale: Array | None
@@ -39,7 +39,7 @@ class Given(NamedTuple):
 
 @dataclass(frozen=True)
 class Dequantizer:
-    """A dequantizer as declared: what to give it, and what to expect."""
+    """A dequantizer under test, with the format or spec that it was said to restore."""
 
     like: Format | QuantSpec
     axis: int = field(default=-1, kw_only=True)
@@ -51,7 +51,7 @@ class Dequantizer:
         return self.like.fmt if isinstance(self.like, QuantSpec) else self.like
 
     def all_codes(self) -> Array:
-        """Every code of the format, as its own type or as unsigned integers."""
+        """Return every code of the format, in its ml_dtypes type or as unsigned integers."""
         fmt = self.fmt
         if fmt.bits <= 16:
             codes = np.arange(1 << fmt.bits, dtype=fmt.code_dtype)
@@ -63,7 +63,7 @@ class Dequantizer:
         return codes if self.integers else codes.view(fmt.dtype)
 
     def read(self, result: Any, shape: tuple[int, ...]) -> Array:
-        """What came, as float64."""
+        """Return a result as float64; raise `Fault` if it has another shape or no floating-point type."""
         array = expect_shape("the values", as_array(result), shape)
         if not is_float(array.dtype):
             raise Fault("wrong dtype", f"values must be of a floating-point type, got {array.dtype}")
@@ -71,7 +71,7 @@ class Dequantizer:
 
     # ---- one format -------------------------------------------------------------------------------
     def of_codes(self, name: str, chosen: Callable[[Array], Array], call: Call, signs: bool) -> Tried:
-        """The outcome for those codes whose values ``chosen`` picks."""
+        """Return the outcome for those codes whose values ``chosen`` picks."""
         codes = self.all_codes()
         wanted = decode(codes, self.fmt).astype(np.float64)
         kept = chosen(wanted)
@@ -93,7 +93,7 @@ class Dequantizer:
 
     # ---- with scales ------------------------------------------------------------------------------
     def tensors(self, ragged: bool) -> Iterator[QuantizedTensor]:
-        """Quantized tensors: of random numbers, of random codes, and of lengths that blocks do not divide."""
+        """Yield tensors of random numbers and of random codes, some of lengths that blocks do not divide."""
         assert isinstance(self.like, QuantSpec)
         spec, reference = self.like, Reference(self.like, axis=self.axis)
         rng = np.random.default_rng(1)
@@ -106,11 +106,11 @@ class Dequantizer:
             yield replace(q, codes=codes)
 
     def expected(self, q: QuantizedTensor) -> Array:
-        """fl32(code * fl32(scale * tensor scale)), as float64."""
+        """Return fl32(code * fl32(scale * tensor scale)) of each element, as float64."""
         return q.dequantize().astype(np.float64)
 
     def of_tensors(self, name: str, tensors: Iterable[QuantizedTensor], call: Call) -> Tried:
-        """The outcome for some quantized tensors."""
+        """Return the outcome for some quantized tensors."""
         cases, failures, first, seen = 0, 0, None, []
         for q in tensors:
             came = self._observe(call, q)
@@ -140,7 +140,7 @@ class Dequantizer:
 
     # ---- causes -----------------------------------------------------------------------------------
     def guess(self, seen: Sequence[Any]) -> Iterator[str]:
-        """The known mistakes that predict all that was seen."""
+        """Yield the known mistakes that predict all that was seen."""
         given = [one for one in seen if isinstance(one, Given)]
         if not given:
             return
@@ -218,7 +218,7 @@ def _odd_lengths(reference: Reference, rng: np.random.Generator, ragged: bool) -
 
 
 def _of_formats(fmt: Format) -> Iterator[tuple[str, Callable[[Given], Array]]]:
-    """Codes read otherwise."""
+    """Yield the mistakes of reading codes as another format or without its specials, each with its values."""
     for name, other in NAMED.items():
         if other.bits == fmt.bits and other != fmt:
 

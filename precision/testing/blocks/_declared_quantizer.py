@@ -1,4 +1,4 @@
-"""Properties of a quantizer with scales: what `check_quantizer` tries for a spec."""
+"""A quantizer with scales under test: the matrices to give it, and the judges of what comes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from precision.testing.elements._declared_rounding import CODES, decoded
 
 
 class Compared(NamedTuple):
-    """Elements of a matrix, each with what was expected and what came; ``what`` says of what they are."""
+    """A comparison of what was expected with what came, for each element; ``what`` names the numbers."""
 
     bad: Array
     expected: Array
@@ -40,7 +40,7 @@ Judge = Callable[[Array, Parts], Compared]
 
 @dataclass(frozen=True)
 class Quantizer:
-    """A quantizer as declared: what to give it, how to read what comes, and how to judge that."""
+    """A quantizer under test, with the spec that it was said to implement."""
 
     reference: Reference
     dtype: np.dtype[Any] = field(kw_only=True)
@@ -49,16 +49,16 @@ class Quantizer:
 
     @property
     def inputs(self) -> Blocks:
-        """What to give it."""
+        """The designed matrices to give the quantizer."""
         return Blocks(self.reference, self.dtype)
 
     # ---- what comes -------------------------------------------------------------------------------
     def observe(self, call: Call, x: Array) -> Parts:
-        """Values and scales that came for a matrix."""
+        """Return the values and scales that the callable gives for a matrix."""
         return self.read(call(x), x)
 
     def read(self, result: Any, x: Array) -> Parts:
-        """Values and scales of a result, or a fault."""
+        """Return the values and scales of a result; raise `Fault` if it is of no known form."""
         if isinstance(result, QuantizedTensor):
             expect_shape("codes", result.codes, x.shape)
             return self._with_scale(parts_of(result), x)
@@ -115,7 +115,7 @@ class Quantizer:
 
     # ---- judges -----------------------------------------------------------------------------------
     def scales(self, x: Array, came: Parts) -> Compared:
-        """The scales, against the rule's."""
+        """Compare the scales with those of the spec's rule."""
         right, spec = self.reference.parts(x), self.reference.spec
         if came.scale is None:
             return self.whole(x, came)
@@ -129,7 +129,7 @@ class Quantizer:
         return Compared(differ(wanted, got), wanted, got, spec.scale_format, "scale")
 
     def elements(self, x: Array, came: Parts, *, signs: bool = False) -> Compared:
-        """The elements, against what they must be under the scale that came with them."""
+        """Compare the elements with what they must be under the scale that came with them."""
         spec = self.reference.spec
         if came.scale is None:
             return self.whole(x, came, signs=signs)
@@ -149,12 +149,12 @@ class Quantizer:
         return np.where(differ(high, came.values), low, high)  # either is right
 
     def restored(self, x: Array, came: Parts) -> Compared:
-        """The numbers that codes and scales stand for, against the spec's."""
+        """Compare the restored values, code times scale, with those of the spec."""
         wanted, got = (self.reference.restored(x, parts) for parts in (self.reference.parts(x), came))
         return Compared(differ(wanted, got), wanted, got, FP32, "restored value")
 
     def whole(self, x: Array, came: Parts, *, signs: bool = False) -> Compared:
-        """Scales first; where they are right, elements. Restored values where no scale came."""
+        """Compare the scales, and where they are right the elements; restored values where no scale came."""
         if came.scale is None:
             right = self.reference.restored(x, self.reference.parts(x))
             bad = differ(right, came.values) if not signs else _wrong_zeros(right, came.values)
@@ -164,7 +164,7 @@ class Quantizer:
 
     # ---- one property -----------------------------------------------------------------------------
     def compared(self, name: str, matrices: Iterable[Array], call: Call, judge: Judge) -> Tried:
-        """The outcome of judging what comes for each matrix."""
+        """Return the outcome of judging what comes for each matrix, with the smallest failing input found."""
         cases, failures = 0, 0
         seen: list[SeenBlocks] = []
         first: Array | None = None
@@ -192,29 +192,29 @@ class Quantizer:
             return False
 
     def _block_of(self, x: Array, bad: Array) -> Array:
-        """The block of a matrix in which the first failure lies."""
+        """Return the block of a matrix in which the first failure lies."""
         steps = self.reference.layout.steps
         where = np.argwhere(bad)[0]
         low = [int(i) // step * step for i, step in zip(where, steps, strict=True)]
         return x[low[0] : low[0] + steps[0], low[1] : low[1] + steps[1]]
 
     def guess(self, seen: Sequence[Any]) -> Iterable[str]:
-        """The known mistakes that predict all that was seen."""
+        """Return the known mistakes that predict all that was seen."""
         return _block_mistakes.guess(self.reference, [one for one in seen if isinstance(one, SeenBlocks)])
 
     def guess_scales(self, seen: Sequence[Any]) -> Iterable[str]:
-        """The same of the scales alone."""
+        """Return the known mistakes in scales that predict all scales that were seen."""
         blocks = [one for one in seen if isinstance(one, SeenBlocks)]
         return _block_mistakes.guess(self.reference, blocks, part="scales")
 
     def guess_elements(self, seen: Sequence[Any]) -> Iterable[str]:
-        """The same of the elements alone, under the scales that came with them."""
+        """Return the known mistakes in elements that predict them under the scales that came with them."""
         blocks = [one for one in seen if isinstance(one, SeenBlocks)]
         return _block_mistakes.guess(self.reference, blocks, part="elements")
 
 
 def _wrong_zeros(wanted: Array, got: Array) -> Array:
-    """Zeros of the wrong sign, and NaN in the place of a zero; other wrong numbers are not meant."""
+    """Return where a zero has the wrong sign, or is NaN; other wrong numbers do not count."""
     return np.asarray(
         (wanted == 0) & (((got == 0) & (np.signbit(wanted) != np.signbit(got))) | np.isnan(got))
     )
@@ -235,6 +235,6 @@ Test = tuple[str, str, bool, Callable[[Call], Tried]]
 
 
 def chained(*parts: Callable[[], Iterator[Array]]) -> Iterator[Array]:
-    """The matrices of several generators."""
+    """Yield the matrices of several generators, one after another."""
     for part in parts:
         yield from part()

@@ -1,4 +1,4 @@
-"""Checks of dequantizers, and of both ways together."""
+"""Checks of dequantizers, and of a quantizer and a dequantizer together."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def check_roundtrip(
     like: Like,
     **options: Any,
 ) -> Report:
-    """Try both ways together: what ``dequantize(*quantize(x))`` restores is what the spec or format restores.
+    """Check that ``dequantize(*quantize(x))`` restores what the spec or format restores.
 
     Two mistakes that undo each other (nibbles swapped both ways, say) pass, as they should here.
 

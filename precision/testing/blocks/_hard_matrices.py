@@ -1,4 +1,4 @@
-"""Matrices that try a quantizer with scales: amaxes and elements where rules part."""
+"""Matrices that are hard for a quantizer with scales: amaxes and elements where rules differ."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXPONENTS = 0, -3, 5, -20, 17
 
 @dataclass(frozen=True)
 class Blocks:
-    """Designed blocks for a spec and a source type, as (count, elements)."""
+    """Designed blocks for a spec and a source type, and the matrices that hold them."""
 
     reference: Reference
     dtype: np.dtype[Any]
@@ -33,7 +33,7 @@ class Blocks:
 
     @property
     def layout(self) -> Layout:
-        """How the blocks lie."""
+        """The layout of blocks in a matrix."""
         return self.reference.layout
 
     def _signs(self, shape: tuple[int, ...], seed: int) -> Array:
@@ -42,14 +42,14 @@ class Blocks:
         return np.random.default_rng(seed).choice(_hard_values.wide([-1, 1]), shape)
 
     def cast(self, blocks: Array) -> Array:
-        """Float64 numbers in the source's type, rounded where it does not hold them."""
+        """Return float64 numbers in the source's type, rounded where it does not hold them."""
         with np.errstate(all="ignore"):
             return np.clip(
                 blocks, -_hard_values.largest_of(self.dtype), _hard_values.largest_of(self.dtype)
             ).astype(self.dtype)
 
     def anchored(self, blocks: Array, exponent: int) -> Array:
-        """With a block in front that makes the tensor scale a power of two, where the spec has one."""
+        """Return blocks with one in front that makes the tensor scale, if there is one, a power of two."""
         if not self.spec.tensor_scale:
             return blocks
         bound = self.spec.scale_format.max if self.spec.scale_bound is None else self.spec.scale_bound
@@ -58,13 +58,13 @@ class Blocks:
         return np.concatenate([first.astype(blocks.dtype), blocks])
 
     def _unit(self, heads: Array, exponent: int) -> Array:
-        """What blocks with these amaxes are divided by."""
+        """Return the divisors of blocks with these amaxes."""
         amax = self.anchored(heads, exponent)
         scale, tensor = self.reference.scales(amax)
         return scale[len(amax) - len(heads) :] * tensor
 
     def of_elements(self, points: Array, *, tops: Array | None = None) -> Iterator[Array]:
-        """Matrices in which ``points``, in units of the scale, stand below an amax that sets that scale.
+        """Yield matrices with ``points``, in units of the scale, below an amax that sets that scale.
 
         ``tops`` are the amaxes, in the same units; by default the format's largest value.
         """
@@ -86,7 +86,7 @@ class Blocks:
             yield from self.layout.place(self.anchored(signed, exponent))
 
     def of_amaxes(self, amaxes: Array, seed: int = 3) -> Iterator[Array]:
-        """Matrices of blocks with these amaxes, at every place in turn, over random smaller elements."""
+        """Yield matrices of blocks with these amaxes, each at another place among smaller random elements."""
         n = self.layout.elements
         rng = np.random.default_rng(seed)
         kept = np.resize(amaxes, min(len(amaxes), self.layout.most()))
@@ -97,7 +97,7 @@ class Blocks:
         yield from self.layout.place(self.cast(blocks * self._signs(blocks.shape, seed)))
 
     def amaxes(self) -> Array:
-        """On and beside powers of two, the format's largest value, and where rules for scales part."""
+        """Return amaxes on and beside powers of two, the largest value, and where scale rules differ."""
         fmt = self.spec.fmt
         significands = [
             1.0,
@@ -125,7 +125,7 @@ class Blocks:
         return mixed[(mixed < top) & (mixed > 0)]
 
     def scale_ties(self) -> Iterator[Array]:
-        """Amaxes whose scales, no powers of two, are halfway between two of their format, and beside."""
+        """Yield matrices with amaxes whose scales lie halfway between two of their format, or beside it."""
         spec = self.spec
         if spec.scale_format.fraction_bits in (0, 23) or spec.scale_rule.gives_powers_of_two:
             return
@@ -146,7 +146,7 @@ class Blocks:
             yield from self.of_amaxes(kept.astype(np.float64), 20 + index)
 
     def extremes(self) -> Array:
-        """The smallest and largest amaxes that the source has, and where the scale's format ends."""
+        """Return the smallest and largest amaxes of the source's type, and of the scale format."""
         fmt, scale = self.spec.fmt, self.spec.scale_format
         info = _hard_values.wide([_hard_values.largest_of(self.dtype), 2.0**127, 2.0**126])
         small = 2.0 ** _hard_values.wide([-149, -148, -140, -133, -127, -126, -125, -120, -110, -100])
@@ -167,7 +167,7 @@ class Blocks:
         return _hard_values.joined([found, *beside], self.dtype).astype(np.float64)
 
     def random(self, seed: int, count: int = 64) -> Iterator[Array]:
-        """Normal numbers with some outliers, one magnitude for each block."""
+        """Yield matrices of normal numbers with some outliers, of another magnitude in each block."""
         rng = np.random.default_rng(seed)
         count = min(count, self.layout.most())
         x = rng.standard_normal((count, self.layout.elements)) * 2.0 ** rng.integers(-6, 6, (count, 1))
@@ -175,12 +175,12 @@ class Blocks:
         yield from self.layout.place(self.cast(x if self.spec.fmt.signed else np.abs(x)))
 
     def points(self, of: Callable[[Format, np.dtype[Any]], Array]) -> Array:
-        """Some of a format's numbers, in units of the scale."""
+        """Return numbers that ``of`` makes for the format, in units of the scale."""
         found = of(self.spec.fmt, np.dtype(np.float32)).astype(np.float64)
         return found[found <= self.spec.fmt.max]
 
     def over(self) -> tuple[Array, Array]:
-        """Points around and above the largest value, and amaxes above it."""
+        """Return points around and above the largest value, in units of the scale, and amaxes above it."""
         fmt = self.spec.fmt
         step, top = _hard_values.last_step(fmt), 2.0 ** (fmt.max_exponent + 1)
         shares = np.linspace(0, 1, 17)

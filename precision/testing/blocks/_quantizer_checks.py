@@ -1,4 +1,4 @@
-"""Checks of quantizers: one call tries a callable on everything that is hard for its format or spec."""
+"""Checks of quantizers, on everything that is hard for the format or spec that they claim to implement."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Like = Format | QuantSpec | str
 
 
 def parsed(like: Like) -> Format | QuantSpec:
-    """A format or a spec, also from the text that it prints (in any case).
+    """Return a format or a spec; text is read in upper or lower case.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def quantizer_properties(
     returns: str | None = None,
     dtype: npt.DTypeLike = np.float32,
 ) -> tuple[Property, ...]:
-    """The properties that `check_quantizer` tries, for pytest to try one by one.
+    """Return the properties that `check_quantizer` tries, for pytest to try one by one.
 
     Parameters
     ----------

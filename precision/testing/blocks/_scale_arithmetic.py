@@ -23,12 +23,12 @@ Scales = Callable[[Array, float], Array]
 
 
 def wide(x: Array) -> Array:
-    """A matrix in float32, or in float64 if it is."""
+    """Return a float64 matrix as it is, and any other in float32."""
     return x if x.dtype == np.float64 else x.astype(np.float32)
 
 
 def of_spec(reference: Reference, **changes: Any) -> Predict | None:
-    """The scales of another spec; None where there is no such spec."""
+    """Return the rule of the spec with some fields changed, or None if there is no such spec."""
     try:
         other = replace(reference, spec=replace(reference.spec, **changes))
     except (TypeError, ValueError):
@@ -79,7 +79,7 @@ def _to_scale_format(spec: QuantSpec, wanted: Array, rounding: Rounding = Roundi
 
 
 def _with_scales(reference: Reference, scales: Scales) -> Predict:
-    """Scales of the amaxes that are positive numbers; the declared ones for the rest."""
+    """Return a rule that takes ``scales`` for positive finite amaxes, and the declared scales for others."""
 
     def rule(x: Array) -> Parts:
         amax = amax_of(wide(x), reference.block(x))
@@ -92,7 +92,7 @@ def _with_scales(reference: Reference, scales: Scales) -> Predict:
 
 
 def other_maxima(reference: Reference) -> Iterator[tuple[str, Predict]]:
-    """Another largest element, and scales off by powers of two."""
+    """Yield rules that take another largest element, or are off by a power of two."""
     spec = reference.spec
     declared = spec.fmt.max
     for other in _maxima(spec):
@@ -103,7 +103,7 @@ def other_maxima(reference: Reference) -> Iterator[tuple[str, Predict]]:
             return _to_scale_format(spec, (amax / kind(other)) / kind(tensor))
 
         def power_rule(amax: Array, tensor: float, other: float = other) -> Array:
-            """The rule of the quotient's exponent."""
+            """Return the declared rule's scales of amaxes times the ratio of both largest elements."""
             right, _ = reference.scales((amax * amax.dtype.type(declared / other)).astype(amax.dtype))
             return right
 
@@ -124,7 +124,7 @@ def other_maxima(reference: Reference) -> Iterator[tuple[str, Predict]]:
 
 
 def other_roundings(reference: Reference) -> Iterator[tuple[str, Predict]]:
-    """Another order of operations, rounding or meaning of the scale."""
+    """Yield rules with another order of operations, rounding or meaning of the scale."""
     spec = reference.spec
     for name, scales in unrounded_scales(reference):
         if spec.scale_rule is ScaleRule.AMAX:
@@ -167,7 +167,7 @@ def other_roundings(reference: Reference) -> Iterator[tuple[str, Predict]]:
 
 
 def unrounded_scales(reference: Reference) -> Iterator[tuple[str, Scales]]:
-    """Scales of amaxes before they are rounded to their format, in the orders that are in use."""
+    """Yield the ways in use to compute a scale from an amax before it is rounded, each with its words."""
     spec = reference.spec
     if spec.scale_format == FP32 and spec.scale_rule is ScaleRule.AMAX and not spec.tensor_scale:
         yield (
@@ -196,7 +196,7 @@ def unrounded_scales(reference: Reference) -> Iterator[tuple[str, Scales]]:
 
 # ---- constants that were seen --------------------------------------------------------------------------
 def from_what_came(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[tuple[str, Predict]]:
-    """What blocks of zeros, and the smallest and largest scales, became."""
+    """Yield rules whose constants (of zeros, NaN, smallest and largest scales) are those that came."""
     spec = reference.spec
     zeros: list[float] = []
     came: list[float] = []

@@ -1,4 +1,4 @@
-"""Known mistakes in how scales come from amaxes, each a rule that predicts the scales of a matrix."""
+"""Known mistakes in making scales from amaxes, each a rule that predicts the scales of a matrix."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from precision.testing.blocks._scale_arithmetic import (
 
 
 def scale_rules(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[tuple[str, Predict]]:
-    """Every known mistake with the scales it predicts, the likelier first."""
+    """Yield every known mistake with the rule that predicts its scales, the likelier first."""
     yield from _other_groups(reference)
     yield from _other_amaxes(reference)
     yield from _other_specs(reference)
@@ -38,7 +38,7 @@ def scale_rules(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[tu
 
 # ---- which elements -----------------------------------------------------------------------------------
 def _other_groups(reference: Reference) -> Iterator[tuple[str, Predict]]:
-    """Amaxes of other elements than those of the block, where that gives as many scales."""
+    """Yield rules that take amaxes over other elements than those of the block."""
     spec, axis = reference.spec, reference.axis
     declared = spec.granularity
     across = -1 if reference.layout.transposed else -2
@@ -52,7 +52,7 @@ def _other_groups(reference: Reference) -> Iterator[tuple[str, Predict]]:
         return found._replace(scale=np.ascontiguousarray(found.scale.T))
 
     def flat(x: Array) -> Parts:
-        """Groups run along the other axis, and their scales are stored in that order."""
+        """Return scales of groups along the other axis, stored in the order of these groups."""
         found = turned(x)
         right = reference.parts(x)
         assert found.scale is not None and right.scale is not None
@@ -85,7 +85,7 @@ def _other_groups(reference: Reference) -> Iterator[tuple[str, Predict]]:
             continue
 
         def spread(x: Array, other: Reference = other) -> Parts:
-            """Each block has the scale of the larger one in which its first element lies, or the largest."""
+            """Return for each block the scale of that other block in which its first element lies."""
             amax = amax_of(wide(x), other.block(x))
             each = expanded(amax, x.shape, other.block(x))
             own = tuple(b or s for b, s in zip(reference.block(x), x.shape, strict=True))
@@ -141,7 +141,7 @@ def _other_amaxes(reference: Reference) -> Iterator[tuple[str, Predict]]:
 
 # ---- other specs --------------------------------------------------------------------------------------
 def _other_specs(reference: Reference) -> Iterator[tuple[str, Predict]]:
-    """One parameter of the spec otherwise."""
+    """Yield the rules of specs with one parameter changed."""
     spec = reference.spec
 
     def one(name: str, **changes: Any) -> Iterator[tuple[str, Predict]]:
@@ -179,7 +179,7 @@ def _other_specs(reference: Reference) -> Iterator[tuple[str, Predict]]:
 
 # ---- powers of two through logarithms -----------------------------------------------------------------
 def _logarithms(reference: Reference) -> Iterator[tuple[str, Predict]]:
-    """Exponents by a floating-point logarithm."""
+    """Yield rules that take a scale's exponent from a logarithm in floating point."""
     spec = reference.spec
     if not spec.scale_rule.gives_powers_of_two or spec.tensor_scale:
         return

@@ -25,7 +25,7 @@ CODES, VALUES = "codes", "values"
 
 
 def decoded(array: Array, fmt: Format, returns: str | None) -> Array:
-    """Codes or values as float64 values, or a fault "wrong dtype"."""
+    """Return codes or values as float64 values; raise the fault "wrong dtype" if they are neither."""
     kind = array.dtype
     integer = kind.kind == "u" or (kind.kind == "i" and isinstance(fmt, IntFormat))
     if returns != VALUES and kind == fmt.dtype:
@@ -49,7 +49,7 @@ def _decoded_integers(array: Array, fmt: Format) -> Array:
 
 @dataclass(frozen=True)
 class Elements:
-    """Rounding to a format as declared: what to give, what to expect, and how to read what comes."""
+    """A rounding function under test, with the rounding that it was said to do."""
 
     right: Rounds
     dtype: np.dtype[Any] = field(kw_only=True)
@@ -61,11 +61,11 @@ class Elements:
         return self.right.fmt
 
     def observe(self, call: Call, x: Array) -> Array:
-        """The values that came for an array, as float64."""
+        """Return the values that the callable gives for an array, as float64."""
         return decoded(expect_shape("the result", as_array(call(x)), x.shape), self.fmt, self.returns)
 
     def guess(self, seen: Sequence[Any]) -> Iterable[str]:
-        """The known mistakes that predict all that was seen."""
+        """Return the known mistakes that predict all that was seen."""
         if isinstance(self.right.rounding, Stochastic):
             return ()
         return guess(self.right, [one for one in seen if isinstance(one, Seen)])
@@ -81,7 +81,7 @@ class Elements:
         got: Callable[[Call, Array], Array] | None = None,
         expect: Callable[[Array], Array] | None = None,
     ) -> Tried:
-        """The outcome of comparing what comes for every element of ``x`` with what should."""
+        """Return the outcome of comparing what comes for each element of ``x`` with what should come."""
         observe, expect = got or self.observe, expect or self.right
         if not x.size:
             return not_applicable(name, f"{self.dtype} holds no number that would try it")
@@ -123,7 +123,7 @@ class Elements:
         return Tried(outcome, seen)
 
     def _raised(self, name: str, x: Array, call: Call, fault: Fault) -> Tried:
-        """The outcome where the call raised: the smallest input for which it does."""
+        """Return the outcome of a call that raised, with the smallest input found for which it does."""
 
         def fails(part: Array) -> bool:
             try:
@@ -141,11 +141,11 @@ class Elements:
         return Tried(outcome, (fault,))
 
     def signed(self, points: Array) -> Array:
-        """The same of both signs, where the format has both."""
+        """Return the points, and their negatives too if the format has a sign."""
         return _hard_values.with_signs(points, self.fmt)
 
     def everything(self) -> Array:
-        """Numbers of every kind, but NaN and Inf, mixed."""
+        """Return numbers of every kind but NaN and Inf, in random order."""
         x = self.signed(_hard_values.spread(self.fmt, self.dtype))
         return np.random.default_rng(2).permutation(x)
 

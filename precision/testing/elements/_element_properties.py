@@ -1,4 +1,4 @@
-"""Properties of rounding to a format, element by element: what `check_quantizer` tries for a format."""
+"""The properties of rounding to a format, element by element, that `check_quantizer` tries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SYMMETRIC = (Rounding.TIES_TO_EVEN, Rounding.TIES_TO_AWAY, Rounding.TOWARD_ZERO,
 
 
 def elements_properties(target: Elements) -> tuple[Property, ...]:
-    """Every property of rounding to a format, the essential ones first."""
+    """Return every property of rounding to a format, the essential ones first."""
     return tuple(
         Property(name, meaning, test=test, guess=target.guess, essential=essential)
         for name, meaning, essential, test in _tests(target)
@@ -88,7 +88,7 @@ def _contract(target: Elements) -> Iterator[Test]:
 
 
 def _plain_numbers(target: Elements, count: int) -> Array:
-    """Numbers that nothing is special about."""
+    """Return numbers in the middle of the format's range, none of them special."""
     span = np.linspace(0.5, 2.0, count) * max(target.fmt.smallest, min(1.0, target.fmt.max / 4))
     return span.astype(target.dtype)
 

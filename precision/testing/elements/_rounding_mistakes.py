@@ -1,4 +1,4 @@
-"""Known mistakes in rounding to a format: each a rule that predicts every output it would give.
+"""Known mistakes in rounding to a format, each a rule that predicts every output it would give.
 
 What was observed is compared with the predictions; the first rule that predicts all of it names the cause.
 """
@@ -35,14 +35,14 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Rounds:
-    """The declared rounding of elements."""
+    """A rounding to a format: the declared one, or a wrong one."""
 
     fmt: Format
     rounding: Rounding | Stochastic = field(default=Rounding.TIES_TO_EVEN, kw_only=True)
     overflow: Overflow = field(default=Overflow.SATURATE, kw_only=True)
 
     def __call__(self, x: Array) -> Array:
-        """Values of the format, as float64; NaN where the format has none stays NaN."""
+        """Return numbers rounded to the format, as float64; NaN stays NaN, even if the format has none."""
         nan = np.isnan(x)
         kept = np.where(nan, x.dtype.type(0), x) if not self.fmt.has_nan else x
         result = round_to(kept, self.fmt, rounding=self.rounding, overflow=self.overflow).astype(np.float64)
@@ -61,7 +61,7 @@ _WRONG_ROUNDINGS = {
 
 
 def _nearest(right: Rounds, upper_at_tie: Callable[[Array, Array], Array]) -> Rule:
-    """Nearest value, with a rule of its own for ties: does ``upper_at_tie(x, lower)`` take the upper one."""
+    """Return the rule to nearest, which takes the upper value of a tie where ``upper_at_tie(x, lower)``."""
 
     def rule(x: Array) -> Array:
         low, high = (
@@ -78,7 +78,7 @@ def _nearest(right: Rounds, upper_at_tie: Callable[[Array, Array], Array]) -> Ru
 
 
 def _roundings(right: Rounds) -> Iterator[tuple[str, Rule]]:
-    """Rules for ties first: on ties alone a directed rounding looks like one of them."""
+    """Yield other roundings. Rules for ties come first: on ties alone directed roundings look like them."""
     directed = [
         (name, replace(right, rounding=rounding))
         for rounding, name in _WRONG_ROUNDINGS.items()
@@ -176,7 +176,7 @@ def _flushes(right: Rounds) -> Iterator[tuple[str, Rule]]:
 
 # ---- large numbers ----------------------------------------------------------------------------------
 def _past(right: Rounds) -> Callable[[Array], Array]:
-    """Where a finite number, rounded without bound, exceeds the largest value."""
+    """Return the predicate of finite numbers that exceed the largest value when rounded without bound."""
 
     def past(x: Array) -> Array:
         loud = np.abs(replace(right, overflow=Overflow.SATURATE)(x)) >= right.fmt.max
@@ -230,7 +230,7 @@ def _overflows(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]
 
 
 def _other_limits(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]]:
-    """The largest value that was seen, if it is another than the format's."""
+    """Yield rules with the largest value that was seen, if it is another than the format's."""
     fmt = right.fmt
     largest = max((float(np.abs(s.got[np.isfinite(s.got)]).max(initial=0)) for s in seen), default=0.0)
     if not 0 < largest != fmt.max:
@@ -306,7 +306,7 @@ def _specials(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]]
 
 
 def _other_formats(right: Rounds) -> Iterator[tuple[str, Rule]]:
-    """Codes of another format of as many bits, read as this one's; and values of another format."""
+    """Yield rules that give codes of another format as this one's, or values of another format."""
     for name, other in NAMED.items():
         if other == right.fmt or other.bits > 16:
             continue
@@ -323,7 +323,7 @@ def _other_formats(right: Rounds) -> Iterator[tuple[str, Rule]]:
 
 
 def rules(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]]:
-    """Every known mistake with its predictions, the likelier first."""
+    """Yield every known mistake with its rule, the likelier first."""
     yield from _roundings(right)
     yield from _flushes(right)
     yield from _overflows(right, seen)
@@ -333,7 +333,7 @@ def rules(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]]:
 
 
 def guess(right: Rounds, seen: Sequence[Seen]) -> Iterator[str]:
-    """The mistakes that predict everything that was seen, the likeliest first.
+    """Yield the mistakes that predict everything that was seen, the likeliest first.
 
     Signs of zeros count at first; if nothing explains them as well, they do not.
     """

@@ -1,4 +1,4 @@
-"""Properties of stochastic rounding: only neighbours come, and their mean is the number itself."""
+"""The properties of stochastic rounding: only neighbours come, and their mean is the number itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIGMAS = 6.0
 
 
 def random_tests(target: Elements) -> Iterator[tuple[str, str, bool, Callable[[Call], Tried]]]:
-    """Properties in the place of those of deterministic rounding."""
+    """Yield the tests that take the place of those of deterministic rounding."""
     fmt, dtype = target.fmt, target.dtype
 
     def exact(call: Call) -> Tried:
@@ -81,7 +81,7 @@ def _beside(target: Elements, call: Call) -> Tried:
 
 
 def _mean(target: Elements, call: Call) -> Tried:
-    """The share of upper neighbours among many copies, for a few fractions between two values."""
+    """Compare how many of many copies are rounded up with the share that their distance gives."""
     name, rounding = "unbiased", target.right.rounding
     assert isinstance(rounding, Stochastic)
     low, high = _hard_values.pairs(target.fmt)
@@ -107,7 +107,7 @@ def _mean(target: Elements, call: Call) -> Tried:
 
 
 def judged_share(count: int, total: int, real: float, bits: int) -> tuple[bool, str]:
-    """Whether so many of ``total`` were rounded up wrongly for a fraction, and a guess at the cause."""
+    """Return whether ``count`` of ``total`` rounded up is wrong for a fraction, and a guess at the cause."""
     if not total:
         return False, ""
     share = count / total

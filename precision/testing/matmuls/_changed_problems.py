@@ -1,4 +1,4 @@
-"""Problems that a GEMM may have solved in the place of the right one: misread operands, scales, lengths."""
+"""The problems that a wrong GEMM solves instead of its own: misread operands, scales, lengths."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _strided(parts: Callable[[int, Declared], int]) -> Callable[[int, Declared],
 
 
 def interleaved(p: Problem, d: Declared) -> Problem | None:
-    """Within every 32 of K, zeros added, those with k mod 4 in {0, 1} first: mma.sync's order for FP8."""
+    """Return the problem in mma.sync's order for FP8: of every 32 of K, those with k mod 4 < 2 first."""
     if d.scaled:
         return None
     short = -p.length % 32
@@ -77,7 +77,7 @@ def _dropped(n: int) -> Change:
 
 
 def _runs_on(n: int) -> Change:
-    """The last step reads what follows in memory: the next row of a, times the next row of b's zeros."""
+    """Return the change in which the last step reads past K: into the next row of a, and b's last row."""
 
     def change(p: Problem, d: Declared) -> Problem | None:
         short = -p.length % n
@@ -142,7 +142,7 @@ def _first(p: Problem, d: Declared, side: str) -> Problem:
 
 
 def _scale(side: int, what: Callable[[Array, int], Array]) -> Change:
-    """The scales of one operand changed by ``what``, given the axis of K."""
+    """Return the change that applies ``what(scales, axis of K)`` to the scales of one operand."""
 
     def change(p: Problem, d: Declared) -> Problem | None:
         scale = p.scales[side]
@@ -185,7 +185,7 @@ def _of_the_other(side: int) -> Change:
 
 
 def changes(d: Declared) -> Iterator[tuple[str, Change]]:
-    """Problems that may have been solved in the place of the right one."""
+    """Yield the problems that may have been solved instead of the given one, each with its cause."""
     for sides, said in (("a", "a"), ("b", "b"), ("ab", "a and b")):
         yield f"{said} read transposed", functools.partial(_transposed, sides=sides)
     for side in "ab":

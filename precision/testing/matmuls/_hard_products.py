@@ -1,4 +1,4 @@
-"""Matrix products that are hard: designed for one property each, the same in every run."""
+"""Matrix products that are hard, designed for one property each, and the same in every run."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def starts(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def specials(s: Designs, rng: Any) -> Iterator[Problem]:
-    """NaN, and Inf times numbers, times zero and less Inf, each in rows and columns of their own."""
+    """Yield NaN, and Inf times numbers, times zero and less Inf, each in rows and columns of their own."""
     k = s.length(2 * s.step)
     for special in (np.nan, np.inf, -np.inf):
         for side in (0, 1):
@@ -201,7 +201,7 @@ def subnormals(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def tiny(s: Designs, rng: Any) -> Iterator[Problem]:
-    """Sums near the smallest normal number of the register and below it."""
+    """Yield sums near the smallest normal number of the register and below it."""
     least = s.register.min_exponent
     lowest = [s.d.formats[side].min_exponent for side in (0, 1)]
     if sum(lowest) > least + 4:
@@ -215,7 +215,7 @@ def tiny(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def results(s: Designs, rng: Any) -> Iterator[Problem]:
-    """Sums whose bits lie on and beside the ties of 16-bit results."""
+    """Yield sums on and beside the ties of 16-bit results."""
     k = s.length(s.step)
     for sign in (1.0, 0.5):
         high = [min(s.ends(side)[1], 3) for side in (0, 1)]
@@ -243,7 +243,7 @@ def ordinary(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def low_bits(s: Designs, rng: Any) -> Iterator[Problem]:
-    """Operands of TF32 whose low 13 bits are not zero, next to ties of rounding them away."""
+    """Yield operands of TF32 whose low 13 bits are not zero, near ties of rounding them away."""
     k = s.step
     if TF32 not in s.d.formats:
         return

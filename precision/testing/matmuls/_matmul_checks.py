@@ -1,4 +1,4 @@
-"""Checks of matrix products: one call tries a callable on everything that shows how it accumulates."""
+"""Checks of matrix products, on everything that shows how they accumulate."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Formats = FloatFormat | tuple[FloatFormat, FloatFormat] | None
 
 
 def declared_accumulator(like: Accumulator | str) -> Accumulator:
-    """An accumulator, also from the text that it prints.
+    """Return an accumulator; text is read as it prints.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def matmul_properties(
     batches: bool = True,
     ragged: bool = True,
 ) -> tuple[Property, ...]:
-    """The properties that `check_matmul` tries, for pytest to try one by one.
+    """Return the properties that `check_matmul` tries, for pytest to try one by one.
 
     Parameters
     ----------

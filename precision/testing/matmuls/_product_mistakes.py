@@ -1,4 +1,4 @@
-"""Known mistakes of matrix products: what each would give, for a guess to match with what came."""
+"""Known mistakes of matrix products, each with the result it would give."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from precision.units._plain_arithmetic import EXACT, FP32_FMA
 
 
 class Mistake(NamedTuple):
-    """A cause and what it would give for a problem, before the result is rounded to its type."""
+    """A known mistake: its cause, and its result for a problem before that is rounded to its type."""
 
     cause: str
     compute: Callable[[Problem, Declared], Array]
@@ -33,7 +33,7 @@ class Mistake(NamedTuple):
 
 
 def rounded(y: Array, d: Declared) -> Array:
-    """float32 sums as the result's type has them."""
+    """Return float32 sums rounded to the type of the result, as float64."""
     return wide(round_to(wide(y), d.output, overflow=Overflow.NON_SATURATING))
 
 
@@ -76,7 +76,7 @@ def _top(d: Declared) -> float:
 
 # ---- all of them -------------------------------------------------------------------------------------
 def mistakes(d: Declared) -> Iterator[Mistake]:
-    """Every known mistake, the plainer ones first."""
+    """Yield every known mistake, the plainer ones first."""
 
     def solved(change: Change, p: Problem, d: Declared, unit: Accumulator | None = None) -> Array:
         other = change(p, d)
@@ -106,7 +106,7 @@ def mistakes(d: Declared) -> Iterator[Mistake]:
 
 
 def _taking(d: Declared, unit: Accumulator) -> Declared:
-    """For operands whose low bits are not ignored."""
+    """Return the declaration with FP32 for TF32 operands if the unit does not ignore their low bits."""
     if FP32 in unit.operand_formats and TF32 in d.formats:
         return replace(d, formats=(FP32, FP32))
     return d
@@ -158,7 +158,7 @@ def _sums(d: Declared) -> Iterator[Mistake]:
 
 
 def _combined(d: Declared) -> dict[str, Any]:
-    """How the declared scales enter, for plans that change something else."""
+    """Return the declared way in which scales enter, as options of a `Plan` that changes something else."""
     if not d.scaled:
         return {}
     groups = [d.group(side) is not None for side in (0, 1)]
@@ -170,7 +170,7 @@ def _combined(d: Declared) -> dict[str, Any]:
 
 
 def matches(mistake: Mistake, p: Problem, d: Declared, got: Array, *, signs: bool) -> bool:
-    """Whether a mistake gives exactly what came."""
+    """Return whether a mistake gives exactly what came."""
     try:
         with np.errstate(all="ignore"):
             y = rounded(mistake.compute(p, d), d)

@@ -1,4 +1,4 @@
-"""Properties of a matrix product: problems tried, the smallest that fails, and a guess at the cause."""
+"""The properties of a matrix product: their problems, the smallest that fails, and a guess at the cause."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MANY = 10
 
 
 class Seen(NamedTuple):
-    """A problem, what it should give and what came."""
+    """A problem, the result that it should give, and the one that came."""
 
     problem: Problem
     expected: Array
@@ -38,7 +38,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Judge:
-    """Whether results are what is declared: to the last bit, or within the bound."""
+    """The judge of results: they must be the declared ones to the last bit, or within the proven bound."""
 
     d: Declared
 
@@ -61,7 +61,7 @@ class Judge:
 
     # ---- the guess --------------------------------------------------------------------------------------
     def guess(self, observed: Sequence[Any]) -> list[str]:
-        """The known mistakes that give exactly what came, every time."""
+        """Return the known mistakes that give exactly what came, every time."""
         seen = [one for one in observed if isinstance(one, Seen)]
         # What failed first, and small problems before large ones: most mistakes are ruled out by one.
         seen.sort(key=lambda one: (not one.bad.any(), one.problem.length * one.got.size))
@@ -87,7 +87,7 @@ class Judge:
         return not self.bad(other, seen.expected, one.got, signs=False).any()
 
     def _in_float32(self, seen: Sequence[Seen]) -> list[str]:
-        """Whether all that came lies as near to the exact result as float32 sums do, in whatever order."""
+        """Return the cause of a float32 sum in any order if all that came is as near to exact as one."""
         unit = self.d.accumulator
         if not self.d.exact or unit.step is None or not unit.step.aligns or self.d.dtype != np.float32:
             return []
@@ -107,7 +107,7 @@ def _sizes(p: Problem) -> tuple[int, int, int]:
 
 
 def _only_where(seen: Sequence[Seen]) -> list[str]:
-    """Which sizes all that failed have and hardly anything else, for garbage that nothing predicts."""
+    """Return a cause that names the sizes that all failures have and nothing else has, if there are such."""
     bad, good = [one for one in seen if one.bad.any()], [one for one in seen if not one.bad.any()]
     if len(good) < MANY:
         return []
@@ -123,7 +123,7 @@ def _only_where(seen: Sequence[Seen]) -> list[str]:
 
 # ---- one property ------------------------------------------------------------------------------------
 def tried(judge: Judge, name: str, problems: Sequence[Problem], call: Call, *, signs: bool = False) -> Tried:
-    """All problems, and what is wrong with the smallest that is found of those that fail."""
+    """Try all problems; the outcome shows the smallest failing problem that is found."""
     seen = [judge.seen(call, p, signs=signs) for p in problems]
     cases, failures = sum(one.got.size for one in seen), sum(int(one.bad.sum()) for one in seen)
     if not failures:
@@ -193,7 +193,7 @@ _WITHOUT = {
 
 
 def gemm_properties(d: Declared) -> tuple[Property, ...]:
-    """The properties of a declared product, in the order in which they are tried."""
+    """Return the properties of a declared product, in the order in which they are tried."""
     judge, designs = Judge(d), Designs(d)
 
     def problems(index: int) -> list[Problem]:
@@ -202,7 +202,7 @@ def gemm_properties(d: Declared) -> tuple[Property, ...]:
         return [p for p in made if d.ragged or p.length % max(1, d.granule) == 0]
 
     def result(call: Call) -> Tried:
-        """Only that something of the right shape and type comes."""
+        """Check that a result of the right shape and type comes, and nothing else."""
         for p in problems(0)[:1]:
             p.observe(call, d)
         return passed("result", 1)

@@ -24,7 +24,7 @@ SHOWN = 12
 
 
 class Packed(NamedTuple):
-    """Rows of codes, and the bytes that came."""
+    """Rows of codes, and the bytes into which they were packed."""
 
     codes: Array
     came: Array
@@ -32,7 +32,7 @@ class Packed(NamedTuple):
 
 @dataclass(frozen=True)
 class Packing:
-    """A packer and an unpacker of codes of a format."""
+    """A packer and an unpacker under test, with the format of their codes."""
 
     fmt: Format
     unpack: Call
@@ -41,7 +41,7 @@ class Packing:
 
     # ---- what is given, what comes ------------------------------------------------------------------
     def inputs(self, *, odd: bool) -> Iterator[Array]:
-        """Rows of codes, counted up and at random; of lengths that fill whole bytes unless ``odd``."""
+        """Yield rows of codes, counted up and random; they fill whole bytes unless ``odd``."""
         rng, count = np.random.default_rng(0), 1 << self.fmt.bits
         lengths = (1, 3, 5, 7, 33) if odd else (8, 16, 64, 1024)
         for length in lengths:
@@ -52,14 +52,14 @@ class Packing:
             yield codes.reshape(8, length).astype(self.fmt.code_dtype)
 
     def pack(self, call: Call, codes: Array) -> Array:
-        """The bytes that came."""
+        """Return the bytes into which the callable packs codes."""
         array = as_array(call(codes if self.integers else codes.view(self.fmt.dtype)))
         if array.dtype.itemsize != 1:
             raise Fault("wrong dtype", f"packed codes must be bytes (uint8), got {array.dtype}")
         return np.ascontiguousarray(array).view(np.uint8)
 
     def restore(self, packed: Array, codes: Array) -> Array:
-        """The codes that came back."""
+        """Return the codes that the unpacker makes of bytes."""
         arguments = (packed, np.asarray(codes.shape[-1])) if _takes_length(self.unpack.fn) else (packed,)
         array = expect_shape("unpacked codes", as_array(self.unpack(*arguments)), codes.shape)
         if array.dtype.itemsize != codes.dtype.itemsize:
@@ -73,7 +73,7 @@ class Packing:
 
     # ---- properties ---------------------------------------------------------------------------------
     def sizes(self, name: str, odd: bool, call: Call) -> Tried:
-        """Shape and type of the bytes."""
+        """Check shape and type of the bytes."""
         cases = 0
         for codes in self.inputs(odd=odd):
             shape = (*codes.shape[:-1], row_bytes(codes.shape[-1], self.fmt.bits))
@@ -82,7 +82,7 @@ class Packing:
         return passed(name, cases)
 
     def layout(self, name: str, odd: bool, call: Call) -> Tried:
-        """The bytes, against a little-endian bit stream."""
+        """Compare the bytes with a little-endian bit stream."""
         seen, cases, failed = [], 0, None
         for codes in self.inputs(odd=odd):
             came, wanted = self.pack(call, codes), pack_bits(codes, self.fmt.bits)
@@ -104,7 +104,7 @@ class Packing:
         )
 
     def _smallest(self, call: Call, row: Array) -> Array:
-        """The shortest part of a row that is packed wrongly, with zeros for the codes that do not matter."""
+        """Return the shortest part of a row that is packed wrongly, zeros for codes that do not matter."""
 
         def fails(codes: Array) -> bool:
             try:
@@ -127,7 +127,7 @@ class Packing:
         return row
 
     def roundtrip(self, name: str, odd: bool, call: Call) -> Tried:
-        """Codes that were packed come back."""
+        """Check that codes that were packed come back."""
         cases = 0
         for codes in self.inputs(odd=odd):
             came = self.restore(self.pack(call, codes), codes)
@@ -141,7 +141,7 @@ class Packing:
         return passed(name, cases)
 
     def unchanged(self, call: Call) -> Tried:
-        """Neither writes into its input."""
+        """Check that neither callable writes into its input."""
         codes = next(self.inputs(odd=False))
         packed = self.pack(replace(call, forgiving=False), codes)
         strict = replace(self, unpack=replace(self.unpack, forgiving=False))
@@ -149,7 +149,7 @@ class Packing:
         return passed("input unchanged", codes.size)
 
     def guess(self, seen: Sequence[Any]) -> Iterator[str]:
-        """The known layouts that match all bytes that were seen."""
+        """Yield the known layouts that match all bytes that were seen."""
         packed = [one for one in seen if isinstance(one, Packed)]
         for name, rule in _layouts(self.fmt.bits):
             if packed and all(_is(rule(one.codes), one.came) for one in packed):
@@ -162,7 +162,7 @@ def _is(wanted: Array | None, came: Array) -> bool:
 
 def _layouts(bits: int) -> Iterator[tuple[str, Callable[[Array], Array | None]]]:
     def stream(codes: Array, order: int) -> Array:
-        """Bits of each code, from its highest on (order -1) or its lowest."""
+        """Return the bits of each code, the highest first (order -1) or the lowest first (1)."""
         places = np.arange(bits)[::order]
         return (
             ((codes[..., None].astype(np.int64) >> places) & 1)
@@ -174,14 +174,14 @@ def _layouts(bits: int) -> Iterator[tuple[str, Callable[[Array], Array | None]]]
         return np.packbits(stream(codes, -1), axis=-1, bitorder="big")
 
     def halves(codes: Array) -> Array | None:
-        """The first half of a row in the low bits, the second in the high ones."""
+        """Return bytes with a row's first half in the low four bits, its second half in the high ones."""
         if bits != 4 or codes.shape[-1] % 2:
             return None
         middle = codes.shape[-1] // 2
         return np.asarray(codes[..., :middle] | (codes[..., middle:] << 4)).astype(np.uint8)
 
     def across(codes: Array) -> Array | None:
-        """The stream runs over the ends of rows."""
+        """Return the bytes of one stream that runs over the ends of rows."""
         whole = pack_bits(np.ascontiguousarray(codes).reshape(1, -1), bits)
         rows = row_bytes(codes.shape[-1], bits)
         return whole.reshape(*codes.shape[:-1], rows) if whole.size == codes.shape[0] * rows else None
@@ -194,7 +194,7 @@ def _layouts(bits: int) -> Iterator[tuple[str, Callable[[Array], Array | None]]]
         return pack_bits(codes, bits)[..., ::-1]
 
     def high_first(codes: Array) -> Array | None:
-        """Pairs exchanged, an odd last one with zero."""
+        """Return bytes with the first code of each pair in the high four bits."""
         if bits != 4:
             return None
         even = np.zeros((*codes.shape[:-1], -(-codes.shape[-1] // 2) * 2), codes.dtype)
@@ -224,7 +224,7 @@ def _failure(name: str, cases: int, codes: Array, wanted: Array, came: Array) ->
 
 
 def _takes_length(fn: Callable[..., Any]) -> bool:
-    """Whether a second argument without a default is asked for."""
+    """Return whether a callable has a second parameter without a default."""
     try:
         parameters = inspect.signature(fn).parameters.values()
     except (TypeError, ValueError):
@@ -297,7 +297,7 @@ def check_packing(
 
 
 def packing_properties(target: Packing) -> tuple[Property, ...]:
-    """The properties that `check_packing` tries."""
+    """Return the properties that `check_packing` tries."""
 
     def made(name: str, meaning: str, test: Callable[[Call], Tried], essential: bool = False) -> Property:
         return Property(name, meaning, test=test, guess=target.guess, essential=essential)
