@@ -22,7 +22,7 @@ MANY = 2048
 """Pairs of neighbouring values that are tried of a format, all of them where there are fewer."""
 
 
-def wide(numbers: Sequence[float]) -> Array:
+def as_float64(numbers: Sequence[float]) -> Array:
     """Return numbers as a float64 array."""
     return np.asarray(numbers, np.float64)
 
@@ -46,14 +46,14 @@ def largest_of(dtype: np.dtype[Any]) -> float:
     return float(ml_dtypes.finfo(dtype).max)
 
 
-def cast(values: Array, dtype: np.dtype[Any]) -> Array:
+def exactly_held(values: Array, dtype: np.dtype[Any]) -> Array:
     """Return those of some float64 numbers that a type holds exactly, as numbers of this type."""
     with np.errstate(all="ignore"):
         narrow = values.astype(dtype)
         return np.asarray(narrow[(narrow.astype(np.float64) == values) & np.isfinite(values)])
 
 
-def moved(values: Array, steps: int) -> Array:
+def shift_ulps(values: Array, steps: int) -> Array:
     """Return positive finite numbers moved by ``steps`` ULPs, those left out that would not stay such."""
     word = word_of(values.dtype)
     bits = values.view(word).astype(np.int64) + steps
@@ -61,7 +61,7 @@ def moved(values: Array, steps: int) -> Array:
     return np.ascontiguousarray(bits[(bits > 0) & (bits < end)].astype(word)).view(values.dtype)
 
 
-def joined(parts: Iterable[Array], dtype: np.dtype[Any]) -> Array:
+def sorted_union(parts: Iterable[Array], dtype: np.dtype[Any]) -> Array:
     """Return every number of some arrays once, in ascending order of their bits."""
     word = word_of(dtype)
     bits = np.concatenate([np.ascontiguousarray(part, dtype).view(word) for part in parts])
@@ -86,8 +86,8 @@ def lower_codes(fmt: Format) -> tuple[int, ...]:
     )
     near = {code + offset for code in edges for offset in (-2, -1, 0, 1)}
     ends = {*range(64), *range(last - 64, last)}
-    spread = np.random.default_rng(0).integers(0, last, MANY // 2).tolist()
-    return tuple(sorted(code for code in {*near, *ends, *spread} if 0 <= code < last))
+    drawn = np.random.default_rng(0).integers(0, last, MANY // 2).tolist()
+    return tuple(sorted(code for code in {*near, *ends, *drawn} if 0 <= code < last))
 
 
 def values_of(fmt: Format, codes: Iterable[int]) -> Array:
@@ -118,17 +118,17 @@ def last_step(fmt: Format) -> float:
     return fmt.max - below
 
 
-def exact(fmt: Format, dtype: np.dtype[Any]) -> Array:
+def own_values(fmt: Format, dtype: np.dtype[Any]) -> Array:
     """Return positive values of the format, as far as the type holds them."""
     low, high = pairs(fmt)
-    values = cast(np.unique(np.concatenate([low, high])), dtype)
+    values = exactly_held(np.unique(np.concatenate([low, high])), dtype)
     return np.asarray(values[values != 0])
 
 
 def _midpoints(fmt: Format, subnormal: bool, dtype: np.dtype[Any]) -> Array:
     low, high = pairs(fmt)
     chosen = (low < least_normal(fmt)) == subnormal
-    return cast((low[chosen] + high[chosen]) / 2, dtype)
+    return exactly_held((low[chosen] + high[chosen]) / 2, dtype)
 
 
 def ties(fmt: Format, dtype: np.dtype[Any]) -> Array:
@@ -142,16 +142,16 @@ def off_ties(fmt: Format, dtype: np.dtype[Any]) -> Array:
     normal = low >= least_normal(fmt)
     share = np.random.default_rng(1).uniform(0.05, 0.95, (3, normal.sum()))
     between = low[normal] + share * (high - low)[normal]
-    middle, own = ties(fmt, dtype), exact(fmt, dtype)
+    middle, own = ties(fmt, dtype), own_values(fmt, dtype)
     own = own[own.astype(np.float64) >= least_normal(fmt)]
     with np.errstate(all="ignore"):
         parts = [
             between.ravel().astype(dtype),
-            *(moved(middle, n) for n in (-3, -1, 1, 2)),
+            *(shift_ulps(middle, n) for n in (-3, -1, 1, 2)),
             own,
-            moved(own, 1),
+            shift_ulps(own, 1),
         ]
-        found = joined(parts, dtype)
+        found = sorted_union(parts, dtype)
     values = found.astype(np.float64)
     inside = found[(values >= least_normal(fmt)) & (values <= fmt.max) & (values > 0)]
     return inside[~np.isin(inside, middle)]
@@ -161,16 +161,18 @@ def below_normal(fmt: Format, dtype: np.dtype[Any]) -> Array:
     """Return subnormals of the format, their ties and neighbours, smaller numbers, subnormals of the type."""
     limit = least_normal(fmt)
     low, _ = pairs(fmt)
-    own = cast(low[(low < limit) & (low > 0)], dtype)
+    own = exactly_held(low[(low < limit) & (low > 0)], dtype)
     middle = _midpoints(fmt, True, dtype)
     info = ml_dtypes.finfo(dtype)
     tiny = float(info.smallest_subnormal)
-    edge = cast(wide([limit]) if limit else wide([]), dtype)
-    source = cast(wide([tiny, 2 * tiny, float(info.tiny), float(info.tiny) / 2]), dtype)
-    smallest = cast(wide([fmt.smallest * share for share in (0.25, 0.375, 0.5, 0.75, 1.5)]), dtype)
+    edge = exactly_held(as_float64([limit]) if limit else as_float64([]), dtype)
+    source = exactly_held(as_float64([tiny, 2 * tiny, float(info.tiny), float(info.tiny) / 2]), dtype)
+    smallest = exactly_held(
+        as_float64([fmt.smallest * share for share in (0.25, 0.375, 0.5, 0.75, 1.5)]), dtype
+    )
     parts = [own, middle, edge, source, smallest]
-    parts += [moved(part, n) for part in (own, middle, edge, smallest) for n in (-1, 1)]
-    found = joined(parts, dtype)
+    parts += [shift_ulps(part, n) for part in (own, middle, edge, smallest) for n in (-1, 1)]
+    found = sorted_union(parts, dtype)
     upper = limit if limit else fmt.smallest
     return np.asarray(found[(found.astype(np.float64) <= upper) & (found != 0)])
 
@@ -179,10 +181,12 @@ def around_overflow(fmt: Format, dtype: np.dtype[Any]) -> Array:
     """Return the largest value, the tie above it, neighbours of both, and finite numbers far too large."""
     step, top = last_step(fmt), largest_of(dtype)
     with np.errstate(over="ignore"):
-        marks = wide([fmt.max, fmt.max + step / 2, fmt.max + step, fmt.max + 1.5 * step, 2 * fmt.max])
-        far = wide([3 * fmt.max, 10 * fmt.max, 1000 * fmt.max, top / 2, top])
-    edges = cast(marks, dtype)
-    found = joined([edges, moved(edges, -1), moved(edges, 1), cast(far[far > fmt.max], dtype)], dtype)
+        marks = as_float64([fmt.max, fmt.max + step / 2, fmt.max + step, fmt.max + 1.5 * step, 2 * fmt.max])
+        far = as_float64([3 * fmt.max, 10 * fmt.max, 1000 * fmt.max, top / 2, top])
+    edges = exactly_held(marks, dtype)
+    found = sorted_union(
+        [edges, shift_ulps(edges, -1), shift_ulps(edges, 1), exactly_held(far[far > fmt.max], dtype)], dtype
+    )
     return found[found.astype(np.float64) >= fmt.max - step / 2]
 
 
@@ -208,7 +212,7 @@ def is_float(dtype: np.dtype[Any]) -> bool:
         return False
 
 
-def spread(fmt: Format, dtype: np.dtype[Any]) -> Array:
+def all_kinds(fmt: Format, dtype: np.dtype[Any]) -> Array:
     """Return positive numbers of all the kinds above, in ascending order."""
-    parts = (ties, off_ties, below_normal, around_overflow, exact)
-    return joined([part(fmt, dtype) for part in parts], dtype)
+    parts = (ties, off_ties, below_normal, around_overflow, own_values)
+    return sorted_union([part(fmt, dtype) for part in parts], dtype)

@@ -15,7 +15,7 @@ from precision.testing._reports import CheckFailed, Outcome, Report, Verdict
 Guess = Callable[[Sequence[Any]], str | Iterable[str]]
 
 
-class Tried(NamedTuple):
+class Attempt(NamedTuple):
     """An outcome, with what was observed on the way to it, in the form that the property's `Guess` reads."""
 
     outcome: Outcome
@@ -40,7 +40,7 @@ class Property:
 
     name: str
     meaning: str
-    test: Callable[[Call], Tried] = field(kw_only=True, repr=False)  #: may raise `Fault`
+    test: Callable[[Call], Attempt] = field(kw_only=True, repr=False)  #: may raise `Fault`
     guess: Guess = field(default=_no_guess, kw_only=True, repr=False)
     essential: bool = field(default=False, kw_only=True)  #: nothing else is tried where it fails
     alone: bool = field(default=False, kw_only=True)  #: guessed from what it observed itself
@@ -75,23 +75,23 @@ class Property:
         return found
 
     @in_default_environment
-    def attempt(self, call: Call) -> Tried:
+    def attempt(self, call: Call) -> Attempt:
         """Try the property on a call; a `Fault` of the callable becomes a failure with the fault's name."""
         try:
             return self.test(call)
         except Fault as fault:
             failed = Outcome(self.name, Verdict.FAILED, got=str(fault), cause=fault.kind)
-            return Tried(failed, (fault,))
+            return Attempt(failed, (fault,))
 
 
-def not_applicable(name: str, why: str) -> Tried:
+def as_not_applicable(name: str, why: str) -> Attempt:
     """Return the outcome of a property that does not apply, with the reason."""
-    return Tried(Outcome(name, Verdict.NOT_APPLICABLE, note=why))
+    return Attempt(Outcome(name, Verdict.NOT_APPLICABLE, note=why))
 
 
-def passed(name: str, cases: int, observed: Sequence[Any] = ()) -> Tried:
+def as_passed(name: str, cases: int, observed: Sequence[Any] = ()) -> Attempt:
     """Return the outcome of a property that holds in so many cases."""
-    return Tried(Outcome(name, Verdict.PASSED, cases=cases), tuple(observed))
+    return Attempt(Outcome(name, Verdict.PASSED, cases=cases), tuple(observed))
 
 
 def guesses(guess: Guess, observed: Sequence[Any]) -> Iterable[str]:
@@ -100,7 +100,7 @@ def guesses(guess: Guess, observed: Sequence[Any]) -> Iterable[str]:
     return (name for name in ((found,) if isinstance(found, str) else found) if name)
 
 
-def with_cause(tried: Tried, guess: Guess) -> Outcome:
+def with_cause(tried: Attempt, guess: Guess) -> Outcome:
     """Return the outcome; a failed one gets the first name of the guess as its cause."""
     outcome = tried.outcome
     if not outcome.failed or outcome.cause:
@@ -114,11 +114,11 @@ def run(properties: Sequence[Property], call: Call, *, subject: str, like: str) 
     A callable that hung is not called again, and one that fails an essential property (it raises, or
     returns something of the wrong shape or type) is asked for nothing else.
     """
-    attempts: list[tuple[Property, Tried]] = []
+    attempts: list[tuple[Property, Attempt]] = []
     stopped = ""
     for prop in properties:
         if stopped:
-            attempts.append((prop, not_applicable(prop.name, f"not tried: {stopped}")))
+            attempts.append((prop, as_not_applicable(prop.name, f"not tried: {stopped}")))
             continue
         tried = prop.attempt(call)
         attempts.append((prop, tried))
@@ -128,7 +128,7 @@ def run(properties: Sequence[Property], call: Call, *, subject: str, like: str) 
     return Report(subject, like, outcomes=_explained(attempts))
 
 
-def _explained(attempts: Sequence[tuple[Property, Tried]]) -> tuple[Outcome, ...]:
+def _explained(attempts: Sequence[tuple[Property, Attempt]]) -> tuple[Outcome, ...]:
     open_ones = {
         i: prop
         for i, (prop, tried) in enumerate(attempts)

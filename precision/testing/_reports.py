@@ -104,6 +104,11 @@ class Report:
 
     Examples
     --------
+    >>> import ml_dtypes, precision as pr
+    >>> from precision.testing import check_quantizer
+    >>> report = check_quantizer(lambda x: x.astype(ml_dtypes.float8_e4m3fn), like=pr.E4M3)
+    >>> report.ok, report["overflow rule"].cause
+    (False, 'does not saturate')
     """
 
     subject: str

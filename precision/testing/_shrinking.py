@@ -95,10 +95,10 @@ def smallest_element(x: Array, bad: Array, fails: Fails) -> Array:
         alone = x[index : index + 1]
         if ask(alone):
             return alone
-    return fewer(x, ask)
+    return drop_slices(x, ask)
 
 
-def fewer(x: Array, fails: Fails, axis: int = 0, step: int = 1) -> Array:
+def drop_slices(x: Array, fails: Fails, axis: int = 0, step: int = 1) -> Array:
     """Return as few slices along an axis as still fail, taken ``step`` at a time (delta debugging)."""
     pieces = -(-x.shape[axis] // step)
     parts = 2
@@ -117,7 +117,7 @@ def fewer(x: Array, fails: Fails, axis: int = 0, step: int = 1) -> Array:
     return x
 
 
-def more_zeros(x: Array, fails: Fails) -> Array:
+def put_zeros(x: Array, fails: Fails) -> Array:
     """Return the array with as many zeros as it still fails with; many are tried at a time first."""
     x = x.copy()
     where = np.flatnonzero((x != 0) | np.signbit(x))
@@ -133,7 +133,7 @@ def more_zeros(x: Array, fails: Fails) -> Array:
     return x
 
 
-def simpler_values(x: Array, fails: Fails) -> Array:
+def simplify_values(x: Array, fails: Fails) -> Array:
     """Return the array with simpler numbers (fewer significant bits, positive) where it still fails."""
     x = x.copy()
     flat = x.reshape(-1)
@@ -177,6 +177,6 @@ def shrink(x: Array, fails: Fails, *, steps: tuple[int, ...] | None = None) -> A
     ask = Budget(fails)
     for axis, step in enumerate(steps or (1,) * x.ndim):
         if step:
-            x = fewer(x, ask, axis, step)
-    x = more_zeros(x, ask)
-    return simpler_values(x, ask)
+            x = drop_slices(x, ask, axis, step)
+    x = put_zeros(x, ask)
+    return simplify_values(x, ask)

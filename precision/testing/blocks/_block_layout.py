@@ -18,7 +18,7 @@ WHOLE_ROWS, WHOLE_COLUMNS = 4, 64
 """Of matrices whose blocks are as long as an axis."""
 
 
-def expanded(scale: Array, shape: tuple[int, ...], block: Block) -> Array:
+def repeat_over_blocks(scale: Array, shape: tuple[int, ...], block: Block) -> Array:
     """Return each element's entry of an array that has one entry for each block."""
     for axis, step in enumerate(filled(block, shape)):
         scale = np.repeat(scale, step, axis=axis).take(range(shape[axis]), axis=axis)
@@ -27,10 +27,10 @@ def expanded(scale: Array, shape: tuple[int, ...], block: Block) -> Array:
 
 def amax_of(x: Array, block: Block) -> Array:
     """Return the largest magnitude of each block of a matrix, of the scales' shape."""
-    return reduced(np.abs(x), block, np.max)
+    return reduce_blocks(np.abs(x), block, np.max)
 
 
-def reduced(x: Array, block: Block, reduce: Callable[..., Any]) -> Array:
+def reduce_blocks(x: Array, block: Block, reduce: Callable[..., Any]) -> Array:
     """Return one number for each block of a matrix; a short block is filled up with its last elements."""
     height, width = filled(block, x.shape)
     rows, columns = -(-x.shape[0] // height), -(-x.shape[1] // width)

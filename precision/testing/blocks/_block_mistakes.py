@@ -13,16 +13,16 @@ import numpy as np
 from precision._support._types import Array
 from precision.formats._rounding_modes import Stochastic
 from precision.testing._shown_numbers import differ
-from precision.testing.blocks._block_layout import amax_of, expanded
-from precision.testing.blocks._expected_blocks import Parts, Reference, SeenBlocks
+from precision.testing.blocks._block_layout import amax_of, repeat_over_blocks
+from precision.testing.blocks._expected_blocks import ObservedBlocks, Parts, Reference
 from precision.testing.blocks._scale_arithmetic import Scales, unrounded_scales, wide
 from precision.testing.blocks._scale_mistakes import scale_rules
-from precision.testing.elements._rounding_mistakes import Seen, rules
+from precision.testing.elements._rounding_mistakes import Observed, rules
 
 Quotient = Callable[[Array, Parts], Array]
 
 
-def guess(reference: Reference, seen: Sequence[SeenBlocks], part: str = "") -> Iterator[str]:
+def guess(reference: Reference, seen: Sequence[ObservedBlocks], part: str = "") -> Iterator[str]:
     """Yield the mistakes that predict all that was seen: in scales, or in elements where scales are right."""
     finite = [one for one in seen if np.isfinite(one.x).all()]
     if any(one.came.scale is None for one in seen):
@@ -43,7 +43,7 @@ def _matches(wanted: Parts, came: Parts) -> bool:
     return bool(tensor) and not differ(wanted.scale, came.scale).any()
 
 
-def _of_scales(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[str]:
+def _of_scales(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[str]:
     # Those that the declared rule does not explain come first: most mistakes fall there.
     order = sorted(seen, key=lambda one: _matches(reference.parts(one.x), one.came))
     for name, rule in scale_rules(reference, seen):
@@ -51,7 +51,7 @@ def _of_scales(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[str
             yield name
 
 
-def _predicts(rule: Any, one: SeenBlocks) -> bool:
+def _predicts(rule: Any, one: ObservedBlocks) -> bool:
     try:
         return _matches(rule(one.x), one.came)
     except (ValueError, OverflowError, IndexError):
@@ -59,7 +59,7 @@ def _predicts(rule: Any, one: SeenBlocks) -> bool:
 
 
 # ---- elements ---------------------------------------------------------------------------------------
-def _of_elements(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[str]:
+def _of_elements(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[str]:
     if isinstance(reference.spec.rounding, Stochastic) or not seen:
         return
     usable, quotients, came = [], [], []
@@ -70,7 +70,7 @@ def _of_elements(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[s
         quotients.append(reference.quotients(one.x, one.came.scale, one.came.tensor))
         came.append(one.came.values)
     kept = [
-        Seen(q[use].reshape(-1), v[use].reshape(-1))
+        Observed(q[use].reshape(-1), v[use].reshape(-1))
         for q, v, use in zip(quotients, came, usable, strict=True)
     ]
     together = [one for one in kept if one.x.size]
@@ -97,7 +97,7 @@ def _of_elements(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[s
                 yield name
 
 
-def _scalings(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[tuple[str, list[Array]]]:
+def _scalings(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[tuple[str, list[Array]]]:
     """Yield mistakes in dividing elements by scales, each with the values it gives for every matrix."""
     for name, quotient in _quotients(reference):
         try:
@@ -118,7 +118,7 @@ def _quotients(reference: Reference) -> Iterator[tuple[str, Quotient]]:
 def _each_scale(reference: Reference, x: Array, came: Parts) -> Array:
     """Return the stored scale of each element, without the tensor's, as float32."""
     assert came.scale is not None
-    return expanded(came.scale, x.shape, reference.block(x)).astype(np.float32)
+    return repeat_over_blocks(came.scale, x.shape, reference.block(x)).astype(np.float32)
 
 
 def _each_total(reference: Reference, x: Array, came: Parts) -> Array:
@@ -132,12 +132,12 @@ def _unrounded_divisors(reference: Reference) -> Iterator[tuple[str, Quotient]]:
 
         def divided(x: Array, came: Parts, scales: Scales = scales) -> Array:
             amax = amax_of(wide(x), reference.block(x))
-            q = wide(x) / expanded(scales(amax, came.tensor), x.shape, reference.block(x))
+            q = wide(x) / repeat_over_blocks(scales(amax, came.tensor), x.shape, reference.block(x))
             return np.where(x == 0, wide(x), q)
 
         def inverted(x: Array, came: Parts, scales: Scales = scales) -> Array:
             amax = amax_of(wide(x), reference.block(x))
-            scale = expanded(scales(amax, came.tensor), x.shape, reference.block(x))
+            scale = repeat_over_blocks(scales(amax, came.tensor), x.shape, reference.block(x))
             return np.where(x == 0, wide(x), wide(x) * (1 / scale).astype(wide(x).dtype))
 
         yield f"scale rounded after the elements were divided{name}", divided
@@ -150,7 +150,7 @@ def _other_operations(reference: Reference) -> Iterator[tuple[str, Quotient]]:
 
     def by_amax(x: Array, came: Parts) -> Array:
         """Return x * (max / amax), which many kernels compute in the place of x / (amax / max)."""
-        amax = expanded(amax_of(wide(x), reference.block(x)), x.shape, reference.block(x))
+        amax = repeat_over_blocks(amax_of(wide(x), reference.block(x)), x.shape, reference.block(x))
         factor = (x.dtype.type(reference.spec.fmt.max) / amax).astype(wide(x).dtype)
         return np.where(x == 0, wide(x), wide(x) * factor)
 
@@ -203,7 +203,7 @@ def _other_scales(reference: Reference) -> Iterator[tuple[str, Quotient]]:
     yield "scale of the block after applied", neighbours(-1)
 
 
-def _without_short(reference: Reference, one: SeenBlocks) -> Array:
+def _without_short(reference: Reference, one: ObservedBlocks) -> Array:
     assert one.came.scale is not None
     values = reference.elements(one.x, one.came.scale, one.came.tensor)
     along = 0 if reference.layout.transposed else 1
@@ -216,10 +216,10 @@ def _without_short(reference: Reference, one: SeenBlocks) -> Array:
 
 
 # ---- where no scale came ----------------------------------------------------------------------------
-def _of_restored(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[str]:
+def _of_restored(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[str]:
     """Yield the mistakes, in scales or in elements, that explain restored values that came without scales."""
     parts = [reference.parts(one.x) for one in seen]
-    hidden = [SeenBlocks(one.x, part) for one, part in zip(seen, parts, strict=True)]
+    hidden = [ObservedBlocks(one.x, part) for one, part in zip(seen, parts, strict=True)]
 
     def all_same(restored: Iterable[Array]) -> bool:
         with np.errstate(all="ignore"):
@@ -227,7 +227,7 @@ def _of_restored(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[s
 
     def with_values(values: Iterable[Array]) -> Iterator[Array]:
         for one, value in zip(hidden, values, strict=True):
-            yield reference.restored(one.x, one.came._replace(values=value))
+            yield reference.restore(one.x, one.came._replace(values=value))
 
     if isinstance(reference.spec.rounding, Stochastic) or all_same(
         with_values(part.values for part in parts)
@@ -242,7 +242,7 @@ def _of_restored(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[s
     for name, values in _scalings(reference, hidden):
         if all_same(with_values(values)):
             yield name
-    quotients = [Seen(_quotients_of(reference, one), one.came.values.ravel()) for one in hidden]
+    quotients = [Observed(_quotients_of(reference, one), one.came.values.ravel()) for one in hidden]
     for name, mistake in rules(reference.rounds, quotients):
         given = zip(quotients, hidden, strict=True)
         try:
@@ -256,7 +256,7 @@ def _shaped(values: Array, x: Array) -> Array:
     return np.asarray(values, np.float64).reshape(x.shape)
 
 
-def _quotients_of(reference: Reference, one: SeenBlocks) -> Array:
+def _quotients_of(reference: Reference, one: ObservedBlocks) -> Array:
     assert one.came.scale is not None
     return reference.quotients(one.x, one.came.scale, one.came.tensor).ravel()
 
@@ -264,4 +264,4 @@ def _quotients_of(reference: Reference, one: SeenBlocks) -> Array:
 def _restored_with(reference: Reference, x: Array, parts: Parts) -> Array:
     assert parts.scale is not None
     values = reference.elements(x, parts.scale, parts.tensor)
-    return reference.restored(x, parts._replace(values=values))
+    return reference.restore(x, parts._replace(values=values))

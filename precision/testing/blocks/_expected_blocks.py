@@ -15,7 +15,7 @@ from precision.quantization._granularity import Block, PerGroup
 from precision.quantization._quant_spec import QuantSpec
 from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.quantization._scale_rules import Arithmetic, NonFinite
-from precision.testing.blocks._block_layout import Layout, expanded
+from precision.testing.blocks._block_layout import Layout, repeat_over_blocks
 from precision.testing.elements._rounding_mistakes import Rounds
 
 _FLOAT32 = np.finfo(np.float32)
@@ -29,7 +29,7 @@ class Parts(NamedTuple):
     tensor: float = 1.0
 
 
-class SeenBlocks(NamedTuple):
+class ObservedBlocks(NamedTuple):
     """A matrix that was given to a quantizer, and what came."""
 
     x: Array
@@ -84,7 +84,7 @@ class Reference:
         """Return fl32(scale * tensor scale) of each element, as float64."""
         with np.errstate(all="ignore"):
             product = scale.astype(np.float32) * np.float32(tensor)
-        return expanded(product.astype(np.float64), x.shape, self.block(x))
+        return repeat_over_blocks(product.astype(np.float64), x.shape, self.block(x))
 
     def elements(self, x: Array, scale: Array, tensor: float, rounds: Rounds | None = None) -> Array:
         """Return the values of the codes under scales as stored, as float64."""
@@ -93,7 +93,7 @@ class Reference:
             values = np.where(np.isnan(x), self.spec.fmt.max, values)
         return values
 
-    def restored(self, x: Array, parts: Parts) -> Array:
+    def restore(self, x: Array, parts: Parts) -> Array:
         """Return the numbers that codes and scales stand for: float32 numbers, as float64."""
         if parts.scale is None:
             return parts.values

@@ -17,7 +17,7 @@ from precision.formats._rounding_modes import Rounding
 from precision.quantization._quant_spec import QuantSpec
 from precision.quantization._scale_rules import ScaleRule
 from precision.testing.blocks._block_layout import amax_of
-from precision.testing.blocks._expected_blocks import Parts, Predict, Reference, SeenBlocks
+from precision.testing.blocks._expected_blocks import ObservedBlocks, Parts, Predict, Reference
 
 Scales = Callable[[Array, float], Array]
 
@@ -195,7 +195,7 @@ def unrounded_scales(reference: Reference) -> Iterator[tuple[str, Scales]]:
 
 
 # ---- constants that were seen --------------------------------------------------------------------------
-def from_what_came(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[tuple[str, Predict]]:
+def from_what_came(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[tuple[str, Predict]]:
     """Yield rules whose constants (of zeros, NaN, smallest and largest scales) are those that came."""
     spec = reference.spec
     zeros: list[float] = []

@@ -14,8 +14,8 @@ from precision._support._types import Array
 from precision.formats._rounding_modes import Overflow
 from precision.quantization._granularity import PerBlock, PerGroup, PerTensor, PerVector
 from precision.quantization._scale_rules import Arithmetic, NonFinite, ScaleRule
-from precision.testing.blocks._block_layout import amax_of, expanded, reduced
-from precision.testing.blocks._expected_blocks import Parts, Predict, Reference, SeenBlocks
+from precision.testing.blocks._block_layout import amax_of, reduce_blocks, repeat_over_blocks
+from precision.testing.blocks._expected_blocks import ObservedBlocks, Parts, Predict, Reference
 from precision.testing.blocks._scale_arithmetic import (
     from_what_came,
     of_spec,
@@ -25,7 +25,7 @@ from precision.testing.blocks._scale_arithmetic import (
 )
 
 
-def scale_rules(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[tuple[str, Predict]]:
+def scale_rules(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[tuple[str, Predict]]:
     """Yield every known mistake with the rule that predicts its scales, the likelier first."""
     yield from _other_groups(reference)
     yield from _other_amaxes(reference)
@@ -58,13 +58,13 @@ def _other_groups(reference: Reference) -> Iterator[tuple[str, Predict]]:
         assert found.scale is not None and right.scale is not None
         return found._replace(scale=found.scale.reshape(right.scale.shape))
 
-    def reordered(x: Array) -> Parts:
+    def reorder(x: Array) -> Parts:
         found = along_other(x)
         right = reference.parts(x)
         assert found.scale is not None and right.scale is not None
         return found._replace(scale=found.scale.reshape(right.scale.shape))
 
-    for rule in (turned, along_other, flat, reordered):
+    for rule in (turned, along_other, flat, reorder):
         yield "group size taken along the wrong axis", rule
 
     def transposed(x: Array) -> Parts:
@@ -87,7 +87,7 @@ def _other_groups(reference: Reference) -> Iterator[tuple[str, Predict]]:
         def spread(x: Array, other: Reference = other) -> Parts:
             """Return for each block the scale of that other block in which its first element lies."""
             amax = amax_of(wide(x), other.block(x))
-            each = expanded(amax, x.shape, other.block(x))
+            each = repeat_over_blocks(amax, x.shape, other.block(x))
             own = tuple(b or s for b, s in zip(reference.block(x), x.shape, strict=True))
             return Parts(x, *reference.scales(each[:: own[0], :: own[1]]))
 
@@ -120,15 +120,15 @@ def _other_amaxes(reference: Reference) -> Iterator[tuple[str, Predict]]:
         return reduce
 
     def ignoring_nan(x: Array, block: tuple[int | None, ...]) -> Array:
-        return reduced(np.abs(x), block, np.fmax.reduce) if np.isnan(x).any() else amax_of(x, block)
+        return reduce_blocks(np.abs(x), block, np.fmax.reduce) if np.isnan(x).any() else amax_of(x, block)
 
     yield (
         "largest element instead of largest magnitude",
-        by(lambda x, block: np.maximum(reduced(x, block, np.max), 0)),
+        by(lambda x, block: np.maximum(reduce_blocks(x, block, np.max), 0)),
     )
     yield (
         "largest element instead of largest magnitude",
-        by(lambda x, block: np.abs(reduced(x, block, np.max))),
+        by(lambda x, block: np.abs(reduce_blocks(x, block, np.max))),
     )
     yield "last element of a block left out of amax", by(without(-1))
     yield "first element of a block left out of amax", by(without(0))

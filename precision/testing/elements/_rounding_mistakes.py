@@ -26,7 +26,7 @@ from precision.testing._shown_numbers import differ
 Rule = Callable[[Array], Array]
 
 
-class Seen(NamedTuple):
+class Observed(NamedTuple):
     """Numbers that were given, and the values that came, as float64."""
 
     x: Array
@@ -104,7 +104,7 @@ def _roundings(right: Rounds) -> Iterator[tuple[str, Rule]]:
         yield "ties away from zero, by adding 0.5", half_away
 
 
-def _narrowed(kind: npt.DTypeLike) -> Rule:
+def _narrow(kind: npt.DTypeLike) -> Rule:
     def rule(x: Array) -> Array:
         with np.errstate(all="ignore"):
             return x.astype(kind).astype(np.float32)
@@ -119,12 +119,12 @@ def _truncated_to_bfloat16(x: Array) -> Array:
 
 def _double_roundings(right: Rounds) -> Iterator[tuple[str, Rule]]:
     for name, kind in (("bfloat16", ml_dtypes.bfloat16), ("float16", np.float16), ("float32", np.float32)):
-        narrow = _narrowed(kind)
+        narrow = _narrow(kind)
         yield f"double rounding through {name}", lambda x, narrow=narrow: right(narrow(x))  # type: ignore[misc]
     yield "truncated to bfloat16 first", lambda x: right(_truncated_to_bfloat16(x))
     cut = replace(right, rounding=Rounding.TOWARD_ZERO)
     for name, kind in (("float16", np.float16), ("bfloat16", ml_dtypes.bfloat16)):
-        narrow = _narrowed(kind)
+        narrow = _narrow(kind)
         yield f"rounded to {name} and then truncated", lambda x, narrow=narrow: cut(narrow(x))  # type: ignore[misc]
     fmt = right.fmt
     if isinstance(fmt, FloatFormat) and fmt.subnormals and 0 < fmt.fraction_bits < 23:
@@ -175,7 +175,7 @@ def _flushes(right: Rounds) -> Iterator[tuple[str, Rule]]:
 
 
 # ---- large numbers ----------------------------------------------------------------------------------
-def _past(right: Rounds) -> Callable[[Array], Array]:
+def _exceeding(right: Rounds) -> Callable[[Array], Array]:
     """Return the predicate of finite numbers that exceed the largest value when rounded without bound."""
 
     def past(x: Array) -> Array:
@@ -187,7 +187,7 @@ def _past(right: Rounds) -> Callable[[Array], Array]:
     return past
 
 
-def _wrapped(right: Rounds) -> Rule:
+def _wrap(right: Rounds) -> Rule:
     fmt, ratio = right.fmt, 2.0**right.fmt.fraction_bits
 
     def rule(x: Array) -> Array:
@@ -200,8 +200,8 @@ def _wrapped(right: Rounds) -> Rule:
     return rule
 
 
-def _overflows(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]]:
-    fmt, past = right.fmt, _past(right)
+def _overflows(right: Rounds, seen: Sequence[Observed]) -> Iterator[tuple[str, Rule]]:
+    fmt, past = right.fmt, _exceeding(right)
 
     def replaced(where: Rule, value: float) -> Rule:
         def rule(x: Array) -> Array:
@@ -219,8 +219,8 @@ def _overflows(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]
         yield f"finite overflow becomes {name}", replaced(past, value)
         yield f"Inf becomes {name}", replaced(np.isinf, value)
     if isinstance(fmt, IntFormat):
-        yield "overflow wraps around", _wrapped(right)
-        truncated = _wrapped(replace(right, fmt=fmt))
+        yield "overflow wraps around", _wrap(right)
+        truncated = _wrap(replace(right, fmt=fmt))
         yield "truncates, and overflow wraps around", lambda x: truncated(np.trunc(x.astype(np.float64)))
         if fmt.signed and fmt.symmetric:
             least = -(fmt.max_code + 1)
@@ -229,7 +229,7 @@ def _overflows(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]
     yield from _other_limits(right, seen)
 
 
-def _other_limits(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]]:
+def _other_limits(right: Rounds, seen: Sequence[Observed]) -> Iterator[tuple[str, Rule]]:
     """Yield rules with the largest value that was seen, if it is another than the format's."""
     fmt = right.fmt
     largest = max((float(np.abs(s.got[np.isfinite(s.got)]).max(initial=0)) for s in seen), default=0.0)
@@ -267,7 +267,7 @@ def _other_limits(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Ru
 
 
 # ---- NaN and zero -----------------------------------------------------------------------------------
-def _specials(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]]:
+def _specials(right: Rounds, seen: Sequence[Observed]) -> Iterator[tuple[str, Rule]]:
     fmt = right.fmt
     came = [s.got[np.isnan(s.x)] for s in seen]
     given = np.concatenate(came) if came else np.zeros(0)
@@ -322,7 +322,7 @@ def _other_formats(right: Rounds) -> Iterator[tuple[str, Rule]]:
             yield f"values of {name} instead of {right.fmt}", rounded
 
 
-def rules(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]]:
+def rules(right: Rounds, seen: Sequence[Observed]) -> Iterator[tuple[str, Rule]]:
     """Yield every known mistake with its rule, the likelier first."""
     yield from _roundings(right)
     yield from _flushes(right)
@@ -332,7 +332,7 @@ def rules(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]]:
     yield from _other_formats(right)
 
 
-def guess(right: Rounds, seen: Sequence[Seen]) -> Iterator[str]:
+def guess(right: Rounds, seen: Sequence[Observed]) -> Iterator[str]:
     """Yield the mistakes that predict everything that was seen, the likeliest first.
 
     Signs of zeros count at first; if nothing explains them as well, they do not.

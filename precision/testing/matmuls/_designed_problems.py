@@ -71,9 +71,9 @@ class Designs:
         significand = 1 + rng.integers(0, 1 << bits, shape) / (1 << bits)
         size = np.ldexp(significand, rng.integers(low, high + 1, shape))
         held = np.minimum(size, fmt.max) * np.where(rng.random(shape) < sign, 1.0, -1.0)
-        return self.held(held, side)
+        return self.to_format(held, side)
 
-    def held(self, x: Array, side: int) -> Array:
+    def to_format(self, x: Array, side: int) -> Array:
         """Return numbers rounded to the format of an operand."""
         fmt = self.d.formats[side]
         near = round_to(np.asarray(x, np.float64), fmt, overflow=Overflow.SATURATE)
@@ -81,11 +81,11 @@ class Designs:
 
     def small(self, rng: Any, shape: Shape, side: int) -> Array:
         """Return small integers, one in four of them zero."""
-        return self.held(rng.choice([-2.0, -1, -1, 0, 0, 1, 1, 2], shape), side)
+        return self.to_format(rng.choice([-2.0, -1, -1, 0, 0, 1, 1, 2], shape), side)
 
     def ordinary(self, rng: Any, shape: Shape, side: int) -> Array:
         top = min(self.d.formats[side].max / 4, 2.0 ** self.ends(side)[1] / 4, 3.0)
-        return self.held(rng.standard_normal(shape) * top, side)
+        return self.to_format(rng.standard_normal(shape) * top, side)
 
     # ---- problems ---------------------------------------------------------------------------------------
     def problem(
@@ -145,7 +145,7 @@ class Designs:
         return a, b
 
 
-def fixed(p: Problem, d: Declared) -> Problem:
+def fit_start(p: Problem, d: Declared) -> Problem:
     """Return the problem without ``c`` if the callable takes none, else with zeros if it has none."""
     if not d.start:
         return replace(p, c=None)

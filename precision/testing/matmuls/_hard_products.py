@@ -162,12 +162,12 @@ def overflow(s: Designs, rng: Any) -> Iterator[Problem]:
         return
     for share in (1.0, 0.5, 0.75):
         signs = np.where(rng.random((6, k)) < share, 1.0, -1.0)
-        a = s.held(signs * min(tops[0], tops[0] / math.sqrt(scale)), 0)
+        a = s.to_format(signs * min(tops[0], tops[0] / math.sqrt(scale)), 0)
         size = np.ldexp(1.0, rng.integers(-3, 2, (k, 6)))
-        yield s.problem(rng, a, s.held(size * min(tops[1], tops[1] / math.sqrt(scale)), 1), scales="one")
-    a = s.held(np.full((2, k), tops[0]), 0)
+        yield s.problem(rng, a, s.to_format(size * min(tops[1], tops[1] / math.sqrt(scale)), 1), scales="one")
+    a = s.to_format(np.full((2, k), tops[0]), 0)
     a[1, ::2] *= -1
-    yield s.problem(rng, a, s.held(np.full((k, 2), tops[1]), 1), scales="one")
+    yield s.problem(rng, a, s.to_format(np.full((k, 2), tops[1]), 1), scales="one")
 
 
 def zeros(s: Designs, rng: Any) -> Iterator[Problem]:
@@ -229,7 +229,7 @@ def results(s: Designs, rng: Any) -> Iterator[Problem]:
         if k > 3:
             a[row, 1], b[1] = 2.0 ** -(bits // 2) * (row % 4), 2.0 ** -(bits - bits // 2)
             a[row, 2], b[2] = 2.0 ** -((bits + 1) // 2) * (-1) ** (row // 12), 2.0 ** -((bits + 2) // 2)
-    yield s.problem(rng, s.held(a, 0), s.held(b, 1), scales="one")
+    yield s.problem(rng, s.to_format(a, 0), s.to_format(b, 1), scales="one")
 
 
 def ordinary(s: Designs, rng: Any) -> Iterator[Problem]:

@@ -22,7 +22,7 @@ from precision.quantization._quant_spec import QuantSpec
 from precision.testing._calls import Call, label
 from precision.testing._properties import Property, run
 from precision.testing._reports import Report
-from precision.testing.matmuls._designed_problems import Designs, checked_format, fixed
+from precision.testing.matmuls._designed_problems import Designs, checked_format, fit_start
 from precision.testing.matmuls._hard_products import scales as scaled_inputs
 from precision.testing.matmuls._problem import CODES, TENSORS, VALUES, Declared
 from precision.testing.matmuls._product_properties import gemm_properties
@@ -166,8 +166,30 @@ def check_matmul(
 
     Notes
     -----
-    What is expected comes from `matmul`. Any NaN is taken for any other, and the sign of zero counts in the
+    Expected results come from `matmul`. Any NaN is taken for any other, and the sign of zero counts in the
     property of that name alone. Inputs are the same in every run.
+
+    The properties, in order:
+
+    - *result*, *input unchanged*, *determinism*: a result of the right shape and type comes, operands are
+      only read, and the same operands give the same bits.
+    - *exact sums*: products of small integers, whose sums no order or width changes.
+    - *shapes*, *K tail*, *batches*: any numbers of rows and columns, K that steps and intervals of promotion
+      do not divide, stacks of matrices as `numpy.matmul` broadcasts them.
+    - *ordinary data*: normal and uniform numbers.
+    - *alignment*: within a step, how many bits are kept below the largest exponent, and how the rest is cut.
+    - *register*: how sums are rounded into the register, and to how many bits.
+    - *products in a step*: which products are summed together, and in which order.
+    - *promotion*: where partial sums join the float32 total.
+    - *scales*, *epilogue*: which scale belongs to which element, and in which order partial sums, scales and
+      totals are multiplied and added.
+    - *start*: where ``c`` enters.
+    - *NaN and Inf*, *overflow*, *signed zero*: they propagate; sums beyond the largest number become what
+      the register says; a sum of zero has the declared sign.
+    - *subnormal operands*, *tiny sums*: subnormals count, and sums near the register's smallest numbers are
+      right.
+    - *low bits*: bits of an operand that the unit ignores (TF32's) have no effect.
+    - *result type*: the sum is rounded once to the result's type.
 
     Examples
     --------
@@ -229,7 +251,7 @@ def _declared(
     )
     # What `matmul` says against such a product it says now.
     designs = Designs(declared)
-    fixed(next(scaled_inputs(designs, np.random.default_rng(0))), declared).expected(declared)
+    fit_start(next(scaled_inputs(designs, np.random.default_rng(0))), declared).expected(declared)
     return declared
 
 

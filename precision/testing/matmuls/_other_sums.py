@@ -96,7 +96,7 @@ class Plan:
                     break
                 initial = first if begin == 0 else None if self.cleared else part.astype(np.float32)
                 part = wide(matmul(a[:, begin:end], b[begin:end], accumulator=register, c=initial))
-                total = self._joined(p, d, part, total, begin, whole=len(ends) == 1 and not every)
+                total = self._join(p, d, part, total, begin, whole=len(ends) == 1 and not every)
                 begin = end
             if self.finish:
                 total = FINISH[self.finish](total, *self._scales(p, d, 0))
@@ -110,7 +110,7 @@ class Plan:
     def _scales(self, p: Problem, d: Declared, k: int) -> tuple[Array, Array]:
         return wide(p.line_scales(d, 0, k))[:, None], wide(p.line_scales(d, 1, k))[None, :]
 
-    def _joined(self, p: Problem, d: Declared, part: Array, total: Array, k: int, *, whole: bool) -> Array:
+    def _join(self, p: Problem, d: Declared, part: Array, total: Array, k: int, *, whole: bool) -> Array:
         if self.combine:
             return COMBINE[self.combine](part, *self._scales(p, d, k), total)
         return part if whole and not total.any() else to_float32(total + part, self.adding)
@@ -165,10 +165,12 @@ class Steps:
         step = np.exp2(np.maximum(largest, low) - float(unit.fraction_bits))
         cut = (np.trunc(terms / step[:, None, :]) * step[:, None, :]).sum(axis=1)
         if self.register == "apart":
-            return self._held(unit, to_float32(cut + r))
-        return self._held(unit, cut + (np.trunc(r / step) * step if self.register == "aligned" else r))
+            return self._into_register(unit, to_float32(cut + r))
+        return self._into_register(
+            unit, cut + (np.trunc(r / step) * step if self.register == "aligned" else r)
+        )
 
-    def _held(self, unit: Step, x: Array) -> Array:
+    def _into_register(self, unit: Step, x: Array) -> Array:
         over = Overflow.SATURATE if self.saturated else Overflow.NON_SATURATING
         r = wide(round_to(x, unit.register, rounding=unit.register_rounding, overflow=over))
         if self.flushed:
@@ -204,14 +206,14 @@ def split(p: Problem, d: Declared, parts: int) -> Array:
 
 def plain_float32(p: Problem, d: Declared, accumulator: Accumulator) -> Array:
     """Return the product of operands that are multiplied by their scales in float32 first."""
-    a, b = (dequantized(p, d, side) for side in (0, 1))
+    a, b = (dequantize_operand(p, d, side) for side in (0, 1))
     if accumulator.operand_formats:
         kind = np.dtype(accumulator.operand_formats[0].dtype)
         return wide(matmul(a.astype(kind), b.astype(kind), accumulator=accumulator, c=p.c))
     return wide(matmul(a, b, accumulator=accumulator.promoted(None), c=p.c))
 
 
-def dequantized(p: Problem, d: Declared, side: int, dtype: Any = np.float32) -> Array:
+def dequantize_operand(p: Problem, d: Declared, side: int, dtype: Any = np.float32) -> Array:
     """Return an operand multiplied by its scales."""
     if d.specs[side] is None:
         return np.asarray((p.a, p.b)[side], dtype)

@@ -21,7 +21,7 @@ from precision.quantization._granularity import Block
 from precision.quantization._quant_spec import QuantSpec
 from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.testing._calls import Call, Fault, as_array, expect_shape
-from precision.testing._shown_numbers import shown
+from precision.testing._shown_numbers import show_value
 
 TENSORS, CODES, VALUES = "tensors", "codes", "values"
 SHOWN = 12
@@ -209,7 +209,7 @@ class Problem:
         lines = np.repeat(at, x.shape[axis] if each is None else each)[: x.shape[axis]]
         return np.asarray(lines, np.float32)
 
-    def shown(self, d: Declared) -> str:
+    def show(self, d: Declared) -> str:
         """Return as text the shapes, and the elements that are not zero, in decimal and in hexadecimal."""
         fa, fb = d.formats
         parts = [_listed("a", self.a, fa), _listed("b", self.b, fb)]
@@ -219,7 +219,7 @@ class Problem:
                 parts.append(_listed(name, scale, spec.scale_format))
         for name, second in zip(("tensor scale of a", "tensor scale of b"), self.second, strict=True):
             if second is not None and second != 1:
-                parts.append(f"{name} = {shown(float(second), FP32)}")
+                parts.append(f"{name} = {show_value(float(second), FP32)}")
         if self.c is not None:
             parts.append(_listed("c", self.c, FP32))
         sizes = f"M={self.a.shape[-2]}, N={self.b.shape[-1]}, K={self.length}"
@@ -230,9 +230,9 @@ def _listed(name: str, x: Array, fmt: FloatFormat) -> str:
     fmt = FP32 if fmt == TF32 else fmt
     if x.size and (x == x.flat[0]).all() and x.size > 1:
         value = float(x.flat[0])
-        return f"{name} = 0 everywhere" if value == 0 else f"{name} = {shown(value, fmt)} everywhere"
+        return f"{name} = 0 everywhere" if value == 0 else f"{name} = {show_value(value, fmt)} everywhere"
     told = [i for i in np.ndindex(x.shape) if x[i] != 0 or np.signbit(x[i])]
-    parts = [f"{name}[{', '.join(map(str, i))}] = {shown(float(x[i]), fmt)}" for i in told[:SHOWN]]
+    parts = [f"{name}[{', '.join(map(str, i))}] = {show_value(float(x[i]), fmt)}" for i in told[:SHOWN]]
     if len(told) > SHOWN:
         parts.append(f"and {len(told) - SHOWN} more of shape {x.shape}")
     return ", ".join(parts) or f"{name} = 0"

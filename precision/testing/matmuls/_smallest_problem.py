@@ -51,9 +51,9 @@ def _one_output(p: Problem, bad: Array, d: Declared, ask: Any) -> Problem:
         size = bad.shape[axis]
         for n in sorted({2, 3, 4, 5, 6, size // 2, size - 1}):
             if 0 < n < size:
-                fewer = cut(p, d, np.arange(n))
-                if ask(fewer):
-                    p = fewer
+                drop_slices = cut(p, d, np.arange(n))
+                if ask(drop_slices):
+                    p = drop_slices
                     break
     return p
 

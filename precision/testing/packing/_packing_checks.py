@@ -16,7 +16,7 @@ from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
 from precision.formats._named import FP64, Format, parse_format
 from precision.testing._calls import Call, Fault, as_array, expect_shape, label
-from precision.testing._properties import Property, Tried, not_applicable, passed, run
+from precision.testing._properties import Attempt, Property, as_not_applicable, as_passed, run
 from precision.testing._reports import Outcome, Report, Verdict
 
 SHOWN = 12
@@ -72,16 +72,16 @@ class Packing:
         return bits
 
     # ---- properties ---------------------------------------------------------------------------------
-    def sizes(self, name: str, odd: bool, call: Call) -> Tried:
+    def sizes(self, name: str, odd: bool, call: Call) -> Attempt:
         """Check shape and type of the bytes."""
         cases = 0
         for codes in self.inputs(odd=odd):
             shape = (*codes.shape[:-1], row_bytes(codes.shape[-1], self.fmt.bits))
             expect_shape(f"packed codes of shape {codes.shape}", self.pack(call, codes), shape)
             cases += 1
-        return passed(name, cases)
+        return as_passed(name, cases)
 
-    def layout(self, name: str, odd: bool, call: Call) -> Tried:
+    def layout(self, name: str, odd: bool, call: Call) -> Attempt:
         """Compare the bytes with a little-endian bit stream."""
         seen, cases, failed = [], 0, None
         for codes in self.inputs(odd=odd):
@@ -97,9 +97,9 @@ class Packing:
             if rows.size and failed is None:
                 failed = self._smallest(call, codes[rows[0]])
         if failed is None:
-            return passed(name, cases, seen)
+            return as_passed(name, cases, seen)
         codes = failed[None]
-        return Tried(
+        return Attempt(
             _failure(name, cases, codes, pack_bits(codes, self.fmt.bits), self.pack(call, codes)), tuple(seen)
         )
 
@@ -126,7 +126,7 @@ class Packing:
                 row = tried
         return row
 
-    def roundtrip(self, name: str, odd: bool, call: Call) -> Tried:
+    def roundtrip(self, name: str, odd: bool, call: Call) -> Attempt:
         """Check that codes that were packed come back."""
         cases = 0
         for codes in self.inputs(odd=odd):
@@ -135,18 +135,18 @@ class Packing:
             wrong = np.argwhere(came != codes)
             if len(wrong):
                 row = int(wrong[0][0])
-                return Tried(
+                return Attempt(
                     _failure(name, cases, codes[row : row + 1], codes[row : row + 1], came[row : row + 1])
                 )
-        return passed(name, cases)
+        return as_passed(name, cases)
 
-    def unchanged(self, call: Call) -> Tried:
+    def unchanged(self, call: Call) -> Attempt:
         """Check that neither callable writes into its input."""
         codes = next(self.inputs(odd=False))
         packed = self.pack(replace(call, forgiving=False), codes)
         strict = replace(self, unpack=replace(self.unpack, forgiving=False))
         strict.restore(packed, codes)
-        return passed("input unchanged", codes.size)
+        return as_passed("input unchanged", codes.size)
 
     def guess(self, seen: Sequence[Any]) -> Iterator[str]:
         """Yield the known layouts that match all bytes that were seen."""
@@ -210,16 +210,17 @@ def _layouts(bits: int) -> Iterator[tuple[str, Callable[[Array], Array | None]]]
 
 
 def _failure(name: str, cases: int, codes: Array, wanted: Array, came: Array) -> Outcome:
-    def told(array: Array) -> str:
+    def as_text(array: Array) -> str:
         flat = array.reshape(-1)
         places = 2 * flat.dtype.itemsize
         text = " ".join(f"{int(v):0{places}X}" for v in flat[:SHOWN])
         return f"0x {text}" + (" …" if flat.size > SHOWN else "")
 
     failures = int((wanted != came).sum()) if wanted.shape == came.shape else wanted.size
+    example = f"codes of shape {codes.shape}: {as_text(codes)}"
     return Outcome(
-        name, Verdict.FAILED, cases=cases, failures=failures,
-        example=f"codes of shape {codes.shape}: {told(codes)}", expected=told(wanted), got=told(came),
+        name, Verdict.FAILED, cases=cases, failures=failures, example=example,
+        expected=as_text(wanted), got=as_text(came),
     )  # fmt: skip
 
 
@@ -272,6 +273,13 @@ def check_packing(
     TypeError, ValueError
         If an argument does not fit.
 
+    Notes
+    -----
+    The properties, in order: *result* (shape and type of the bytes), *input unchanged* (neither callable
+    writes into its input), *layout* (each row is a little-endian bit stream: the first code lies in the
+    lowest bits of the first byte), *round trip* (codes that are packed come back). With ``ragged`` the last
+    two again for *odd lengths*, where rows end within a byte: the rest of that byte must be zero.
+
     Examples
     --------
     >>> import numpy as np, precision as pr
@@ -299,32 +307,40 @@ def check_packing(
 def packing_properties(target: Packing) -> tuple[Property, ...]:
     """Return the properties that `check_packing` tries."""
 
-    def made(name: str, meaning: str, test: Callable[[Call], Tried], essential: bool = False) -> Property:
+    def new_property(
+        name: str, meaning: str, test: Callable[[Call], Attempt], essential: bool = False
+    ) -> Property:
         return Property(name, meaning, test=test, guess=target.guess, essential=essential)
 
-    def odd(name: str, test: Callable[[str, bool, Call], Tried]) -> Callable[[Call], Tried]:
-        def tried(call: Call) -> Tried:
+    def odd(name: str, test: Callable[[str, bool, Call], Attempt]) -> Callable[[Call], Attempt]:
+        def tried(call: Call) -> Attempt:
             if not target.ragged:
-                return not_applicable(name, "ragged=False: lengths fill whole bytes")
+                return as_not_applicable(name, "ragged=False: lengths fill whole bytes")
             if target.fmt.bits % 8 == 0:
-                return not_applicable(name, f"a code of {target.fmt} fills whole bytes")
+                return as_not_applicable(name, f"a code of {target.fmt} fills whole bytes")
             return test(name, True, call)
 
         return tried
 
     return (
-        made("result", "shape and type of the bytes", lambda call: target.sizes("result", False, call), True),
-        made("input unchanged", "neither writes into its input", target.unchanged),
-        made(
+        new_property(
+            "result", "shape and type of the bytes", lambda call: target.sizes("result", False, call), True
+        ),
+        new_property("input unchanged", "neither writes into its input", target.unchanged),
+        new_property(
             "layout",
             "a little-endian bit stream, row by row",
             lambda call: target.layout("layout", False, call),
         ),
-        made("round trip", "codes come back", lambda call: target.roundtrip("round trip", False, call)),
-        made(
+        new_property(
+            "round trip", "codes come back", lambda call: target.roundtrip("round trip", False, call)
+        ),
+        new_property(
             "odd lengths: layout",
             "rows end at a whole byte, filled up with zeros",
             odd("odd lengths: layout", target.layout),
         ),
-        made("odd lengths: round trip", "codes come back", odd("odd lengths: round trip", target.roundtrip)),
+        new_property(
+            "odd lengths: round trip", "codes come back", odd("odd lengths: round trip", target.roundtrip)
+        ),
     )

@@ -27,7 +27,7 @@ def _hard_numbers(fmt: Format, dtype: np.dtype[Any]) -> tuple[tuple[float, ...],
     """Return hard numbers by kind (values, ties, neighbours, subnormals, overflow), the simplest first."""
     found = []
     kinds = (
-        _hard_values.exact,
+        _hard_values.own_values,
         _hard_values.ties,
         _hard_values.off_ties,
         _hard_values.below_normal,
