@@ -7,8 +7,9 @@ from click.testing import CliRunner
 
 import precision as pr
 from precision.cli._main import command
-from precision.units import CATALOGUE, DEFAULTS, OperandKind, default_unit
+from precision.units import CATALOGUE, DEFAULTS
 from precision.units import _catalogue as catalogue
+from precision.units._defaults import OperandKind, default_unit
 
 
 def ran(*arguments):

@@ -10,7 +10,7 @@ from precision.hardware._recorded_cases import Case, Outcome, check, emulate, re
 from precision.hardware._verification import Report, verify_floors, verify_gemms, verify_instructions
 
 __all__ = [
-    "INSTRUCTIONS", "MODELLED", "Case", "Explanation", "GemmResult", "Instruction", "Model", "Outcome", "Probe",
-    "Refused", "Report", "build", "check", "emulate", "explain", "library_gemm", "models", "read",
+    "INSTRUCTIONS", "MODELLED", "Case", "Explanation", "GemmResult", "Instruction", "Model", "Outcome",
+    "Probe", "Refused", "Report", "build", "check", "emulate", "explain", "library_gemm", "models", "read",
     "verify_floors", "verify_gemms", "verify_instructions",
 ]  # fmt: skip

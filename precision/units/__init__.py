@@ -7,6 +7,6 @@ from precision.units import _nvidia, _plain_arithmetic  # noqa: F401 -- they ent
 from precision.units._catalogue import CATALOGUE, Evidence, Unit
 from precision.units._catalogue import accumulator_of as __getattr__  # noqa: F401 -- Python asks for it
 from precision.units._catalogue import unit_names as __dir__  # noqa: F401 -- Python asks for it
-from precision.units._defaults import DEFAULTS, OperandKind, default_unit
+from precision.units._defaults import DEFAULTS
 
-__all__ = ["CATALOGUE", "DEFAULTS", "Evidence", "OperandKind", "Unit", "default_unit"]
+__all__ = ["CATALOGUE", "DEFAULTS", "Evidence", "Unit"]

@@ -61,7 +61,7 @@ def default_unit(a: OperandKind, b: OperandKind) -> Accumulator | None:
     Examples
     --------
     >>> import precision as pr
-    >>> from precision.units import OperandKind, default_unit
+    >>> from precision.units._defaults import OperandKind, default_unit
     >>> default_unit(OperandKind(pr.E4M3), OperandKind(pr.E5M2))
     HOPPER_FP8
     >>> block = OperandKind(pr.E4M3, pr.E8M0, 32)
