@@ -21,10 +21,10 @@ def test_every_module_lies_in_a_room():
 
 #: Breaches that are known, and may only become fewer.
 KNOWN = {
-    "circles of modules": 2,
-    "modules over 400 lines": 8,
+    "circles of modules": 1,
+    "modules over 400 lines": 6,
     "faces over 40 lines": 2,
-    "functions over 60 lines of code (emitters of machine code aside)": 9,
+    "functions over 60 lines of code (emitters of machine code aside)": 7,
 }
 
 
@@ -67,30 +67,6 @@ def test_the_script_sees_what_breaks_a_rule(tmp_path, monkeypatch):
         ]  # fmt: skip
     finally:
         structure.tree.cache_clear()
-
-
-#: Modules of circles that are left. The list may only become shorter.
-IN_CIRCLES = {
-    f"precision.quantization.{name}"
-    for name in ("_group_loops", "_quant_spec", "_quantized_tensor", "_row_loops", "_scale_constants",
-                 "_spec_checks")
-}  # fmt: skip
-
-
-def test_modules_import_each_other_in_no_circle():
-    """Lazy imports and those for types count: a circle is no less one for being imported late."""
-    names = {".".join(("precision", *path.with_suffix("").parts)): path for path in MODULES}
-    below = {name: set(imports(path)) & names.keys() for name, path in names.items()}
-    in_circles = set()
-    for name in names:
-        reached, open_ones = set(), set(below[name])
-        while open_ones:
-            reached |= open_ones
-            open_ones = {further for one in open_ones for further in below[one]} - reached
-        if name in reached:
-            in_circles.add(name)
-    assert in_circles - IN_CIRCLES == set(), "a new circle"
-    assert IN_CIRCLES - in_circles == set(), "no circle any more: take it off the list"
 
 
 def test_faces_only_list_names():
