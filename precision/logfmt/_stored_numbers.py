@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from precision._support._types import Array
+from precision.logfmt._axis_views import from_last, to_last
 from precision.logfmt._design_choices import LogBase, Metadata
 from precision.logfmt._logfmt_fields import LogFMTFields
 
@@ -39,14 +40,14 @@ def cast_tiles(metadata: tuple[Array, Array], fields: LogFMTFields, axis: int) -
     fallback = fields.fallback
     if fallback is None:
         return np.ones(metadata[0].shape, bool)
-    smallest, largest = (np.moveaxis(array.astype(np.float64), axis, -1) for array in metadata)
+    smallest, largest = (to_last(array.astype(np.float64), axis) for array in metadata)
     applies = (smallest < largest) & (largest < fallback.amax_below)
     per_span = fallback.span // fields.block_size
     tiles = applies.shape[-1]
     if tiles:
         spans = np.logical_and.reduceat(applies, np.arange(0, tiles, per_span), axis=-1)
         applies = spans.take(np.arange(tiles) // per_span, axis=-1)
-    return np.moveaxis(applies, -1, axis)
+    return from_last(applies, axis)
 
 
 def cast_elements(

@@ -16,6 +16,7 @@ from precision._support._types import Array
 from precision._support.machine._threads import checkpoint, parallel
 from precision.formats._codec import decode, encode
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, signed64
+from precision.logfmt._axis_views import from_last, to_last
 from precision.logfmt._design_choices import BelowClamp, LogBase, Metadata, SingleValued, Space
 from precision.logfmt._logfmt_fields import METADATA_TYPES, LogFMTFields
 from precision.logfmt._stored_numbers import cast_elements
@@ -69,7 +70,7 @@ def new_arrays(shape: tuple[int, ...], fields: LogFMTFields, along: int) -> tupl
     codes = np.empty((*shape[:along], *shape[along + 1 :], shape[along]), fields.code_dtype)
     tiles = *shape[:along], -(-shape[along] // fields.block_size), *shape[along + 1 :]
     kind = METADATA_TYPES[fields.metadata_format]
-    return _from_last(codes, along), (np.empty(tiles, kind), np.empty(tiles, kind))
+    return from_last(codes, along), (np.empty(tiles, kind), np.empty(tiles, kind))
 
 
 def encode_tiles(
@@ -82,11 +83,11 @@ def encode_tiles(
     """
     if not source.size:
         return
-    target, moved = _to_last(codes, along), [_to_last(array, along) for array in metadata]
+    target, moved = to_last(codes, along), [to_last(array, along) for array in metadata]
     direct = target.flags.c_contiguous
     filled = target if direct else np.empty(target.shape, codes.dtype)
     numbers = [np.ascontiguousarray(array, np.float32) for array in moved]  # itself, if it is such an array
-    rows = _to_last(source, along)
+    rows = to_last(source, along)
     encoder = _Encoder(rows, fields, math.prod(source.shape[along + 1 :]), offset)
     encoder.run(filled.reshape(-1), numbers[0].reshape(-1), numbers[1].reshape(-1))
     for array, number in zip(moved, numbers, strict=True):
@@ -95,8 +96,10 @@ def encode_tiles(
     if not direct:
         target[...] = filled
     if fields.fallback is not None:
-        raw = encode(source, fields.fallback.fmt, overflow=Overflow.NON_SATURATING).view(np.uint16)
-        np.copyto(codes, raw, where=~cast_elements(codes.shape, metadata, fields, along))
+        cast = cast_elements(codes.shape, metadata, fields, along)
+        if not cast.all():
+            raw = encode(source, fields.fallback.fmt, overflow=Overflow.NON_SATURATING).view(np.uint16)
+            np.copyto(codes, raw, where=~cast)
 
 
 class _Encoder:
@@ -193,8 +196,8 @@ def decode_tiles(
     from precision._kernels.logfmt import _decoding
     from precision._kernels.logfmt._tiles import Rows
 
-    rows = np.ascontiguousarray(_to_last(codes, along))
-    target = None if out is None else _to_last(out, along)
+    rows = np.ascontiguousarray(to_last(codes, along))
+    target = None if out is None else to_last(out, along)
     direct = (
         out is not None
         and target is not None
@@ -207,7 +210,7 @@ def decode_tiles(
         block, tiles = min(fields.block_size, width), -(-width // fields.block_size)
         layout, grid = Rows(width, block, tiles, 0, 0, width, 1, 0), grid_of(fields)
         firsts, seconds = (
-            np.ascontiguousarray(_to_last(array, along), np.float32).reshape(-1) for array in metadata
+            np.ascontiguousarray(to_last(array, along), np.float32).reshape(-1) for array in metadata
         )
         flat, values = rows.reshape(-1), result.reshape(-1)
         loop = _decoding.decode_tiles if dtype == np.float32 else _decoding.decode_each
@@ -217,11 +220,12 @@ def decode_tiles(
             _tiles_each(flat.size, block),
         )
         if fields.fallback is not None:
-            raw = decode(rows.view(fields.fallback.fmt.dtype), fields.fallback.fmt)
-            cast = cast_elements(codes.shape, metadata, fields, along)
-            np.copyto(result, raw, where=~_to_last(cast, along))
+            cast = to_last(cast_elements(codes.shape, metadata, fields, along), along)
+            if not cast.all():
+                raw = decode(rows.view(fields.fallback.fmt.dtype), fields.fallback.fmt)
+                np.copyto(result, raw, where=~cast)
     if out is None:
-        return _from_last(result, along)
+        return from_last(result, along)
     if target is not None and not direct:
         target[...] = result
     return out
@@ -230,13 +234,3 @@ def decode_tiles(
 def _tiles_each(size: int, block: int) -> int:
     """Return how many tiles of ``block`` elements one call of a loop takes, of an array of ``size``."""
     return max(1, min(_PIECE, max(size >> 4, 1 << 13)) // block)
-
-
-def _to_last(array: Array, along: int) -> Array:
-    """Return a view whose last axis is ``along``."""
-    return array if along == array.ndim - 1 else np.moveaxis(array, along, -1)
-
-
-def _from_last(array: Array, along: int) -> Array:
-    """Return a view whose last axis has moved to ``along``."""
-    return array if along == array.ndim - 1 else np.moveaxis(array, -1, along)

@@ -10,18 +10,19 @@ import numpy as np
 from precision._support._types import Array
 from precision.formats._bit_packing import pack_bits, unpack_bits
 from precision.formats._float_format import code_dtype
+from precision.logfmt._axis_views import from_last, to_last
 from precision.logfmt._logfmt_fields import METADATA_TYPES, LogFMTFields
 from precision.logfmt._stored_numbers import cast_elements
 
 
 def packed_bytes(codes: Array, metadata: tuple[Array, Array], fields: LogFMTFields, along: int) -> Array:
     """Return the parts of a tensor as bytes; `LogFMTTensor.pack` says in which order."""
-    rows = np.moveaxis(codes, along, -1)
-    parts = [_bytes(np.moveaxis(array, along, -1)) for array in metadata]
+    rows = to_last(codes, along)
+    parts = [_bytes(to_last(array, along)) for array in metadata]
     if fields.fallback is None:
         parts.append(pack_bits(np.ascontiguousarray(rows).reshape(-1), fields.bits))
     else:
-        cast = np.moveaxis(cast_elements(codes.shape, metadata, fields, along), along, -1)
+        cast = to_last(cast_elements(codes.shape, metadata, fields, along), along)
         parts.append(pack_bits(rows[cast].astype(code_dtype(fields.bits)), fields.bits))
         parts.append(_bytes(rows[~cast]))
     return np.concatenate(parts)
@@ -61,20 +62,19 @@ def unpacked_parts(
         check_size(size)
     moved = *tiles[:along], *tiles[along + 1 :], tiles[along]
     first, second = (
-        np.moveaxis(_numbers(packed[i * count : (i + 1) * count], kind).reshape(moved), -1, along)
-        for i in range(2)
+        from_last(_numbers(packed[i * count : (i + 1) * count], kind).reshape(moved), along) for i in range(2)
     )
     rows = np.zeros((*shape[:along], *shape[along + 1 :], shape[along]), fields.code_dtype)
     rest = packed[2 * count :]
     if fields.fallback is None:
         rows[...] = unpack_bits(rest, fields.bits, size).reshape(rows.shape)
     else:
-        cast = np.moveaxis(cast_elements(shape, (first, second), fields, along), along, -1)
+        cast = to_last(cast_elements(shape, (first, second), fields, along), along)
         some = int(cast.sum())
         stream = check_size(some)
         rows[cast] = unpack_bits(rest[:stream], fields.bits, some)
         rows[~cast] = _numbers(rest[stream:], np.dtype(np.uint16))
-    return np.moveaxis(rows, -1, along), (first, second)
+    return from_last(rows, along), (first, second)
 
 
 def _bytes(array: Array) -> Array:
