@@ -126,6 +126,7 @@ def own_values(fmt: Format, dtype: np.dtype[Any]) -> Array:
 
 
 def _midpoints(fmt: Format, subnormal: bool, dtype: np.dtype[Any]) -> Array:
+    """Return the midpoints of subnormal neighbours, or of the others."""
     low, high = pairs(fmt)
     chosen = (low < least_normal(fmt)) == subnormal
     return exactly_held((low[chosen] + high[chosen]) / 2, dtype)

@@ -129,6 +129,7 @@ def run(properties: Sequence[Property], call: Call, *, subject: str, like: str) 
 
 
 def _explained(attempts: Sequence[tuple[Property, Attempt]]) -> tuple[Outcome, ...]:
+    """Return the outcomes with causes: one for all failures, or as few as explain them."""
     open_ones = {
         i: prop
         for i, (prop, tried) in enumerate(attempts)

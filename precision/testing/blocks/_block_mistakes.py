@@ -44,6 +44,7 @@ def _matches(wanted: Parts, came: Parts) -> bool:
 
 
 def _of_scales(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[str]:
+    """Yield the mistakes that predict all scales that were seen."""
     # Those that the declared rule does not explain come first: most mistakes fall there.
     order = sorted(seen, key=lambda one: _matches(reference.parts(one.x), one.came))
     for name, rule in scale_rules(reference, seen):
@@ -52,6 +53,7 @@ def _of_scales(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator
 
 
 def _predicts(rule: Any, one: ObservedBlocks) -> bool:
+    """Return whether a rule predicts the scales that came."""
     try:
         return _matches(rule(one.x), one.came)
     except (ValueError, OverflowError, IndexError):
@@ -60,6 +62,7 @@ def _predicts(rule: Any, one: ObservedBlocks) -> bool:
 
 # ---- elements ---------------------------------------------------------------------------------------
 def _of_elements(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[str]:
+    """Yield the mistakes that predict all elements under the scales that came with them."""
     if isinstance(reference.spec.rounding, Stochastic) or not seen:
         return
     usable, quotients, came = [], [], []
@@ -128,6 +131,7 @@ def _each_total(reference: Reference, x: Array, came: Parts) -> Array:
 
 
 def _unrounded_divisors(reference: Reference) -> Iterator[tuple[str, Quotient]]:
+    """Yield quotients by scales that are rounded only afterwards."""
     for name, scales in unrounded_scales(reference):
 
         def divided(x: Array, came: Parts, scales: Scales = scales) -> Array:
@@ -145,6 +149,8 @@ def _unrounded_divisors(reference: Reference) -> Iterator[tuple[str, Quotient]]:
 
 
 def _other_operations(reference: Reference) -> Iterator[tuple[str, Quotient]]:
+    """Yield quotients computed by other operations than one division."""
+
     def total(x: Array, came: Parts) -> Array:
         return _each_total(reference, x, came)
 
@@ -175,6 +181,8 @@ def _other_operations(reference: Reference) -> Iterator[tuple[str, Quotient]]:
 
 
 def _other_scales(reference: Reference) -> Iterator[tuple[str, Quotient]]:
+    """Yield quotients by other elements' scales, or by scales kept above a bound."""
+
     def total(x: Array, came: Parts) -> Array:
         return _each_total(reference, x, came)
 
@@ -204,6 +212,7 @@ def _other_scales(reference: Reference) -> Iterator[tuple[str, Quotient]]:
 
 
 def _without_short(reference: Reference, one: ObservedBlocks) -> Array:
+    """Return the expected values with zeros for the last, shorter block."""
     assert one.came.scale is not None
     values = reference.elements(one.x, one.came.scale, one.came.tensor)
     along = 0 if reference.layout.transposed else 1

@@ -59,12 +59,14 @@ def _comparing(
 
 
 def _tests_of_results(target: Quantizer) -> Iterator[Test]:
+    """Yield the tests of what any quantizer must do."""
     yield "result", "shapes and types of codes and scales", True, lambda call: _result(target, call)
     yield "input unchanged", "the input is not written into", False, lambda call: _unchanged(target, call)
     yield "determinism", "the same input gives the same result", False, lambda call: _repeats(target, call)
 
 
 def _tests_of_scales(target: Quantizer) -> Iterator[Test]:
+    """Yield the tests of scales alone."""
     inputs = target.inputs
     yield _comparing(
         target, "scale rule",
@@ -82,6 +84,7 @@ def _tests_of_scales(target: Quantizer) -> Iterator[Test]:
 
 
 def _tests_of_elements(target: Quantizer) -> Iterator[Test]:
+    """Yield the tests of elements under the scales that came with them."""
     inputs = target.inputs
     yield _comparing(
         target, "scale applied as stored",
@@ -117,6 +120,7 @@ def _tests_of_elements(target: Quantizer) -> Iterator[Test]:
 
 
 def _tests_of_both(target: Quantizer) -> Iterator[Test]:
+    """Yield the tests of scales and elements together."""
     yield _comparing(
         target, "NaN and Inf", "what one of them does to its block, and to no other",
         lambda: _not_finite(target), target.restored_values,

@@ -199,6 +199,7 @@ class Dequantizer:
 
 
 def _describe(q: QuantizedTensor, index: tuple[int, ...], wanted: Array, came: Array) -> tuple[str, str, str]:
+    """Return as text the code and scale of an element, and what was expected and came."""
     code = int(q.codes.view(q.fmt.code_dtype)[index])
     scale = float(repeat_over_blocks(decode(q.scale, q.scale_format), q.shape, q.block)[index])
     where = ", ".join(map(str, index))
@@ -210,6 +211,7 @@ def _describe(q: QuantizedTensor, index: tuple[int, ...], wanted: Array, came: A
 
 
 def _odd_lengths(reference: Reference, rng: np.random.Generator, ragged: bool) -> Iterator[Array]:
+    """Yield a matrix of lengths that blocks do not divide, if ``ragged``."""
     if ragged:
         layout = reference.layout
         x = rng.standard_normal((layout.height + 1, 2 * layout.width + 1)).astype(np.float32)

@@ -221,6 +221,7 @@ def _wrong_zeros(wanted: Array, got: Array) -> Array:
 
 
 def _failure(name: str, cases: int, failures: int, x: Array, found: Comparison) -> Outcome:
+    """Return the failure that shows the first wrong number of the smallest input found."""
     where = np.argwhere(found.bad)
     index = tuple(int(i) for i in where[0]) if len(where) else (0,) * x.ndim
     place = f"{found.what} of x[{', '.join(map(str, index))}]: "

@@ -239,5 +239,6 @@ def check_quantizer(
 
 
 def _claim_text(like: Format | QuantSpec, rounding: object, overflow: object) -> str:
+    """Return the text of what a quantizer is checked against."""
     named = [str(like)] + [str(given) for given in (rounding, overflow) if given is not None]
     return ", ".join(named)

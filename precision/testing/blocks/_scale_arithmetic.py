@@ -38,6 +38,7 @@ def of_spec(reference: Reference, **changes: Any) -> Predict | None:
 
 # ---- another largest value, another rounding ------------------------------------------------------------
 def _maxima(spec: QuantSpec) -> list[float]:
+    """Return largest values that others take for the format's."""
     fmt = spec.fmt
     known = {
         448.0,
@@ -72,6 +73,7 @@ def _maxima(spec: QuantSpec) -> list[float]:
 
 
 def _to_scale_format(spec: QuantSpec, wanted: Array, rounding: Rounding = Rounding.TIES_TO_EVEN) -> Array:
+    """Return scales rounded to their format, at least its smallest scale."""
     fmt = spec.scale_format
     least = fmt.smallest if spec.least_scale is None else spec.least_scale
     found = round_to(wanted, fmt, rounding=rounding).astype(np.float64)

@@ -95,6 +95,8 @@ def _other_groups(reference: Reference) -> Iterator[tuple[str, Predict]]:
 
 
 def _other_amaxes(reference: Reference) -> Iterator[tuple[str, Predict]]:
+    """Yield rules that make something else of a block's elements than their largest magnitude."""
+
     def by(reduce: Callable[[Array, tuple[int | None, ...]], Array]) -> Predict:
         def rule(x: Array) -> Parts:
             with np.errstate(all="ignore"):

@@ -35,6 +35,7 @@ Test = tuple[str, str, bool, Callable[[Call], Attempt]]
 
 
 def _tests(target: Elements) -> Iterator[Test]:
+    """Yield name, meaning, whether it is essential, and test of every property."""
     fmt, dtype = target.fmt, target.dtype
     if isinstance(target.right.rounding, Stochastic):
         yield from _contract(target)
@@ -76,6 +77,7 @@ def _tests(target: Elements) -> Iterator[Test]:
 
 
 def _contract(target: Elements) -> Iterator[Test]:
+    """Yield the tests of what any rounding function must do."""
     yield "result", "shape and type of the result", True, lambda call: _result(target, call)
     yield "input unchanged", "the input is not written into", False, lambda call: _unchanged(target, call)
     yield "determinism", "the same input gives the same result", False, lambda call: _repeats(target, call)
@@ -118,6 +120,7 @@ def _repeats(target: Elements, call: Call) -> Attempt:
 
 
 def _differs(name: str, target: Elements, x: Array, wanted: Array, got: Array, cause: str) -> Attempt:
+    """Return the failure of two results of one input that should be the same."""
     bad = np.flatnonzero(differ(wanted, got, signs=True))
     index = int(bad[0]) if bad.size else 0
     outcome = Outcome(
@@ -144,6 +147,7 @@ def _edges(target: Elements, call: Call) -> Attempt:
 
 
 def _too_large(target: Elements) -> Array:
+    """Return numbers around and above the largest value, and Inf where its result is declared."""
     points = _hard_values.around_overflow(target.fmt, target.dtype)
     infinity = np.array([np.inf], target.dtype)
     points = np.concatenate([points, infinity])

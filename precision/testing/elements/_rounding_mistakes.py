@@ -105,6 +105,8 @@ def _roundings(right: Rounds) -> Iterator[tuple[str, Rule]]:
 
 
 def _narrow(kind: npt.DTypeLike) -> Rule:
+    """Return the rule that rounds to another type of NumPy's first."""
+
     def rule(x: Array) -> Array:
         with np.errstate(all="ignore"):
             return x.astype(kind).astype(np.float32)
@@ -118,6 +120,7 @@ def _truncated_to_bfloat16(x: Array) -> Array:
 
 
 def _double_roundings(right: Rounds) -> Iterator[tuple[str, Rule]]:
+    """Yield rules that round twice."""
     for name, kind in (("bfloat16", ml_dtypes.bfloat16), ("float16", np.float16), ("float32", np.float32)):
         narrow = _narrow(kind)
         yield f"double rounding through {name}", lambda x, narrow=narrow: right(narrow(x))  # type: ignore[misc]
@@ -134,6 +137,7 @@ def _double_roundings(right: Rounds) -> Iterator[tuple[str, Rule]]:
 
 # ---- small numbers ----------------------------------------------------------------------------------
 def _flushes(right: Rounds) -> Iterator[tuple[str, Rule]]:
+    """Yield rules that flush small numbers, or keep them from becoming zero."""
     limit, smallest = least_normal(right.fmt), right.fmt.smallest
 
     def zeroed(x: Array, small: Array, y: Array) -> Array:
@@ -188,6 +192,7 @@ def _exceeding(right: Rounds) -> Callable[[Array], Array]:
 
 
 def _wrap(right: Rounds) -> Rule:
+    """Return the rule by which codes of too large numbers wrap around."""
     fmt, ratio = right.fmt, 2.0**right.fmt.fraction_bits
 
     def rule(x: Array) -> Array:
@@ -201,6 +206,7 @@ def _wrap(right: Rounds) -> Rule:
 
 
 def _overflows(right: Rounds, seen: Sequence[Observed]) -> Iterator[tuple[str, Rule]]:
+    """Yield rules of overflow other than the declared one."""
     fmt, past = right.fmt, _exceeding(right)
 
     def replaced(where: Rule, value: float) -> Rule:
@@ -268,6 +274,7 @@ def _other_limits(right: Rounds, seen: Sequence[Observed]) -> Iterator[tuple[str
 
 # ---- NaN and zero -----------------------------------------------------------------------------------
 def _specials(right: Rounds, seen: Sequence[Observed]) -> Iterator[tuple[str, Rule]]:
+    """Yield other rules for NaN, zeros and signs."""
     fmt = right.fmt
     came = [s.got[np.isnan(s.x)] for s in seen]
     given = np.concatenate(came) if came else np.zeros(0)

@@ -49,6 +49,7 @@ def random_tests(target: Elements) -> Iterator[tuple[str, str, bool, Callable[[C
 
 
 def _nan(target: Elements, call: Call) -> Attempt:
+    """Check that NaN becomes NaN, in a format that has it."""
     if not target.fmt.has_nan:
         return as_not_applicable("NaN", f"{target.fmt} has none, and nothing says what takes its place")
     return target.compare(
@@ -57,12 +58,14 @@ def _nan(target: Elements, call: Call) -> Attempt:
 
 
 def _neighbours(target: Elements, x: Array) -> tuple[Array, Array]:
+    """Return the values beside numbers, below and above."""
     ways = Rounding.TOWARD_NEGATIVE, Rounding.TOWARD_POSITIVE
     low, high = (replace(target.right, rounding=way, overflow=Overflow.SATURATE)(x) for way in ways)
     return low, high
 
 
 def _beside(target: Elements, call: Call) -> Attempt:
+    """Check that only the two values beside a number come."""
     x = target.everything()
     x = x[np.abs(x.astype(np.float64)) <= target.fmt.max]
     low, high = _neighbours(target, x)

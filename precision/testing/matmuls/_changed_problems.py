@@ -21,6 +21,8 @@ Change = Callable[[Problem, Declared], Problem | None]
 
 # ---- another problem ---------------------------------------------------------------------------------
 def reorder(order: Callable[[int, Declared], Array | None]) -> Change:
+    """Return the change that takes K in another order."""
+
     def change(p: Problem, d: Declared) -> Problem | None:
         index = order(p.length, d)
         if index is None or d.granule != 1:
@@ -31,6 +33,7 @@ def reorder(order: Callable[[int, Declared], Array | None]) -> Change:
 
 
 def step_of(d: Declared) -> int:
+    """Return the number of products of one step, 1 where there are no steps."""
     return d.accumulator.step.products if d.accumulator.step else 1
 
 
@@ -44,6 +47,8 @@ def _so_many(k: int, d: Declared, n: int) -> int:
 
 
 def _stride(parts: Callable[[int, Declared], int]) -> Callable[[int, Declared], Array | None]:
+    """Return the order that takes every n-th of K, from each first one on."""
+
     def order(k: int, d: Declared) -> Array | None:
         n = parts(k, d)
         return np.concatenate([np.arange(i, k, n) for i in range(n)]) if 1 < n < k else None
@@ -65,6 +70,8 @@ def interleave(p: Problem, d: Declared) -> Problem | None:
 
 
 def _drop_tail(n: int) -> Change:
+    """Return the change that leaves out the last K mod n of K."""
+
     def change(p: Problem, d: Declared) -> Problem | None:
         kept = p.length // n * n
         if kept == p.length:
@@ -92,6 +99,8 @@ def _run_on(n: int) -> Change:
 
 
 def _change_operands(sides: Sequence[int], what: Callable[[Array, FloatFormat], Array]) -> Change:
+    """Return the change that applies ``what`` to the operands of these sides."""
+
     def change(p: Problem, d: Declared) -> Problem | None:
         x = [
             what(x, f) if i in sides else x
@@ -121,6 +130,7 @@ def _to(fmt: FloatFormat, rounding: Rounding) -> Callable[[Array, FloatFormat], 
 
 
 def square(x: Array) -> bool:
+    """Return whether matrices have as many rows as columns."""
     return bool(x.shape[-1] == x.shape[-2])
 
 
@@ -237,6 +247,7 @@ def _both(first: Change, then: Change) -> Change:
 
 
 def _scale_changes() -> Iterator[tuple[str, Change]]:
+    """Yield the changes of scales."""
     yield "scale of b used for a", _of_the_other(0)
     yield "scale of a used for b", _of_the_other(1)
     for by, said in ((1, "next group of K"), (-1, "group of K before")):

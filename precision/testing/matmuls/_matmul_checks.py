@@ -222,6 +222,7 @@ def _declared(
     batches: bool,
     ragged: bool,
 ) -> Declared:
+    """Return the checked declaration of a product; `matmul` raises here if it takes no such product."""
     if operands not in (TENSORS, CODES, VALUES):
         raise ValueError(f"operands must be 'tensors', 'codes' or 'values', got {operands!r}")
     check_blas()
@@ -256,6 +257,7 @@ def _declared(
 
 
 def _format(unit: Accumulator, formats: Formats, scaling: Scaling | None, side: int) -> FloatFormat:
+    """Return the format of an operand: the one given, the spec's, or one that the accumulator takes."""
     given = formats[side] if isinstance(formats, tuple) else formats
     if given is not None:
         return checked_format(given)
@@ -267,6 +269,7 @@ def _format(unit: Accumulator, formats: Formats, scaling: Scaling | None, side: 
 
 
 def _spec(scaling: Scaling | None, fmt: FloatFormat) -> QuantSpec | None:
+    """Return the spec of an operand's scales; a granularity means float32 scales."""
     if scaling is None or isinstance(scaling, QuantSpec):
         return scaling
     return QuantSpec(fmt, scaling)

@@ -43,14 +43,17 @@ class Judge:
     d: Declared
 
     def expected(self, p: Problem) -> Array:
+        """Return the declared result, or the exact one where results need only lie within a bound."""
         return p.expected(self.d) if self.d.exact else _tolerances.exact(p, self.d)
 
     def bad(self, p: Problem, expected: Array, got: Array, *, signs: bool) -> Array:
+        """Return where a result is not the expected one, or further off than the bound."""
         if self.d.exact:
             return differ(expected, got, signs=signs)
         return _tolerances.too_far(expected, got, _tolerances.bound(p, self.d))
 
     def seen(self, call: Call, p: Problem, *, signs: bool = False) -> ObservedProduct:
+        """Call the callable with a problem, and judge the result."""
         expected = self.expected(p)
         try:
             got = p.observe(call, self.d)
@@ -71,6 +74,7 @@ class Judge:
         return list(dict.fromkeys(found)) or self._in_float32(seen) or _only_where(seen)
 
     def explains(self, mistake: Mistake, one: ObservedProduct) -> bool:
+        """Return whether a mistake gives what came for a problem."""
         if self.d.exact:
             return matches(mistake, one.problem, self.d, one.got, signs=one.signs)
         if mistake.change is None:
@@ -103,6 +107,7 @@ class Judge:
 
 
 def _sizes(p: Problem) -> tuple[int, int, int]:
+    """Return K, and the numbers of rows and columns."""
     return p.length, p.a.shape[-2], p.b.shape[-1]
 
 
@@ -144,6 +149,7 @@ def try_problems(
 
 
 def _failed_outcome(judge: Judge, name: str, least: ObservedProduct, worst: ObservedProduct) -> Outcome:
+    """Return the failure that shows the first wrong element of the smallest problem found."""
     d, one = judge.d, least if least.bad.any() else worst
     at = tuple(int(i) for i in np.argwhere(one.bad)[0])
     where = f"y[{', '.join(map(str, at))}]"

@@ -91,6 +91,7 @@ def bound(p: Problem, d: Declared) -> Array:
 
 
 def _largest_scale(p: Problem, d: Declared) -> float:
+    """Return the product of the largest scales, at least 1."""
     found = 1.0
     for scale, second in zip(p.scales, p.second, strict=True):
         found *= 1.0 if scale is None else float(np.max(scale))

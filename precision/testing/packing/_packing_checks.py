@@ -161,6 +161,8 @@ def _is(wanted: Array | None, came: Array) -> bool:
 
 
 def _layouts(bits: int) -> Iterator[tuple[str, Callable[[Array], Array | None]]]:
+    """Yield other layouts of codes in bytes, each with its words; None where a layout does not apply."""
+
     def stream(codes: Array, order: int) -> Array:
         """Return the bits of each code, the highest first (order -1) or the lowest first (1)."""
         places = np.arange(bits)[::order]
@@ -210,6 +212,8 @@ def _layouts(bits: int) -> Iterator[tuple[str, Callable[[Array], Array | None]]]
 
 
 def _failure(name: str, cases: int, codes: Array, wanted: Array, came: Array) -> Outcome:
+    """Return the failure that shows codes, the expected and the actual bytes or codes."""
+
     def as_text(array: Array) -> str:
         flat = array.reshape(-1)
         places = 2 * flat.dtype.itemsize
