@@ -90,6 +90,29 @@ def _round(digits: Any, odd: bool) -> Any:
 
 
 @jit
+def add_products(left: Any, right: Any, special: Any, digits: Any) -> Any:
+    """Add the products of two rows of float64; return ``special`` plus those that are NaN or Inf."""
+    for k in range(left.size):
+        product = left[k] * right[k]
+        if np.isfinite(product):
+            if product != 0.0:
+                _add(digits, product)
+                rest = fused_multiply_add(left[k], right[k], -product)
+                if rest != 0.0:
+                    _add(digits, rest)
+        else:
+            special += product
+    return special
+
+
+@jit
+def finish(special: Any, odd: bool, digits: Any) -> Any:
+    """Return the rounded sum of `add_products`, and clear the digits for the next one."""
+    total = _round(digits, odd)
+    return total if special == 0.0 else special  # a sum of NaN and Inf is never zero
+
+
+@jit
 def sum_exact(
     first: int, last: int, left: Any, right: Any, start: Any, odd: bool, digits: Any, out: Any
 ) -> None:
@@ -98,26 +121,13 @@ def sum_exact(
     for i in range(first, last):
         for j in range(right.shape[0]):
             special = 0.0
-            finite = True
             if start.size:
                 if np.isfinite(start[i, j]):
                     _add(digits, start[i, j])
                 else:
                     special += start[i, j]
-                    finite = False
-            for k in range(left.shape[1]):
-                product = left[i, k] * right[j, k]
-                if np.isfinite(product):
-                    if product != 0.0:
-                        _add(digits, product)
-                        rest = fused_multiply_add(left[i, k], right[j, k], -product)
-                        if rest != 0.0:
-                            _add(digits, rest)
-                else:
-                    special += product
-                    finite = False
-            total = _round(digits, odd)
-            out[i, j] = total if finite else special
+            special = add_products(left[i], right[j], special, digits)
+            out[i, j] = finish(special, odd, digits)
 
 
 @jit
