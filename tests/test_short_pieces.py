@@ -167,7 +167,7 @@ def test_pieces_are_short(name, monkeypatch):
         return (last - first) * columns.size * length
 
     watch(_kulisch, "sum_exact", lambda first, last, left, right, *_: (last - first) * right.size)
-    watch(_kulisch, "add_products", lambda left, *_: left.size)
+    watch(_kulisch, "add_products", lambda left, i, right, j, first, last, *_: last - first)
     watch(_single_sums, "sum_general", outputs)
     watch(_single_sums, "dot", lambda *_, begin, until, **rest: until - begin)
     watch(_running_sums, "sum_rows", lambda addends, first, stop, *_: (stop - first) * addends.shape[1])

@@ -61,9 +61,10 @@ def _sum(left: Array, right: Array, start: Array | None, odd: bool, out: Array) 
     def work(first: int, last: int) -> None:
         digits = np.zeros(_kulisch.DIGITS, np.int64)
         if length > _SUM_PIECE:
-            for row, column in np.ndindex(last - first, width):
-                added = 0.0 if start is None else float(initial[first + row, column])
-                out[first + row, column] = _long_sum(rows[first + row], columns[column], added, odd, digits)
+            for row in range(first, last):
+                for column in range(width):
+                    added = 0.0 if start is None else float(initial[row, column])
+                    out[row, column] = _long_sum(rows, row, columns, column, added, odd, digits)
             return
         if width <= most:
             _kulisch.sum_exact(first, last, rows, columns, initial, odd, digits, out)
@@ -79,15 +80,15 @@ def _sum(left: Array, right: Array, start: Array | None, odd: bool, out: Array) 
     parallel(work, out.shape[0], max(1, 2**14 // max(1, width * length)))
 
 
-def _long_sum(left: Array, right: Array, start: float, odd: bool, digits: Array) -> float:
-    """Return the sum of products of two rows and ``start``, some of them at a time; the digits are zero."""
+def _long_sum(left: Array, i: int, right: Array, j: int, start: float, odd: bool, digits: Array) -> float:
+    """Return the sum of two rows' products and ``start``, some of them at a time; the digits are zero."""
     from precision._kernels.products import _kulisch
 
-    special = _kulisch.add_products(np.array([start]), np.ones(1), 0.0, digits)
-    for k in range(0, left.size, _SUM_PIECE):
+    special = _kulisch.add_products(np.array([[start]]), 0, np.ones((1, 1)), 0, 0, 1, 0.0, digits)
+    length = left.shape[1]
+    for k in range(0, length, _SUM_PIECE):
         checkpoint()
-        some = slice(k, k + _SUM_PIECE)
-        special = _kulisch.add_products(left[some], right[some], special, digits)
+        special = _kulisch.add_products(left, i, right, j, k, min(length, k + _SUM_PIECE), special, digits)
     return float(_kulisch.finish(special, odd, digits))
 
 
