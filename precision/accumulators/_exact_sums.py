@@ -63,8 +63,8 @@ def _sum(left: Array, right: Array, start: Array | None, odd: bool, out: Array) 
         if length > _SUM_PIECE:
             for row in range(first, last):
                 for column in range(width):
-                    added = 0.0 if start is None else float(initial[row, column])
-                    out[row, column] = _long_sum(rows, row, columns, column, added, odd, digits)
+                    own = 0.0 if start is None else float(initial[row, column])
+                    out[row, column] = _long_sum(rows, row, columns, column, own, odd, digits)
             return
         if width <= most:
             _kulisch.sum_exact(first, last, rows, columns, initial, odd, digits, out)
