@@ -289,7 +289,8 @@ def _witnesses(elements: Array) -> Array:
         sizes = sizes[sizes < infinity]
         found.append(infinity)
     if sizes.size:
-        smallest, largest = (sizes - word(1)).min() + word(1), sizes.max()  # a zero wraps around
+        smallest = ((sizes - word(1)).min(keepdims=True) + word(1))[0]  # a zero wraps around
+        largest = sizes.max()
         if sizes.min() == 0:
             found.append(word(0))
         if largest > 0:
