@@ -5,8 +5,8 @@ what is needed, then with operands, codes, scales, outputs and the package's own
 (or beginning) at such a page. The two must give the same bytes. Each call is named first, so that the
 last line names the one that faulted.
 
-``python guarded.py stray end`` (or ``begin``) gives every reader codes in which all the bits are set that their
-format has not: each is refused, or read as ml_dtypes reads it.
+``python guarded.py stray end`` (or ``begin``) gives every reader codes in which all the bits are set that
+their format has not: each is refused, or read as ml_dtypes reads it.
 """
 
 import ctypes
