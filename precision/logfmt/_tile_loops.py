@@ -16,8 +16,10 @@ from precision._support._types import Array
 from precision._support.machine._threads import checkpoint, parallel
 from precision.formats._codec import decode, encode
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, signed64
+from precision.logfmt import _long_tiles
 from precision.logfmt._axis_views import from_last, to_last
 from precision.logfmt._design_choices import BelowClamp, LogBase, Metadata, SingleValued, Space
+from precision.logfmt._encoding import Encoding
 from precision.logfmt._logfmt_fields import METADATA_TYPES, LogFMTFields
 from precision.logfmt._stored_numbers import cast_elements
 from precision.quantization._scale_rules import NonFinite
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 19
 """Elements that one call of a loop works on, about; fewer of small arrays."""
-_OPEN = 1 << 10
-"""Elements near a boundary for which a call of a loop has room, beside those of one tile."""
 _NO_CLAMP = 1 << 20
 """Binades that no tile's range reaches."""
 
@@ -87,9 +87,8 @@ def encode_tiles(
     direct = target.flags.c_contiguous
     filled = target if direct else np.empty(target.shape, codes.dtype)
     numbers = [np.ascontiguousarray(array, np.float32) for array in moved]  # itself, if it is such an array
-    rows = to_last(source, along)
-    encoder = _Encoder(rows, fields, math.prod(source.shape[along + 1 :]), offset)
-    encoder.run(filled.reshape(-1), numbers[0].reshape(-1), numbers[1].reshape(-1))
+    flat = numbers[0].reshape(-1), numbers[1].reshape(-1)
+    _encode_rows(source, fields, along, offset, filled.reshape(-1), flat)
     for array, number in zip(moved, numbers, strict=True):
         if number is not array:
             array[...] = number
@@ -102,83 +101,42 @@ def encode_tiles(
             np.copyto(codes, raw, where=~cast)
 
 
-class _Encoder:
-    """The encoding of one array: its rows of tiles, and what the loops need to know of them.
+def _encode_rows(
+    source: Array, fields: LogFMTFields, along: int, offset: int, codes: Array, stored: tuple[Array, Array]
+) -> None:
+    """Fill flat codes, and the two numbers of all tiles, of an array as rows along the axis ``along``."""
+    from precision._kernels.logfmt._tiles import Rows
 
-    ``inner`` is the number of elements from one to the next along the axis of tiles, in the array's C order.
-    """
+    rows, grid = to_last(source, along), grid_of(fields)
+    seed = fields.rounding.seed if isinstance(fields.rounding, Stochastic) else 0
+    philox = StochasticParams(grid.random_bits, seed & 0xFFFFFFFF, seed >> 32)
+    width, inner = rows.shape[-1], math.prod(source.shape[along + 1 :])
+    block, tiles = min(fields.block_size, width), -(-width // fields.block_size)
+    whole = Rows(width, block, tiles, 0, 0, width, inner, signed64(offset))
+    elements = np.ascontiguousarray(rows).reshape(-1)
+    encoding = Encoding(fields, grid, philox, rows.dtype.itemsize <= 4 and not grid.random_bits)
+    firsts, seconds = stored
+    if block > _long_tiles.LONG:
+        _long_tiles.encode_long_tiles(elements, whole, encoding, codes, firsts, seconds)
+        return
 
-    def __init__(self, rows: Array, fields: LogFMTFields, inner: int, offset: int) -> None:
-        from precision._kernels.logfmt import _tiles
-
-        self.loops, self.fields, self.grid = _tiles, fields, grid_of(fields)
-        seed = fields.rounding.seed if isinstance(fields.rounding, Stochastic) else 0
-        self.philox = StochasticParams(self.grid.random_bits, seed & 0xFFFFFFFF, seed >> 32)
-        width = rows.shape[-1]
-        block, tiles = min(fields.block_size, width), -(-width // fields.block_size)
-        self.layout = _tiles.Rows(width, block, tiles, 0, 0, width, inner, signed64(offset))
-        self.elements = np.ascontiguousarray(rows).reshape(-1)
-        self.vectorized = rows.dtype.itemsize <= 4 and not self.grid.random_bits
-
-    def run(self, codes: Array, firsts: Array, seconds: Array) -> None:
-        """Fill the codes of all elements, and the first and the second number of all tiles; flat arrays."""
-        self.codes, self.firsts, self.seconds = codes, firsts, seconds
-        total = self.elements.size // self.layout.width * self.layout.tiles
-        parallel(self._encode, total, _tiles_each(self.elements.size, self.layout.block))
-
-    def _encode(self, first: int, last: int) -> None:
+    def work(first: int, last: int) -> None:
         """Encode the tiles ``first`` to ``last``: those of whole rows, or some of one row."""
         checkpoint()
-        whole = self.layout
-        top, bottom = first // whole.tiles, -(-last // whole.tiles)
+        top, bottom = first // tiles, -(-last // tiles)
         one_row = bottom - top == 1
-        left = (first % whole.tiles) * whole.block if one_row else 0
-        right = min(whole.width, ((last - 1) % whole.tiles + 1) * whole.block) if one_row else whole.width
-        start, stop = top * whole.width + left, (bottom - 1) * whole.width + right
-        part, codes = self.elements[start:stop], self.codes[start:stop]
-        width = right - left
-        layout = whole._replace(width=width, tiles=-(-width // whole.block), top=top, left=left)
-        base = top * whole.tiles + left // whole.block
-        tiles = first - base, last - base
-        stored = self.firsts[base:last], self.seconds[base:last]
-        # Room for every element of a tile: at most two boundaries lie near an element.
-        open_ones = np.zeros(_OPEN + 4 * whole.block, np.int64)
-        if self.vectorized:
-            bits = np.ascontiguousarray(part, np.float32).view(np.uint32)
-            self.loops.encode_tiles(bits, *tiles, layout, self.grid, codes, *stored, open_ones)
-        else:
-            values = part.astype(np.float64)
-            self.loops.encode_each(values, *tiles, layout, self.grid, self.philox, codes, *stored, open_ones)
-        if open_ones[0] >= len(open_ones) and last - first > 1:
+        left = (first % tiles) * block if one_row else 0
+        right = min(width, ((last - 1) % tiles + 1) * block) if one_row else width
+        here = slice(top * width + left, (bottom - 1) * width + right)
+        layout = whole._replace(width=right - left, tiles=-(-(right - left) // block), top=top, left=left)
+        base = top * tiles + left // block
+        own = firsts[base:last], seconds[base:last]
+        if not encoding.run(elements[here], (first - base, last - base), layout, codes[here], own):
             middle = (first + last) // 2
-            self._encode(first, middle)
-            self._encode(middle, last)
-            return
-        if open_ones[0]:
-            self._settle(set(open_ones[1 : open_ones[0] + 1].tolist()), part, layout, codes, stored)
+            work(first, middle)
+            work(middle, last)
 
-    def _settle(
-        self, places: set[int], part: Array, layout: Any, codes: Array, stored: tuple[Array, Array]
-    ) -> None:
-        """Decide the codes of elements so near a boundary that the loops could not."""
-        # Few calls come here, and `decimal` and `fractions` take as long to import as all of this room.
-        from precision.logfmt._near_boundaries import code_of
-
-        sign_bit = self.grid.steps + 2
-        for index in sorted(places):
-            checkpoint()
-            row, column = divmod(index, layout.width)
-            place = column // layout.block
-            number, start = row * layout.tiles + place, row * layout.width + place * layout.block
-            tile = part[start : min(start + layout.block, (row + 1) * layout.width)].astype(np.float64)
-            share = 0.5
-            if self.grid.random_bits:
-                where = layout.top + row, layout.left + column
-                share = float(self.loops.random_threshold(*where, layout, self.philox))
-            pair = float(stored[0][number]), float(stored[1][number])
-            sign, guess = divmod(int(codes[index]), sign_bit)
-            code = code_of(float(part[index]), tile, pair, self.fields, guess, share)
-            codes[index] = sign * sign_bit + code
+    parallel(work, elements.size // width * tiles, _tiles_each(elements.size, block))
 
 
 def decode_tiles(
@@ -214,11 +172,14 @@ def decode_tiles(
         )
         flat, values = rows.reshape(-1), result.reshape(-1)
         loop = _decoding.decode_tiles if dtype == np.float32 else _decoding.decode_each
-        parallel(
-            lambda first, last: loop(flat, first, last, layout, grid, firsts, seconds, values),
-            len(firsts),
-            _tiles_each(flat.size, block),
-        )
+        if block > _long_tiles.LONG:
+            _long_tiles.decode_long_tiles(loop, flat, layout, grid, [firsts, seconds], values)
+        else:
+            parallel(
+                lambda first, last: loop(flat, first, last, layout, grid, firsts, seconds, values),
+                len(firsts),
+                _tiles_each(flat.size, block),
+            )
         if fields.fallback is not None:
             cast = to_last(cast_elements(codes.shape, metadata, fields, along), along)
             if not cast.all():
