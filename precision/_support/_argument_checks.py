@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from typing import SupportsIndex
 
 
 def check_int(name: str, value: object, low: int, high: int | None = None) -> int:
@@ -18,7 +17,7 @@ def check_int(name: str, value: object, low: int, high: int | None = None) -> in
     ValueError
         If it lies outside the range.
     """
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an int, got {value!r}")
     number = operator.index(value)
     if high is None and number < low:
@@ -30,7 +29,7 @@ def check_int(name: str, value: object, low: int, high: int | None = None) -> in
 
 def checked_axis(axis: object, ndim: int) -> int:
     """``axis`` as 0..ndim-1, or an error that names it."""
-    if isinstance(axis, bool) or not isinstance(axis, SupportsIndex):
+    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
         raise TypeError(f"axis must be an int, got {axis!r}")
     index = operator.index(axis)
     if not -ndim <= index < ndim:

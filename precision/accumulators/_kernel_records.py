@@ -13,6 +13,7 @@ from precision.formats._codec_constants import MODES, code_ends, format_params, 
 from precision.formats._rounding_modes import Overflow, Rounding
 
 _WHOLE = 2**40
+_NO_SCALES = np.empty(0, np.float32)
 
 
 CANONICAL_NAN = np.uint32(0x7FFFFFFF).view(np.float32)
@@ -25,9 +26,11 @@ def _epilogue(product: Product, step: int) -> Any:
     _, rows, columns = product.shape
     promote = product.promotion // step if product.promotion else 0
     scales = product.scales
+    if scales is None and not promote:
+        return Epilogue(0, False, _NO_SCALES, 1, 1, _NO_SCALES, 1, 1)
     if scales is None:
         shapes = (len(product.left.codes), 1, rows), (len(product.right.codes), 1, columns)
-        left, right = (np.ones(shape if promote else 0, np.float32) for shape in shapes)
+        left, right = (np.ones(shape, np.float32) for shape in shapes)
         whole = max(1, product.length)
         scales = GroupScales(left, whole, right, whole, False)
         groups = 1, 1

@@ -9,7 +9,7 @@ import numpy as np
 
 from precision._support._types import Array
 from precision._support.machine._aligned_memory import aligned
-from precision._support.machine._threads import parallel
+from precision._support.machine._pieces import in_pieces
 from precision.formats._codec import decode
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
@@ -99,7 +99,7 @@ def exponents(stack: Stack) -> tuple[int, int]:
 
     operand = as_operand(stack)
     found: list[tuple[int, int]] = []
-    parallel(
+    in_pieces(
         lambda start, stop: found.append(exponent_range(operand, start, stop)), operand.codes.size, 2**18
     )
     lowest, highest = min(f[0] for f in found), max(f[1] for f in found)
@@ -152,7 +152,7 @@ def tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Tables:
                 )
 
     step = max(1, 2**16 // max(1, stack.codes.shape[2]))
-    parallel(work, len(stack.codes), 1)
+    in_pieces(work, len(stack.codes), 1)
     return found
 
 
@@ -161,8 +161,8 @@ def specials(stack: Stack, found: Tables, axis: int) -> Array:
     codes = stack.codes
     if not found.values.size:
         return np.asarray(found.special.any(axis=axis))
-    marked = np.zeros(np.delete(codes.shape, axis), np.bool_)
-    if not found.special.any():
+    marked = np.zeros((len(codes), codes.shape[3 - axis]), bool)
+    if not stack.fmt.has_nan and not stack.fmt.has_inf:
         return marked
     step = max(1, 2**16 // max(1, codes.shape[2]))
     pieces = -(-codes.shape[1] // step)
@@ -178,7 +178,7 @@ def specials(stack: Stack, found: Tables, axis: int) -> Array:
                 else:
                     marked[matrix] |= odd.any(axis=0)
 
-    parallel(work, len(codes) * pieces, 1)
+    in_pieces(work, len(codes) * pieces, 1)
     return marked
 
 
@@ -203,21 +203,33 @@ def packed_left(stack: Stack, found: Tables, depth: int) -> Any:
         for piece in range(start, stop):
             matrix, first = piece // pieces, piece % pieces * step
             some = slice(first, min(rows, first + step))
-            value = np.zeros((some.stop - first, chunks * depth), np.float32)
-            exponent = np.full(value.shape, np.iinfo(kind).min, kind)
             code = codes[matrix, some]
+            if found.values.size and not length % depth:
+                code = code.reshape(-1, chunks, depth).swapaxes(0, 1)
+                packed[matrix, :, some] = found.values.take(code, mode="clip")
+                exponents[matrix, :, some] = found.exponents.take(code, mode="clip")
+                continue
             if found.values.size:
-                value[:, :length] = found.values.take(code, mode="clip")
-                exponent[:, :length] = found.exponents.take(code, mode="clip")
+                value = found.values.take(code, mode="clip")
+                exponent = found.exponents.take(code, mode="clip")
             else:
-                value[:, :length] = values(Stack(code, stack.fmt))
-                value[:, :length][found.special[matrix, some]] = 0
-                exponent[:, :length] = found.exponents[matrix, some]
+                value = np.where(found.special[matrix, some], np.float32(0), values(Stack(code, stack.fmt)))
+                exponent = found.exponents[matrix, some]
+            if length % depth:
+                value = _longer(value, chunks * depth, 0)
+                exponent = _longer(exponent, chunks * depth, np.iinfo(kind).min)
             packed[matrix, :, some] = value.reshape(-1, chunks, depth).swapaxes(0, 1)
             exponents[matrix, :, some] = exponent.reshape(-1, chunks, depth).swapaxes(0, 1)
 
-    parallel(work, count * pieces, 1)
+    in_pieces(work, count * pieces, 1)
     return Left(flat_values, flat_exponents)
+
+
+def _longer(rows: Array, length: int, fill: int) -> Array:
+    """Return rows of another length, ``fill`` at their ends."""
+    longer = np.full((len(rows), length), fill, rows.dtype)
+    longer[:, : rows.shape[1]] = rows
+    return longer
 
 
 class RightPanels:
@@ -238,7 +250,8 @@ class RightPanels:
         codes = self.stack.codes[some]
         deep, wide = codes.shape
         table = self.codes[: count * self.lanes].reshape(count, self.lanes)
-        table[deep:], table[:deep, wide:] = 0, 0  # finite, and multiplied by zeros on the left
+        if deep < count:
+            table[deep:] = 0  # finite, and multiplied by zeros on the left
         if self.found.values.size:
             table[:deep, :wide] = codes
         else:

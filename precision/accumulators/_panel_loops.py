@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from precision._support._types import Array
-from precision._support.machine._aligned_memory import aligned
-from precision._support.machine._threads import checkpoint, get_num_threads, parallel
+from precision._support.machine._aligned_memory import aligned, aligned_zeros
+from precision._support.machine._pieces import in_pieces
+from precision._support.machine._threads import checkpoint, get_num_threads
 from precision.accumulators._general_loops import run_general
 from precision.accumulators._inner_scales import InnerScales
 from precision.accumulators._kernel_records import _WHOLE, CANONICAL_NAN, _epilogue, as_register, as_unit
@@ -34,12 +35,15 @@ def _scratch(kernel: PanelKernel, depth: int, tile: int, step: Step, promoted: b
     from precision._kernels.products import _panel_steps
 
     lanes = kernel.lanes
-    common = {
-        "values": aligned(depth * kernel.halves * lanes, kernel.real),
-        "exponents": aligned(depth * lanes, kernel.exponent),
-        "registers": aligned(tile * lanes, np.float32),
-    }
-    common["totals"] = aligned(tile * lanes, np.float32) if promoted else common["registers"]
+    # Kernels write the values of the columns that there are; those of other lanes are zeros.
+    values, exponents, registers = aligned_zeros(
+        (depth * kernel.halves * lanes, kernel.real),
+        (depth * lanes, kernel.exponent),
+        (tile * lanes, np.float32),
+    )
+    common = {"values": values, "exponents": exponents, "registers": registers, "totals": registers}
+    if promoted:
+        common["totals"] = aligned(tile * lanes, np.float32)
     if kernel is CHAIN:
         return _panel_steps.Chain(**common)
     if kernel is NARROW:
@@ -146,7 +150,7 @@ def run_panels(
     product: Product, kernel: PanelKernel, step: Step, references: tuple[int, int], out: Array
 ) -> tuple[Array, Array]:
     """Sum every output by ``kernel``; returns which left rows and right columns hold NaN or Inf."""
-    from precision._kernels.products import _tile_sums
+    from precision._kernels.products._tile_sums import Grid, Tile, sum_tile
 
     results, rows, columns = product.shape
     length, lanes = product.length, kernel.lanes
@@ -160,7 +164,7 @@ def run_panels(
     model, reference = as_unit(step), sum(references)
     height = _tile_rows(product, lanes)
     tiles, across = -(-rows // height), -(-columns // lanes)
-    grid = _tile_sums.Grid(rows, columns, length, depth, chunks, lanes, kernel.halves)
+    grid = Grid(rows, columns, length, depth, chunks, lanes, kernel.halves)
     epilogue = _epilogue(product, depth)
     most = max(1, min(chunks, SLAB // (depth * lanes)))
     part = _int32_terms(product, step)
@@ -175,36 +179,33 @@ def run_panels(
             pair, row = item // (tiles * across), item % tiles * height
             column = item // tiles % across * lanes
             i, j = int(product.left_matrix[pair]), int(product.right_matrix[pair])
-            tile = _tile_sums.Tile(
-                rows=min(height, rows - row),
-                columns=min(lanes, columns - column),
-                first=0,
-                last=0,
-                left=(i * chunks * rows + row) * depth,
-                left_scale=i * epilogue.left_groups * rows + row,
-                right_scale=j * epilogue.right_groups * columns + column,
+            high, wide = min(height, rows - row), min(lanes, columns - column)
+            places = (
+                (i * chunks * rows + row) * depth,
+                i * epilogue.left_groups * rows + row,
+                j * epilogue.right_groups * columns + column,
             )
             if inside:
-                scratch = inside.beside(scratch, i, j, row, tile.rows, column, lanes)
-            here = np.s_[pair, row : row + tile.rows, column : column + tile.columns]
-            totals = scratch.totals[: tile.rows * lanes].reshape(-1, lanes)
+                scratch = inside.beside(scratch, i, j, row, high, column, lanes)
+            here = (pair, slice(row, row + high), slice(column, column + wide))
+            totals = scratch.totals[: high * lanes].reshape(-1, lanes)
             scratch.registers.fill(0)
             totals.fill(0)
             if product.start is not None:
-                totals[:, : tile.columns] = product.start[here]
+                totals[:, :wide] = product.start[here]
             for start in range(0, chunks, most):
                 checkpoint()
                 stop = min(chunks, start + most)
                 panel = right.take(j, column, start * depth, (stop - start) * depth)
-                slab = tile._replace(first=start, last=stop)
-                _tile_sums.sum_tile(slab, left, panel, reference, model, grid, epilogue, scratch)
+                tile = Tile(high, wide, start, stop, *places)
+                sum_tile(tile, left, panel, reference, model, grid, epilogue, scratch)
             invalid = np.isnan(totals)
             if invalid.any():
                 totals[invalid] = CANONICAL_NAN
-            out[here] = totals[:, : tile.columns]
+            out[here] = totals[:, :wide]
 
     items = results * tiles * across
-    parallel(work, items, max(1, items // (16 * get_num_threads())))
+    in_pieces(work, items, 1 if items < 16 else max(1, items // (16 * get_num_threads())))
     left_special = specials(product.left, found_left, 2)
     right_special = specials(product.right, found_right, 1)
     if product.unit_scales is not None:

@@ -12,6 +12,8 @@ _GOLDEN = 0x9E3779B97F4A7C15
 class Named(enum.Enum):
     """An enumeration whose members print as the name that `parse` reads back."""
 
+    __hash__ = object.__hash__  # quicker than the name's, and there is one object a member
+
     def __str__(self) -> str:
         return self.name
 

@@ -24,6 +24,18 @@ def aligned(size: int, dtype: npt.DTypeLike) -> Array:
     return raw[offset : offset + size * kind.itemsize].view(kind)
 
 
+def aligned_zeros(*parts: tuple[int, npt.DTypeLike]) -> list[Array]:
+    """Return arrays of zeros, of these sizes and types, each at a multiple of 64 bytes of one memory."""
+    kinds = [np.dtype(kind) for _, kind in parts]
+    sizes = [size * kind.itemsize for (size, _), kind in zip(parts, kinds, strict=True)]
+    raw = np.zeros(sum(size + _LINE for size in sizes), np.uint8)
+    place, found = -raw.ctypes.data % _LINE, []
+    for size, kind in zip(sizes, kinds, strict=True):
+        found.append(raw[place : place + size].view(kind))
+        place += -(-size // _LINE) * _LINE
+    return found
+
+
 @functools.lru_cache(maxsize=8)
 def _nothing(dtype: np.dtype[Any]) -> Array:
     return np.empty(0, dtype)
@@ -35,7 +47,9 @@ def streaming(out: Array, nbytes: int) -> tuple[int, Array]:
     Elements before the first whole line of the cache, and a buffer to fill with what follows; an empty
     one if it is to write as usual.
     """
+    if nbytes < LARGE or out.size < 2 * _BLOCK:
+        return 0, _nothing(out.dtype)
     head, rest = divmod(-out.ctypes.data % _LINE, out.itemsize)
-    if nbytes < LARGE or rest or out.size < 2 * _BLOCK:
+    if rest:
         return 0, _nothing(out.dtype)
     return head, aligned(_BLOCK, out.dtype)
