@@ -19,6 +19,8 @@ import precision as pr
 
 BLOCK = 1e-4
 """Seconds between two looks at the clock: short, so that other processes seldom fall into one."""
+TRIES = 5
+"""Blocks in a row, of which the best counts."""
 
 
 def calls() -> dict[str, tuple[float, Callable[[], object]]]:
@@ -39,12 +41,14 @@ def calls() -> dict[str, tuple[float, Callable[[], object]]]:
 
 
 def seconds(call: Callable[[], object], loops: int) -> float:
-    """Time of one of some calls in a row, after one that warms the caches."""
-    call()
-    start = time.perf_counter()
-    for _ in range(loops):
-        call()
-    return (time.perf_counter() - start) / loops
+    """Time of one of some calls in a row, the least of a few such blocks: the first warms the caches."""
+    best = float("inf")
+    for _ in range(TRIES):
+        start = time.perf_counter()
+        for _ in range(loops):
+            call()
+        best = min(best, time.perf_counter() - start)
+    return best / loops
 
 
 def compare(threads: int, repeats: int) -> bool:

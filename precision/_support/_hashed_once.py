@@ -19,7 +19,7 @@ class HashedOnce:
         if found is None:
             found = hash(tuple(getattr(self, field.name) for field in dataclasses.fields(self)))  # type: ignore[arg-type]
             self.__dict__["_hash"] = found
-        return found  # type: ignore[no-any-return]
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._support._types import Array
-from precision._support.machine._aligned_memory import aligned
+from precision._support.machine._aligned_memory import aligned_parts
 from precision._support.machine._pieces import in_pieces
 from precision.formats._codec import decode
+from precision.formats._codec_arrays import F32
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
 from precision.formats._named import BF16, FP32, TF32, Format
@@ -156,14 +157,16 @@ def tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Tables:
     return found
 
 
-def specials(stack: Stack, found: Tables, axis: int) -> Array:
-    """Which rows (axis 2) or columns (axis 1) of which matrix hold NaN or Inf."""
+def specials(stack: Stack, found: Tables, axis: int) -> Array | None:
+    """Return which rows (axis 2) or columns (axis 1) of which matrix hold NaN or Inf; None for none."""
     codes = stack.codes
     if not found.values.size:
-        return np.asarray(found.special.any(axis=axis))
-    marked = np.zeros((len(codes), codes.shape[3 - axis]), bool)
+        return np.asarray(found.special.any(axis=axis)) if found.special.any() else None
     if not stack.fmt.has_nan and not stack.fmt.has_inf:
-        return marked
+        return None
+    if codes.size <= 2**16 and not found.special.take(codes, mode="clip").any():
+        return None
+    marked = np.zeros((len(codes), codes.shape[3 - axis]), bool)
     step = max(1, 2**16 // max(1, codes.shape[2]))
     pieces = -(-codes.shape[1] // step)
 
@@ -193,9 +196,10 @@ def packed_left(stack: Stack, found: Tables, depth: int) -> Any:
     count, rows, length = codes.shape
     chunks = -(-length // depth)
     kind = found.exponents.dtype
-    flat_values = aligned(count * chunks * rows * depth, np.float32)
-    flat_exponents = aligned(flat_values.size, kind)
-    packed, exponents = (flat.reshape(count, chunks, rows, depth) for flat in (flat_values, flat_exponents))
+    size = count * chunks * rows * depth
+    flat_values, flat_exponents = aligned_parts((size, F32), (size, kind))
+    packed = flat_values.reshape(count, chunks, rows, depth)
+    exponents = flat_exponents.reshape(packed.shape)
     step = max(1, 2**16 // (chunks * depth))
     pieces = -(-rows // step)
 
@@ -206,8 +210,12 @@ def packed_left(stack: Stack, found: Tables, depth: int) -> Any:
             code = codes[matrix, some]
             if found.values.size and not length % depth:
                 code = code.reshape(-1, chunks, depth).swapaxes(0, 1)
-                packed[matrix, :, some] = found.values.take(code, mode="clip")
-                exponents[matrix, :, some] = found.exponents.take(code, mode="clip")
+                if pieces == 1:  # memory without gaps
+                    found.values.take(code, out=packed[matrix], mode="clip")
+                    found.exponents.take(code, out=exponents[matrix], mode="clip")
+                else:
+                    packed[matrix, :, some] = found.values.take(code, mode="clip")
+                    exponents[matrix, :, some] = found.exponents.take(code, mode="clip")
                 continue
             if found.values.size:
                 value = found.values.take(code, mode="clip")
@@ -237,16 +245,16 @@ class RightPanels:
 
     def __init__(self, stack: Stack, found: Tables, lanes: int, most: int) -> None:
         self.stack, self.found, self.lanes = stack, found, lanes
-        self.codes = aligned(most * lanes, stack.codes.dtype)
+        self.codes = np.empty(most * lanes, stack.codes.dtype)
         self.exponents = found.exponents
         if not found.values.size:
-            self.exponents = aligned(most * lanes, found.exponents.dtype)
+            self.exponents = np.empty(most * lanes, found.exponents.dtype)
 
     def take(self, matrix: int, first_column: int, start: int, count: int) -> Any:
         """K from ``start``, ``count`` of it (beyond its end: zeros), as `panels` reads it."""
         from precision._kernels.products._tile_sums import Right
 
-        some = np.s_[matrix, start : start + count, first_column : first_column + self.lanes]
+        some = (matrix, slice(start, start + count), slice(first_column, first_column + self.lanes))
         codes = self.stack.codes[some]
         deep, wide = codes.shape
         table = self.codes[: count * self.lanes].reshape(count, self.lanes)

@@ -45,7 +45,7 @@ def checked_operand(name: str, x: Operand, accumulator: Accumulator) -> Checked:
         refuse_masked(name, x)
         codes, quantized = np.asarray(x), None
         fmt = format_in_use(codes.dtype) or FP64
-        if not isinstance(fmt, FloatFormat) or fmt == FP64:
+        if not isinstance(fmt, FloatFormat) or fmt.bits == 64:
             raise TypeError(
                 f"{name} must be a QuantizedTensor or an array of float16, float32 or an ml_dtypes float, "
                 f"got an array of {codes.dtype}"

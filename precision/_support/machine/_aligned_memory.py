@@ -24,15 +24,19 @@ def aligned(size: int, dtype: npt.DTypeLike) -> Array:
     return raw[offset : offset + size * kind.itemsize].view(kind)
 
 
-def aligned_zeros(*parts: tuple[int, npt.DTypeLike]) -> list[Array]:
-    """Return arrays of zeros, of these sizes and types, each at a multiple of 64 bytes of one memory."""
-    kinds = [np.dtype(kind) for _, kind in parts]
-    sizes = [size * kind.itemsize for (size, _), kind in zip(parts, kinds, strict=True)]
-    raw = np.zeros(sum(size + _LINE for size in sizes), np.uint8)
+def aligned_parts(*parts: tuple[int, np.dtype[Any]], zeros: bool = False) -> list[Array]:
+    """Return arrays of these sizes and types in one memory, each at a multiple of 64 bytes; empty, or zeros.
+
+    They hold the memory together: it is for arrays that live as long as each other.
+    """
+    nbytes = _LINE
+    for size, kind in parts:
+        nbytes += -(-size * kind.itemsize // _LINE) * _LINE
+    raw = np.zeros(nbytes, np.uint8) if zeros else np.empty(nbytes, np.uint8)
     place, found = -raw.ctypes.data % _LINE, []
-    for size, kind in zip(sizes, kinds, strict=True):
-        found.append(raw[place : place + size].view(kind))
-        place += -(-size // _LINE) * _LINE
+    for size, kind in parts:
+        found.append(np.ndarray(size, kind, raw, place))
+        place += -(-size * kind.itemsize // _LINE) * _LINE
     return found
 
 
