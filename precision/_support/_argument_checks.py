@@ -5,10 +5,10 @@ from __future__ import annotations
 import operator
 
 
-def check_int(name: str, value: object, low: int, high: int | None = None) -> int:
+def check_int(name: str, value: object, low: int, high: int | None = None, kind: str = "an int") -> int:
     """Return a whole number from ``low`` to ``high`` as an int.
 
-    Anything with ``__index__`` is a whole number, a bool is not.
+    Anything with ``__index__`` is a whole number, a bool is not. ``kind`` is the error's word for one.
 
     Raises
     ------
@@ -18,7 +18,7 @@ def check_int(name: str, value: object, low: int, high: int | None = None) -> in
         If it lies outside the range.
     """
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an int, got {value!r}")
+        raise TypeError(f"{name} must be {kind}, got {value!r}")
     number = operator.index(value)
     if high is None and number < low:
         raise ValueError(f"{name} must be at least {low}, got {number}")
