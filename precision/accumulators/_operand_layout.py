@@ -10,11 +10,15 @@ import numpy as np
 from precision._support._types import Array
 from precision._support.machine._aligned_memory import aligned_parts
 from precision._support.machine._pieces import in_pieces
+from precision._support.machine._threads import checkpoint
 from precision.formats._codec import decode
 from precision.formats._codec_arrays import F32
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
 from precision.formats._named import BF16, FP32, TF32, Format
+
+#: Elements that NumPy lays out at once: more lie in pieces, between which a call can be stopped.
+_PIECE = 2**20
 
 
 class Stack(NamedTuple):
@@ -135,6 +139,17 @@ def _code_tables(fmt: Format, reference: int, kind: np.dtype[Any]) -> Tables:
     return _entries(_every_value(fmt), fmt, reference, kind)
 
 
+def _pieces(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
+    """Cut a matrix into some whole rows, or into parts of one long row."""
+    rows, columns = shape
+    high, wide = max(1, 2**16 // max(1, columns)), max(1, min(columns, _PIECE))
+    return [
+        (slice(top, top + high), slice(left, left + wide))
+        for top in range(0, rows, high)
+        for left in range(0, columns, wide)
+    ]
+
+
 def tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Tables:
     """The tables of a stack's format, or for codes of 32 bits of the stack itself."""
     if stack.codes.itemsize < 4:
@@ -145,14 +160,13 @@ def tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Tables:
 
     def work(start: int, stop: int) -> None:
         for matrix in range(start, stop):
-            for first in range(0, stack.codes.shape[1], step):
-                some = slice(first, first + step)
-                piece = values(Stack(stack.codes[matrix, some], stack.fmt))
-                _, found.exponents[matrix, some], found.special[matrix, some] = _entries(
+            for some in _pieces(stack.codes.shape[1:]):
+                checkpoint()
+                piece = values(Stack(stack.codes[matrix][some], stack.fmt))
+                _, found.exponents[matrix][some], found.special[matrix][some] = _entries(
                     piece, stack.fmt, reference, kind
                 )
 
-    step = max(1, 2**16 // max(1, stack.codes.shape[2]))
     in_pieces(work, len(stack.codes), 1)
     return found
 
@@ -167,21 +181,16 @@ def specials(stack: Stack, found: Tables, axis: int) -> Array | None:
     if codes.size <= 2**16 and not found.special.take(codes, mode="clip").any():
         return None
     marked = np.zeros((len(codes), codes.shape[3 - axis]), bool)
-    step = max(1, 2**16 // max(1, codes.shape[2]))
-    pieces = -(-codes.shape[1] // step)
+    pieces = _pieces(codes.shape[1:])
 
     def work(start: int, stop: int) -> None:
         for piece in range(start, stop):
-            matrix, first = piece // pieces, piece % pieces * step
-            some = slice(first, first + step)
-            odd = found.special.take(codes[matrix, some], mode="clip")
-            if odd.any():
-                if axis == 2:
-                    marked[matrix, some] = odd.any(axis=1)
-                else:
-                    marked[matrix] |= odd.any(axis=0)
+            matrix, some = piece // len(pieces), pieces[piece % len(pieces)]
+            odd = found.special.take(codes[matrix][some], mode="clip")
+            if odd.any():  # other threads mark the same lines: none takes a mark back
+                marked[matrix, some[2 - axis]][odd.any(axis=axis - 1)] = True
 
-    in_pieces(work, len(codes) * pieces, 1)
+    in_pieces(work, len(codes) * len(pieces), 1)
     return marked
 
 
@@ -200,44 +209,40 @@ def packed_left(stack: Stack, found: Tables, depth: int) -> Any:
     flat_values, flat_exponents = aligned_parts((size, F32), (size, kind))
     packed = flat_values.reshape(count, chunks, rows, depth)
     exponents = flat_exponents.reshape(packed.shape)
-    step = max(1, 2**16 // (chunks * depth))
-    pieces = -(-rows // step)
+    step, wide = max(1, 2**16 // (chunks * depth)), max(1, min(chunks, _PIECE // depth))
+    high, across = -(-rows // step), -(-chunks // wide)
 
     def work(start: int, stop: int) -> None:
         for piece in range(start, stop):
-            matrix, first = piece // pieces, piece % pieces * step
-            some = slice(first, min(rows, first + step))
-            code = codes[matrix, some]
-            if found.values.size and not length % depth:
-                code = code.reshape(-1, chunks, depth).swapaxes(0, 1)
-                if pieces == 1:  # memory without gaps
+            line, chunk = piece // across, piece % across * wide
+            matrix, first = line // high, line % high * step
+            some, into = slice(first, min(rows, first + step)), slice(chunk, min(chunks, chunk + wide))
+            along = slice(chunk * depth, min(length, into.stop * depth))
+            code, here = codes[matrix, some, along], (matrix, into, some)
+            if found.values.size and code.shape[1] == (into.stop - chunk) * depth:
+                code = code.reshape(len(code), -1, depth).swapaxes(0, 1)
+                if high == across == 1:  # memory without gaps
                     found.values.take(code, out=packed[matrix], mode="clip")
                     found.exponents.take(code, out=exponents[matrix], mode="clip")
                 else:
-                    packed[matrix, :, some] = found.values.take(code, mode="clip")
-                    exponents[matrix, :, some] = found.exponents.take(code, mode="clip")
+                    packed[here] = found.values.take(code, mode="clip")
+                    exponents[here] = found.exponents.take(code, mode="clip")
                 continue
+            value = np.zeros((len(code), (into.stop - chunk) * depth), np.float32)
+            exponent = np.full(value.shape, np.iinfo(kind).min, kind)
+            own = np.s_[:, : code.shape[1]]
             if found.values.size:
-                value = found.values.take(code, mode="clip")
-                exponent = found.exponents.take(code, mode="clip")
+                value[own] = found.values.take(code, mode="clip")
+                exponent[own] = found.exponents.take(code, mode="clip")
             else:
-                value = np.where(found.special[matrix, some], np.float32(0), values(Stack(code, stack.fmt)))
-                exponent = found.exponents[matrix, some]
-            if length % depth:
-                value = _longer(value, chunks * depth, 0)
-                exponent = _longer(exponent, chunks * depth, np.iinfo(kind).min)
-            packed[matrix, :, some] = value.reshape(-1, chunks, depth).swapaxes(0, 1)
-            exponents[matrix, :, some] = exponent.reshape(-1, chunks, depth).swapaxes(0, 1)
+                value[own] = values(Stack(code, stack.fmt))
+                value[own][found.special[matrix, some, along]] = 0
+                exponent[own] = found.exponents[matrix, some, along]
+            packed[here] = value.reshape(len(value), -1, depth).swapaxes(0, 1)
+            exponents[here] = exponent.reshape(len(value), -1, depth).swapaxes(0, 1)
 
-    in_pieces(work, count * pieces, 1)
+    in_pieces(work, count * high * across, 1)
     return Left(flat_values, flat_exponents)
-
-
-def _longer(rows: Array, length: int, fill: int) -> Array:
-    """Return rows of another length, ``fill`` at their ends."""
-    longer = np.full((len(rows), length), fill, rows.dtype)
-    longer[:, : rows.shape[1]] = rows
-    return longer
 
 
 class RightPanels:

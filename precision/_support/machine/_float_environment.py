@@ -273,7 +273,7 @@ def _takes_self_alone(function: Callable[..., Any]) -> bool:
     code = getattr(function, "__code__", None)  # a signature takes long, for each function of an import
     if code is None or code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
         return False
-    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] == ("self",)
+    return bool(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] == ("self",))
 
 
 def _with_self_alone(function: Callable[..., R]) -> Callable[..., R]:
