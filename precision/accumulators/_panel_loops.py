@@ -157,10 +157,8 @@ def run_panels(
     depth = _chunk_depth(product, step, kernel.depth)
     chunks = -(-length // depth)
     kind = np.dtype(kernel.exponent)
-    found_left, found_right = (
-        tables(product.left, references[0], kind),
-        tables(product.right, references[1], kind),
-    )
+    found_left = tables(product.left, references[0], kind)
+    found_right = tables(product.right, references[1], kind)
     left = packed_left(product.left, found_left, depth)
     model, reference = as_unit(step), sum(references)
     height = _tile_rows(product, lanes)
@@ -207,20 +205,20 @@ def run_panels(
 
     items = results * tiles * across
     in_pieces(work, items, 1 if items < 16 else max(1, items // (16 * get_num_threads())))
-    left_special = specials(product.left, found_left, 2)
-    right_special = specials(product.right, found_right, 1)
-    if product.unit_scales is not None:
-        left_special = _either(left_special, _not_finite(product.unit_scales.left))
-        right_special = _either(right_special, _not_finite(product.unit_scales.right))
-    return left_special, right_special
+    special = specials(product.left, found_left, 2), specials(product.right, found_right, 1)
+    scales = product.unit_scales
+    if scales is None:
+        return special
+    return _or_not_finite(special[0], scales.left), _or_not_finite(special[1], scales.right)
 
 
-def _not_finite(scales: Array) -> Array:
-    """Return which rows or columns have a scale that is NaN or Inf."""
-    return np.asarray(~np.isfinite(scales).all(axis=1))
+def _or_not_finite(some: Array | None, scales: Array) -> Array:
+    """Return which rows or columns are marked or have a scale that is NaN or Inf."""
+    return _either(some, np.asarray(~np.isfinite(scales).all(axis=1)))
 
 
 def _either(some: Array | None, others: Array) -> Array:
+    """Return marks of either kind."""
     return others if some is None else some | others
 
 
