@@ -31,7 +31,7 @@ U32, F32 = np.uint32, np.float32
 
 
 class Right(NamedTuple):
-    """Some of K of a panel of the right operand, [k][lane], zeros at the end.
+    """Some of K of a panel of the right operand, [k][lane], zeros at the end; only lanes of columns are read.
 
     ``codes`` are looked up in ``values`` and ``exponents``, which have one entry for each code; or, where
     ``values`` is empty, they are the bits of float32 values, and ``exponents`` has one for each element.
@@ -67,20 +67,22 @@ class Tile(NamedTuple):
 
 
 @inline
-def _unpack(right: Right, first: int, grid: Grid, scratch: Any) -> None:
-    """Values and exponents of a chunk of the right operand, [k][half][lane]."""
-    values, zero = scratch.values, F32(0)
+def _unpack(right: Right, first: int, columns: int, grid: Grid, scratch: Any) -> None:
+    """Values and exponents of a chunk of the right operand, [k][half][lane]; lanes past the columns stay."""
+    # Local names, since Numba counts references, atomically, at each look for an array into a tuple.
+    values, exponents, zero = scratch.values, scratch.exponents, F32(0)
+    codes, table, places = right.codes, right.values, right.exponents
     for k in range(grid.depth):
         to = k * grid.halves * grid.lanes
-        for j in range(grid.lanes):
+        for j in range(columns):
             n = k * grid.lanes + j
-            code = right.codes[first + n]
-            if right.values.size:
-                value = right.values[code]
-                scratch.exponents[n] = right.exponents[code]
+            code = codes[first + n]
+            if table.size:
+                value = table[code]
+                exponents[n] = places[code]
             else:
                 value = float32_of(U32(code))
-                scratch.exponents[n] = right.exponents[first + n]
+                exponents[n] = places[first + n]
             if grid.halves == 1:
                 values[to + j] = value
             else:
@@ -92,15 +94,16 @@ def _unpack(right: Right, first: int, grid: Grid, scratch: Any) -> None:
 def _promote(epilogue: Epilogue, grid: Grid, tile: Tile, chunk: int, scratch: Any) -> None:
     """Add the registers to the totals, scaled, and clear them."""
     registers, totals, one = scratch.registers, scratch.totals, F32(1)
+    left_scale, right_scale = epilogue.left_scale, epilogue.right_scale
     left_place = tile.left_scale + chunk // epilogue.left_group * grid.rows
     right_place = tile.right_scale + chunk // epilogue.right_group * grid.columns
     for i in range(tile.rows):
-        sa = epilogue.left_scale[left_place + i]
+        sa = left_scale[left_place + i]
         # fl(partial*sa)*sb + total, or partial*fl(sa*sb) + total: each with a factor of one.
         before, after = (sa, one) if epilogue.partial_first else (one, sa)
         for j in range(tile.columns):
             n = i * grid.lanes + j
-            factor = F32(after * epilogue.right_scale[right_place + j])
+            factor = F32(after * right_scale[right_place + j])
             totals[n] = fused_multiply_add(F32(registers[n] * before), factor, totals[n])
             registers[n] = 0
 
@@ -135,7 +138,7 @@ def sum_tile(
 ) -> None:  # fmt: skip
     """Take the scratch's registers and totals through some chunks of K, in the way of the scratch's type."""
     for chunk in range(tile.first, tile.last):
-        _unpack(right, (chunk - tile.first) * grid.depth * grid.lanes, grid, scratch)
+        _unpack(right, (chunk - tile.first) * grid.depth * grid.lanes, tile.columns, grid, scratch)
         base = tile.left + chunk * grid.rows * grid.depth
         start = chunk * grid.depth
         count = min(grid.depth, grid.length - start)
