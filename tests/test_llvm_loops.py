@@ -93,7 +93,8 @@ def mapped(function: Any, *arrays: np.ndarray) -> list[Any]:
 
 
 def test_bits_of_floats_are_those_that_numpy_views():
-    floats, doubles = WORDS.view(np.float32), np.repeat(WORDS.astype(np.uint64), 2) << np.arange(2 * len(WORDS)).astype(np.uint64) % np.uint64(33)  # noqa: E501  # fmt: skip
+    floats = WORDS.view(np.float32)
+    doubles = WORDS.astype(np.uint64) << np.uint64(32) | WORDS[::-1]
     quiet = floats[~np.isnan(floats)]  # Python's own float, by which a call passes, may quiet NaN
     assert mapped(scalars.bits32, quiet) == quiet.view(np.uint32).tolist()
     assert bits(np.array(mapped(scalars.float32_of, WORDS), F32)).tolist() == bits(floats).tolist()
@@ -106,8 +107,9 @@ def test_bits_of_floats_are_those_that_numpy_views():
 def test_words_are_shifted_and_counted_as_by_python():
     places = (np.arange(len(WORDS)) % 32).astype(np.uint32)
     words = [int(word) for word in WORDS]
-    assert mapped(scalars.left, WORDS, places) == [w << int(p) & 0xFFFFFFFF for w, p in zip(words, places, strict=True)]  # noqa: E501  # fmt: skip
-    assert mapped(scalars.right, WORDS, places) == [w >> int(p) for w, p in zip(words, places, strict=True)]
+    shifts = [(word, int(count)) for word, count in zip(words, places, strict=True)]
+    assert mapped(scalars.left, WORDS, places) == [word << count & 0xFFFFFFFF for word, count in shifts]
+    assert mapped(scalars.right, WORDS, places) == [word >> count for word, count in shifts]
     assert mapped(scalars.leading_zeros, WORDS) == [32 - w.bit_length() for w in words]
 
 
@@ -269,7 +271,9 @@ def test_values_of_every_code(loop, kind, name, places):
         pair.agree(codes, 0, how, factors, places, runs, np.zeros(16 * 19, F32), 0)
 
 
-@pytest.mark.parametrize(("loop", "operation"), [(groups.encode_products, "fmul"), (groups.encode_quotients, "fdiv")])  # noqa: E501  # fmt: skip
+@pytest.mark.parametrize(
+    ("loop", "operation"), [(groups.encode_products, "fmul"), (groups.encode_quotients, "fdiv")]
+)
 @pytest.mark.parametrize("name", ["e4m3", "e5m2", "e2m1", "int8"])
 def test_codes_of_every_bfloat16(loop, operation, name):
     fmt = pr.parse_format(name)

@@ -7,6 +7,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,7 +48,9 @@ def test_a_part_that_changes_is_named(part, monkeypatch):
     owner, _, name = path.rpartition(".")
     holder = pkgutil.resolve_name(f"{module}:{owner}" if owner else module)
     monkeypatch.setattr(holder, name, lambda other, another: None)
-    assert _private_parts.changed(PARTS) == [f"{part} takes (other, another), not ({', '.join(PARTS[part])})"]
+    assert _private_parts.changed({part: PARTS[part]}) == [
+        f"{part} takes (other, another), not ({', '.join(PARTS[part])})"
+    ]
     monkeypatch.setattr(holder, name, None)
     assert _private_parts.changed({part: PARTS[part]}) == [f"{part} is no function"]
     assert _private_parts.changed({part + "_": ()}) == [f"{part}_ is gone"]
@@ -71,7 +74,7 @@ def test_arrays_and_tuples_are_laid_out_as_we_know_it():
 
     members = default_manager[types.float32[::1]]._fields
     assert "data" in members, f"an array in compiled code has no member data, but {members}"
-    named = types.NamedTuple((types.int64, types.float32), SimpleNamespace(_fields=("a", "b"), __name__="n"))
+    named = types.NamedTuple((types.int64, types.float32), namedtuple("Two", "a b"))
     assert named.fields == ("a", "b") and named.types == (types.int64, types.float32)
 
 
