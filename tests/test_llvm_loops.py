@@ -280,11 +280,10 @@ def test_codes_of_every_bfloat16(loop, operation, name):
     words = np.arange(1 << 16, dtype=np.uint32) << 16
     x = words.view(F32)
     x = x[np.isfinite(x)]
-    x = np.concatenate([x[: x.size // 16 * 16], x[: x.size // 16 * 16] * F32(1.0625)])
+    x = np.concatenate([x[: x.size // 16 * 16], x[: x.size // 16 * 16] * F32(0.9375)])
     runs = x.size // 16
     factors = np.resize(np.array([1.0, 0.75, 2.0**-120, 2.0**100, 1 / 448, 2.0**-149], F32), runs + 1)
     factors = factors[np.random.default_rng(8).permutation(runs + 1)]
-    x = np.where(np.isfinite(x), x, F32(1))
     short, params = short_params(fmt), format_params(fmt)
     pair = Pair(loop, plain_groups.encoded(operation), 9)
     for places, some in ((0, runs), (1, runs - 1)):
@@ -350,7 +349,7 @@ def test_values_of_every_logfmt_code(spec):
     count = max(16, 1 << spec.bits)
     kind = np.uint8 if spec.bits <= 8 else np.uint16
     codes = np.tile(np.resize(np.arange(1 << spec.bits).astype(kind), count), tiles)
-    firsts = np.array([-100.5, -3.25, 0.0, 0.3, 60.0], F32)
+    firsts = np.array([-70.5, -3.25, 0.0, 0.3, 60.0], F32)
     seconds = (np.array([31.0, 8.5, 1.0, 0.01, 20.0]) / grid.steps).astype(F32)
     logs, ladders = np.zeros((2, GROUP)), np.zeros((5, GROUP), F32)
     slow = np.zeros(GROUP, np.uint8)
