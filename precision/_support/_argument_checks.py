@@ -28,7 +28,7 @@ def check_int(name: str, value: object, low: int, high: int | None = None, kind:
 
 
 def checked_axis(axis: object, ndim: int) -> int:
-    """``axis`` as 0..ndim-1, or an error that names it."""
+    """Return ``axis`` as 0..ndim-1, or raise an error that names it."""
     if isinstance(axis, bool) or not hasattr(axis, "__index__"):
         raise TypeError(f"axis must be an int, got {axis!r}")
     index = operator.index(axis)

@@ -21,5 +21,5 @@ def require(module: str, extra: str) -> ModuleType:
 
 
 def explain(package: str, extra: str) -> str:
-    """What to tell a user who lacks ``package``."""
+    """Return the words for a user who lacks ``package``."""
     return f"{package} is not installed: pip install 'precision-emu[{extra}]'"

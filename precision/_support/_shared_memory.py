@@ -1,4 +1,4 @@
-"""Whether arrays that are written lie in memory of their own."""
+"""A check that arrays which are written lie in memory of their own."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-__all__ = ["refuse_shared"]
 
 _WORK: Any = 100_000  # NumPy's stubs know none but -1 and 0
 """Steps that NumPy may take to find an element in common: more than any two regular layouts need."""

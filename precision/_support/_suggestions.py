@@ -18,7 +18,7 @@ def close(name: str, names: Iterable[str], n: int, cutoff: float) -> list[str]:
 
 
 def hint(name: str, names: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` for the end of a message that lists all names, or nothing."""
+    """Return `` (did you mean 'x'?)`` for the end of a message that lists all names, or nothing."""
     found = close(name, names, n=2, cutoff=0.5)
     return f" (did you mean {' or '.join(map(repr, found))}?)" if found else ""
 

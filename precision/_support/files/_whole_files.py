@@ -30,7 +30,7 @@ class _Target(NamedTuple):
 
     @property
     def regular(self) -> bool:
-        """Whether the output is a file that another can take the place of."""
+        """Tell whether the output is a file that another can take the place of."""
         return self.descriptor is None and (self.found is None or stat.S_ISREG(self.found.st_mode))
 
 

@@ -46,10 +46,10 @@ def _nothing(dtype: np.dtype[Any]) -> Array:
 
 
 def streaming(out: Array, nbytes: int) -> tuple[int, Array]:
-    """How a loop writes its piece ``out`` of an operation over ``nbytes``.
+    """Choose how a loop writes its piece ``out`` of an operation over ``nbytes``.
 
-    Elements before the first whole line of the cache, and a buffer to fill with what follows; an empty
-    one if it is to write as usual.
+    Returns the number of elements before the first whole line of the cache, and a buffer to fill with those
+    that follow; an empty one if the loop is to write as usual.
     """
     if nbytes < LARGE or out.size < 2 * _BLOCK:
         return 0, _nothing(out.dtype)
