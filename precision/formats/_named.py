@@ -54,6 +54,7 @@ __all__ = [
     "parse_format",
 ]
 
+#: A format of either kind.
 Format: TypeAlias = FloatFormat | IntFormat
 
 

@@ -1,0 +1,165 @@
+"""The site: `sphinx-build -c docs -W --keep-going . build/site` builds it.
+
+The source folder is the whole repository, so that a link between two files leads to the same place on the
+site as in the repository. The pages have no trees of their own: `TREES` says what stands under which page.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+import zlib
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.builders.html import StandaloneHTMLBuilder
+from sphinx.environment import BuildEnvironment
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path.insert(0, str(HERE))
+
+import reference  # noqa: E402 -- it stands beside this file
+
+project = "precision"
+author = copyright = "The precision developers"
+release = version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+extensions = [
+    "myst_nb",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+]
+root_doc = "README"
+include_patterns = [
+    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**.md", "docs/rooms/generated/*.rst",
+    "notebooks/*.ipynb", "tests/vectors/README.md",
+]  # fmt: skip
+exclude_patterns = ["build", ".venv*", ".*", "**/.*"]
+
+# ---- pages and notebooks ------------------------------------------------------------------------------
+myst_heading_anchors = 3
+myst_links_external_new_tab = False
+#: Notebooks are kept with their outputs, which CI makes again on its own.
+nb_execution_mode = "off"
+nb_merge_streams = True
+
+ROOM_PAGES = ["precision", *(room.removeprefix("precision.") for room in reference.rooms())]
+#: What stands under a page in the navigation.
+TREES = {
+    "README": ["docs/guide", "docs/notebooks", "docs/rooms/index", "docs/public", "CONTRIBUTING",
+               "CHANGELOG"],
+    "docs/guide": [
+        "docs/concepts", "docs/gemm", "docs/quantize", "docs/microscaling", "docs/logfmt", "docs/sweeps",
+        "docs/testing", "docs/hardware", "docs/speed",
+    ],
+    "docs/hardware": ["tests/vectors/README"],
+    "docs/notebooks": [f"notebooks/{path.stem}" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))],
+    "docs/rooms/index": [f"docs/rooms/{room}" for room in ROOM_PAGES],
+}  # fmt: skip
+
+
+def complete(app: Sphinx, docname: str, content: list[str]) -> None:
+    """Add what a page's file does not hold: the tree under it, and the listing of a room."""
+    if docname in TREES:
+        content[0] += "\n".join(
+            ["\n\n```{toctree}", ":hidden:", "", *(f"/{page}" for page in TREES[docname]), "```\n"]
+        )
+    room = docname.removeprefix("docs/rooms/")
+    if room in ROOM_PAGES:
+        content[0] += reference.listing("precision" if room == "precision" else f"precision.{room}")
+
+
+class Builder(StandaloneHTMLBuilder):
+    """Builds HTML whose first page, made of README.md, is index.html."""
+
+    def get_target_uri(self, docname: str, typ: str | None = None) -> str:
+        """Return where a page stands on the site."""
+        return super().get_target_uri("index" if docname == root_doc else docname, typ)
+
+    def get_output_path(self, page_name: str, /) -> Any:
+        """Return the file of a page."""
+        return super().get_output_path("index" if page_name == root_doc else page_name)
+
+
+# ---- the reference ------------------------------------------------------------------------------------
+default_role = "obj"
+add_module_names = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = True
+numpydoc_xref_ignore = {"optional", "default", "of", "or", "shape", "type"}
+ENTRIES = [entry for room in reference.rooms() for entry in reference.entries(room)]
+#: The page of a name that is given without its room, or as a name of `precision`.
+PLACES = {entry.name: entry.path for entry in reversed(ENTRIES)} | {
+    name: entry.path for name, entry in zip(reference.precision.__all__, reference.everyday(), strict=True)
+}
+
+
+def keep_bars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Let |x| in a docstring be text, where Sphinx would look for a substitution."""
+    lines[:] = reference.escaped(lines)
+
+
+def find_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement) -> Any:
+    """Link a public name that a docstring writes without its room: `quantize`, `QuantSpec.quantize`."""
+    if node.get("refdomain") != "py":
+        return None
+    room, _, rest = node["reftarget"].rpartition("precision.")
+    first, *more = rest.split(".")
+    if first not in PLACES or room:
+        return None
+    target = ".".join([PLACES[first], *more])
+    return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, "obj", target, node, content)
+
+
+# ---- links to other projects ----------------------------------------------------------------------------
+INVENTORIES = tomllib.loads((HERE / "inventories.toml").read_text(encoding="utf-8"))
+WRITTEN = ROOT / "build" / "inventories"
+
+
+def inventory(name: str) -> Path:
+    """Write the listed names of a project as an inventory of Sphinx, and return its file."""
+    head = f"# Sphinx inventory version 2\n# Project: {name}\n# Version: \n# zlib\n"
+    lines = (f"{key} {role} 1 {place} -\n" for key, (role, place) in INVENTORIES[name]["names"].items())
+    path = WRITTEN / f"{name}.inv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(head.encode() + zlib.compress("".join(lines).encode()))
+    return path
+
+
+#: A project's own inventory comes first; ml_dtypes has none.
+intersphinx_mapping = {
+    name: (known["url"], (str(inventory(name)),) if name == "ml_dtypes" else (None, str(inventory(name))))
+    for name, known in INVENTORIES.items()
+}
+intersphinx_timeout = 10
+
+# ---- the look -----------------------------------------------------------------------------------------
+html_theme = "pydata_sphinx_theme"
+html_title = f"precision {release}"
+html_theme_options = {
+    "navigation_with_keys": False,
+    "show_prev_next": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_show_sourcelink = False
+html_copy_source = False
+
+
+def setup(app: Sphinx) -> None:
+    """Write the pages of the reference, and connect the above."""
+    reference.write_stubs()
+    app.add_builder(Builder, override=True)
+    app.connect("source-read", complete)
+    app.connect("autodoc-process-docstring", keep_bars)
+    app.connect("missing-reference", find_name)
