@@ -229,7 +229,7 @@ def listing(room: str) -> str:
 
 
 def write_stubs() -> list[Path]:
-    """Write the page of every public name into `docs/rooms/generated`; pages of names that went are removed."""
+    """Write the page of each public name into `docs/rooms/generated`, and remove those of other names."""
     listed = [entry for room in rooms() for entry in entries(room)]
     listed += [entry for entry in everyday() if entry.room == "precision"]
     STUBS.mkdir(exist_ok=True)

@@ -62,6 +62,11 @@ Format: TypeAlias = FloatFormat | IntFormat
 def parse_format(text: str) -> Format:
     """The floating-point or integer format of a name or constructor call, as `FloatFormat.parse` describes.
 
+    Parameters
+    ----------
+    text : str
+        A name in any case, as ``e4m3`` or ``int4``, or a constructor call, as ``FloatFormat(4, 3)``.
+
     Raises
     ------
     TypeError
@@ -114,6 +119,11 @@ NAMED: dict[str, Format] = {name: parse_format(name) for name in CALLS}
 
 def format_of(dtype: npt.DTypeLike) -> Format:
     """The format of a NumPy or ml_dtypes data type.
+
+    Parameters
+    ----------
+    dtype : dtype
+        A data type, its scalar type or its name.
 
     Raises
     ------
