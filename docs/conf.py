@@ -90,6 +90,7 @@ class Builder(StandaloneHTMLBuilder):
 
 # ---- the reference ------------------------------------------------------------------------------------
 default_role = "obj"
+smartquotes = False
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
@@ -97,10 +98,13 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = {"optional", "default", "of", "or", "shape", "type"}
 ENTRIES = [entry for room in reference.rooms() for entry in reference.entries(room)]
-#: The page of a name that is given without its room, or as a name of `precision`.
-PLACES = {entry.name: entry.path for entry in reversed(ENTRIES)} | {
+KNOWN = {entry.path for entry in ENTRIES}
+#: Where the names of `precision` itself are documented.
+EVERYDAY = {
     name: entry.path for name, entry in zip(reference.precision.__all__, reference.everyday(), strict=True)
 }
+#: Where a name that is given without its room is documented.
+PLACES = {entry.name: entry.path for entry in reversed(ENTRIES)} | EVERYDAY
 
 
 def keep_bars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
@@ -118,6 +122,34 @@ def find_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: n
         return None
     target = ".".join([PLACES[first], *more])
     return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, "obj", target, node, content)
+
+
+def link_names(app: Sphinx, doctree: nodes.document) -> None:
+    """Link public names in the code spans of a page, where it is plain which name is meant.
+
+    Plain are the everyday names, names with their room, and on a room's page the names of that room.
+    """
+    page = app.env.current_document.docname
+    own = f"precision.{page.removeprefix('docs/rooms/')}"
+    for node in list(doctree.findall(nodes.literal)):
+        name = node.astext().removesuffix("()").removeprefix("pr.").removeprefix("precision.")
+        first, *more = name.split(".")
+        if first in EVERYDAY:
+            path = ".".join([EVERYDAY[first], *more])
+        else:
+            path = name if first in INVENTORIES else f"precision.{name}"
+            if f"{own}.{first}" in KNOWN:
+                path = f"{own}.{name}"
+        inside = isinstance(node.parent, nodes.title | nodes.reference | pending_xref)
+        if not inside and (more or path in KNOWN) and "generated" not in page:
+            node.replace_self(to_name(path, page, node))
+
+
+def to_name(path: str, page: str, node: nodes.literal) -> pending_xref:
+    """Return a reference to a name, shown as the code span that it replaces."""
+    return pending_xref(
+        "", node.deepcopy(), refdomain="py", reftype="obj", reftarget=path, refexplicit=True, refdoc=page
+    )
 
 
 # ---- links to other projects ----------------------------------------------------------------------------
@@ -161,5 +193,6 @@ def setup(app: Sphinx) -> None:
     reference.write_stubs()
     app.add_builder(Builder, override=True)
     app.connect("source-read", complete)
+    app.connect("doctree-read", link_names)
     app.connect("autodoc-process-docstring", keep_bars)
     app.connect("missing-reference", find_name)
