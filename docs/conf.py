@@ -6,9 +6,11 @@ site as in the repository. The pages have no trees of their own: `TREES` says wh
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 import zlib
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -53,24 +55,24 @@ nb_merge_streams = True
 ROOM_PAGES = ["precision", *(room.removeprefix("precision.") for room in reference.rooms())]
 #: What stands under a page in the navigation.
 TREES = {
-    "README": ["docs/guide", "docs/notebooks", "docs/rooms/index", "docs/public", "CONTRIBUTING",
-               "CHANGELOG"],
+    "README": ["/docs/guide", "/docs/notebooks", "/docs/rooms/index", "/docs/public", "/CONTRIBUTING",
+               "/CHANGELOG"],
     "docs/guide": [
-        "docs/concepts", "docs/gemm", "docs/quantize", "docs/microscaling", "docs/logfmt", "docs/sweeps",
-        "docs/testing", "docs/hardware", "docs/speed",
+        "/docs/concepts", "/docs/gemm", "/docs/quantize", "/docs/microscaling", "/docs/logfmt",
+        "/docs/sweeps", "/docs/testing", "/docs/hardware", "/docs/speed",
     ],
-    "docs/hardware": ["tests/vectors/README"],
-    "docs/notebooks": [f"notebooks/{path.stem}" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))],
-    "docs/rooms/index": [f"docs/rooms/{room}" for room in ROOM_PAGES],
+    "docs/hardware": ["/tests/vectors/README"],
+    "docs/notebooks": re.findall(
+        r"^## .*\(\.\.(/notebooks/\w+)\.ipynb\)$", (HERE / "notebooks.md").read_text(encoding="utf-8"), re.M
+    ),
+    "docs/rooms/index": [f"{room} </docs/rooms/{room}>" for room in ROOM_PAGES],
 }  # fmt: skip
 
 
 def complete(app: Sphinx, docname: str, content: list[str]) -> None:
     """Add what a page's file does not hold: the tree under it, and the listing of a room."""
     if docname in TREES:
-        content[0] += "\n".join(
-            ["\n\n```{toctree}", ":hidden:", "", *(f"/{page}" for page in TREES[docname]), "```\n"]
-        )
+        content[0] += "\n".join(["\n\n```{toctree}", ":hidden:", "", *TREES[docname], "```\n"])
     room = docname.removeprefix("docs/rooms/")
     if room in ROOM_PAGES:
         content[0] += reference.listing("precision" if room == "precision" else f"precision.{room}")
@@ -122,6 +124,15 @@ def find_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: n
         return None
     target = ".".join([PLACES[first], *more])
     return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, "obj", target, node, content)
+
+
+def plain_signature(
+    app: Sphinx, what: str, name: str, obj: Any, options: object, signature: str | None, returned: str | None
+) -> tuple[str, str] | None:
+    """Leave out the signatures of enumerations and protocols, which nobody calls."""
+    if what == "class" and (issubclass(obj, Enum) or getattr(obj, "_is_protocol", False)):
+        return "", ""
+    return None
 
 
 def link_names(app: Sphinx, doctree: nodes.document) -> None:
@@ -178,6 +189,7 @@ intersphinx_timeout = 10
 html_theme = "pydata_sphinx_theme"
 html_title = f"precision {release}"
 html_theme_options = {
+    "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
     "show_prev_next": False,
     "secondary_sidebar_items": ["page-toc"],
@@ -195,4 +207,5 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", complete)
     app.connect("doctree-read", link_names)
     app.connect("autodoc-process-docstring", keep_bars)
+    app.connect("autodoc-process-signature", plain_signature)
     app.connect("missing-reference", find_name)

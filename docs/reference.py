@@ -13,7 +13,8 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -169,12 +170,24 @@ def shown(value: object) -> str:
         return ", ".join(map(str, value))
     if isinstance(value, PurePath):
         return value.name
-    if inspect.isclass(value):
-        return ""
-    text = repr(value)
-    return (
-        "" if " at 0x" in text else re.sub(r"\b(?:precision|numpy)(?:\.\w+)*\._\w+\.(?=[A-Za-z])", "", text)
-    )
+    if is_dataclass(value) and not isinstance(value, type):
+        given = ((part, getattr(value, part.name)) for part in fields(value) if part.repr)
+        parts = (f"{part.name}={short(it)}" for part, it in given if it != part.default)
+        return f"{type(value).__name__}({', '.join(parts)})"
+    text = short(value)
+    return "" if text.startswith("<") else text
+
+
+def short(value: object) -> str:
+    """Return the text of a value as a user writes it."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(short, value))}{',' * (len(value) == 1)})"
+    if isinstance(value, Enum):
+        return value.name
+    text = str(value) if is_dataclass(value) else repr(value)
+    text = text.replace("numpy.ndarray[tuple[typing.Any, ...], numpy.dtype[typing.Any]]", "ndarray")
+    text = re.sub(r"\b(?:collections\.abc|typing|numpy)\.(?=\w)", "", text)
+    return re.sub(r"\b(?:precision|random)(?:\.\w+)*\._\w+\.(?=[A-Za-z])", "", text)
 
 
 def stub(entry: Entry) -> str:

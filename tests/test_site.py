@@ -77,6 +77,16 @@ def test_the_reference_has_every_public_name_and_no_other(stubs):
         text = (stubs / f"{name}.rst").read_text(encoding="utf-8")
         assert re.search(rf"^\.\. (auto(function|class|exception)|py:data):: {name}$", text, re.M), text
         assert text.startswith(name.replace("_", r"\_") + "\n===")
+        assert " at 0x" not in text and str(ROOT) not in text  # the same on every machine
+
+
+def test_constants_are_shown_as_they_are_written():
+    shown = {entry.name: reference.shown(entry.value) for entry in reference.entries("precision.formats")}
+    assert shown["E4M3"] == "FloatFormat(exponent_bits=4, fraction_bits=3, bias=7, specials=FN)"
+    assert shown["Format"] == "FloatFormat | IntFormat"
+    (unit,) = (entry for entry in reference.entries("precision.units") if entry.name == "HOPPER_BF16")
+    assert reference.shown(unit.value) == "FusedSum(operands=(bf16,), products=16, fraction_bits=25)"
+    assert reference.shown((1, (2,))) == "(1, (2,))" and reference.shown(object()) == ""
 
 
 @pytest.mark.parametrize("room", ["precision", *LISTED])
