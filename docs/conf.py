@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(HERE))
 
-import reference  # noqa: E402 -- it stands beside this file
+import api_pages  # noqa: E402 -- it stands beside this file
 
 project = "precision"
 author = copyright = "The precision developers"
@@ -52,7 +52,7 @@ myst_links_external_new_tab = False
 nb_execution_mode = "off"
 nb_merge_streams = True
 
-ROOM_PAGES = ["precision", *(room.removeprefix("precision.") for room in reference.rooms())]
+ROOM_PAGES = ["precision", *(room.removeprefix("precision.") for room in api_pages.rooms())]
 #: What stands under a page in the navigation.
 TREES = {
     "README": ["/docs/guide", "/docs/notebooks", "/docs/rooms/index", "/docs/public", "/CONTRIBUTING",
@@ -75,7 +75,7 @@ def complete(app: Sphinx, docname: str, content: list[str]) -> None:
         content[0] += "\n".join(["\n\n```{toctree}", ":hidden:", "", *TREES[docname], "```\n"])
     room = docname.removeprefix("docs/rooms/")
     if room in ROOM_PAGES:
-        content[0] += reference.listing("precision" if room == "precision" else f"precision.{room}")
+        content[0] += api_pages.listing("precision" if room == "precision" else f"precision.{room}")
 
 
 class Builder(StandaloneHTMLBuilder):
@@ -99,11 +99,11 @@ autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = {"optional", "default", "of", "or", "shape", "type"}
-ENTRIES = [entry for room in reference.rooms() for entry in reference.entries(room)]
+ENTRIES = [entry for room in api_pages.rooms() for entry in api_pages.entries(room)]
 KNOWN = {entry.path for entry in ENTRIES}
 #: Where the names of `precision` itself are documented.
 EVERYDAY = {
-    name: entry.path for name, entry in zip(reference.precision.__all__, reference.everyday(), strict=True)
+    name: entry.path for name, entry in zip(api_pages.precision.__all__, api_pages.everyday(), strict=True)
 }
 #: Where a name that is given without its room is documented.
 PLACES = {entry.name: entry.path for entry in reversed(ENTRIES)} | EVERYDAY
@@ -111,7 +111,7 @@ PLACES = {entry.name: entry.path for entry in reversed(ENTRIES)} | EVERYDAY
 
 def keep_bars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Let |x| in a docstring be text, where Sphinx would look for a substitution."""
-    lines[:] = reference.escaped(lines)
+    lines[:] = api_pages.escaped(lines)
 
 
 def find_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement) -> Any:
@@ -202,7 +202,7 @@ html_copy_source = False
 
 def setup(app: Sphinx) -> None:
     """Write the pages of the reference, and connect the above."""
-    reference.write_stubs()
+    api_pages.write_stubs()
     app.add_builder(Builder, override=True)
     app.connect("source-read", complete)
     app.connect("doctree-read", link_names)

@@ -18,11 +18,11 @@ from precision._support._rooms import ROOMS
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS))
-import reference  # noqa: E402 -- it stands beside the site's conf.py
+import api_pages  # noqa: E402 -- it stands beside the site's conf.py
 
 sys.path.remove(str(DOCS))
 
-LISTED = reference.rooms()
+LISTED = api_pages.rooms()
 PAGES = {f"precision.{path.stem}": path for path in DOCS.glob("rooms/*.md") if path.stem != "index"}
 PAGES["precision"] = PAGES.pop("precision.precision")
 #: Checks of numpydoc that every public docstring passes: sections known, in order, underlined and not empty;
@@ -64,14 +64,14 @@ def stubs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("generated")
     (folder / "precision.formats.went.rst").touch()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reference, "STUBS", folder)
-        reference.write_stubs()
+        patch.setattr(api_pages, "STUBS", folder)
+        api_pages.write_stubs()
     return folder
 
 
 def test_the_reference_has_every_public_name_and_no_other(stubs):
     public = {f"{room}.{name}" for room in LISTED for name in importlib.import_module(room).__all__}
-    own = {entry.path for entry in reference.everyday() if entry.room == "precision"}
+    own = {entry.path for entry in api_pages.everyday() if entry.room == "precision"}
     assert {path.stem for path in stubs.iterdir()} == public | own
     for name in public | own:
         text = (stubs / f"{name}.rst").read_text(encoding="utf-8")
@@ -81,17 +81,17 @@ def test_the_reference_has_every_public_name_and_no_other(stubs):
 
 
 def test_constants_are_shown_as_they_are_written():
-    shown = {entry.name: reference.shown(entry.value) for entry in reference.entries("precision.formats")}
+    shown = {entry.name: api_pages.shown(entry.value) for entry in api_pages.entries("precision.formats")}
     assert shown["E4M3"] == "FloatFormat(exponent_bits=4, fraction_bits=3, bias=7, specials=FN)"
     assert shown["Format"] == "FloatFormat | IntFormat"
-    (unit,) = (entry for entry in reference.entries("precision.units") if entry.name == "HOPPER_BF16")
-    assert reference.shown(unit.value) == "FusedSum(operands=(bf16,), products=16, fraction_bits=25)"
-    assert reference.shown((1, (2,))) == "(1, (2,))" and reference.shown(object()) == ""
+    (unit,) = (entry for entry in api_pages.entries("precision.units") if entry.name == "HOPPER_BF16")
+    assert api_pages.shown(unit.value) == "FusedSum(operands=(bf16,), products=16, fraction_bits=25)"
+    assert api_pages.shown((1, (2,))) == "(1, (2,))" and api_pages.shown(object()) == ""
 
 
 @pytest.mark.parametrize("room", ["precision", *LISTED])
 def test_a_rooms_page_lists_its_names(room):
-    listing = reference.listing(room)
+    listing = api_pages.listing(room)
     shown = dict(re.findall(r"^   \* - :obj:`(\w+) <([\w.]+)>`$", listing, re.M))
     names = importlib.import_module(room).__all__
     if room == "precision":  # some are called otherwise in their room, as `parse`
@@ -104,13 +104,13 @@ def test_a_rooms_page_lists_its_names(room):
 
 @pytest.mark.parametrize("room", LISTED)
 def test_every_public_name_is_documented(room):
-    assert [entry.path for entry in reference.entries(room) if not entry.doc.strip()] == []
+    assert [entry.path for entry in api_pages.entries(room) if not entry.doc.strip()] == []
 
 
 @pytest.mark.parametrize("room", LISTED)
 def test_docstrings_have_numpys_form(room):
     validate = pytest.importorskip("numpydoc.validate").validate
-    for entry in reference.entries(room):
+    for entry in api_pages.entries(room):
         if entry.kind == "constant" or "<locals>" in entry.value.__qualname__:  # Hypothesis builds some
             continue
         methods = [
@@ -130,14 +130,14 @@ def test_a_comment_is_of_the_lines_that_follow_it(tmp_path, monkeypatch):
     text = '#: Of both.\nA = 1\nB: int = 2\n\nC = 3\nD, E = 4, 5\n"""Of the pair."""\n'
     (tmp_path / "commented.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    assert [reference.comment("commented", name) for name in "ABCDE"] == [
+    assert [api_pages.comment("commented", name) for name in "ABCDE"] == [
         "Of both.", "Of both.", "", "Of the pair.", "Of the pair."
     ]  # fmt: skip
 
 
 def test_bars_are_text_outside_code():
     lines = ["at most |x|, ``|y|``", ">>> a | b", "c | d", "", "|z|"]
-    assert reference.escaped(lines) == [r"at most \|x\|, ``|y|``", ">>> a | b", "c | d", "", r"\|z\|"]
+    assert api_pages.escaped(lines) == [r"at most \|x\|, ``|y|``", ">>> a | b", "c | d", "", r"\|z\|"]
 
 
 def test_links_to_other_projects_name_what_they_have():
