@@ -57,11 +57,9 @@ from precision.quantization import (
     ScaleRule,
     quantize,
 )
-from precision.units import (
+from precision.units._nvidia import (
     BLACKWELL_MX,
     BLACKWELL_NVFP4,
-    EXACT,
-    FP32_FMA,
     HOPPER_BF16,
     HOPPER_FP8,
     HOPPER_FP8_ACC16,
@@ -69,6 +67,7 @@ from precision.units import (
     HOPPER_FP16_ACC16,
     HOPPER_TF32,
 )
+from precision.units._plain_arithmetic import EXACT, FP32_FMA
 
 __all__ = [
     "BF16",

@@ -3,66 +3,74 @@
 from __future__ import annotations
 
 import ast
-import re
-from pathlib import Path
 
 import pytest
+import structure
 
 import precision as pr
 
-PACKAGE = Path(pr.__file__).parent
-#: From the top of the house to its ground.
-ORDER = [
-    "cli", "sweep", "studies", "plots", "testing", "hardware", "bounds", "metrics", "storage", "cost", "gemm",
-    "units", "accumulators", "specs", "logfmt", "quantization", "formats", "_kernels", "_support",
-]  # fmt: skip
-MODULES = sorted(
-    path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if len(path.relative_to(PACKAGE).parts) > 1
-)
-MOST_MODULES = 13
-COLLECTIONS = {"cli/subcommands", "studies/built_in", "plots/figures", "accumulators/kinds"}
-
-
-def imports(module: Path) -> list[str]:
-    """Return the package's modules that a module names in any import statement, wherever it stands."""
-    found = []
-    for node in ast.walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "precision":
-            deeper = [f"{node.module}.{alias.name}" for alias in node.names]
-            found += [name if _is_module(name) else str(node.module) for name in deeper]
-        elif isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names if alias.name.split(".")[0] == "precision"]
-    return found
-
-
-def _is_module(dotted: str) -> bool:
-    path = PACKAGE.joinpath(*dotted.split(".")[1:])
-    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+MODULES = structure.modules()
 
 
 def test_every_module_lies_in_a_room():
-    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "__main__.py"}
-    assert {path.parts[0] for path in MODULES} == set(ORDER)
+    assert {path.name for path in structure.PACKAGE.glob("*.py")} == {"__init__.py", "__main__.py"}
+    assert {path.parts[0] for path in MODULES} == set(structure.ORDER)
     faces = ("__init__.py", "__main__.py")
     assert not [str(path) for path in MODULES if not path.name.startswith("_") and path.name not in faces]
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_imports_run_downwards(module):
-    """They do between rooms, and from the folders of a room to its modules; its face is for others."""
-    room, inner = module.parts[0], module.parts[1:-1]
-    for name in imports(module):
-        parts = name.split(".")[1:]
-        assert parts, f"{module} imports the package's own face"
-        assert ORDER.index(parts[0]) >= ORDER.index(room), f"{module} imports {name}, which lies above it"
-        if parts[0] == room and module.name != "__init__.py":
-            assert len(parts) > 1, f"{module} imports its own room's face"
-            into = len(parts) > 2 or (PACKAGE / parts[0] / parts[1]).is_dir()
-            assert inner or not into, f"{module} imports {name} of a folder that stands on it"
+#: Breaches that are known, and may only become fewer.
+KNOWN = {
+    "circles of modules": 2,
+    "modules over 400 lines": 6,
+    "faces over 40 lines": 2,
+    "functions over 60 lines of code (emitters of machine code aside)": 9,
+}
+
+
+@pytest.mark.parametrize("rule", structure.RULES)
+def test_the_house_keeps_its_rules(rule):
+    """Imports run downwards without circles, lazy ones counted; rooms, modules and functions are small."""
+    found = structure.RULES[rule]()
+    assert len(found) <= KNOWN.get(rule, 0), found
+
+
+def test_the_script_sees_what_breaks_a_rule(tmp_path, monkeypatch):
+    """A house built to break each rule is told apart from one that keeps them."""
+    monkeypatch.setattr(structure, "PACKAGE", tmp_path)
+    long = "def long():\n" + "    print()\n" * 61
+    files = {
+        "formats/__init__.py": "# list\n" * 41,
+        "formats/_upward.py": "def later():\n    from precision.units import _a\n",
+        "formats/_face.py": "from precision.formats import parse_format\n",
+        "units/__init__.py": "",
+        "units/_a.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import precision.units._b\n",
+        "units/_b.py": "from precision.units import _a\n" + long,
+        "gemm/__init__.py": "",
+        **{f"gemm/_module_{n}.py": "# line\n" * (401 if n == 13 else 1) for n in range(14)},
+        "gemm/_kind.py": "isinstance(unit, FusedSum)\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    structure.tree.cache_clear()
+    try:
+        assert [find() for find in structure.RULES.values()] == [
+            ["formats/_face.py imports precision.formats",
+             "formats/_upward.py imports precision.units._a"],
+            ["precision.units._a <-> precision.units._b"],
+            ["gemm: 15"],
+            ["gemm/_module_13.py: 401"],
+            ["formats/__init__.py: 41"],
+            ["units/_b.py:2 long: 62"],
+            ["gemm/_kind.py"],
+        ]  # fmt: skip
+    finally:
+        structure.tree.cache_clear()
 
 
 def test_faces_only_list_names():
-    for face in PACKAGE.rglob("__init__.py"):
+    for face in structure.PACKAGE.rglob("__init__.py"):
         if face.parent.name == "_support":  # it guards the imports of all others
             continue
         for node in ast.parse(face.read_text(encoding="utf-8")).body:
@@ -71,24 +79,6 @@ def test_faces_only_list_names():
             ]
             text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             assert listed or text or isinstance(node, ast.ImportFrom), (face, ast.unparse(node)[:80])
-
-
-def test_rooms_are_small():
-    folders = {str(path.parent) for path in MODULES} - COLLECTIONS
-    sizes = {
-        folder: sum(
-            path.name not in ("__init__.py", "__main__.py") for path in (PACKAGE / folder).glob("*.py")
-        )
-        for folder in folders
-    }
-    assert {folder: size for folder, size in sizes.items() if size > MOST_MODULES} == {}
-
-
-def test_nobody_asks_what_kind_an_accumulator_is():
-    asked = re.compile(r"isinstance\([^\n]*\b(FusedSum|FmaChain|Exact|ScaledProducts|ScaledGroups)\b")
-    found = [str(path) for path in MODULES if path.parts[0] != "accumulators"
-             and asked.search((PACKAGE / path).read_text(encoding="utf-8"))]  # fmt: skip
-    assert not found
 
 
 def test_moved_modules_say_where_they_are():

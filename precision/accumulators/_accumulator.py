@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
@@ -30,7 +30,7 @@ class ScaleEntry(enum.Enum):
     EXACT = "exact"
 
 
-class Accumulator:
+class Accumulator(ABC):
     """How the products of a dot product are summed.
 
     A kind of accumulator derives from this class, overrides the answers that differ, and defines `run`.
@@ -64,12 +64,12 @@ class Accumulator:
         """Return the methods that made this accumulator of ``base``, as text."""
         return "" if self.promotion == base.promotion else f".promoted({self.promotion})"
 
-    def _constructor(self) -> str:
+    @abstractmethod
+    def constructor_text(self) -> str:
         """Return the call that builds this accumulator, as text."""
-        raise NotImplementedError
 
     def __str__(self) -> str:
-        return self.name or self._constructor()
+        return self.name or self.constructor_text()
 
     def __repr__(self) -> str:
         return str(self)

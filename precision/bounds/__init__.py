@@ -1,13 +1,15 @@
-"""Error bounds with proofs, and errors taken apart into their causes."""
+"""Error bounds with proofs, and errors taken apart into their causes.
 
+`error_bound` and `explain` look at data: they say what one product may have lost, and what it did lose and
+where. The other functions are bounds in closed form.
+"""
+
+from precision.bounds._aligned_sums import aligned_sum, aligned_truncation, kulisch_width
 from precision.bounds._closed_forms import (
-    aligned_sum,
-    aligned_truncation,
     block_fma,
     failure_probability,
     gamma,
     input_conversion,
-    kulisch_width,
     probabilistic_gamma,
     stochastic_gamma,
     unit_roundoff,

@@ -16,6 +16,7 @@ SUBCOMMANDS = {
     "logfmt": "precision.cli.subcommands._logfmt_command:logfmt",
     "quantize": "precision.cli.subcommands._quantize_command:quantize",
     "sweep": "precision.cli.subcommands._sweep_command:sweep_command",
+    "units": "precision.cli.subcommands._units_command:units",
 }
 
 

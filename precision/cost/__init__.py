@@ -24,24 +24,7 @@ from precision.cost._kv_cache import (
 from precision.cost._payload_bits import HasBits, Payload, bits_per_element
 
 __all__ = [
-    "CX7_IB",
-    "DEEPSEEK_V3",
-    "DEEPSEEK_V3_EP",
-    "GB200_NVL72",
-    "GQA",
-    "LLAMA3_1_405B",
-    "MHA",
-    "MLA",
-    "MQA",
-    "PAPER_EP",
-    "QWEN2_5_72B",
-    "AllToAllTime",
-    "Attention",
-    "ExpertParallel",
-    "HasBits",
-    "Link",
-    "Payload",
-    "bits_per_element",
-    "compare",
-    "kv_cache_bytes",
-]
+    "CX7_IB", "DEEPSEEK_V3", "DEEPSEEK_V3_EP", "GB200_NVL72", "GQA", "LLAMA3_1_405B", "MHA", "MLA", "MQA",
+    "PAPER_EP", "QWEN2_5_72B", "AllToAllTime", "Attention", "ExpertParallel", "HasBits", "Link", "Payload",
+    "bits_per_element", "compare", "kv_cache_bytes",
+]  # fmt: skip

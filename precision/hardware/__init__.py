@@ -1,102 +1,16 @@
-"""What real GPUs answered: recorded vectors, capturing new ones, and comparing with them."""
+"""What real GPUs answered: recorded vectors, capturing new ones, and comparing with them.
 
-from precision.hardware._capture import (
-    SOURCE,
-    TILE_COLUMNS,
-    TILE_ROWS,
-    GemmResult,
-    Probe,
-    Refused,
-    build,
-    library_gemm,
-)
-from precision.hardware._exponent_floor import CANDIDATES, PROBED, Runner, consistent, operands
+``python -m precision.hardware`` compares the emulator with this machine's GPU on fresh operands.
+"""
+
+from precision.hardware._capture import GemmResult, Probe, Refused, build, library_gemm
 from precision.hardware._gemm_models import Explanation, Model, explain, models
-from precision.hardware._instructions import (
-    INSTRUCTIONS,
-    MODELLED,
-    OPERAND_DTYPES,
-    REGISTER_DTYPES,
-    Instruction,
-    bits,
-    code_dtype,
-)
-from precision.hardware._library_gemms import BLOCK, Gemm, Point, compared, drawn, grid
-from precision.hardware._random_operands import GEMM_DATA, Regime, Rng, gemm_operand, operand_rows, registers
-from precision.hardware._recorded_cases import (
-    OUTPUT_DTYPES,
-    PROMOTION,
-    SCALINGS,
-    Case,
-    Operand,
-    Outcome,
-    check,
-    emulate,
-    instruction_case,
-    read,
-    scaled_case,
-)
-from precision.hardware._verification import (
-    BATCH,
-    Report,
-    main,
-    verify_floors,
-    verify_gemms,
-    verify_instructions,
-)
+from precision.hardware._instructions import INSTRUCTIONS, MODELLED, Instruction
+from precision.hardware._recorded_cases import Case, Outcome, check, emulate, read
+from precision.hardware._verification import Report, verify_floors, verify_gemms, verify_instructions
 
 __all__ = [
-    "BATCH",
-    "BLOCK",
-    "CANDIDATES",
-    "GEMM_DATA",
-    "INSTRUCTIONS",
-    "MODELLED",
-    "OPERAND_DTYPES",
-    "OUTPUT_DTYPES",
-    "PROBED",
-    "PROMOTION",
-    "REGISTER_DTYPES",
-    "SCALINGS",
-    "SOURCE",
-    "TILE_COLUMNS",
-    "TILE_ROWS",
-    "Case",
-    "Explanation",
-    "Gemm",
-    "GemmResult",
-    "Instruction",
-    "Model",
-    "Operand",
-    "Outcome",
-    "Point",
-    "Probe",
-    "Refused",
-    "Regime",
-    "Report",
-    "Rng",
-    "Runner",
-    "bits",
-    "build",
-    "check",
-    "code_dtype",
-    "compared",
-    "consistent",
-    "drawn",
-    "emulate",
-    "explain",
-    "gemm_operand",
-    "grid",
-    "instruction_case",
-    "library_gemm",
-    "main",
-    "models",
-    "operand_rows",
-    "operands",
-    "read",
-    "registers",
-    "scaled_case",
-    "verify_floors",
-    "verify_gemms",
-    "verify_instructions",
-]
+    "INSTRUCTIONS", "MODELLED", "Case", "Explanation", "GemmResult", "Instruction", "Model", "Outcome",
+    "Probe", "Refused", "Report", "build", "check", "emulate", "explain", "library_gemm", "models", "read",
+    "verify_floors", "verify_gemms", "verify_instructions",
+]  # fmt: skip

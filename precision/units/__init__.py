@@ -1,30 +1,12 @@
-"""The catalogue of matrix units, each with its instruction, its GPUs and the evidence for it."""
+"""The catalogue of matrix units, each with its instruction, its GPUs and the evidence for it.
 
+Every unit of the catalogue is an attribute of this room: `precision.units.HOPPER_FP8`.
+"""
+
+from precision.units import _nvidia, _plain_arithmetic  # noqa: F401 -- they enter their units
 from precision.units._catalogue import CATALOGUE, Evidence, Unit
-from precision.units._nvidia import (
-    BLACKWELL_MX,
-    BLACKWELL_NVFP4,
-    HOPPER_BF16,
-    HOPPER_FP8,
-    HOPPER_FP8_ACC16,
-    HOPPER_FP16,
-    HOPPER_FP16_ACC16,
-    HOPPER_TF32,
-)
-from precision.units._plain_arithmetic import EXACT, FP32_FMA
+from precision.units._catalogue import accumulator_of as __getattr__  # noqa: F401 -- Python asks for it
+from precision.units._catalogue import unit_names as __dir__  # noqa: F401 -- Python asks for it
+from precision.units._defaults import DEFAULTS
 
-__all__ = [
-    "BLACKWELL_MX",
-    "BLACKWELL_NVFP4",
-    "CATALOGUE",
-    "EXACT",
-    "FP32_FMA",
-    "HOPPER_BF16",
-    "HOPPER_FP8",
-    "HOPPER_FP8_ACC16",
-    "HOPPER_FP16",
-    "HOPPER_FP16_ACC16",
-    "HOPPER_TF32",
-    "Evidence",
-    "Unit",
-]
+__all__ = ["CATALOGUE", "DEFAULTS", "Evidence", "Unit"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
+import sys
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from precision._support._expressions import shortened
+from precision._support._suggestions import hint, near
 from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._accumulator_text import named
 
@@ -75,3 +78,35 @@ def unit(
     accumulator = named(name, accumulator)
     CATALOGUE[name] = Unit(name, accumulator, instruction, gpus, evidence, source)
     return accumulator
+
+
+def find_unit(name: str) -> Unit:
+    """Return the entry of the catalogue with a name.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message lists near names.
+    """
+    if name not in CATALOGUE:
+        raise ValueError(f"unit {shortened(name)} is not in the catalogue: {near(name, CATALOGUE)}")
+    return CATALOGUE[name]
+
+
+def accumulator_of(name: str) -> Any:
+    """Return a unit's accumulator, as an attribute of `precision.units`.
+
+    Raises
+    ------
+    AttributeError
+        If the catalogue has no unit of that name; the message lists near names.
+    """
+    if name in CATALOGUE:
+        return CATALOGUE[name].accumulator
+    hinted = "" if name.startswith("_") else hint(name, CATALOGUE)
+    raise AttributeError(f"module 'precision.units' has no attribute {name!r}{hinted}", name=name)
+
+
+def unit_names() -> list[str]:
+    """Return what `dir` lists of `precision.units`: the units, and the names of its list."""
+    return sorted({*CATALOGUE, *sys.modules["precision.units"].__all__})

@@ -25,7 +25,7 @@ class Exact(Accumulator):
     EXACT
     """
 
-    def _constructor(self) -> str:
+    def constructor_text(self) -> str:
         return _text_language.describe(self)
 
     @property

@@ -49,7 +49,7 @@ class FmaChain(Accumulator):
         """Return the chain, restarted and added to a float32 total every ``every`` of K (None: never)."""
         return dataclasses.replace(self, promotion=every)._derived(self)
 
-    def _constructor(self) -> str:
+    def constructor_text(self) -> str:
         return _text_language.describe(self)
 
     @property

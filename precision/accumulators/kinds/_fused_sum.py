@@ -150,7 +150,7 @@ class FusedSum(Accumulator):
         width = "" if self.fraction_bits == base.fraction_bits else f".with_width({self.fraction_bits})"
         return width + super()._forms(base)
 
-    def _constructor(self) -> str:
+    def constructor_text(self) -> str:
         return _text_language.describe(self)
 
     # ---- what it takes ----------------------------------------------------------------------------

@@ -29,17 +29,6 @@ from precision.testing.strategies._spec_strategies import granularities, specs
 from precision.testing.strategies._unit_strategies import accumulators, fused_sums
 
 __all__ = [
-    "accumulators",
-    "arrays",
-    "blocks",
-    "codes",
-    "float_formats",
-    "formats",
-    "fused_sums",
-    "granularities",
-    "int_formats",
-    "numbers",
-    "overflows",
-    "roundings",
-    "specs",
-]
+    "accumulators", "arrays", "blocks", "codes", "float_formats", "formats", "fused_sums", "granularities",
+    "int_formats", "numbers", "overflows", "roundings", "specs",
+]  # fmt: skip
