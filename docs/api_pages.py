@@ -20,6 +20,7 @@ from typing import Any
 
 import precision
 from precision.formats import FloatFormat, IntFormat
+from precision.units import CATALOGUE
 
 HERE = Path(__file__).resolve().parent
 ROOMS = HERE / "rooms"
@@ -79,6 +80,10 @@ def comment(module: str, name: str) -> str:
     text, tree = source(module)
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == module:  # it imports modules of its own
+                said = [comment(f"{module}.{alias.name}", name) for alias in node.names]
+                if any(said):
+                    return next(filter(None, said))
             original = {alias.asname or alias.name: alias.name for alias in node.names}.get(name)
             if original is not None and node.module.startswith("precision."):
                 return comment(node.module, original)
@@ -125,30 +130,40 @@ def doc_of(room: str, name: str, value: object) -> str:
         bits = f"{value.bits} bit{'s' * (value.bits > 1)}"
         said = f"The format ``{value}``: {bits}, values up to {value.max:g}, codes of type :obj:`{codes}`."
         found = f"{said}\n\n{found}".strip()
+    if room == "precision.units" and name in CATALOGUE:
+        unit = CATALOGUE[name]
+        found += f"\n\nInstruction: {unit.instruction}. How it is known: {unit.evidence}, {unit.source}."
+        found += f" GPUs: {', '.join(unit.gpus)}." if unit.gpus else ""
     return found
+
+
+def names(room: str) -> list[str]:
+    """Return the public names of a room: those of its list, then those that its own `dir` adds, as units."""
+    module = importlib.import_module(room)
+    added = dir(module) if "__dir__" in vars(module) else []
+    return [*module.__all__, *(name for name in added if name not in module.__all__)]
 
 
 @functools.cache
 def entries(room: str) -> list[Entry]:
-    """Return every public name of a room, in the order of its list."""
+    """Return every public name of a room."""
     module = importlib.import_module(room)
-    values = {name: getattr(module, name) for name in module.__all__}
+    values = {name: getattr(module, name) for name in names(room)}
     return [
         Entry(room, name, kind_of(value), value, doc_of(room, name, value)) for name, value in values.items()
     ]
 
 
-def everyday() -> list[Entry]:
-    """Return the names of `precision` itself, each as the entry of the room that it comes from."""
+def everyday() -> dict[str, Entry]:
+    """Return the names of `precision` itself, each with the entry of the room that it comes from."""
     listed = [entry for room in rooms() for entry in entries(room)]
-    found = []
+    found = {}
     for name in precision.__all__:
         value = getattr(precision, name)
         same = [entry for entry in listed if entry.value is value]
         same.sort(key=lambda entry: entry.name != name)
-        found.append(
-            same[0] if same else Entry("precision", name, kind_of(value), value, inspect.getdoc(value) or "")
-        )
+        own = Entry("precision", name, kind_of(value), value, inspect.getdoc(value) or "")
+        found[name] = same[0] if same else own
     return found
 
 
@@ -219,32 +234,32 @@ def of_class(value: object) -> list[str]:
     return []
 
 
-def table(listed: list[Entry]) -> Iterator[str]:
+def table(listed: dict[str, Entry]) -> Iterator[str]:
     """Yield the lines of a table of names and what they are."""
     yield from (".. list-table::", "   :widths: 35 65", "")
-    for entry in listed:
-        yield f"   * - :obj:`{entry.name} <{entry.path}>`"
+    for name, entry in listed.items():
+        yield f"   * - :obj:`{name} <{entry.path}>`"
         yield f"     - {escaped([entry.summary])[0]}"
     yield ""
 
 
 def listing(room: str) -> str:
     """Return what follows the hand-written opening of a room's page: tables of its names, as MyST."""
-    listed = everyday() if room == "precision" else entries(room)
+    listed = everyday() if room == "precision" else {entry.name: entry for entry in entries(room)}
     lines = ["", ""]
     for kind, heading in KINDS.items():
-        some = [entry for entry in listed if entry.kind == kind]
+        some = {name: entry for name, entry in listed.items() if entry.kind == kind}
         if some:
             lines += [f"## {heading}", "", "```{eval-rst}", *table(some), "```", ""]
-    own = [entry for entry in listed if entry.room == room]
-    tree = [f"{entry.name} <generated/{entry.path}>" for entry in own]
+    own = (entry for entry in listed.values() if entry.room == room)
+    tree = (f"{entry.name} <generated/{entry.path}>" for entry in own)
     return "\n".join([*lines, "```{toctree}", ":hidden:", "", *tree, "```", ""])
 
 
 def write_stubs() -> list[Path]:
     """Write the page of each public name into `docs/rooms/generated`, and remove those of other names."""
     listed = [entry for room in rooms() for entry in entries(room)]
-    listed += [entry for entry in everyday() if entry.room == "precision"]
+    listed += [entry for entry in everyday().values() if entry.room == "precision"]
     STUBS.mkdir(exist_ok=True)
     pages = {STUBS / f"{entry.path}.rst": stub(entry) for entry in listed}
     for path in set(STUBS.iterdir()) - set(pages):

@@ -102,9 +102,7 @@ numpydoc_xref_ignore = {"optional", "default", "of", "or", "shape", "type"}
 ENTRIES = [entry for room in api_pages.rooms() for entry in api_pages.entries(room)]
 KNOWN = {entry.path for entry in ENTRIES}
 #: Where the names of `precision` itself are documented.
-EVERYDAY = {
-    name: entry.path for name, entry in zip(api_pages.precision.__all__, api_pages.everyday(), strict=True)
-}
+EVERYDAY = {name: entry.path for name, entry in api_pages.everyday().items()}
 #: Where a name that is given without its room is documented.
 PLACES = {entry.name: entry.path for entry in reversed(ENTRIES)} | EVERYDAY
 

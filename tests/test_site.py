@@ -13,6 +13,7 @@ from types import FunctionType
 
 import pytest
 
+from precision import units
 from precision._support._rooms import ROOMS
 
 ROOT = Path(__file__).parents[1]
@@ -70,8 +71,8 @@ def stubs(tmp_path_factory):
 
 
 def test_the_reference_has_every_public_name_and_no_other(stubs):
-    public = {f"{room}.{name}" for room in LISTED for name in importlib.import_module(room).__all__}
-    own = {entry.path for entry in api_pages.everyday() if entry.room == "precision"}
+    public = {f"{room}.{name}" for room in LISTED for name in api_pages.names(room)}
+    own = {entry.path for entry in api_pages.everyday().values() if entry.room == "precision"}
     assert {path.stem for path in stubs.iterdir()} == public | own
     for name in public | own:
         text = (stubs / f"{name}.rst").read_text(encoding="utf-8")
@@ -93,13 +94,17 @@ def test_constants_are_shown_as_they_are_written():
 def test_a_rooms_page_lists_its_names(room):
     listing = api_pages.listing(room)
     shown = dict(re.findall(r"^   \* - :obj:`(\w+) <([\w.]+)>`$", listing, re.M))
-    names = importlib.import_module(room).__all__
-    if room == "precision":  # some are called otherwise in their room, as `parse`
-        assert len(shown) == len({*names} - {"parse_accumulator"}) + 1
-        assert all(target.startswith("precision.") for target in shown.values())
+    public = set(importlib.import_module(room).__all__)
+    own = {f"{room}.{name}" for name in shown}
+    if room == "precision":
+        assert set(shown) == public
+        own &= set(shown.values())
+        assert own == {"precision.get_num_threads", "precision.set_num_threads"}
+        assert shown["parse_accumulator"] == "precision.accumulators.parse"
     else:
-        assert shown == {name: f"{room}.{name}" for name in names}
-        assert set(re.findall(r"^\w+ <generated/(.+)>$", listing, re.M)) == set(shown.values())
+        assert set(shown) == {*public, *dir(units)} if room == "precision.units" else public
+        assert shown == {name: f"{room}.{name}" for name in shown}
+    assert set(re.findall(r"^\w+ <generated/(.+)>$", listing, re.M)) == own
 
 
 @pytest.mark.parametrize("room", LISTED)
