@@ -215,7 +215,7 @@ def stub(entry: Entry) -> str:
         return f"{head}.. autoexception:: {entry.path}\n"
     if entry.kind == "class":
         return f"{head}.. autoclass:: {entry.path}\n   :members:\n   :inherited-members: {FOREIGN_BASES}\n"
-    lines = [f".. py:data:: {entry.path}", "", *escaped(entry.doc.splitlines()), "", *of_class(entry.value)]
+    lines = [f".. py:data:: {entry.name}", "", *escaped(entry.doc.splitlines()), "", *of_class(entry.value)]
     text = shown(entry.value)
     if text not in ("", entry.name):
         lines += ["", ".. code-block:: text", "", f"   {text}"]

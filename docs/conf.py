@@ -19,6 +19,7 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.builders.html import StandaloneHTMLBuilder
 from sphinx.environment import BuildEnvironment
+from sphinx.util.logging import getLogger
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -26,6 +27,7 @@ sys.path.insert(0, str(HERE))
 
 import api_pages  # noqa: E402 -- it stands beside this file
 
+logger = getLogger(__name__)
 project = "precision"
 author = copyright = "The precision developers"
 release = version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
@@ -116,6 +118,8 @@ def find_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: n
     """Link a public name that a docstring writes without its room: `quantize`, `QuantSpec.quantize`."""
     if node.get("refdomain") != "py":
         return None
+    if node["reftarget"] in KNOWN:
+        logger.warning("%s has no entry", node["reftarget"], location=node)
     room, _, rest = node["reftarget"].rpartition("precision.")
     first, *more = rest.split(".")
     if first not in PLACES or room:
@@ -152,6 +156,12 @@ def link_names(app: Sphinx, doctree: nodes.document) -> None:
         inside = isinstance(node.parent, nodes.title | nodes.reference | pending_xref)
         if not inside and (more or path in KNOWN) and "generated" not in page:
             node.replace_self(to_name(path, page, node))
+
+
+def strip_code(app: Sphinx, doctree: nodes.document) -> None:
+    """Take the blank line, which ends a doctest, from the end of a block of code."""
+    for node in doctree.findall(nodes.literal_block):
+        node.children = [nodes.Text(node.astext().rstrip())]
 
 
 def to_name(path: str, page: str, node: nodes.literal) -> pending_xref:
@@ -204,6 +214,7 @@ def setup(app: Sphinx) -> None:
     app.add_builder(Builder, override=True)
     app.connect("source-read", complete)
     app.connect("doctree-read", link_names)
+    app.connect("doctree-read", strip_code)
     app.connect("autodoc-process-docstring", keep_bars)
     app.connect("autodoc-process-signature", plain_signature)
     app.connect("missing-reference", find_name)
