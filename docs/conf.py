@@ -100,13 +100,15 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = True
-numpydoc_xref_ignore = {"optional", "default", "of", "or", "shape", "type"}
 ENTRIES = [entry for room in api_pages.rooms() for entry in api_pages.entries(room)]
-KNOWN = {entry.path for entry in ENTRIES}
+#: Names that are words too, as `codes`: they are linked where a docstring marks them as names of its own room.
+WORDS = {entry.name for entry in ENTRIES if entry.name.islower() and "_" not in entry.name}
+numpydoc_xref_ignore = {"optional", "default", "of", "or", "shape", "type"} | WORDS
 #: Where the names of `precision` itself are documented.
 EVERYDAY = {name: entry.path for name, entry in api_pages.everyday().items()}
 #: Where a name that is given without its room is documented.
-PLACES = {entry.name: entry.path for entry in reversed(ENTRIES)} | EVERYDAY
+PLACES = {entry.name: entry.path for entry in reversed(ENTRIES) if entry.name not in WORDS} | EVERYDAY
+KNOWN = {entry.path for entry in ENTRIES} | set(EVERYDAY.values())
 
 
 def keep_bars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
