@@ -101,7 +101,7 @@ autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = True
 ENTRIES = [entry for room in api_pages.rooms() for entry in api_pages.entries(room)]
-#: Names that are words too, as `codes`: they are linked where a docstring marks them as names of its own room.
+#: Names that are words too, as `codes`: they are linked where a docstring of their room marks them.
 WORDS = {entry.name for entry in ENTRIES if entry.name.islower() and "_" not in entry.name}
 numpydoc_xref_ignore = {"optional", "default", "of", "or", "shape", "type"} | WORDS
 #: Where the names of `precision` itself are documented.
