@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from precision._kernels.numbers._group_scales import ScaleParams
 
 
-PIECE = 1 << 20  # elements that one call of a loop works on, at most; less for small arrays
+PIECE = 1 << 20  # elements that one call of a loop works on; less for small arrays, and never more
 TILE = 1 << 14  # elements between the stages: source, quotients and codes stay in second-level cache
 
 
@@ -165,11 +165,34 @@ def _fill_values(tensor: QuantizedTensor, order: tuple[int, ...], codes: Array, 
 
     fmt, one = format_params(tensor.fmt), result.dtype.type(1)
 
+    loop = kernels.dequantize_each if group == 1 else kernels.dequantize
+
     def work(start: int, stop: int) -> None:
-        loop = kernels.dequantize_each if group == 1 else kernels.dequantize
         loop(flat, start, stop, width, group, multipliers, row_of, fmt, one, target)
 
-    parallel(work, len(row_of), max(1, (PIECE >> 2) // width))
+    def part_of_row(start: int, stop: int) -> None:
+        for row, (left, right) in ((n // len(parts), parts[n % len(parts)]) for n in range(start, stop)):
+            here, own = slice(row * width + left, row * width + right), row_of[row]
+            scales = multipliers[own : own + 1, left // group : -(-right // group)]
+            count = right - left
+            loop(flat[here], 0, 1, count, min(group, count), scales, row_of[:1] * 0, fmt, one, target[here])
+
+    if width <= PIECE:
+        parallel(work, len(row_of), max(1, (PIECE >> 2) // width))
+        return
+    parts = list(_parts(width, group, PIECE))
+    parallel(part_of_row, len(row_of) * len(parts), 1)
+
+
+def _parts(width: int, group: int, most: int) -> Iterator[tuple[int, int]]:
+    """Cut a row into parts of at most ``most`` elements: of whole groups, or of one group that is longer."""
+    if group <= most:
+        step = most // group * group
+        yield from ((left, min(left + step, width)) for left in range(0, width, step))
+        return
+    for low in range(0, width, group):
+        end = min(low + group, width)
+        yield from ((left, min(left + most, end)) for left in range(low, end, most))
 
 
 class _Run:
@@ -193,8 +216,9 @@ class _Run:
         self.groups = -(-rows.width // self.group)
         self.leading = leading
         self.piece = min(PIECE, max(PIECE >> 4, rows.count * rows.width >> 4))
-        if spec.scale_rule.tries_two_scales:
-            self.piece = max(self.piece, self.group)  # whole groups
+        if spec.scale_rule.tries_two_scales or self.groups > 1:
+            self.piece = max(self.piece, min(PIECE, self.group))  # whole groups
+        self.long = self.group > self.piece  #: each group lies in several pieces
         wide = rows.sheets.dtype == np.float64
         self.dtype = np.dtype(np.float64 if wide else np.float32)
         self.word = np.dtype(np.uint64 if wide else np.uint32)
@@ -215,7 +239,7 @@ class _Run:
             self._each(lambda span: self._quantize(span, how, None), backwards=spec.tensor_scale)
             return None if tensor is None else tensor.value
         single = all(step == 1 for step in self.leading[1]) and not spec.scale_rule.tries_two_scales
-        if single and not spec.tensor_scale and (self.groups > 1 or self.rows.width <= self.piece):
+        if single and not spec.tensor_scale and not self.long:
             how = scale_params(spec, dtype, None)
             self._each(lambda span: self._quantize(span, how, None))
             return None
@@ -233,17 +257,16 @@ class _Run:
 
     # ---- pieces ---------------------------------------------------------------------------------
     def _spans(self) -> Iterator[Span]:
-        """Whole rows, or parts of one row: whole groups, or parts of its only one."""
+        """Whole rows, or parts of one row: whole groups, or parts of a long one."""
         width = self.rows.width
         if width <= self.piece:
             step = self.piece // width
             for top in range(0, self.rows.count, step):
                 yield Span(top, min(top + step, self.rows.count), 0, width)
             return
-        step = self.piece if self.groups == 1 else max(1, self.piece // self.group) * self.group
         for row in range(self.rows.count):
-            for left in range(0, width, step):
-                yield Span(row, row + 1, left, min(left + step, width))
+            for left, right in _parts(width, self.group, self.piece):
+                yield Span(row, row + 1, left, right)
 
     def _each(self, work: Any, *, backwards: bool = False) -> None:
         spans = list(self._spans())[:: -1 if backwards else 1]
@@ -270,7 +293,7 @@ class _Run:
         count = height * (groups.stop - groups.start)
         tile_rows = max(1, TILE // width)
         tile_width = width
-        if width > TILE and self.groups > 1:
+        if width > TILE and self.groups > 1 and not self.long:
             tile_width = max(1, TILE // self.group) * self.group
         elif width > TILE and divisors is not None:
             tile_width = TILE
@@ -324,15 +347,16 @@ class _Run:
         """Largest magnitudes, of the scales' shape (rows, groups)."""
         from precision._kernels.numbers import _group_scales
 
-        count, width = self.rows.count, self.rows.width
-        # A row of one long group is searched in parts.
-        step = self.piece if self.groups == 1 and width > self.piece else self.group
-        amax = np.empty((count, -(-width // step)), self.word)
+        # A long group is searched in parts, of which the last one has fewer.
+        step = self.piece if self.long else self.group
+        parts = -(-self.group // step)
+        amax = np.zeros((self.rows.count, self.groups * parts), self.word)
 
         def work(span: Span) -> None:
             x = self.rows.take(span, self.dtype).view(self.word)
-            part = amax[span.top : span.bottom, span.left // step : -(-span.right // step)].reshape(-1)
             height, length = span.bottom - span.top, span.right - span.left
+            first = span.left // self.group * parts + span.left % self.group // step
+            part = amax[span.top : span.bottom, first : first + -(-length // step)].reshape(-1)
             if finite:
                 masks = self.magnitude, self.infinity
                 _group_scales.largest_finite_magnitudes(x, height, 0, length, step, *masks, part, 0)
@@ -340,8 +364,8 @@ class _Run:
                 _group_scales.largest_magnitudes(x, height, 0, length, step, self.magnitude, part, 0)
 
         self._each(work)
-        if step != self.group:
-            amax = amax.max(axis=1, keepdims=True)
+        if self.long:
+            amax = amax.reshape(-1, self.groups, parts).max(axis=2)
         shape, block = self.leading
         stack = amax.reshape(*shape, self.groups)
         for axis, size in enumerate(block):
