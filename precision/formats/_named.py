@@ -18,6 +18,7 @@ from precision.formats import _format_text
 from precision.formats._float_format import FloatFormat, Specials
 from precision.formats._int_format import IntFormat
 
+#: A format of either kind.
 Format: TypeAlias = FloatFormat | IntFormat
 Kind = TypeVar("Kind", FloatFormat, IntFormat)
 
@@ -79,6 +80,11 @@ UINT1 = _enter("uint1", IntFormat(1, signed=False), ml_dtypes.uint1)
 def parse_format(text: str) -> Format:
     """Return the floating-point or integer format of a name or constructor call, as `FloatFormat.parse` says.
 
+    Parameters
+    ----------
+    text : str
+        A name in any case, as ``e4m3`` or ``int4``, or a constructor call, as ``FloatFormat(4, 3)``.
+
     Raises
     ------
     TypeError
@@ -98,6 +104,11 @@ def parse_format(text: str) -> Format:
 
 def format_of(dtype: npt.DTypeLike) -> Format:
     """Return the format of a NumPy or ml_dtypes data type.
+
+    Parameters
+    ----------
+    dtype : dtype
+        A data type, its scalar type or its name.
 
     Raises
     ------

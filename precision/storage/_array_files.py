@@ -97,7 +97,13 @@ def read_header(path: str | Path) -> dict[str, TensorEntry]:
 
 @in_default_environment
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The texts that a safetensors file's header carries beside its tensors; errors as `read_header`."""
+    """The texts that a safetensors file's header carries beside its tensors; errors as `read_header`.
+
+    Parameters
+    ----------
+    path : path
+        A safetensors file.
+    """
     return _opened(Path(path))[1]
 
 
