@@ -262,7 +262,7 @@ class FloatFormat(HashedOnce):
         suffix = {Specials.FN: "fn", Specials.FNUZ: "fnuz"}.get(self.specials, "")
         kind = {Specials.FNUZ: "f", Specials.EXTENDED: "e"}.get(self.specials, "")
         p3109 = f"binary{self.bits}p{m + 1}{u or 's'}{kind}"
-        return _format_text.shortest(self._constructor, f"{u}e{e}m{m}", f"{u}e{e}m{m}{suffix}", p3109)
+        return _format_text.shortest_name(self._constructor, f"{u}e{e}m{m}", f"{u}e{e}m{m}{suffix}", p3109)
 
     @functools.cached_property
     def _constructor(self) -> str:
@@ -303,4 +303,4 @@ class FloatFormat(HashedOnce):
         >>> pr.FloatFormat.parse("binary8p4se").max
         224.0
         """
-        return cast(FloatFormat, _format_text.made(text, {"FloatFormat": cls}, Specials.__members__))
+        return cast(FloatFormat, _format_text.build_format(text, {"FloatFormat": cls}, Specials.__members__))

@@ -137,7 +137,7 @@ class IntFormat(HashedOnce):
     @functools.cached_property
     def name(self) -> str:
         """The shortest text that parses back to this format."""
-        return _format_text.shortest(self._constructor)
+        return _format_text.shortest_name(self._constructor)
 
     @functools.cached_property
     def _constructor(self) -> str:
@@ -169,4 +169,4 @@ class IntFormat(HashedOnce):
         >>> pr.IntFormat.parse("uint4").max
         15.0
         """
-        return cast(IntFormat, _format_text.made(text, {"IntFormat": cls}, {}))
+        return cast(IntFormat, _format_text.build_format(text, {"IntFormat": cls}, {}))

@@ -99,7 +99,7 @@ def parse_format(text: str) -> Format:
     (7.0, 120.0)
     """
     kinds = {"FloatFormat": FloatFormat, "IntFormat": IntFormat}
-    return cast(Format, _format_text.made(text, kinds, Specials.__members__))
+    return cast(Format, _format_text.build_format(text, kinds, Specials.__members__))
 
 
 def format_of(dtype: npt.DTypeLike) -> Format:
