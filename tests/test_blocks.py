@@ -71,7 +71,7 @@ def general(monkeypatch):
 
     def call(function, *args, **named):
         with monkeypatch.context() as patch:
-            patch.setattr(blocks, "quantizer", lambda *_: None)
+            patch.setattr(blocks, "suited", lambda *_: None)
             patch.setattr(blocks, "dequantize", lambda *_: False)
             return function(*args, **named)
 
@@ -82,8 +82,8 @@ def general(monkeypatch):
 def taken(monkeypatch):
     """The fast loops that were chosen, None for the general ones."""
     found = []
-    choose = blocks.quantizer
-    monkeypatch.setattr(blocks, "quantizer", lambda *args: found.append(choose(*args)) or found[-1])
+    choose = blocks.suited
+    monkeypatch.setattr(blocks, "suited", lambda *args: found.append(choose(*args)) or found[-1])
     return found
 
 

@@ -445,7 +445,7 @@ class LogFMTTensor:
             If ``out`` has another shape, is read-only or has elements that share memory.
         """
         from precision.logfmt import _tile_loops
-        from precision.quantization._row_loops import checked_out
+        from precision.quantization._dequantizing import checked_out
 
         kind = checked_out(self.shape, dtype, out)
         return _tile_loops.dequantized(self, kind, out)

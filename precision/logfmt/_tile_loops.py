@@ -19,7 +19,7 @@ from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, ch
 from precision.logfmt import _near_boundaries
 from precision.logfmt._design_choices import BelowClamp, LogBase, Metadata, SingleValued, Space
 from precision.logfmt._logfmt_spec import METADATA_TYPES, LogFMT, LogFMTTensor
-from precision.quantization._row_loops import source_of
+from precision.quantization._row_views import source_of
 from precision.quantization._scale_rules import NonFinite
 
 if TYPE_CHECKING:

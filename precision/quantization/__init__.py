@@ -15,7 +15,7 @@ from precision.quantization._microscaling import (
     NVFP4_TE,
     NVINT4,
 )
-from precision.quantization._quant_spec import QuantSpec, Spec, quantize
+from precision.quantization._quant_spec import QuantSpec
 from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.quantization._scale_rules import Arithmetic, NonFinite, ScaleRule
 
@@ -44,6 +44,4 @@ __all__ = [
     "QuantSpec",
     "QuantizedTensor",
     "ScaleRule",
-    "Spec",
-    "quantize",
 ]
