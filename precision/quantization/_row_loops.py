@@ -14,8 +14,8 @@ from precision._support._types import Array
 from precision.formats._codec_constants import MODES, format_params, nearest_suits, short_params
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, signed64
 from precision.quantization import _group_loops
-from precision.quantization._granularity import Block, filled, scale_shape
-from precision.quantization._row_views import Rows, Span, block_rows, empty_along, in_pieces, rows_to_fill
+from precision.quantization._granularity import Block, filled
+from precision.quantization._row_views import Rows, Span, Target, block_rows, in_pieces
 from precision.quantization._scale_constants import (
     element_ends,
     scale_params,
@@ -50,24 +50,19 @@ def quantized(
     shape, block = source.shape, filled(given, source.shape)
     # Rows run along the axis of the groups; of a block's axes along the one that memory runs along.
     spread = [i for i, step in enumerate(block) if step > 1] or [checked_axis(axis, source.ndim)]
-    along = min(spread, key=lambda i: abs(source.strides[i]))
-    plan = _plan(spec, source.dtype == np.float64)
+    along = spread[0] if len(spread) == 1 else min(spread, key=lambda i: abs(source.strides[i]))
+    plan = _plan(spec, source.itemsize == 8)
     if out is None:
-        codes = empty_along(shape, along, plan.code_dtype)
-        scale = empty_along(scale_shape(shape, block), along, plan.scale_dtype)
+        counts = tuple([-(-size // step) for size, step in zip(shape, block, strict=True)])
+        codes, scale = Target.new(shape, along, plan.code_dtype), Target.new(counts, along, plan.scale_dtype)
     else:
-        codes, scale = out
-    if not source.size:
-        return codes, scale, np.float32(1) if spec.tensor_scale else None
-    avoid = None if out is None else source
-    code_rows, keep_codes = rows_to_fill(codes, along, avoid)
-    scale_rows, keep_scales = rows_to_fill(scale, along, avoid)
-    leading = shape[:along] + shape[along + 1 :], block[:along] + block[along + 1 :]
-    run = _Run(plan, Rows(source, along), block[along], leading, code_rows, scale_rows, offset)
-    tensor_scale = run.run()
-    keep_codes()
-    keep_scales()
-    return codes, scale, tensor_scale
+        codes, scale = (Target.given(array, along, source) for array in out)
+    tensor_scale = np.float32(1) if spec.tensor_scale else None
+    if source.size:
+        leading = shape[:along] + shape[along + 1 :], block[:along] + block[along + 1 :]
+        run = _Run(plan, Rows(source, along), block[along], leading, codes.rows, scale.rows, offset)
+        tensor_scale = run.run()
+    return codes.filled(), scale.filled(), tensor_scale
 
 
 class _Plan(NamedTuple):
@@ -195,6 +190,9 @@ class _Run:
                 yield Span(row, row + 1, left, min(left + step, width))
 
     def _each(self, work: Any, *, backwards: bool = False) -> None:
+        if self.rows.count * self.rows.width <= self.piece:
+            work(Span(0, self.rows.count, 0, self.rows.width))
+            return
         spans = list(self._spans())[:: -1 if backwards else 1]
 
         def loop(start: int, stop: int) -> None:

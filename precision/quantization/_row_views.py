@@ -71,35 +71,44 @@ def _contiguous(part: Array, dtype: np.dtype[Any]) -> Array:
     return np.ascontiguousarray(part, dtype)
 
 
-def empty_along(shape: tuple[int, ...], along: int, dtype: np.dtype[Any]) -> Array:
-    """Return a new array of a shape, contiguous along the axis ``along``."""
-    if along == len(shape) - 1:
-        return np.empty(shape, dtype)
-    last = [i for i in range(len(shape)) if i != along] + [along]
-    return np.empty([shape[i] for i in last], dtype).transpose(_inverse(last))
+class Target(NamedTuple):
+    """An array to fill, and the contiguous rows of code bits along one axis that are filled for it."""
 
+    array: Array
+    rows: Array
+    moved: Array | None  #: the array with the axis last, where the rows are none of its own
 
-def rows_to_fill(array: Array, along: int, source: Array | None) -> tuple[Array, Callable[[], None]]:
-    """Return an array as contiguous rows of code bits along an axis, and what to call when they are filled.
+    @classmethod
+    def new(cls, shape: tuple[int, ...], along: int, dtype: np.dtype[Any]) -> Target:
+        """Return a target that is a new array of a shape, contiguous along the axis ``along``."""
+        width = shape[along]
+        if along == len(shape) - 1:
+            array = moved = np.empty(shape, dtype)
+        else:
+            last = [i for i in range(len(shape)) if i != along] + [along]
+            moved = np.empty([shape[i] for i in last], dtype)
+            array = moved.transpose([last.index(i) for i in range(len(last))])
+        return cls(array, moved.view(WORDS[dtype.itemsize]).reshape(-1, width or 1), None)
 
-    They are the array itself where it is contiguous along the axis and does not share memory with
-    ``source``, the array that is read meanwhile.
-    """
-    last = [i for i in range(array.ndim) if i != along] + [along]
-    moved = array if along == array.ndim - 1 else array.transpose(last)
-    direct = moved.flags.c_contiguous and (source is None or not np.may_share_memory(array, source))
-    rows = moved if direct else np.empty(moved.shape, array.dtype)
+    @classmethod
+    def given(cls, array: Array, along: int, source: Array) -> Target:
+        """Return a target that is a caller's array.
 
-    def keep() -> None:
-        if not direct:
-            moved[...] = rows
+        Its rows are its own where it is contiguous along the axis and shares no memory with ``source``,
+        which is read while they are filled.
+        """
+        last = [i for i in range(array.ndim) if i != along] + [along]
+        moved = array.transpose(last)
+        direct = moved.flags.c_contiguous and not np.may_share_memory(array, source)
+        rows = moved if direct else np.empty(moved.shape, array.dtype)
+        bits = rows.view(WORDS[array.itemsize]).reshape(-1, moved.shape[-1] or 1)
+        return cls(array, bits, None if direct else moved)
 
-    return rows.view(WORDS[array.itemsize]).reshape(-1, moved.shape[-1]), keep
-
-
-def _inverse(order: list[int]) -> list[int]:
-    """Return the order of axes that undoes another."""
-    return [order.index(i) for i in range(len(order))]
+    def filled(self) -> Array:
+        """Return the array, once the rows are filled."""
+        if self.moved is not None:
+            self.moved[...] = self.rows.view(self.moved.dtype).reshape(self.moved.shape)
+        return self.array
 
 
 def block_rows(shape: tuple[int, ...], block: tuple[int, ...]) -> Array:
