@@ -88,6 +88,8 @@ def test_moved_modules_say_where_they_are():
         _ = pr.quantized
     with pytest.raises(AttributeError, match=r"it is precision\.units\.HOPPER_FP8 now"):
         _ = pr.accumulators.HOPPER_FP8
+    with pytest.raises(AttributeError, match=r"it is precision\.specs\.quantize now"):
+        _ = pr.quantization.quantize
     assert {"metrics", "units", "E4M3"} <= set(dir(pr)) and not [
         name for name in dir(pr) if name.startswith("_")
     ]

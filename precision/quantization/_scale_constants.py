@@ -35,6 +35,7 @@ class TensorScale(NamedTuple):
     amax: Any
 
 
+@functools.lru_cache(maxsize=256)
 def span(spec: SpecFields) -> float:
     """Return the largest element times the largest scale that the tensor scale aims at."""
     bound = spec.scale_format.max if spec.scale_bound is None else spec.scale_bound
