@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import operator
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +16,7 @@ from precision._support._types import Array
 from precision.formats._codec_constants import MODES, format_params, nearest_suits, short_params
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, signed64
 from precision.quantization import _group_loops
-from precision.quantization._granularity import Block, filled
+from precision.quantization._granularity import Block, PerTensor, filled
 from precision.quantization._row_views import Rows, Span, Target, block_rows, in_pieces
 from precision.quantization._scale_constants import (
     element_ends,
@@ -51,7 +53,7 @@ def quantized(
     # Rows run along the axis of the groups; of a block's axes along the one that memory runs along.
     spread = [i for i, step in enumerate(block) if step > 1] or [checked_axis(axis, source.ndim)]
     along = spread[0] if len(spread) == 1 else min(spread, key=lambda i: abs(source.strides[i]))
-    plan = _plan(spec, source.itemsize == 8)
+    plan = _plan(_settings(spec), source.itemsize == 8)
     if out is None:
         counts = tuple([-(-size // step) for size, step in zip(shape, block, strict=True)])
         codes, scale = Target.new(shape, along, plan.code_dtype), Target.new(counts, along, plan.scale_dtype)
@@ -66,9 +68,9 @@ def quantized(
 
 
 class _Plan(NamedTuple):
-    """The parts of a run that depend on the spec and the source's type alone."""
+    """The parts of a run that depend on the spec and the source's type alone, made once for all calls."""
 
-    spec: SpecFields
+    spec: SpecFields  #: with another granularity, which no loop reads
     tries_two_scales: bool
     code_dtype: np.dtype[Any]
     scale_dtype: np.dtype[Any]
@@ -82,9 +84,15 @@ class _Plan(NamedTuple):
     fast: _group_loops.Quantizer | None
 
 
+_NAMES = tuple(field.name for field in dataclasses.fields(SpecFields) if field.name != "granularity")
+_settings = operator.attrgetter(*_NAMES)
+"""Returns the fields of a spec that a plan depends on. (A user's granularity need not have a hash.)"""
+
+
 @functools.lru_cache(maxsize=256)
-def _plan(spec: SpecFields, wide: bool) -> _Plan:
-    """Return what a spec needs for sources of float64, or of a narrower type."""
+def _plan(settings: tuple[Any, ...], wide: bool) -> _Plan:
+    """Return the plan of specs with these settings, for sources of float64 or of a narrower type."""
+    spec = SpecFields(granularity=PerTensor(), **dict(zip(_NAMES, settings, strict=True)))
     dtype = np.dtype(np.float64 if wide else np.float32)
     word = np.dtype(np.uint64 if wide else np.uint32)
     return _Plan(
