@@ -43,6 +43,7 @@ class Recipe(NamedTuple):
     errors: Errors | None = None  #: for QUOTIENT; the same for every format
 
 
+# ---- one function for each rule -------------------------------------------------------------------------
 def _amax(fmt: Format) -> Recipe:
     return Recipe(Way.QUOTIENT)
 
@@ -80,7 +81,7 @@ def _four_over_six_mse(fmt: Format) -> Recipe:
 
 
 class ScaleRule(Named):
-    """How a group's amax (largest magnitude) becomes its scale.
+    """The rule by which a group's amax (largest magnitude) becomes its scale.
 
     ``emax`` is the exponent of the element format's largest value, ``max``. The powers of two are taken
     from amax's bits, never from a floating-point logarithm, and are exact down to the smallest
@@ -152,7 +153,15 @@ class ScaleRule(Named):
         return member
 
     def recipe(self, fmt: Format) -> Recipe:
-        """Return the numbers by which the kernels make scales for elements of a format."""
+        """Return the numbers by which the kernels make scales for elements of a format.
+
+        Examples
+        --------
+        >>> import precision as pr
+        >>> recipe = pr.ScaleRule.EVEN.recipe(pr.E2M1)
+        >>> recipe.way.name, recipe.added == 2**50  # amax is rounded to one fraction bit, half up
+        ('POWER', True)
+        """
         return self._recipe(fmt)
 
     @property
@@ -172,7 +181,7 @@ class ScaleRule(Named):
 
 
 class Arithmetic(Named):
-    """In which order scales under a tensor scale are computed, and elements scaled.
+    """The order in which scales under a tensor scale are computed, and elements scaled.
 
     ``amax_x`` is the tensor's amax, ``amax`` a group's; ``bound`` is the spec's ``scale_bound``, the
     largest scale that the tensor scale aims at; ``fl`` is one rounding to the source's type (float32, or
@@ -219,7 +228,7 @@ class Arithmetic(Named):
 
 
 class NonFinite(Named):
-    """What a NaN or an infinity does to its group.
+    """The effect of a NaN or an infinity on its group.
 
     ``NAN_SCALE``: the group's scale is NaN, and with it every value (OCP MX v1.0, section 5.1); the
     elements' codes are the format's NaN or, without one, 0. The tensor scale is taken over the other groups.
