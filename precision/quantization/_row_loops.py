@@ -6,11 +6,11 @@ import dataclasses
 import functools
 import operator
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from precision._kernels._params import StochasticParams
+from precision._kernels._params import ModeParams, ShortParams, StochasticParams
 from precision._support._argument_checks import checked_axis
 from precision._support._types import Array
 from precision.formats._codec_constants import MODES, format_params, nearest_suits, short_params
@@ -31,7 +31,11 @@ from precision.quantization._spec_fields import SpecFields
 if TYPE_CHECKING:
     from precision._kernels.numbers._four_over_six import Trial
     from precision._kernels.numbers._group_scales import ScaleFormat, ScaleParams
+    from precision._kernels.numbers._packed_params import Packed
 
+
+Mode: TypeAlias = StochasticParams | ModeParams | ShortParams
+"""The parameters of a rounding of elements; `ShortParams` stand for the nearest one."""
 
 PIECE = 1 << 20  # elements that one call of a loop works on, at most; less for small arrays
 TILE = 1 << 14  # elements between the stages: source, quotients and codes stay in second-level cache
@@ -78,9 +82,12 @@ class _Plan(NamedTuple):
     word: np.dtype[Any]  #: the unsigned integers of its size
     magnitude: Any  #: mask of all bits but the sign
     infinity: Any  #: bits of infinity
-    encode: Callable[..., None]  #: the loop over (piece, shape, scales' parameters, target, codes, position)
+    encode: Callable[..., None]  #: the loop over the elements
+    mode: Mode
+    random: bool
     target: ScaleFormat
     plain: ScaleParams | None  #: without a tensor scale, whose value the source decides
+    packed: Packed | None  #: the same, and all else that the loop takes
     fast: _group_loops.Quantizer | None
 
 
@@ -95,6 +102,8 @@ def _plan(settings: tuple[Any, ...], wide: bool) -> _Plan:
     spec = SpecFields(granularity=PerTensor(), **dict(zip(_NAMES, settings, strict=True)))
     dtype = np.dtype(np.float64 if wide else np.float32)
     word = np.dtype(np.uint64 if wide else np.uint32)
+    encode, mode = _element_loop(spec, 8 * dtype.itemsize)
+    target, plain = scale_target(spec), None if spec.tensor_scale else scale_params(spec, dtype, None)
     return _Plan(
         spec=spec,
         tries_two_scales=spec.scale_rule.tries_two_scales,
@@ -104,32 +113,41 @@ def _plan(settings: tuple[Any, ...], wide: bool) -> _Plan:
         word=word,
         magnitude=word.type((1 << (8 * word.itemsize - 1)) - 1),
         infinity=np.array(np.inf, dtype).view(word)[()],
-        encode=_element_loop(spec, 8 * dtype.itemsize),
-        target=scale_target(spec),
-        plain=None if spec.tensor_scale else scale_params(spec, dtype, None),
+        encode=encode,
+        mode=mode,
+        random=isinstance(mode, StochasticParams),
+        target=target,
+        plain=plain,
+        packed=None if plain is None else _packed(spec, plain, target, mode, dtype),
         fast=_group_loops.quantizer(spec, dtype),
     )
 
 
-def _element_loop(spec: SpecFields, bits: int) -> Callable[..., None]:
-    """Return the loop for the spec's rounding and a source of so many bits."""
+def _packed(
+    spec: SpecFields, how: ScaleParams, target: ScaleFormat, mode: Mode, dtype: np.dtype[Any]
+) -> Packed:
+    """Return all parameters of a loop over elements as it takes them."""
+    from precision._kernels.numbers._packed_params import packed
+
+    return packed(how, target, format_params(spec.fmt), element_ends(spec), mode, dtype)
+
+
+def _element_loop(spec: SpecFields, bits: int) -> tuple[Callable[..., None], Mode]:
+    """Return the loop for the spec's rounding and a source of so many bits, and what it must know of it."""
     from precision._kernels.numbers import _quantizing_loops as kernels
 
-    fmt, rounding, ends = spec.fmt, spec.rounding, element_ends(spec)
+    fmt, rounding = spec.fmt, spec.rounding
     params, short = format_params(fmt), short_params(fmt)
     if isinstance(rounding, Stochastic):
         random = StochasticParams(rounding.bits, rounding.seed & 0xFFFFFFFF, rounding.seed >> 32)
-        loop = getattr(kernels, f"quantize_random{bits}")
-        return lambda *a: loop(*a[:5], random, params, ends, a[5])
+        return getattr(kernels, f"quantize_random{bits}"), random
     # Both signs alike: a sign bit with its zero, or symmetric two's complement.
     alike = params.max_code == params.max_negative and (params.negative_zero or params.negate_flip)
     nearest = rounding is Rounding.TIES_TO_EVEN and spec.overflow is Overflow.SATURATE and alike
     nearest = nearest and spec.non_finite is NonFinite.NAN_SCALE  # else quotients may be NaN
     if nearest and bits == 32 and short is not None and nearest_suits(short, short.maximum):
-        loop = kernels.quantize_nearest32
-        return lambda *a: loop(*a[:5], short, params, ends)
-    loop = getattr(kernels, f"quantize{bits}")
-    return lambda *a: loop(*a[:5], MODES[rounding], params, ends)
+        return kernels.quantize_nearest32, short
+    return getattr(kernels, f"quantize{bits}"), MODES[rounding]
 
 
 class _Run:
@@ -145,9 +163,7 @@ class _Run:
         scales: Array,
         offset: int,
     ) -> None:
-        from precision._kernels.numbers import _quantizing_loops as kernels
-
-        self.kernels, self.plan, self.rows = kernels, plan, rows
+        self.plan, self.rows = plan, rows
         self.codes, self.scales, self.offset = codes, scales, signed64(offset)
         self.group = min(group, rows.width)
         self.groups = -(-rows.width // self.group)
@@ -214,7 +230,7 @@ class _Run:
 
     def _quantize(self, span: Span, how: ScaleParams, divisors: Array | None) -> None:
         """Fill the codes of a piece; its scales as well, unless the ``divisors`` of its rows are given."""
-        plan, kernels = self.plan, self.kernels
+        plan = self.plan
         x = self.rows.take(span, plan.dtype)
         height, width = span.bottom - span.top, span.right - span.left
         groups = self._groups(span)
@@ -230,24 +246,16 @@ class _Run:
             tile_width = max(1, TILE // self.group) * self.group
         elif width > TILE and divisors is not None:
             tile_width = TILE
+        parameters = plan.packed or _packed(plan.spec, how, plan.target, plan.mode, plan.dtype)
         amax = np.empty(count if divisors is None else 0, plan.dtype)
         q = np.empty(min(tile_rows * tile_width, x.size), plan.dtype)
         scales = self.scales[span.top : span.bottom, groups] if divisors is None else self.scales[:0, :0]
-        piece = kernels.Piece(
-            x,
-            x.view(plan.word),
-            plan.magnitude,
-            plan.infinity,
-            amax,
-            amax.view(plan.word),
-            scales.reshape(-1),
-            np.empty(count, np.float32) if divisors is None else divisors[:, groups].reshape(-1),
-            q,
-            q.view(plan.word),
-        )
-        shape = kernels.Shape(width, self.group, tile_rows, tile_width, int(divisors is not None))
-        where = kernels.Position(span.top, span.left, self.rows.width, self.rows.inner, self.offset)
-        plan.encode(piece, shape, how, plan.target, codes, where)
+        factors = np.empty(count, np.float32) if divisors is None else divisors[:, groups].reshape(-1)
+        where = (span.top, span.left, self.rows.width, self.rows.inner, self.offset) if plan.random else ()
+        plan.encode(
+            x, amax, scales.reshape(-1), factors, q, codes,
+            width, self.group, tile_rows, tile_width, int(divisors is not None), *where, *parameters,
+        )  # fmt: skip
 
     # ---- scales ---------------------------------------------------------------------------------
     def _largest(self, fast: _group_loops.Quantizer) -> Array:
