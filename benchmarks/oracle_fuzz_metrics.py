@@ -24,7 +24,6 @@ from oracle_metrics import NoCode, Sums, fault, measure, ulps, ulps_differ
 
 import precision as pr
 from precision import metrics
-from precision.metrics import _error_measures
 
 SCRIPT = "benchmarks/oracle_fuzz_metrics.py"
 FORMAT_OF = {"float16": pr.FP16, "bfloat16": pr.BF16, "float32": pr.FP32, "float64": pr.FP64}
@@ -155,13 +154,17 @@ def laid_out(rng, values):
     return "plain", values
 
 
+#: The functions that are tried; `report` holds the measures of ULPs.
+NAMES = ["calc_diff", "cosine", "max_error_over_mean", "norm_relative_error", "report",
+         "signed_relative_error", "sqnr", "ulp_distance"]  # fmt: skip
+
+
 def draw_case(seed, index):
     """Draw a case from the seed and its number."""
     rng = random.Random(f"metrics {seed} {index}")
     draw = np.random.default_rng([seed, index, 7])
     case = Case()
-    names = [name for name in _error_measures.__all__ if name != "MEASURES"]
-    case.name = rng.choice(names)
+    case.name = rng.choice(NAMES)
     count = rng.choice([1, 1, 2, 3, 5, 8, 17, 40, 100] + ([3000] if index % 50 == 0 else []))
     shapes = (
         [(count,), (1, count), (count, 1)]

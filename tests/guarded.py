@@ -4,6 +4,9 @@
 what is needed, then with operands, codes, scales, outputs and the package's own ``np.empty`` buffers ending
 (or beginning) at such a page. The two must give the same bytes. Each call is named first, so that the
 last line names the one that faulted.
+
+``python guarded.py stray end`` (or ``begin``) gives every reader codes in which all the bits are set that
+their format has not: each is refused, or read as ml_dtypes reads it.
 """
 
 import ctypes
@@ -266,6 +269,54 @@ def calls() -> Iterator[tuple[str, Call]]:
     yield from other_calls()
 
 
+# ---- codes with bits that their format has not -----------------------------------------------------------
+
+
+def readers(fmt: object) -> Iterator[tuple[str, tuple[int, ...], Callable[[pr.QuantizedTensor], object]]]:
+    """Everything that reads a tensor's codes, with the shape that it takes."""
+    matrix = (3, 37)
+    yield "dequantize", matrix, lambda q: q.dequantize()
+    yield "decode", matrix, lambda q: pr.decode(q.codes, fmt)
+    if fmt.bits <= 16:
+        yield "pack", matrix, lambda q: storage.pack(q.codes, fmt)
+    units = [pr.EXACT, pr.FP32_FMA]
+    if isinstance(fmt, FloatFormat) and fmt.signed:  # the general kernel, which looks codes up in tables
+        way = pr.Rounding.TIES_TO_EVEN
+        units.append(pr.FusedSum((fmt,), 16, fraction_bits=25, alignment_rounding=way))
+    for unit in units:
+        yield f"matmul {unit}", matrix, lambda q, unit=unit: pr.matmul(q, q.T, accumulator=unit)
+    yield "trace", (37,), lambda q: np.stack(pr.trace(q, q, accumulator=pr.FP32_FMA))
+
+
+def stray(side: str) -> None:
+    count = 0
+    for fmt in FORMATS:
+        kind = fmt.code_dtype
+        if fmt.bits == 8 * kind.itemsize:
+            continue
+        above = kind.type(np.iinfo(kind).max ^ ((1 << fmt.bits) - 1))
+        for name, shape, read in readers(fmt):
+            print(f"stray codes: {name} {fmt}", flush=True)
+            codes = codes_of(fmt, *shape)
+            wanted = read(pr.QuantizedTensor(codes, 1.0, fmt=fmt)).tobytes()
+            memory = Memory(side)
+            q = pr.QuantizedTensor(memory.place(np.zeros_like(codes)), 1.0, fmt=fmt)
+            q.codes.view(kind)[...] = codes.view(kind) | above
+            np.empty = memory.empty
+            try:
+                got, refused = read(q).tobytes(), ""
+            except ValueError as error:
+                got, refused = b"", str(error)
+            finally:
+                np.empty = plain_empty
+            if isinstance(fmt, IntFormat) and fmt.dtype != kind:  # ml_dtypes' own, which keep their low bits
+                assert got == wanted, f"{name} {fmt}: stray bits change what is read. {refused}"
+            else:
+                assert "must lie below 2**" in refused, f"{name} {fmt}: read, or refused otherwise: {refused}"
+            count += 1
+    print(f"{count} calls, no read or write outside")
+
+
 def main(side: str) -> None:
     count = 0
     for name, call in calls():
@@ -290,4 +341,7 @@ if __name__ == "__main__":
         step = 4 if sys.argv[2] == "end" else -4
         outside = ctypes.c_float.from_address(array.ctypes.data + (16 if step > 0 else 0) + step)
         sys.exit(f"no fault: {outside.value}")
-    main(sys.argv[1])
+    if sys.argv[1] == "stray":
+        stray(sys.argv[2])
+    else:
+        main(sys.argv[1])

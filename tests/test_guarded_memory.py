@@ -32,6 +32,14 @@ def test_no_kernel_reads_or_writes_outside(side):
 
 
 @pytest.mark.parametrize("side", ["end", "begin"])
+def test_codes_with_stray_bits_lead_no_kernel_outside(side):
+    done = run("stray", side)
+    last = done.stdout.rstrip().rpartition("\n")[2]
+    assert done.returncode == 0, f"exit status {done.returncode} in: {last}\n{done.stderr[-2000:]}"
+    assert last.endswith("no read or write outside") and int(last.split()[0]) > 100
+
+
+@pytest.mark.parametrize("side", ["end", "begin"])
 def test_one_element_outside_ends_the_process(side):
     done = run("outside", side)
     assert done.returncode < 0 and done.stdout == "one element outside\n", (done.returncode, done.stderr)

@@ -186,3 +186,38 @@ def test_report_holds_every_measure():
     steps = metrics.ulp_distance(x, y.astype(np.float32))
     assert (values["mean_ulp"], values["max_ulp"]) == (steps.mean(), steps.max())
     assert metrics.report(np.array([1, 2]), [1, 2])["max_ulp"] == 0
+
+
+# ---- columns ---------------------------------------------------------------------------------------------
+def test_columns_are_declared_once_and_read_everywhere():
+    """A new measure is one function with its column: reports, tables' titles and axes follow."""
+    from precision.metrics import _columns
+    from precision.plots import _style
+
+    try:
+        fields = {"unit": "%", "better": metrics.Better.MORE, "linear": True}
+
+        @_columns.metric("agreeing_share", "equal elements", **fields)
+        def agreeing_share(pair):
+            """Share of equal elements, in percent."""
+            return 100.0 * float((pair.result == pair.reference).mean())
+
+        assert agreeing_share([1.0, 2.0], [1.0, 3.0]) == 50.0
+        assert metrics.report([1.0, 2.0], [1.0, 3.0])["agreeing_share"] == 50.0
+        assert _style.title_of("total_agreeing_share") == "equal elements, % (with quantization)"
+        assert _style.more_is_better("agreeing_share") and _style.is_linear("total_agreeing_share")
+        with pytest.raises(ValueError, match="'agreeing_share', which is taken"):
+            _columns.declare("agreeing_share", "again")
+        with pytest.raises(ValueError, match="must be the same"):
+            agreeing_share([1.0], [1.0, 3.0])
+    finally:
+        for registry in (_columns.COLUMNS, _columns.PAIR_MEASURES):
+            registry.pop("agreeing_share", None)
+
+
+def test_every_column_says_what_it_is():
+    for name, column in metrics.COLUMNS.items():
+        assert column.name == name and column.title and isinstance(column.better, metrics.Better)
+        assert (column.measure is not None) == (name in metrics.MEASURES)
+    assert metrics.COLUMNS["sqnr_db"].measure is metrics.sqnr
+    assert metrics.COLUMNS["signed_relative_error"].better is metrics.Better.NEAR_ZERO

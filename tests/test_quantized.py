@@ -275,7 +275,7 @@ def test_pieces_and_threads_change_no_bit(
             set_num_threads(threads)
             monkeypatch.setattr(machinery, "PIECE", piece)
             monkeypatch.setattr(machinery, "TILE", tile)
-            monkeypatch.setattr(_dequantizing, "PIECE", piece >> 2)
+            monkeypatch.setattr(_dequantizing, "PIECE", piece)
             results.append(quantize(x, spec))
             values.append(results[-1].dequantize())
     finally:

@@ -13,7 +13,7 @@ from precision.accumulators._operand_layout import Stack
 from precision.accumulators._product import Factors, Product
 from precision.formats._int_format import IntFormat
 
-#: Products that one call of the exact kernel sums, where one output has not more: some 0.03 s.
+#: Products that one call of the exact kernel sums at most: some 0.03 s.
 _SUM_PIECE = 2**20
 #: Products of one call of BLAS: about a tenth of a second on a slow processor.
 _BLAS_PIECE = 2**31
@@ -60,6 +60,12 @@ def _sum(left: Array, right: Array, start: Array | None, odd: bool, out: Array) 
 
     def work(first: int, last: int) -> None:
         digits = np.zeros(_kulisch.DIGITS, np.int64)
+        if length > _SUM_PIECE:
+            for row in range(first, last):
+                for column in range(width):
+                    own = 0.0 if start is None else float(initial[row, column])
+                    out[row, column] = _long_sum(rows, row, columns, column, own, odd, digits)
+            return
         if width <= most:
             _kulisch.sum_exact(first, last, rows, columns, initial, odd, digits, out)
             return
@@ -72,6 +78,18 @@ def _sum(left: Array, right: Array, start: Array | None, odd: bool, out: Array) 
             out[some] = part
 
     parallel(work, out.shape[0], max(1, 2**14 // max(1, width * length)))
+
+
+def _long_sum(left: Array, i: int, right: Array, j: int, start: float, odd: bool, digits: Array) -> float:
+    """Return the sum of two rows' products and ``start``, some of them at a time; the digits are zero."""
+    from precision._kernels.products import _kulisch
+
+    special = _kulisch.add_products(np.array([[start]]), 0, np.ones((1, 1)), 0, 0, 1, 0.0, digits)
+    length = left.shape[1]
+    for k in range(0, length, _SUM_PIECE):
+        checkpoint()
+        special = _kulisch.add_products(left, i, right, j, k, min(length, k + _SUM_PIECE), special, digits)
+    return float(_kulisch.finish(special, odd, digits))
 
 
 def _blas(left: Array, right: Array, out: Array) -> None:

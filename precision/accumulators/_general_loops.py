@@ -9,25 +9,66 @@ import numpy as np
 
 from precision._support._types import Array
 from precision._support.machine._threads import checkpoint, parallel
-from precision.accumulators._kernel_records import _epilogue, _unit_scales, as_register, as_unit
+from precision.accumulators._kernel_records import (
+    CANONICAL_NAN,
+    _epilogue,
+    _unit_scales,
+    as_register,
+    as_unit,
+)
 from precision.accumulators._operand_layout import as_operand
 from precision.accumulators._product import Product
 from precision.accumulators._step import Step
 from precision.formats._codec_constants import MODES
 
-#: Products that one call of the general kernel sums, where one output has not more: 0.1 s at most.
+#: Products that one call of the general kernel sums, or one step if that has more: 0.1 s at most.
 GENERAL_PIECE = 2**20
 
+_NONE = np.empty(0, np.float32)
 
-def _general_rows(first: int, last: int, *, rows: Array, columns: Array, length: int, **rest: Any) -> None:
-    """Sum ``rows[first:last]`` times ``columns`` by the general kernel, some columns at a time."""
+
+def _single_sum(
+    row: int, column: int, initial: np.float32, *, length: int, unit: Any, chain: bool, promote: int,
+    registers: Array = _NONE, totals: Array = _NONE, **rest: Any,
+) -> np.float32:  # fmt: skip
+    """Return one output, summed some of K at a time; arrays that are given take the state after each step."""
     from precision._kernels.products import _single_sums
 
-    most = max(1, GENERAL_PIECE // max(1, length * (last - first)))
-    for start in range(0, columns.size, most):
+    step = 1 if chain else int(unit.products)
+    piece = max(1, GENERAL_PIECE // step) * step
+    register, total = (np.float32(0), initial) if promote else (initial, np.float32(0))
+    for begin in range(0, length, piece):
         checkpoint()
-        some = columns[start : start + most]
-        _single_sums.sum_general(first, last, rows=rows, columns=some, length=length, **rest)
+        until = min(length, begin + piece)
+        some = slice(begin // step, -(-until // step))
+        state = _single_sums.dot(
+            row, column, length=length, begin=begin, until=until, unit=unit, chain=chain, promote=promote,
+            register=register, total=total, registers=registers[some], totals=totals[some], **rest,
+        )  # fmt: skip
+        register, total = np.float32(state[0]), np.float32(state[1])
+    result = total if promote else register
+    return CANONICAL_NAN if np.isnan(result) else result
+
+
+def _general_rows(
+    first: int, last: int, *, rows: Array, columns: Array, length: int, start: Array, out: Array, **rest: Any
+) -> None:
+    """Sum ``rows[first:last]`` times ``columns`` by the general kernel, some columns or K at a time."""
+    from precision._kernels.products import _single_sums
+
+    if length > GENERAL_PIECE:
+        for row in rows[first:last].tolist():
+            for column in columns.tolist():
+                initial = start[row, column] if start.size else np.float32(0)
+                out[row, column] = _single_sum(row, column, initial, length=length, **rest)
+        return
+    most = max(1, GENERAL_PIECE // max(1, length * (last - first)))
+    for place in range(0, columns.size, most):
+        checkpoint()
+        some = columns[place : place + most]
+        _single_sums.sum_general(
+            first, last, rows=rows, columns=some, length=length, start=start, out=out, **rest
+        )
 
 
 def run_general(
@@ -70,16 +111,15 @@ def run_general(
 
 def trace_sum(product: Product, step: Step) -> tuple[Array, Array]:
     """Register and float32 total after every step of a product of one row and one column."""
-    from precision._kernels.products import _single_sums
-
-    model, register, alignment = as_unit(step), as_register(step), MODES[step.alignment_rounding]
     every = product.promotion or product.length
     steps = sum(-(-min(every, product.length - k) // step.products) for k in range(0, product.length, every))
     registers, totals = np.empty(steps, np.float32), np.empty(steps, np.float32)
     initial = np.float32(0) if product.start is None else product.start[0, 0, 0]
-    _single_sums.dot(
-        0, 0, as_operand(product.left), as_operand(product.right), 0, 0, product.length,
-        model, register, alignment, _unit_scales(product, step), not step.aligns,
-        product.promotion or 0, _epilogue(product, 1), initial, registers, totals,
+    _single_sum(
+        0, 0, initial, left=as_operand(product.left), right=as_operand(product.right), i=0, j=0,
+        length=product.length, unit=as_unit(step), rounding=as_register(step),
+        alignment=MODES[step.alignment_rounding], scales=_unit_scales(product, step),
+        chain=not step.aligns, promote=product.promotion or 0, epilogue=_epilogue(product, 1),
+        registers=registers, totals=totals,
     )  # fmt: skip
     return registers, totals

@@ -9,11 +9,14 @@ import numpy as np
 
 from precision._support._types import Array
 from precision._support.machine._aligned_memory import aligned
-from precision._support.machine._threads import parallel
+from precision._support.machine._threads import checkpoint, parallel
 from precision.formats._codec import decode
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
 from precision.formats._named import BF16, FP32, TF32, Format
+
+#: Elements that NumPy lays out at once: more lie in pieces, between which a call can be stopped.
+_PIECE = 2**20
 
 
 class Stack(NamedTuple):
@@ -134,6 +137,17 @@ def _code_tables(fmt: Format, reference: int, kind: np.dtype[Any]) -> Tables:
     return _entries(_every_value(fmt), fmt, reference, kind)
 
 
+def _pieces(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
+    """Cut a matrix into some whole rows, or into parts of one long row."""
+    rows, columns = shape
+    high, wide = max(1, 2**16 // max(1, columns)), max(1, min(columns, _PIECE))
+    return [
+        (slice(top, top + high), slice(left, left + wide))
+        for top in range(0, rows, high)
+        for left in range(0, columns, wide)
+    ]
+
+
 def tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Tables:
     """The tables of a stack's format, or for codes of 32 bits of the stack itself."""
     if stack.codes.itemsize < 4:
@@ -144,14 +158,13 @@ def tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Tables:
 
     def work(start: int, stop: int) -> None:
         for matrix in range(start, stop):
-            for first in range(0, stack.codes.shape[1], step):
-                some = slice(first, first + step)
-                piece = values(Stack(stack.codes[matrix, some], stack.fmt))
-                _, found.exponents[matrix, some], found.special[matrix, some] = _entries(
+            for some in _pieces(stack.codes.shape[1:]):
+                checkpoint()
+                piece = values(Stack(stack.codes[matrix][some], stack.fmt))
+                _, found.exponents[matrix][some], found.special[matrix][some] = _entries(
                     piece, stack.fmt, reference, kind
                 )
 
-    step = max(1, 2**16 // max(1, stack.codes.shape[2]))
     parallel(work, len(stack.codes), 1)
     return found
 
@@ -164,21 +177,16 @@ def specials(stack: Stack, found: Tables, axis: int) -> Array:
     marked = np.zeros(np.delete(codes.shape, axis), np.bool_)
     if not found.special.any():
         return marked
-    step = max(1, 2**16 // max(1, codes.shape[2]))
-    pieces = -(-codes.shape[1] // step)
+    pieces = _pieces(codes.shape[1:])
 
     def work(start: int, stop: int) -> None:
         for piece in range(start, stop):
-            matrix, first = piece // pieces, piece % pieces * step
-            some = slice(first, first + step)
-            odd = found.special.take(codes[matrix, some], mode="clip")
-            if odd.any():
-                if axis == 2:
-                    marked[matrix, some] = odd.any(axis=1)
-                else:
-                    marked[matrix] |= odd.any(axis=0)
+            matrix, some = piece // len(pieces), pieces[piece % len(pieces)]
+            odd = found.special.take(codes[matrix][some], mode="clip")
+            if odd.any():  # other threads mark the same lines: none takes a mark back
+                marked[matrix, some[2 - axis]][odd.any(axis=axis - 1)] = True
 
-    parallel(work, len(codes) * pieces, 1)
+    parallel(work, len(codes) * len(pieces), 1)
     return marked
 
 
@@ -196,27 +204,30 @@ def packed_left(stack: Stack, found: Tables, depth: int) -> Any:
     flat_values = aligned(count * chunks * rows * depth, np.float32)
     flat_exponents = aligned(flat_values.size, kind)
     packed, exponents = (flat.reshape(count, chunks, rows, depth) for flat in (flat_values, flat_exponents))
-    step = max(1, 2**16 // (chunks * depth))
-    pieces = -(-rows // step)
+    step, wide = max(1, 2**16 // (chunks * depth)), max(1, min(chunks, _PIECE // depth))
+    high, across = -(-rows // step), -(-chunks // wide)
 
     def work(start: int, stop: int) -> None:
         for piece in range(start, stop):
-            matrix, first = piece // pieces, piece % pieces * step
-            some = slice(first, min(rows, first + step))
-            value = np.zeros((some.stop - first, chunks * depth), np.float32)
+            line, chunk = piece // across, piece % across * wide
+            matrix, first = line // high, line % high * step
+            some, into = slice(first, min(rows, first + step)), slice(chunk, min(chunks, chunk + wide))
+            along = slice(chunk * depth, min(length, into.stop * depth))
+            value = np.zeros((some.stop - first, (into.stop - chunk) * depth), np.float32)
             exponent = np.full(value.shape, np.iinfo(kind).min, kind)
-            code = codes[matrix, some]
+            code, own = codes[matrix, some, along], np.s_[:, : along.stop - along.start]
             if found.values.size:
-                value[:, :length] = found.values.take(code, mode="clip")
-                exponent[:, :length] = found.exponents.take(code, mode="clip")
+                value[own] = found.values.take(code, mode="clip")
+                exponent[own] = found.exponents.take(code, mode="clip")
             else:
-                value[:, :length] = values(Stack(code, stack.fmt))
-                value[:, :length][found.special[matrix, some]] = 0
-                exponent[:, :length] = found.exponents[matrix, some]
-            packed[matrix, :, some] = value.reshape(-1, chunks, depth).swapaxes(0, 1)
-            exponents[matrix, :, some] = exponent.reshape(-1, chunks, depth).swapaxes(0, 1)
+                value[own] = values(Stack(code, stack.fmt))
+                value[own][found.special[matrix, some, along]] = 0
+                exponent[own] = found.exponents[matrix, some, along]
+            here = matrix, into, some
+            packed[here] = value.reshape(len(value), -1, depth).swapaxes(0, 1)
+            exponents[here] = exponent.reshape(len(value), -1, depth).swapaxes(0, 1)
 
-    parallel(work, count * pieces, 1)
+    parallel(work, count * high * across, 1)
     return Left(flat_values, flat_exponents)
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from precision._support._types import Array
+from precision._support.machine._threads import checkpoint
 from precision.accumulators._inner_scales import InnerScales
 from precision.accumulators._operand_layout import Stack
 from precision.accumulators._operand_layout import values as stack_values
@@ -231,6 +232,7 @@ class Stray:
         """The products of K from ``first`` to ``last``, in steps from there."""
         step = self.machine.products if self.machine.fraction_bits < EVERYTHING else CHAINED
         for k in range(first, last, step):
+            checkpoint()
             end = min(k + step, last)
             left, right = self.left.values[:, :, k:end], self.right.values[:, k:end]
             size = np.abs(left) @ np.abs(right)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _PIECE = 1 << 19  # elements that one call of a loop works on, at least; fewer for small arrays
+_LONG = 1 << 20  # elements of a tile; one that has more is made in parts of `_PIECE`
 _DOUBTS = 1 << 10
 _NO_CLAMP = 1 << 20  # binades
 
@@ -148,6 +149,10 @@ def _fill(
     firsts, seconds = (array.reshape(-1) for array in numbers)
     fast = rows.dtype.itemsize <= 4 and not random
     flat = np.ascontiguousarray(rows).reshape(-1)
+    encoding = _Encoding(spec, grid, philox, fast)
+    if block > _LONG:
+        _fill_long_tiles(flat, where, encoding, codes, firsts, seconds)
+        return
     each = max(1, min(_PIECE, max(flat.size >> 4, 1 << 13)) // block)
 
     def work(first: int, last: int) -> None:
@@ -163,33 +168,134 @@ def _fill(
         base = top * tiles + left // block
         some = first - base, last - base
         stored = firsts[base:last], seconds[base:last]
-        target = codes[shift : shift + part.size]
-        # Room for every element of a tile: two boundaries at most lie near one.
-        doubts = np.zeros(_DOUBTS + 4 * block, np.int64)
-        if fast:
-            bits = np.ascontiguousarray(part, np.float32).view(np.uint32)
-            kernels.encode_tiles(bits, *some, own, grid, target, *stored, doubts)
-        else:
-            values = part.astype(np.float64)
-            kernels.encode_each(values, *some, own, grid, philox, target, *stored, doubts)
-        if doubts[0] >= len(doubts) and last - first > 1:
+        if not encoding.run(part, some, own, codes[shift : shift + part.size], stored):
             middle = (first + last) // 2
             work(first, middle)
             work(middle, last)
-            return
+
+    parallel(work, total, each)
+
+
+class _Encoding(NamedTuple):
+    """The numbers of a spec by which loops encode elements."""
+
+    spec: LogFMT
+    grid: Grid
+    philox: StochasticParams
+    fast: bool  #: by the loops for float32 that round to nearest
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of elements that the loops read."""
+        return np.dtype(np.float32 if self.fast else np.float64)
+
+    def run(
+        self, part: Array, some: tuple[int, int], own: Any, target: Array, stored: tuple[Array, Array]
+    ) -> bool:
+        """Fill codes and stored numbers of some tiles of a part, which ``own`` lays out.
+
+        Return False if they have more elements near boundaries than there is room for, and are several.
+        """
+        from precision._kernels.logfmt import _tiles as kernels
+
+        grid, block = self.grid, own.block
+        # Room for every element of a tile: two boundaries at most lie near one.
+        doubts = np.zeros(_DOUBTS + 4 * block, np.int64)
+        elements = np.ascontiguousarray(part, self.dtype)
+        if self.fast:
+            kernels.encode_tiles(elements.view(np.uint32), *some, own, grid, target, *stored, doubts)
+        else:
+            kernels.encode_each(elements, *some, own, grid, self.philox, target, *stored, doubts)
+        if doubts[0] >= len(doubts) and some[1] - some[0] > 1:
+            return False
         for index in sorted(set(doubts[1 : doubts[0] + 1].tolist())):
             checkpoint()
             row, column = divmod(index, own.width)
             number = row * own.tiles + column // block
             start = row * own.width + column // block * block
             tile = part[start : min(start + block, (row + 1) * own.width)].astype(np.float64)
-            t = kernels.random_threshold(top + row, left + column, own, philox) if random else 0.5
+            t = 0.5
+            if grid.random_bits:
+                t = kernels.random_threshold(own.top + row, own.left + column, own, self.philox)
             pair = float(stored[0][number]), float(stored[1][number])
             sign, guess = divmod(int(target[index]), grid.steps + 2)
-            code = _near_boundaries.code_of(float(part[index]), tile, pair, spec, guess, Decimal(float(t)))
+            x, threshold = float(part[index]), Decimal(float(t))
+            code = _near_boundaries.code_of(x, tile, pair, self.spec, guess, threshold)
             target[index] = sign * (grid.steps + 2) + code
+        return True
 
-    parallel(work, total, each)
+
+class _Part(NamedTuple):
+    """Some elements of one long tile."""
+
+    tile: int
+    row: int  #: row and column of the first element
+    column: int
+    here: slice  #: of the flat array
+
+
+def _parts(size: int, where: Any) -> list[_Part]:
+    """Cut the long tiles of ``size`` elements into parts."""
+    found, width = [], where.width
+    for row in range(size // width):
+        for tile in range(where.tiles):
+            end = min((tile + 1) * where.block, width)
+            for column in range(tile * where.block, end, _PIECE):
+                here = slice(row * width + column, row * width + min(column + _PIECE, end))
+                found.append(_Part(row * where.tiles + tile, row, column, here))
+    return found
+
+
+def _fill_long_tiles(
+    flat: Array, where: Any, encoding: _Encoding, codes: Array, firsts: Array, seconds: Array
+) -> None:
+    """Encode tiles that one call of a loop would take long for, part by part.
+
+    A tile's levels come from its smallest and largest magnitudes, and from whether it holds zeros, NaN or
+    Inf: a part beside elements of the tile that say as much is a tile of the same levels.
+    """
+    parts, dtype = _parts(flat.size, where), encoding.dtype
+    seen: list[list[Array]] = [[] for _ in range(len(firsts))]
+
+    def look(first: int, last: int) -> None:
+        for part in parts[first:last]:
+            checkpoint()
+            seen[part.tile].append(_witnesses(np.ascontiguousarray(flat[part.here], dtype)))
+
+    parallel(look, len(parts), 1)
+    beside = [_witnesses(np.concatenate(tile)) for tile in seen]
+
+    def encode_parts(first: int, last: int) -> None:
+        for part in parts[first:last]:
+            checkpoint()
+            elements = np.concatenate([np.ascontiguousarray(flat[part.here], dtype), beside[part.tile]])
+            size, target = elements.size, np.empty(elements.size, codes.dtype)
+            own = where._replace(width=size, block=size, tiles=1, top=part.row, left=part.column)
+            stored = np.empty(1, np.float32), np.empty(1, np.float32)
+            encoding.run(elements, (0, 1), own, target, stored)
+            codes[part.here] = target[: part.here.stop - part.here.start]
+            firsts[part.tile], seconds[part.tile] = stored[0][0], stored[1][0]
+
+    parallel(encode_parts, len(parts), 1)
+
+
+def _witnesses(elements: Array) -> Array:
+    """Return the least and the largest finite magnitude above zero, a zero and an Inf, if there are any."""
+    word = np.dtype(f"u{elements.itemsize}").type
+    infinity = np.array(np.inf, elements.dtype).view(word)[()]
+    sizes = elements.view(word) & word(2 ** (8 * elements.itemsize - 1) - 1)
+    found = []
+    if sizes.max() >= infinity:
+        sizes = sizes[sizes < infinity]
+        found.append(infinity)
+    if sizes.size:
+        smallest = ((sizes - word(1)).min(keepdims=True) + word(1))[0]  # a zero wraps around
+        largest = sizes.max()
+        if sizes.min() == 0:
+            found.append(word(0))
+        if largest > 0:
+            found += [smallest, largest]
+    return np.array(found, word).view(elements.dtype)
 
 
 def dequantized(tensor: LogFMTTensor, dtype: np.dtype[Any], out: Array | None) -> Array:
@@ -215,11 +321,23 @@ def dequantized(tensor: LogFMTTensor, dtype: np.dtype[Any], out: Array | None) -
         )
         flat, target, grid = codes.reshape(-1), result.reshape(-1), grid_of(spec)
         loop = kernels.decode_tiles if dtype == np.float32 else kernels.decode_each
-        parallel(
-            lambda first, last: loop(flat, first, last, where, grid, firsts, seconds, target),
-            len(firsts),
-            max(1, min(_PIECE, max(flat.size >> 4, 1 << 13)) // block),
-        )
+        parts = _parts(flat.size, where) if block > _LONG else []
+
+        def decode_parts(first: int, last: int) -> None:
+            for part in parts[first:last]:
+                size = part.here.stop - part.here.start
+                own = Rows(size, size, 1, 0, 0, size, 1, 0)
+                stored = firsts[part.tile : part.tile + 1], seconds[part.tile : part.tile + 1]
+                loop(flat[part.here], 0, 1, own, grid, *stored, target[part.here])
+
+        if parts:
+            parallel(decode_parts, len(parts), 1)
+        else:
+            parallel(
+                lambda first, last: loop(flat, first, last, where, grid, firsts, seconds, target),
+                len(firsts),
+                max(1, min(_PIECE, max(flat.size >> 4, 1 << 13)) // block),
+            )
         if spec.fallback is not None:
             raw = decode(codes.view(spec.fallback.fmt.dtype), spec.fallback.fmt)
             np.copyto(result, raw, where=~np.moveaxis(tensor.cast_elements(), along, -1))

@@ -5,88 +5,24 @@ looks at them as one long vector. A NaN in either gives NaN, except in `ulp_dist
 and reference are zero, the error counts as zero; where only the reference is, a relative error is
 infinite. Numbers near the ends of float64's range are as good as any: nothing but a result that float64
 does not hold overflows or underflows.
+
+A measure is one function with its column here, and nothing else changes: `report`, tables, sweeps and plots
+read the declaration.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from precision._support._array_checks import refuse_masked
 from precision._support.machine._float_environment import in_default_environment
-from precision.metrics._scaled_sums import add_scaled, difference, magnitudes, shifted, signed_sum, squares
-
-if TYPE_CHECKING:
-    from precision.formats._float_format import FloatFormat
-
-__all__ = [
-    "MEASURES",
-    "calc_diff",
-    "cosine",
-    "max_error_over_mean",
-    "norm_relative_error",
-    "report",
-    "signed_relative_error",
-    "sqnr",
-    "ulp_distance",
-]
-
-Float64Array = npt.NDArray[np.float64]
-
-
-class _Pair(NamedTuple):
-    """A checked pair of vectors in float64."""
-
-    result: Float64Array
-    reference: Float64Array
-
-    @property
-    def error(self) -> tuple[Float64Array, int]:
-        """The result less the reference, and the power of two that it is to be multiplied by."""
-        return difference(self.result, self.reference)
-
-
-def _is_real(dtype: np.dtype[Any]) -> bool:
-    if dtype.kind in "fiu":
-        return True
-    for information in (ml_dtypes.finfo, ml_dtypes.iinfo):
-        try:
-            information(dtype)
-        except (TypeError, ValueError):
-            continue
-        return dtype.kind != "c"
-    return False
-
-
-def _real_array(x: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
-    """``x`` as an array in this machine's byte order."""
-    refuse_masked(name, x)
-    array = np.asarray(x)
-    native = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
-    if not _is_real(native):
-        raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
-    if native.kind == "f" and native.itemsize > 8:
-        raise TypeError(f"{name} must be an array of at most 64 bits an element, got dtype {array.dtype}")
-    if array.size == 0:
-        raise ValueError(f"{name} has no elements (shape {array.shape}): there is nothing to measure")
-    return array.astype(native, copy=False)
-
-
-def _same_shape(result: npt.NDArray[Any], reference: npt.NDArray[Any]) -> None:
-    if result.shape != reference.shape:
-        raise ValueError(
-            f"result has shape {result.shape} and reference {reference.shape}: they must be the same"
-        )
-
-
-def _pair(result: npt.ArrayLike, reference: npt.ArrayLike) -> _Pair:
-    a, b = _real_array(result, "result"), _real_array(reference, "reference")
-    _same_shape(a, b)
-    return _Pair(a.astype(np.float64).ravel(), b.astype(np.float64).ravel())
+from precision.formats._float_format import FloatFormat
+from precision.metrics._columns import PAIR_MEASURES, Better, metric
+from precision.metrics._pairs import Pair, check_same_shape, is_integer, pair_of, real_array
+from precision.metrics._scaled_sums import add_scaled, magnitudes, shifted, signed_sum, squares
+from precision.metrics._ulp_steps import Float64Array, steps_between, steps_in_format
 
 
 def _ratio(error: float, scale: float) -> float:
@@ -104,7 +40,7 @@ def _scaled_ratio(error: float, scale: float, exponent: int) -> float:
     return shifted(_ratio(fraction, scale), exponent + own)
 
 
-def _norm_ratio(pair: _Pair) -> tuple[float, int]:
+def _norm_ratio(pair: Pair) -> tuple[float, int]:
     """|error| / |reference| as a number and the power of two that it is to be multiplied by."""
     values, halved = pair.error
     error, reference = squares(values), squares(pair.reference)
@@ -112,52 +48,8 @@ def _norm_ratio(pair: _Pair) -> tuple[float, int]:
     return ratio, halved + error.exponent - reference.exponent
 
 
-def _norm_relative_error(pair: _Pair) -> float:
-    return shifted(*_norm_ratio(pair))
-
-
-def _sqnr(pair: _Pair) -> float:
-    ratio, exponent = _norm_ratio(pair)
-    with np.errstate(divide="ignore"):
-        return float(-20.0 * (np.log10(ratio) + exponent * math.log10(2)))
-
-
-def _max_error_over_mean(pair: _Pair) -> float:
-    values, halved = pair.error
-    total = magnitudes(pair.reference)
-    return _scaled_ratio(float(np.abs(values).max()), total.total / len(values), halved - total.exponent)
-
-
-def _signed_relative_error(pair: _Pair) -> float:
-    values, halved = pair.error
-    total = magnitudes(pair.reference)
-    if total.total == 0:  # nothing has a sign to lose: any error is away from zero
-        return _ratio(float(np.abs(values).max()), 0.0)
-    with np.errstate(invalid="ignore"):  # 0 * Inf is NaN
-        signed, exponent = signed_sum(np.sign(pair.reference) * values)
-    return _scaled_ratio(signed, total.total, halved + exponent - total.exponent)
-
-
-def _cosine(pair: _Pair) -> float:
-    x, y = (squares(vector) for vector in pair)
-    if math.isnan(x.total) or math.isnan(y.total):
-        return math.nan
-    if 0.0 in (x.total, y.total):
-        return 1.0 if x.total == y.total else 0.0
-    with np.errstate(invalid="ignore", under="ignore"):  # Inf / Inf is NaN
-        return float(np.sum((x.values / math.sqrt(x.total)) * (y.values / math.sqrt(y.total))))
-
-
-def _calc_diff(pair: _Pair) -> float:
-    # 1 - 2<x, y> / (|x|^2 + |y|^2), written so that nothing cancels.
-    values, halved = pair.error
-    error, x, y = squares(values), squares(pair.result), squares(pair.reference)
-    total, exponent = add_scaled((x.total, x.exponent), (y.total, y.exponent), base=2)
-    return shifted(_ratio(error.total, total), 2 * (halved + error.exponent - exponent))
-
-
-@in_default_environment
-def sqnr(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
+@metric("sqnr_db", "SQNR", unit="dB", better=Better.MORE, linear=True)
+def sqnr(pair: Pair) -> float:
     """Signal-to-quantization-noise ratio, -10 log10(|error|^2 / |reference|^2), in dB (also: QSNR).
 
     Infinite without an error, minus infinite if the reference is zero and the result is not.
@@ -178,11 +70,13 @@ def sqnr(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     >>> round(metrics.sqnr([1.0, 2.0, 2.3], [1.0, 2.0, 2.0]), 6)
     20.0
     """
-    return _sqnr(_pair(result, reference))
+    ratio, exponent = _norm_ratio(pair)
+    with np.errstate(divide="ignore"):
+        return float(-20.0 * (np.log10(ratio) + exponent * math.log10(2)))
 
 
-@in_default_environment
-def norm_relative_error(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
+@metric("norm_relative_error", "norm relative error")
+def norm_relative_error(pair: Pair) -> float:
     """|error| / |reference| in the Euclidean (Frobenius) norm.
 
     Parameters
@@ -201,11 +95,11 @@ def norm_relative_error(result: npt.ArrayLike, reference: npt.ArrayLike) -> floa
     >>> metrics.norm_relative_error([3.0, 5.0], [3.0, 4.0])
     0.2
     """
-    return _norm_relative_error(_pair(result, reference))
+    return shifted(*_norm_ratio(pair))
 
 
-@in_default_environment
-def max_error_over_mean(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
+@metric("max_error_over_mean", "largest error / mean magnitude")
+def max_error_over_mean(pair: Pair) -> float:
     """max |error| / mean |reference|: a largest relative error that cancellation doesn't blow up.
 
     On N(0,1) data at K = 4096 it fits the "maximum relative error of nearly 2 %" of DeepSeek-V3
@@ -227,11 +121,13 @@ def max_error_over_mean(result: npt.ArrayLike, reference: npt.ArrayLike) -> floa
     >>> metrics.max_error_over_mean([1.0, -2.5, 0.0], [1.0, -2.0, 0.0])
     0.5
     """
-    return _max_error_over_mean(_pair(result, reference))
+    values, halved = pair.error
+    total = magnitudes(pair.reference)
+    return _scaled_ratio(float(np.abs(values).max()), total.total / len(values), halved - total.exponent)
 
 
-@in_default_environment
-def signed_relative_error(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
+@metric("signed_relative_error", "bias, relative", better=Better.NEAR_ZERO)
+def signed_relative_error(pair: Pair) -> float:
     """Bias, sum(sign(reference) error) / sum |reference|: negative where results shrink toward zero.
 
     An error where the reference is zero has no direction and counts as 0, but if the whole reference is zero
@@ -254,11 +150,17 @@ def signed_relative_error(result: npt.ArrayLike, reference: npt.ArrayLike) -> fl
     >>> metrics.signed_relative_error([0.75, -1.5, 2.0], [1.0, -2.0, 2.0])
     -0.15
     """
-    return _signed_relative_error(_pair(result, reference))
+    values, halved = pair.error
+    total = magnitudes(pair.reference)
+    if total.total == 0:  # nothing has a sign to lose: any error is away from zero
+        return _ratio(float(np.abs(values).max()), 0.0)
+    with np.errstate(invalid="ignore"):  # 0 * Inf is NaN
+        signed, exponent = signed_sum(np.sign(pair.reference) * values)
+    return _scaled_ratio(signed, total.total, halved + exponent - total.exponent)
 
 
-@in_default_environment
-def cosine(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
+@metric("cosine", "cosine", better=Better.MORE, linear=True)
+def cosine(pair: Pair) -> float:
     """Cosine similarity of the two arrays as vectors. Two zero vectors give 1, one of them gives 0.
 
     A vector with Inf has no direction: unless the other one is zero, the result is NaN.
@@ -279,11 +181,17 @@ def cosine(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     >>> round(metrics.cosine([1.0, 1.0], [1.0, 0.0]) ** 2, 12)
     0.5
     """
-    return _cosine(_pair(result, reference))
+    x, y = (squares(vector) for vector in (pair.result, pair.reference))
+    if math.isnan(x.total) or math.isnan(y.total):
+        return math.nan
+    if 0.0 in (x.total, y.total):
+        return 1.0 if x.total == y.total else 0.0
+    with np.errstate(invalid="ignore", under="ignore"):  # Inf / Inf is NaN
+        return float(np.sum((x.values / math.sqrt(x.total)) * (y.values / math.sqrt(y.total))))
 
 
-@in_default_environment
-def calc_diff(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
+@metric("calc_diff", "calc_diff")
+def calc_diff(pair: Pair) -> float:
     """DeepGEMM's acceptance measure, 1 - 2<x, y> / (|x|^2 + |y|^2) (its ``testing/numeric.py``).
 
     Computed as |x - y|^2 / (|x|^2 + |y|^2), which is the same number without the cancellation.
@@ -304,41 +212,63 @@ def calc_diff(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     >>> metrics.calc_diff([3.0, 1.0], [1.0, 3.0])
     0.4
     """
-    return _calc_diff(_pair(result, reference))
+    # 1 - 2<x, y> / (|x|^2 + |y|^2), written so that nothing cancels.
+    values, halved = pair.error
+    error, x, y = squares(values), squares(pair.result), squares(pair.reference)
+    total, exponent = add_scaled((x.total, x.exponent), (y.total, y.exponent), base=2)
+    return shifted(_ratio(error.total, total), 2 * (halved + error.exponent - exponent))
 
 
-def _ordered(codes: npt.NDArray[Any], bits: int, signed: bool) -> npt.NDArray[np.int64]:
-    """Bit patterns as integers in the order of the values; both zeros are 0."""
-    unsigned = codes.view(np.dtype(f"u{codes.dtype.itemsize}")).astype(np.uint64)
-    unsigned &= np.uint64(2**bits - 1)
-    if not signed:
-        return unsigned.astype(np.int64)
-    magnitude = (unsigned & np.uint64(2 ** (bits - 1) - 1)).astype(np.int64)
-    return np.where(unsigned >> np.uint64(bits - 1) != 0, -magnitude, magnitude)
+@metric("mean_ulp", "mean error", unit="ULP")
+def mean_ulp(pair: Pair) -> float:
+    """Mean distance in ULPs of the result's type, to which the reference is rounded.
+
+    Parameters
+    ----------
+    result, reference : array_like
+        Real numbers, of the same shape. An integer ``result`` counts ULPs in float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array is not real or is empty, or the shapes differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from precision import metrics
+    >>> metrics.mean_ulp(np.float32([1.0, 2.0]), [1.0, 2.0 + 2**-22])
+    0.5
+    """
+    return float(pair.ulps.mean())
 
 
-def _is_integer(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind in "iu" or "int" in dtype.name
+@metric("max_ulp", "largest error", unit="ULP")
+def max_ulp(pair: Pair) -> float:
+    """Largest distance in ULPs of the result's type, to which the reference is rounded.
+
+    Parameters
+    ----------
+    result, reference : array_like
+        Real numbers, of the same shape. An integer ``result`` counts ULPs in float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array is not real or is empty, or the shapes differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from precision import metrics
+    >>> metrics.max_ulp(np.float32([1.0, 2.0]), [1.0, 2.0 + 2**-22])
+    1.0
+    """
+    return float(pair.ulps.max())
 
 
-def _own_patterns(array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    if _is_integer(array.dtype):
-        raise TypeError(f"dtype {array.dtype} has no ULPs: give arrays of a floating-point type, or fmt")
-    info = ml_dtypes.finfo(array.dtype)
-    return _ordered(array, int(info.bits), signed=float(info.min) < 0)
-
-
-def _encoded(name: str, x: npt.NDArray[Any], fmt: FloatFormat) -> npt.NDArray[Any]:
-    from precision.formats._codec import encode
-    from precision.formats._rounding_modes import Overflow
-
-    try:
-        return np.asarray(encode(x.astype(np.float64), fmt, overflow=Overflow.NON_SATURATING))
-    except ValueError as error:
-        said = str(error)
-        if not said.startswith("x "):
-            raise
-        raise ValueError(f"{name} {said[2:]}") from None
+MEASURES = tuple(PAIR_MEASURES)
+"""The keys of `report`, in order."""
 
 
 @in_default_environment
@@ -377,47 +307,22 @@ def ulp_distance(
     >>> metrics.ulp_distance(x, y)
     array([1.000000e+00, 4.194304e+06, 2.000000e+00])
     """
-    a, b = _real_array(result, "result"), _real_array(reference, "reference")
-    _same_shape(a, b)
-    if fmt is None:
-        if a.dtype != b.dtype:
-            raise TypeError(
-                f"result has dtype {a.dtype} and reference {b.dtype}: they must be the same, or give fmt"
-            )
-        steps_a, steps_b = _own_patterns(a), _own_patterns(b)
-        nan_a, nan_b = np.isnan(a), np.isnan(b)
-    else:
-        from precision.formats._codec import decode
-
-        codes = [_encoded(name, x, fmt) for name, x in (("result", a), ("reference", b))]
-        steps_a, steps_b = (_ordered(code, fmt.bits, fmt.signed) for code in codes)
-        nan_a, nan_b = (np.isnan(decode(code, fmt)) for code in codes)
-    # Opposite signs may be further apart than int64 holds, so the difference is taken in float64
-    # there; steps of one sign are subtracted exactly.
-    far = (steps_a < 0) != (steps_b < 0)
-    distance = np.where(
-        far,
-        np.abs(steps_a.astype(np.float64)) + np.abs(steps_b.astype(np.float64)),
-        np.abs(np.where(far, 0, steps_a) - np.where(far, 0, steps_b)).astype(np.float64),
-    )
-    return np.where(nan_a & nan_b, 0.0, np.where(nan_a | nan_b, np.inf, distance))
-
-
-_MEASURES = {
-    "sqnr_db": _sqnr,
-    "norm_relative_error": _norm_relative_error,
-    "max_error_over_mean": _max_error_over_mean,
-    "signed_relative_error": _signed_relative_error,
-    "cosine": _cosine,
-    "calc_diff": _calc_diff,
-}
-MEASURES = (*_MEASURES, "mean_ulp", "max_ulp")
-"""The keys of `report`, in order."""
+    a, b = real_array(result, "result"), real_array(reference, "reference")
+    check_same_shape(a, b)
+    if fmt is not None:
+        return steps_in_format(a, b, fmt)
+    if a.dtype != b.dtype:
+        raise TypeError(
+            f"result has dtype {a.dtype} and reference {b.dtype}: they must be the same, or give fmt"
+        )
+    if is_integer(a.dtype):
+        raise TypeError(f"dtype {a.dtype} has no ULPs: give arrays of a floating-point type, or fmt")
+    return steps_between(a, b)
 
 
 @in_default_environment
 def report(result: npt.ArrayLike, reference: npt.ArrayLike) -> dict[str, float]:
-    """Every measure at once; ULPs are those of ``result``'s type, to which the reference is rounded.
+    """Return every measure at once; ULPs are those of ``result``'s type, to which the reference is rounded.
 
     Parameters
     ----------
@@ -442,11 +347,5 @@ def report(result: npt.ArrayLike, reference: npt.ArrayLike) -> dict[str, float]:
     >>> values["max_error_over_mean"], values["max_ulp"]
     (0.375, 2097152.0)
     """
-    pair = _pair(result, reference)
-    typed = _real_array(result, "result")
-    if _is_integer(typed.dtype):
-        typed = typed.astype(np.float64)
-    with np.errstate(over="ignore", under="ignore"):
-        steps = ulp_distance(typed.ravel(), pair.reference.astype(typed.dtype))
-    values = {name: measure(pair) for name, measure in _MEASURES.items()}
-    return values | {"mean_ulp": float(steps.mean()), "max_ulp": float(steps.max())}
+    pair = pair_of(result, reference)
+    return {name: measure(pair) for name, measure in PAIR_MEASURES.items()}

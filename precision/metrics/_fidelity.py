@@ -22,6 +22,7 @@ from precision.formats._float_format import FloatFormat
 from precision.formats._named import Format
 from precision.logfmt._design_choices import LogBase
 from precision.logfmt._logfmt_spec import LogFMT, LogFMTTensor
+from precision.metrics._columns import Better, declare
 from precision.metrics._scaled_sums import add_scaled, magnitudes, shifted, squares
 from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.specs._spec_text import AnySpec
@@ -159,6 +160,14 @@ class Tally:
 
     def _share(self, count: int) -> float:
         return count / self.measured if self.measured else math.nan
+
+
+declare("elements", "elements", better=Better.MORE)
+declare("measured", "measured elements", better=Better.MORE)
+declare("non_finite", "elements that are NaN or infinite")
+declare("clipped_share", "clipped, share of the elements", linear=True)
+declare("flushed_share", "flushed to zero, share of the elements", linear=True)
+declare("max_relative_error", "largest relative error")
 
 
 @in_default_environment

@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
 
 Key: TypeAlias = tuple[Hashable, ...]
-_TALLIED = (
-    "elements", "measured", "non_finite", "bits_per_element", "clipped_share", "flushed_share",
-    "max_relative_error",
-)  # fmt: skip
-_MEASURES = (*metrics.MEASURES, *_TALLIED)
 _REPEATS = "seed"
 
 
@@ -63,7 +58,7 @@ def numbers(table: pd.DataFrame, column: str, argument: str) -> Array:
 
 
 def _is_measure(column: str) -> bool:
-    return column.removeprefix("accumulation_").removeprefix("total_") in _MEASURES
+    return column.removeprefix("accumulation_").removeprefix("total_") in metrics.COLUMNS
 
 
 def varying(table: pd.DataFrame, besides: Iterable[str]) -> tuple[str, ...]:

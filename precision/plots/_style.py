@@ -8,6 +8,8 @@ import weakref
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from precision.metrics._columns import COLUMNS, Better, find_column
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
@@ -26,47 +28,37 @@ MARKERS = "osD^vPX*"
 GREY, FAINT, PALE, GRID = "#777777", "#BBBBBB", "#DDDDDD", "#E5E5E5"
 JOINED = "\u00a0"  # a space at which no line is broken
 SMALL = 8  # points: of names and ticks; nothing is smaller
+#: Titles of parameters, which are no measures: those declare their own in `precision.metrics`.
 _TITLES = {
-    "sqnr_db": "SQNR, dB",
-    "norm_relative_error": "norm relative error",
-    "max_error_over_mean": "largest error / mean magnitude",
-    "signed_relative_error": "bias, relative",
-    "cosine": "cosine",
-    "calc_diff": "calc_diff",
-    "mean_ulp": "mean error, ULP",
-    "max_ulp": "largest error, ULP",
-    "max_relative_error": "largest relative error",
-    "clipped_share": "clipped, share of the elements",
-    "flushed_share": "flushed to zero, share of the elements",
-    "bits_per_element": "bits for each element, scales counted",
-    "bytes_per_element": "bytes for each element",
     "k": "K, products in each sum",
     "width": "fraction bits in the alignment",
     "promoted": "products between promotions",
 }
 _REFERENCES = {"accumulation_": " (accumulation alone)", "total_": " (with quantization)"}
-_MORE_IS_BETTER = ("sqnr_db", "cosine", "tokens_per_second")
-_LINEAR = (*_MORE_IS_BETTER, "_share", "bits_per_element", "bytes_per_element")
 
 
 # ---- names of columns -------------------------------------------------------------------------------
 def title_of(column: str) -> str:
-    """What an axis of that column is called, with its unit."""
+    """Return what an axis of that column is called, with its unit."""
     for prefix, meaning in _REFERENCES.items():
         rest = column.removeprefix(prefix)
-        if rest != column and rest in _TITLES:
-            return _TITLES[rest] + meaning
+        if rest != column and rest in COLUMNS:
+            return COLUMNS[rest].label + meaning
+    if column in COLUMNS:
+        return COLUMNS[column].label
     return _TITLES.get(column, column.replace("_", " "))
 
 
 def more_is_better(column: str) -> bool:
-    """Of a measure that grows as the error falls."""
-    return column.endswith(_MORE_IS_BETTER)
+    """Tell whether a measure grows as the error falls."""
+    found = find_column(column)
+    return found is not None and found.better is Better.MORE
 
 
 def is_linear(column: str) -> bool:
-    """Whether a measure is drawn as it is: the others are errors, whose magnitudes span decades."""
-    return column.endswith(_LINEAR)
+    """Tell whether a measure is drawn as it is: the others are errors, whose magnitudes span decades."""
+    found = find_column(column)
+    return column.endswith("_share") or (found is not None and found.linear)
 
 
 # ---- places -----------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from precision.formats._float_format import FloatFormat
 from precision.formats._named import Format
 from precision.quantization import _group_loops
 from precision.quantization._granularity import Block, filled
-from precision.quantization._row_views import WORDS, block_rows, in_pieces
+from precision.quantization._row_views import WORDS, block_rows, in_pieces, row_parts
 
-PIECE = 1 << 18  # elements that one call of a loop works on, at most
+PIECE = 1 << 20  # elements that one call of a loop works on, at most
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
@@ -106,7 +106,18 @@ def _fill(coded: Coded, order: tuple[int, ...], codes: Array, result: Array) -> 
     def work(start: int, stop: int) -> None:
         loop(flat, start, stop, width, group, each, row_of, fmt, one, target)
 
-    in_pieces(work, len(row_of), max(1, PIECE // width))
+    def part_of_row(start: int, stop: int) -> None:
+        for row, (left, right) in ((n // len(parts), parts[n % len(parts)]) for n in range(start, stop)):
+            here, own = slice(row * width + left, row * width + right), row_of[row]
+            scales = each[own : own + 1, left // group : -(-right // group)]
+            count = right - left
+            loop(flat[here], 0, 1, count, min(group, count), scales, row_of[:1] * 0, fmt, one, target[here])
+
+    if width <= PIECE:
+        in_pieces(work, len(row_of), max(1, (PIECE >> 2) // width))
+        return
+    parts = list(row_parts(width, group, PIECE))
+    in_pieces(part_of_row, len(row_of) * len(parts), 1)
 
 
 def multipliers(coded: Coded) -> Array:
@@ -118,7 +129,9 @@ def multipliers(coded: Coded) -> Array:
     if bits.size:
         from precision._kernels.numbers._conversion_loops import decode
 
-        in_pieces(lambda start, stop: decode(bits[start:stop], values[start:stop], params), bits.size, PIECE)
+        in_pieces(
+            lambda start, stop: decode(bits[start:stop], values[start:stop], params), bits.size, PIECE >> 2
+        )
     if coded.tensor_scale is None:
         return scale
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):

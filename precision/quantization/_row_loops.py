@@ -17,7 +17,7 @@ from precision.formats._codec_constants import MODES, format_params, nearest_sui
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, signed64
 from precision.quantization import _group_loops
 from precision.quantization._granularity import Block, PerTensor, filled
-from precision.quantization._row_views import Rows, Span, Target, block_rows, in_pieces
+from precision.quantization._row_views import Rows, Span, Target, block_rows, in_pieces, row_parts
 from precision.quantization._scale_constants import (
     element_ends,
     scale_params,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Mode: TypeAlias = StochasticParams | ModeParams | ShortParams
 """The parameters of a rounding of elements; `ShortParams` stand for the nearest one."""
 
-PIECE = 1 << 20  # elements that one call of a loop works on, at most; less for small arrays
+PIECE = 1 << 20  # elements that one call of a loop works on; less for small arrays, and never more
 TILE = 1 << 14  # elements between the stages: source, quotients and codes stay in second-level cache
 
 
@@ -170,8 +170,9 @@ class _Run:
         self.leading = leading
         self.flat = all(step == 1 for step in leading[1])
         self.piece = min(PIECE, max(PIECE >> 4, rows.count * rows.width >> 4))
-        if plan.tries_two_scales:
-            self.piece = max(self.piece, self.group)  # whole groups
+        if plan.tries_two_scales or self.groups > 1:
+            self.piece = max(self.piece, min(PIECE, self.group))  # whole groups
+        self.long = self.group > self.piece  #: each group lies in several pieces
         self.fast = _group_loops.suited(plan.fast, self.group, rows.width) if self.flat else None
 
     def run(self) -> np.float32 | None:
@@ -184,7 +185,7 @@ class _Run:
             self._each(lambda span: self._quantize(span, how, None), backwards=spec.tensor_scale)
             return None if tensor is None else tensor.value
         single = self.flat and not self.plan.tries_two_scales
-        if single and plain is not None and (self.groups > 1 or self.rows.width <= self.piece):
+        if single and plain is not None and not self.long:
             self._each(lambda span: self._quantize(span, plain, None))
             return None
         finite = spec.non_finite is NonFinite.FINITE_AMAX
@@ -201,17 +202,16 @@ class _Run:
 
     # ---- pieces ---------------------------------------------------------------------------------
     def _spans(self) -> Iterator[Span]:
-        """Yield pieces: whole rows, or parts of one row, which are whole groups or parts of its only one."""
+        """Yield pieces: whole rows, or parts of one row, which are whole groups or parts of a long one."""
         width = self.rows.width
         if width <= self.piece:
             step = self.piece // width
             for top in range(0, self.rows.count, step):
                 yield Span(top, min(top + step, self.rows.count), 0, width)
             return
-        step = self.piece if self.groups == 1 else max(1, self.piece // self.group) * self.group
         for row in range(self.rows.count):
-            for left in range(0, width, step):
-                yield Span(row, row + 1, left, min(left + step, width))
+            for left, right in row_parts(width, self.group, self.piece):
+                yield Span(row, row + 1, left, right)
 
     def _each(self, work: Any, *, backwards: bool = False) -> None:
         if self.rows.count * self.rows.width <= self.piece:
@@ -242,7 +242,7 @@ class _Run:
         count = height * (groups.stop - groups.start)
         tile_rows = max(1, TILE // width)
         tile_width = width
-        if width > TILE and self.groups > 1:
+        if width > TILE and self.groups > 1 and not self.long:
             tile_width = max(1, TILE // self.group) * self.group
         elif width > TILE and divisors is not None:
             tile_width = TILE
@@ -269,15 +269,16 @@ class _Run:
         """Return the largest magnitudes, of the scales' shape (rows, groups)."""
         from precision._kernels.numbers import _group_scales
 
-        count, width = self.rows.count, self.rows.width
-        # A row of one long group is searched in parts.
-        step = self.piece if self.groups == 1 and width > self.piece else self.group
-        amax = np.empty((count, -(-width // step)), self.plan.word)
+        # A long group is searched in parts, of which the last one has fewer.
+        step = self.piece if self.long else self.group
+        parts = -(-self.group // step)
+        amax = np.zeros((self.rows.count, self.groups * parts), self.plan.word)
 
         def work(span: Span) -> None:
             x = self.rows.take(span, self.plan.dtype).view(self.plan.word)
-            part = amax[span.top : span.bottom, span.left // step : -(-span.right // step)].reshape(-1)
             height, length = span.bottom - span.top, span.right - span.left
+            first = span.left // self.group * parts + span.left % self.group // step
+            part = amax[span.top : span.bottom, first : first + -(-length // step)].reshape(-1)
             if finite:
                 masks = self.plan.magnitude, self.plan.infinity
                 _group_scales.largest_finite_magnitudes(x, height, 0, length, step, *masks, part, 0)
@@ -285,8 +286,8 @@ class _Run:
                 _group_scales.largest_magnitudes(x, height, 0, length, step, self.plan.magnitude, part, 0)
 
         self._each(work)
-        if step != self.group:
-            amax = amax.max(axis=1, keepdims=True)
+        if self.long:
+            amax = amax.reshape(-1, self.groups, parts).max(axis=2)
         shape, block = self.leading
         stack = amax.reshape(*shape, self.groups)
         for axis, size in enumerate(block):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,6 +126,24 @@ def block_rows(shape: tuple[int, ...], block: tuple[int, ...]) -> Array:
     for size, step, count in zip(shape, block, scale_shape(shape, block), strict=True):
         row_of = (row_of[:, None] * count + np.arange(size) // step).reshape(-1)
     return row_of
+
+
+def row_parts(width: int, group: int, most: int) -> Iterator[tuple[int, int]]:
+    """Cut a row into parts of at most ``most`` elements: of whole groups, or of one group that is longer.
+
+    Examples
+    --------
+    >>> from precision.quantization._row_views import row_parts
+    >>> list(row_parts(10, 2, 5)), list(row_parts(10, 7, 5))
+    ([(0, 4), (4, 8), (8, 10)], [(0, 5), (5, 7), (7, 10)])
+    """
+    if group <= most:
+        step = most // group * group
+        yield from ((left, min(left + step, width)) for left in range(0, width, step))
+        return
+    for low in range(0, width, group):
+        end = min(low + group, width)
+        yield from ((left, min(left + most, end)) for left in range(low, end, most))
 
 
 def in_pieces(work: Callable[[int, int], None], total: int, grain: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from precision._kernels._jit import jit
 from precision._kernels._llvm_vectors import fused_multiply_add
-from precision._kernels._scalar_rounding import bits64, float64_of, leading_zeros
+from precision._kernels._scalar_rounding import always_inline, bits64, float64_of, leading_zeros
 
 U64, I64 = np.uint64, np.int64
 
@@ -90,6 +90,36 @@ def _round(digits: Any, odd: bool) -> Any:
 
 
 @jit
+def add_products(
+    left: Any, i: int, right: Any, j: int, first: int, last: int, special: Any, digits: Any
+) -> Any:
+    """Add the products ``first`` to ``last`` of a row of each matrix of float64 to the digits.
+
+    Return ``special`` plus those that are NaN or Inf.
+    """
+    always_inline()  # and no views of rows, whose references would be counted
+    for k in range(first, last):
+        product = left[i, k] * right[j, k]
+        if np.isfinite(product):
+            if product != 0.0:
+                _add(digits, product)
+                rest = fused_multiply_add(left[i, k], right[j, k], -product)
+                if rest != 0.0:
+                    _add(digits, rest)
+        else:
+            special += product
+    return special
+
+
+@jit
+def finish(special: Any, odd: bool, digits: Any) -> Any:
+    """Return the rounded sum of `add_products`, and clear the digits for the next one."""
+    always_inline()
+    total = _round(digits, odd)
+    return total if special == 0.0 else special  # a sum of NaN and Inf is never zero
+
+
+@jit
 def sum_exact(
     first: int, last: int, left: Any, right: Any, start: Any, odd: bool, digits: Any, out: Any
 ) -> None:
@@ -98,26 +128,13 @@ def sum_exact(
     for i in range(first, last):
         for j in range(right.shape[0]):
             special = 0.0
-            finite = True
             if start.size:
                 if np.isfinite(start[i, j]):
                     _add(digits, start[i, j])
                 else:
                     special += start[i, j]
-                    finite = False
-            for k in range(left.shape[1]):
-                product = left[i, k] * right[j, k]
-                if np.isfinite(product):
-                    if product != 0.0:
-                        _add(digits, product)
-                        rest = fused_multiply_add(left[i, k], right[j, k], -product)
-                        if rest != 0.0:
-                            _add(digits, rest)
-                else:
-                    special += product
-                    finite = False
-            total = _round(digits, odd)
-            out[i, j] = total if finite else special
+            special = add_products(left, i, right, j, 0, left.shape[1], special, digits)
+            out[i, j] = finish(special, odd, digits)
 
 
 @jit

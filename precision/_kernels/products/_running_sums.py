@@ -40,11 +40,15 @@ def _note(step: int, total: Any, new: Any, changed: Any, last: Any) -> None:
 
 @jit
 def sum_rows(
-    addends: Any, total: Any, changed: Any, last: Any, fmt: FormatParams, mode: ModeParams, ends: Ends
-) -> None:
-    """Add every row to ``total`` in turn; count changes, and note the last step (from 1) that made one."""
+    addends: Any, first: int, stop: int, total: Any, changed: Any, last: Any,
+    fmt: FormatParams, mode: ModeParams, ends: Ends,
+) -> None:  # fmt: skip
+    """Add the rows ``first`` to ``stop`` to ``total`` in turn, and count how often each sum changes.
+
+    ``last`` takes the last step that changed it; the first row of all is step 1.
+    """
     sums, new = np.empty(total.size), np.empty(total.size)
-    for i in range(addends.shape[0]):
+    for i in range(first, stop):
         _add(total, addends[i], sums, sums.view(np.uint64))
         round64(sums.view(np.uint64), new.view(np.uint64), fmt, mode, ends)
         _note(i + 1, total, new, changed, last)
@@ -53,6 +57,8 @@ def sum_rows(
 @jit
 def sum_rows_random(
     addends: Any,
+    first: int,
+    stop: int,
     total: Any,
     changed: Any,
     last: Any,
@@ -63,7 +69,7 @@ def sum_rows_random(
 ) -> None:
     """`sum_rows` with ``bits`` random bits; row i of ``keys`` is their key, low and high."""
     sums, new = np.empty(total.size), np.empty(total.size)
-    for i in range(addends.shape[0]):
+    for i in range(first, stop):
         _add(total, addends[i], sums, sums.view(np.uint64))
         random = StochasticParams(bits, keys[i, 0], keys[i, 1])
         round_random64(sums.view(np.uint64), new.view(np.uint64), fmt, random, ends, 0, 0)

@@ -185,23 +185,23 @@ def scaled_step(
 @jit
 def dot(
     row: int, column: int, left: Operand, right: Operand, i: int, j: int, length: int,
+    begin: int, until: int,
     unit: Unit, rounding: Register, alignment: ModeParams, scales: UnitScales, chain: bool, promote: int,
-    epilogue: Epilogue, initial: Any,
+    epilogue: Epilogue, register: Any, total: Any,
     registers: Any, totals: Any,
 ) -> Any:  # fmt: skip
-    """One output; where ``registers`` and ``totals`` are not empty, they take both after every step.
+    """Return the register and the total of one output after the products ``begin`` to ``until`` of its K.
 
-    With ``chain`` a step is one float32 fused multiply-add; ``promote`` and the epilogue's groups are
-    lengths of K.
+    Both are what they were before those products, which are whole steps, or end with K. Where ``registers``
+    and ``totals`` are not empty, they take both after every step. With ``chain`` a step is one float32
+    fused multiply-add; ``promote`` and the epilogue's groups are lengths of K.
     """
-    every = promote if promote else length
+    every = max(1, promote if promote else length)
     products = 1 if chain else unit.products
-    register = F32(0) if promote else initial
-    total = initial if promote else F32(0)
     place = 0
-    for k0 in range(0, length, every):
+    for k0 in range(begin // every * every, until, every):
         end = min(length, k0 + every)
-        for k in range(k0, end, products):
+        for k in range(max(begin, k0), min(until, end), products):
             if chain:
                 a, _, _ = read(left, place_of(left, i, row, k))
                 b, _, _ = read(right, place_of(right, j, k, column))
@@ -218,7 +218,7 @@ def dot(
                 registers[place] = register
                 totals[place] = total
                 place += 1
-        if promote:
+        if promote and end <= until:
             group = i * epilogue.left_groups + k0 // epilogue.left_group
             sa = epilogue.left_scale[group * left.rows + row]
             group = j * epilogue.right_groups + k0 // epilogue.right_group
@@ -230,8 +230,7 @@ def dot(
             register = F32(0)
             if registers.size:
                 totals[place - 1] = total
-    result = total if promote else register
-    return result if result == result else float32_of(U32(CANONICAL_NAN))
+    return register, total
 
 
 @jit
@@ -245,7 +244,10 @@ def sum_general(
     for row in rows[first:last]:
         for column in columns:
             initial = start[row, column] if start.size else F32(0)
-            out[row, column] = dot(
-                row, column, left, right, i, j, length,
-                unit, rounding, alignment, scales, chain, promote, epilogue, initial, none, none,
+            register, total = F32(0) if promote else initial, initial if promote else F32(0)
+            register, total = dot(
+                row, column, left, right, i, j, length, 0, length,
+                unit, rounding, alignment, scales, chain, promote, epilogue, register, total, none, none,
             )  # fmt: skip
+            result = total if promote else register
+            out[row, column] = result if result == result else float32_of(U32(CANONICAL_NAN))

@@ -85,13 +85,17 @@ def running_sums(addends: Array, fmt: FloatFormat, rounding: Rounding | Stochast
     steps, count = addends.shape
     found = _Sums(np.zeros(count), np.zeros(count, np.int64), np.zeros(count, np.int64))
     ends = value_ends(fmt, code_ends(fmt, Overflow.SATURATE), 8)
-    params = format_params(fmt)
-    if isinstance(rounding, Rounding):
-        _running_sums.sum_rows(addends, *found, params, MODES[rounding], ends)
-    else:
+    params, keys = format_params(fmt), np.empty((0, 2), np.int64)
+    if isinstance(rounding, Stochastic):
         sequence = np.random.SeedSequence([seed, rounding.seed])
         keys = sequence.generate_state(2 * steps, np.uint32).astype(np.int64).reshape(steps, 2)
-        _running_sums.sum_rows_random(addends, *found, params, rounding.bits, keys, ends)
+    rows = max(1, _PIECE // max(1, count))
+    for first in range(0, steps, rows):  # Ctrl-C ends it between two pieces
+        some = first, min(steps, first + rows)
+        if isinstance(rounding, Rounding):
+            _running_sums.sum_rows(addends, *some, *found, params, MODES[rounding], ends)
+        else:
+            _running_sums.sum_rows_random(addends, *some, *found, params, rounding.bits, keys, ends)
     return found
 
 
