@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,14 @@ from precision.quantization._row_views import WORDS, block_rows, in_pieces, row_
 
 PIECE = 1 << 20  # elements that one call of a loop works on, at most
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+@functools.cache
+def _loops() -> tuple[Any, Any]:
+    """Return the modules of loops, which load the compiler."""
+    from precision._kernels.numbers import _conversion_loops, _quantizing_loops
+
+    return _quantizing_loops, _conversion_loops
 
 
 class Coded(NamedTuple):
@@ -62,8 +71,8 @@ def checked_out(shape: tuple[int, ...], dtype: npt.DTypeLike, out: Array | None)
 def dequantized(coded: Coded, dtype: np.dtype[Any], out: Array | None) -> Array:
     """Return the values of codes and scales: in ``out``, or in a new array laid out as the codes."""
     # In the order of the codes in memory, which is that of a new result as well.
-    strides = coded.codes.strides
-    order = tuple(sorted(range(len(strides)), key=lambda axis: -abs(strides[axis])))
+    steps = [-abs(step) for step in coded.codes.strides]
+    order = tuple(sorted(range(len(steps)), key=steps.__getitem__))
     clean = clean_codes(coded.codes, coded.fmt)
     codes = np.ascontiguousarray(clean.transpose(order)).view(WORDS[clean.itemsize])
     given = None if out is None else out.transpose(order)
@@ -97,9 +106,7 @@ def _fill(coded: Coded, order: tuple[int, ...], codes: Array, result: Array) -> 
     row_of = block_rows(codes.shape[:-1], block[:-1])
     each = np.ascontiguousarray(multipliers(coded).transpose(order))
     each = each.reshape(-1, each.shape[-1])
-
-    from precision._kernels.numbers import _quantizing_loops as kernels
-
+    kernels = _loops()[0]
     fmt, one = format_params(coded.fmt), result.dtype.type(1)
     loop = kernels.dequantize_each if group == 1 else kernels.dequantize
 
@@ -127,8 +134,7 @@ def multipliers(coded: Coded) -> Array:
     scale = np.empty(clean.shape, np.float32)
     values, params = scale.reshape(-1), format_params(coded.scale_format)
     if bits.size:
-        from precision._kernels.numbers._conversion_loops import decode
-
+        decode = _loops()[1].decode
         in_pieces(
             lambda start, stop: decode(bits[start:stop], values[start:stop], params), bits.size, PIECE >> 2
         )
