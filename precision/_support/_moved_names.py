@@ -32,7 +32,9 @@ _UNITS = (
 )  # fmt: skip
 
 #: Public names that left their module, and where they are.
-NAMES = {f"precision.accumulators.{name}": f"precision.units.{name}" for name in _UNITS}
+NAMES = {f"precision.accumulators.{name}": f"precision.units.{name}" for name in _UNITS} | {
+    f"precision.quantization.{name}": f"precision.specs.{name}" for name in ("Spec", "quantize")
+}
 
 
 def where(module: str) -> str:
@@ -66,6 +68,11 @@ def install() -> None:
 def accumulators(name: str) -> NoReturn:
     """Raise AttributeError for a name that `precision.accumulators` does not have, and say where it is."""
     _missing("precision.accumulators", name)
+
+
+def quantization(name: str) -> NoReturn:
+    """Raise AttributeError for a name that `precision.quantization` does not have, and say where it is."""
+    _missing("precision.quantization", name)
 
 
 def _missing(module: str, name: str) -> NoReturn:
