@@ -26,7 +26,7 @@ KINDS = {
 NAMED: dict[str, Accumulator] = {}
 
 
-def named(name: str, accumulator: Kind) -> Kind:
+def enter_accumulator(name: str, accumulator: Kind) -> Kind:
     """Enter an accumulator under its name, and return it with that name.
 
     Raises

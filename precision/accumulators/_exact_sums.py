@@ -29,7 +29,7 @@ def _exact_bits(left: Stack, right: Stack) -> int:
     return bits
 
 
-def _scaled(stack: Stack, factors: Factors, matrix: int, axis: int) -> Array:
+def _scale_matrix(stack: Stack, factors: Factors, matrix: int, axis: int) -> Array:
     """One matrix times its scales, in float64, where that is exact; K is ``axis``."""
     codes = Stack(stack.codes[matrix][None], stack.fmt)
     values = _operand_layout.values(codes)[0].astype(np.float64)
@@ -42,7 +42,7 @@ def _scaled(stack: Stack, factors: Factors, matrix: int, axis: int) -> Array:
     return scaled
 
 
-def _sum(left: Array, right: Array, start: Array | None, odd: bool, out: Array) -> None:
+def _sum_matrices(left: Array, right: Array, start: Array | None, odd: bool, out: Array) -> None:
     """left @ right + start into ``out``, rounded once; all are float64 matrices."""
     from precision._kernels.products import _kulisch
 
@@ -64,7 +64,7 @@ def _sum(left: Array, right: Array, start: Array | None, odd: bool, out: Array) 
             for row in range(first, last):
                 for column in range(width):
                     own = 0.0 if start is None else float(initial[row, column])
-                    out[row, column] = _long_sum(rows, row, columns, column, own, odd, digits)
+                    out[row, column] = _sum_one_long(rows, row, columns, column, own, odd, digits)
             return
         if width <= most:
             _kulisch.sum_exact(first, last, rows, columns, initial, odd, digits, out)
@@ -80,7 +80,7 @@ def _sum(left: Array, right: Array, start: Array | None, odd: bool, out: Array) 
     parallel(work, out.shape[0], max(1, 2**14 // max(1, width * length)))
 
 
-def _long_sum(left: Array, i: int, right: Array, j: int, start: float, odd: bool, digits: Array) -> float:
+def _sum_one_long(left: Array, i: int, right: Array, j: int, start: float, odd: bool, digits: Array) -> float:
     """Return the sum of two rows' products and ``start``, some of them at a time; the digits are zero."""
     from precision._kernels.products import _kulisch
 
@@ -92,24 +92,24 @@ def _long_sum(left: Array, i: int, right: Array, j: int, start: float, odd: bool
     return float(_kulisch.finish(special, odd, digits))
 
 
-def _blas(left: Array, right: Array, out: Array) -> None:
+def _multiply_by_blas(left: Array, right: Array, out: Array) -> None:
     """Fill ``out`` with the float64 ``left @ right``, of which no sum rounds, some outputs at a time."""
     (rows, columns), length = out.shape, max(1, left.shape[1])
     most = max(1, _BLAS_PIECE // length)  # outputs of a piece; BLAS wants many rows in each
-    high = _even(rows, max(most // max(1, columns), min(rows, 256)))
-    wide = _even(columns, most // max(1, high))
+    high = _even_length(rows, max(most // max(1, columns), min(rows, 256)))
+    wide = _even_length(columns, most // max(1, high))
     for top in range(0, rows, high):
         for first in range(0, columns, wide):
             some = np.s_[top : top + high, first : first + wide]
             np.matmul(left[some[0]], right[:, some[1]], out=out[some])
 
 
-def _even(total: int, most: int) -> int:
+def _even_length(total: int, most: int) -> int:
     """Return the length of the fewest pieces of at most ``most`` (at least 1), all about as long."""
     return max(1, -(-total // max(1, -(-total // max(1, most)))))
 
 
-def _scale(sums: Array, row: Array, column: Array, odd: bool) -> None:
+def _apply_scales(sums: Array, row: Array, column: Array, odd: bool) -> None:
     """``sums[i, j] *= row[i] * column[j]``, rounded once; sums are exact, factors have 24 bits each."""
     from precision._kernels.products import _kulisch
 
@@ -140,13 +140,13 @@ def exact_sums(product: Product, odd: bool) -> Array:
         a, b = (_operand_layout.values(stack).astype(np.float64) for stack in (left, right))
         plain = all((f.values == 1).all() for f in factors)
         for n, (i, j) in enumerate(pairs):
-            _blas(a[i], b[j], out[n])
+            _multiply_by_blas(a[i], b[j], out[n])
             if not plain:
-                _scale(out[n], factors[0].values[i, 0], factors[1].values[j, 0], odd)
+                _apply_scales(out[n], factors[0].values[i, 0], factors[1].values[j, 0], odd)
         out += 0.0  # the zero of an exact sum is +0
         return out
     for n, (i, j) in enumerate(pairs):
-        a = _scaled(left, factors[0], i, 1)
-        b = _scaled(right, factors[1], j, 0)
-        _sum(a, b, None if start is None else start[n], odd, out[n])
+        a = _scale_matrix(left, factors[0], i, 1)
+        b = _scale_matrix(right, factors[1], j, 0)
+        _sum_matrices(a, b, None if start is None else start[n], odd, out[n])
     return out

@@ -11,10 +11,10 @@ from precision._support._types import Array
 from precision._support.machine._threads import checkpoint, parallel
 from precision.accumulators._kernel_records import (
     CANONICAL_NAN,
-    _epilogue,
-    _unit_scales,
     as_register,
     as_unit,
+    build_epilogue,
+    build_unit_scales,
 )
 from precision.accumulators._operand_layout import as_operand
 from precision.accumulators._product import Product
@@ -27,7 +27,7 @@ GENERAL_PIECE = 2**20
 _NONE = np.empty(0, np.float32)
 
 
-def _single_sum(
+def _sum_one_output(
     row: int, column: int, initial: np.float32, *, length: int, unit: Any, chain: bool, promote: int,
     registers: Array = _NONE, totals: Array = _NONE, **rest: Any,
 ) -> np.float32:  # fmt: skip
@@ -60,7 +60,7 @@ def _general_rows(
         for row in rows[first:last].tolist():
             for column in columns.tolist():
                 initial = start[row, column] if start.size else np.float32(0)
-                out[row, column] = _single_sum(row, column, initial, length=length, **rest)
+                out[row, column] = _sum_one_output(row, column, initial, length=length, **rest)
         return
     most = max(1, GENERAL_PIECE // max(1, length * (last - first)))
     for place in range(0, columns.size, most):
@@ -84,7 +84,7 @@ def run_general(
         return
     left, right = as_operand(product.left), as_operand(product.right)
     model, register, alignment = as_unit(step), as_register(step), MODES[step.alignment_rounding]
-    epilogue, scales = _epilogue(product, 1), _unit_scales(product, step)
+    epilogue, scales = build_epilogue(product, 1), build_unit_scales(product, step)
     results, rows, columns = product.shape
     every_row, every_column = np.arange(rows), np.arange(columns)
     for n in range(results):
@@ -115,11 +115,11 @@ def trace_sum(product: Product, step: Step) -> tuple[Array, Array]:
     steps = sum(-(-min(every, product.length - k) // step.products) for k in range(0, product.length, every))
     registers, totals = np.empty(steps, np.float32), np.empty(steps, np.float32)
     initial = np.float32(0) if product.start is None else product.start[0, 0, 0]
-    _single_sum(
+    _sum_one_output(
         0, 0, initial, left=as_operand(product.left), right=as_operand(product.right), i=0, j=0,
         length=product.length, unit=as_unit(step), rounding=as_register(step),
-        alignment=MODES[step.alignment_rounding], scales=_unit_scales(product, step),
-        chain=not step.aligns, promote=product.promotion or 0, epilogue=_epilogue(product, 1),
+        alignment=MODES[step.alignment_rounding], scales=build_unit_scales(product, step),
+        chain=not step.aligns, promote=product.promotion or 0, epilogue=build_epilogue(product, 1),
         registers=registers, totals=totals,
     )  # fmt: skip
     return registers, totals

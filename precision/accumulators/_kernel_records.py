@@ -20,7 +20,7 @@ _NO_SCALES: Array = np.empty(0, np.float32)
 CANONICAL_NAN = np.uint32(0x7FFFFFFF).view(np.float32)
 
 
-def _epilogue(product: Product, step: int) -> Any:
+def build_epilogue(product: Product, step: int) -> Any:
     """Promotion and group scales for a kernel that counts K in steps of ``step``."""
     from precision._kernels._params import Epilogue
 
@@ -44,7 +44,7 @@ def _epilogue(product: Product, step: int) -> Any:
     )
 
 
-def _unit_scales(product: Product, step: Step) -> Any:
+def build_unit_scales(product: Product, step: Step) -> Any:
     """Build the record of the scales inside a unit that the general loop reads; empty arrays without any."""
     from precision._kernels._params import UnitScales
 

@@ -194,7 +194,7 @@ def specials(stack: Stack, found: Tables, axis: int) -> Array | None:
     return marked
 
 
-def packed_left(stack: Stack, found: Tables, depth: int) -> Any:
+def pack_left(stack: Stack, found: Tables, depth: int) -> Any:
     """The left operand as kernels read it.
 
     NumPy looks the codes up: it is done once for all panels, and one loop less to compile.

@@ -50,7 +50,7 @@ def choose_kernel(product: Product, step: Step) -> tuple[PanelKernel | None, int
         return _choose_scaled(product, step, step.inner)
     if step.alignment_rounding is not Rounding.TOWARD_ZERO:
         return None, 0, 0
-    ways = _panel_ways(step, product.left.fmt, product.right.fmt)
+    ways = _float32_kernels(step, product.left.fmt, product.right.fmt)
     if ways:
         (low_a, high_a), (low_b, high_b) = exponents(product.left), exponents(product.right)
         near = max(high_a - low_a, high_b - low_b) <= 62
@@ -62,7 +62,7 @@ def choose_kernel(product: Product, step: Step) -> tuple[PanelKernel | None, int
 
 
 @functools.lru_cache(maxsize=256)
-def _panel_ways(step: Step, left: Format, right: Format) -> list[tuple[PanelKernel, int]]:
+def _float32_kernels(step: Step, left: Format, right: Format) -> list[tuple[PanelKernel, int]]:
     """Return the float32 ways that suit a step and two formats, with the exponents that each reaches."""
     assert step.fraction_bits is not None
     if not as_unit(step).register_mask or left.fraction_bits + right.fraction_bits + 2 > 24:
@@ -88,16 +88,16 @@ def _fits_int32_parts(step: Step, left: Format, right: Format) -> bool:
     return (step.products * largest_term(left, right) + 2) * 2.0**step.fraction_bits <= 2.0**32
 
 
-def _in_use(stack: Stack, axis: int, group: int) -> Array:
+def _mark_groups_in_use(stack: Stack, axis: int, group: int) -> Array:
     """Whether any element under a scale is not zero, [matrix][group of K][row or column]; K is ``axis``."""
     some = tables(stack, 0, np.dtype(np.int16))
     nonzero = (some.values != 0).take(stack.codes) if some.values.size else values(stack) != 0
     starts = np.arange(0, stack.codes.shape[axis], group)
-    found = np.logical_or.reduceat(nonzero | _special(some, stack), starts, axis=axis)
+    found = np.logical_or.reduceat(nonzero | _mark_special(some, stack), starts, axis=axis)
     return found.swapaxes(1, 2) if axis == 2 else found
 
 
-def _special(some: Tables, stack: Stack) -> Array:
+def _mark_special(some: Tables, stack: Stack) -> Array:
     return some.special.take(stack.codes) if some.values.size else some.special
 
 
@@ -131,7 +131,7 @@ def _choose_scaled(product: Product, step: Step, inside: InnerScales) -> tuple[P
         kept = np.isfinite(scale)
         exponent = scale_parts(scale, fmt)[0]
         if (np.abs(exponent[kept]) > 50).any():
-            kept &= _in_use(stack, axis, group)  # blocks of zeros have the smallest scales
+            kept &= _mark_groups_in_use(stack, axis, group)  # blocks of zeros have the smallest scales
         found = exponent[kept]
         low, high = low + int(found.min(initial=0)), high + int(found.max(initial=0))
     significands = sum(stack.fmt.fraction_bits + 1 for stack in (product.left, product.right))

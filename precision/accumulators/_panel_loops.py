@@ -13,8 +13,8 @@ from precision._support.machine._pieces import in_pieces
 from precision._support.machine._threads import checkpoint, get_num_threads
 from precision.accumulators._general_loops import run_general
 from precision.accumulators._inner_scales import InnerScales
-from precision.accumulators._kernel_records import _WHOLE, CANONICAL_NAN, _epilogue, as_register, as_unit
-from precision.accumulators._operand_layout import RightPanels, packed_left, specials, tables
+from precision.accumulators._kernel_records import _WHOLE, CANONICAL_NAN, as_register, as_unit, build_epilogue
+from precision.accumulators._operand_layout import RightPanels, pack_left, specials, tables
 from precision.accumulators._panel_kernels import (
     CHAIN,
     INTEGER,
@@ -100,7 +100,7 @@ def _int32_terms(product: Product, step: Step) -> int:
     return min(step.products, 1 << max(0, math.frexp(most)[1] - 1))
 
 
-class _InnerScales:
+class _TileScales:
     """Scales inside the unit, laid out for tiles."""
 
     def __init__(self, scales: UnitScales, inside: InnerScales, length: int) -> None:
@@ -159,17 +159,17 @@ def run_panels(
     kind = np.dtype(kernel.exponent)
     found_left = tables(product.left, references[0], kind)
     found_right = tables(product.right, references[1], kind)
-    left = packed_left(product.left, found_left, depth)
+    left = pack_left(product.left, found_left, depth)
     model, reference = as_unit(step), sum(references)
     height = _tile_rows(product, lanes)
     tiles, across = -(-rows // height), -(-columns // lanes)
     grid = Grid(rows, columns, length, depth, chunks, lanes, kernel.halves)
-    epilogue = _epilogue(product, depth)
+    epilogue = build_epilogue(product, depth)
     most = max(1, min(chunks, SLAB // (depth * lanes)))
     part = _int32_terms(product, step) if kernel is INTEGER else 1
     inside = None
     if product.unit_scales is not None and step.inner is not None:
-        inside = _InnerScales(product.unit_scales, step.inner, chunks * depth)
+        inside = _TileScales(product.unit_scales, step.inner, chunks * depth)
 
     def work(first: int, last: int) -> None:
         scratch = _scratch(kernel, depth, height, step, bool(epilogue.promote), part)
@@ -209,15 +209,15 @@ def run_panels(
     scales = product.unit_scales
     if scales is None:
         return special
-    return _or_not_finite(special[0], scales.left), _or_not_finite(special[1], scales.right)
+    return _mark_not_finite(special[0], scales.left), _mark_not_finite(special[1], scales.right)
 
 
-def _or_not_finite(some: Array | None, scales: Array) -> Array:
+def _mark_not_finite(some: Array | None, scales: Array) -> Array:
     """Return which rows or columns are marked or have a scale that is NaN or Inf."""
-    return _either(some, np.asarray(~np.isfinite(scales).all(axis=1)))
+    return _mark_either(some, np.asarray(~np.isfinite(scales).all(axis=1)))
 
 
-def _either(some: Array | None, others: Array) -> Array:
+def _mark_either(some: Array | None, others: Array) -> Array:
     """Return marks of either kind."""
     return others if some is None else some | others
 
@@ -247,7 +247,7 @@ def sum_fused(product: Product, step: Step) -> Array:
         if odd.any():
             starts = np.zeros((len(product.left.codes), product.shape[1]), bool)
             np.logical_or.at(starts, product.left_matrix, odd.any(axis=2))
-            left = _either(left, starts)
+            left = _mark_either(left, starts)
     _run_special(product, step, out, left, right)
     return out
 

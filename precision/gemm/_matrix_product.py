@@ -16,11 +16,11 @@ from precision.formats._codec import encode
 from precision.formats._named import BF16
 from precision.formats._rounding_modes import Overflow
 from precision.gemm._operands import Operand, Shapes, checked_dtype, checked_operand, checked_start
-from precision.gemm._scale_epilogue import epilogue_of, product_of
+from precision.gemm._scale_epilogue import build_product, plan_epilogue
 from precision.units._nvidia import HOPPER_FP8
 
 
-def _scaled(out: Array, factors: tuple[Array, ...]) -> None:
+def _multiply_by_scales(out: Array, factors: tuple[Array, ...]) -> None:
     """Multiply sums by their scales, one after the other; a NaN has all bits set but the sign."""
     if not factors:
         return
@@ -32,7 +32,7 @@ def _scaled(out: Array, factors: tuple[Array, ...]) -> None:
         out[invalid] = CANONICAL_NAN
 
 
-def _in_type(sums: Array, kind: np.dtype[Any]) -> Array:
+def _round_to_type(sums: Array, kind: np.dtype[Any]) -> Array:
     """Round sums to the type of the result, once."""
     if sums.dtype == kind:
         return sums
@@ -103,13 +103,13 @@ def matmul(
     right = checked_operand("b", b, accumulator)
     shapes = Shapes(left, right)
     start = checked_start(c, accumulator, shapes)
-    epilogue = epilogue_of(left, right, accumulator, shapes)
+    epilogue = plan_epilogue(left, right, accumulator, shapes)
     if 0 in shapes.sizes:
         return np.zeros(shapes.result, kind)
-    product = product_of(left, right, accumulator, shapes, start, epilogue)
+    product = build_product(left, right, accumulator, shapes, start, epilogue)
     if shapes.length or accumulator.step is None:
         sums = accumulator.run(product, kind)
     else:
         sums = np.zeros(shapes.sizes, np.float32) if start is None else start.copy()
-    _scaled(sums, epilogue.factors)
-    return _in_type(sums.reshape(shapes.result), kind)
+    _multiply_by_scales(sums, epilogue.factors)
+    return _round_to_type(sums.reshape(shapes.result), kind)

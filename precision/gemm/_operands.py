@@ -96,9 +96,9 @@ class Shapes:
                     f"a has shape {a.codes.shape}, b has shape {b.codes.shape}"
                 ) from None
         self.rows, self.length, self.columns = left.shape[-2], left.shape[-1], right.shape[-1]
-        self.left, self.right = _stacked(_unsigned(left)), _stacked(_unsigned(right))
-        self.left_matrix = _matrices(len(self.left), batches[0], self.batch)
-        self.right_matrix = _matrices(len(self.right), batches[1], self.batch)
+        self.left, self.right = _stack_matrices(_unsigned(left)), _stack_matrices(_unsigned(right))
+        self.left_matrix = _matrix_of_each_result(len(self.left), batches[0], self.batch)
+        self.right_matrix = _matrix_of_each_result(len(self.right), batches[1], self.batch)
         squeezed = (() if self.left_vector else (self.rows,)) + (() if self.right_vector else (self.columns,))
         self.result = (*self.batch, *squeezed)
 
@@ -107,14 +107,14 @@ class Shapes:
         return len(self.left_matrix), self.rows, self.columns
 
 
-def _matrices(count: int, batch: tuple[int, ...], whole: tuple[int, ...]) -> Array:
+def _matrix_of_each_result(count: int, batch: tuple[int, ...], whole: tuple[int, ...]) -> Array:
     """Return which of an operand's matrices each result is of."""
     if not whole:
         return np.zeros(1, np.int64)
     return np.broadcast_to(np.arange(count).reshape(batch), whole).ravel().astype(np.int64)
 
 
-def _stacked(codes: Array) -> Array:
+def _stack_matrices(codes: Array) -> Array:
     """(..., rows, columns) as (matrices, rows, columns), copied only if neither axis is contiguous."""
     if codes.ndim == 2:
         return codes[None]

@@ -96,7 +96,7 @@ class Epilogue(NamedTuple):
     exact: tuple[Factors, Factors] | None = None  #: those of an exact sum
 
 
-def _inside(
+def _scales_inside(
     left: Scales, right: Scales, unit: Accumulator, inside: InnerScales, shapes: Shapes
 ) -> UnitScales:
     """Return the scales for a unit that takes them itself, or raise if it does not take these."""
@@ -133,11 +133,13 @@ def plan_scales(left: Scales, right: Scales, accumulator: Accumulator, shapes: S
     """FACTS 0.2's orders for its pairs of scales; fma(partial, fl(sa*sb), total) for any other pair."""
     kinds = [left.kind, right.kind]
     tensor = [s.tensor_scale for s in (left, right) if s.tensor_scale is not None]
-    last: tuple[Array, ...] = (_multiplied(*tensor),) if tensor else ()
+    last: tuple[Array, ...] = (_multiply(*tensor),) if tensor else ()
     if shapes.length == 0:  # nothing is summed, and there are no scales but those of the tensors
         return Epilogue(None, last)
     if accumulator.inner_scales is not None:
-        return Epilogue(None, last, _inside(left, right, accumulator, accumulator.inner_scales, shapes))
+        return Epilogue(
+            None, last, _scales_inside(left, right, accumulator, accumulator.inner_scales, shapes)
+        )
     if kinds == ["none", "none"]:
         return Epilogue(None, ())
     promotion = accumulator.promotion
@@ -168,10 +170,10 @@ def plan_scales(left: Scales, right: Scales, accumulator: Accumulator, shapes: S
         return Epilogue(None, (column, row, *last))
     if kinds == ["tensor", "tensor"]:
         row, column = row[:, :1], column[:, :, :1]
-    return Epilogue(None, (_multiplied(row, column), *last))
+    return Epilogue(None, (_multiply(row, column), *last))
 
 
-def _multiplied(*factors: Array | np.float32) -> Array:
+def _multiply(*factors: Array | np.float32) -> Array:
     """The product of float32 scales, from the left, which may overflow to Inf as arithmetic does."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         product: Array = np.ones((), np.float32)
@@ -191,14 +193,14 @@ def _exact_factors(left: Checked, right: Checked, shapes: Shapes) -> tuple[Facto
     return one, other
 
 
-def epilogue_of(left: Checked, right: Checked, accumulator: Accumulator, shapes: Shapes) -> Epilogue:
+def plan_epilogue(left: Checked, right: Checked, accumulator: Accumulator, shapes: Shapes) -> Epilogue:
     """Read both operands' scales, and plan how a product by the accumulator applies them."""
     if accumulator.scale_entry is ScaleEntry.EXACT:
         return Epilogue(None, (), exact=_exact_factors(left, right, shapes))
     return plan_scales(read_scales(left, -1), read_scales(right, -2), accumulator, shapes)
 
 
-def product_of(
+def build_product(
     left: Checked,
     right: Checked,
     accumulator: Accumulator,

@@ -11,7 +11,7 @@ from precision._support.machine._float_environment import in_default_environment
 from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._accumulator_text import as_accumulator
 from precision.gemm._operands import Operand, Shapes, checked_operand, checked_start
-from precision.gemm._scale_epilogue import epilogue_of, product_of
+from precision.gemm._scale_epilogue import build_product, plan_epilogue
 from precision.units._nvidia import HOPPER_FP8
 
 
@@ -84,12 +84,12 @@ def trace(
             raise ValueError(f"{operand.name} must be a vector, got shape {operand.codes.shape}")
     shapes = Shapes(left, right)
     start = checked_start(None if c is None else np.float32(c), accumulator, shapes)
-    epilogue = epilogue_of(left, right, accumulator, shapes)
+    epilogue = plan_epilogue(left, right, accumulator, shapes)
     length = shapes.length
     if not length:
         empty = np.empty(0, np.float32)
         return Trace(np.empty(0, np.int64), empty, empty.copy())
-    registers, totals = accumulator.trace(product_of(left, right, accumulator, shapes, start, epilogue))
+    registers, totals = accumulator.trace(build_product(left, right, accumulator, shapes, start, epilogue))
     every, count = accumulator.promotion or length, step.products
     ends = [min(end, first + every, length) for first in range(0, length, every)
             for end in range(first + count, min(first + every, length) + count, count)]  # fmt: skip

@@ -57,7 +57,7 @@ def is_default() -> bool:
     return bool(_ONE + _HALF_STEP + _LONG_STEP == _AFTER_ONE and _LEAST_NORMAL * _HALF)
 
 
-def described() -> str:
+def describe_difference() -> str:
     """Say in words how this thread's environment differs from the default one; "" where it does not."""
     found = []
     if _ONE + _HALF_STEP != _ONE:
@@ -162,7 +162,7 @@ def _saved_and_default() -> Any:
     FloatingPointError
         If that cannot be done here; the environment is then as it was.
     """
-    found = described()
+    found = describe_difference()
     why = "it cannot be set"
     try:
         register = _register()
@@ -170,7 +170,7 @@ def _saved_and_default() -> Any:
         register.set_default()
         if is_default():
             return kept
-        why = f"after it was set the thread still {described()}"
+        why = f"after it was set the thread still {describe_difference()}"
         register.restore(kept)
     except (OSError, AttributeError, ValueError) as error:  # no such library or function
         why = f"it cannot be set: {error}"
@@ -217,7 +217,7 @@ class callers_environment:
     Parameters
     ----------
     environment : object, optional
-        What `of_caller` returned in another thread, where the code runs in a thread of its own.
+        The result of `find_callers_environment` in the thread that called, if the code runs in another one.
     """
 
     __slots__ = ("_caller", "_kept")
@@ -226,7 +226,7 @@ class callers_environment:
         self._caller = environment
 
     def __enter__(self) -> None:
-        caller = of_caller() if self._caller is None else self._caller
+        caller = find_callers_environment() if self._caller is None else self._caller
         self._kept = None if is_default() else _register().save()
         _callers.environments.append(None)
         if caller is not None:
@@ -242,7 +242,7 @@ class callers_environment:
             _saved_and_default()
 
 
-def of_caller() -> Any:
+def find_callers_environment() -> Any:
     """Return the environment that the caller of our work had, or None where it was the default one."""
     return _callers.environments[-1] if _callers.environments else None
 

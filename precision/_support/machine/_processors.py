@@ -30,30 +30,30 @@ def default_threads() -> int:
     """
     text = os.environ.get(OWN_VARIABLE, "")
     if text.strip():
-        number = _whole(text)
+        number = _read_whole(text)
         if number is None:
             raise ValueError(f"{OWN_VARIABLE} must be a whole number of at least 1, got {text!r}")
         return number
     for name in SHARED_VARIABLES:
-        number = _shared(name, os.environ.get(name, ""))
+        number = _read_shared(name, os.environ.get(name, ""))
         if number is not None:
             return number
     return processors()
 
 
-def _whole(text: str) -> int | None:
+def _read_whole(text: str) -> int | None:
     found = _WHOLE.fullmatch(text)
     return int(found[1]) if found else None
 
 
-def _shared(name: str, text: str) -> int | None:
+def _read_shared(name: str, text: str) -> int | None:
     """Read another library's variable; as OpenMP does, one that cannot be read is ignored with a warning.
 
     OpenMP's may be a list, a number for each level of nested threads, of which the first is ours.
     """
     if not text.strip():
         return None
-    entries = [_whole(entry) for entry in (text.split(",") if name == "OMP_NUM_THREADS" else [text])]
+    entries = [_read_whole(entry) for entry in (text.split(",") if name == "OMP_NUM_THREADS" else [text])]
     if None not in entries:
         return entries[0]
     if (name, text) not in _warned:
@@ -101,7 +101,7 @@ def cpu_quota(process: Path, root: Path) -> int | None:
         folders = list(_group_folders(process, root))
     except (OSError, ValueError):
         return None
-    quotas = [quota for folder in folders if (quota := _quota_of(folder)) is not None]
+    quotas = [quota for folder in folders if (quota := _read_quota(folder)) is not None]
     return min(quotas, default=None)
 
 
@@ -120,7 +120,7 @@ def _group_folders(process: Path, root: Path) -> Iterator[Path]:
         second = kind == "cgroup2"
         if second not in groups or not (second or (kind == "cgroup" and "cpu" in options.split(","))):
             continue
-        mounted, point = (_unescaped(field) for field in before.split(" ")[3:5])
+        mounted, point = (_unescape(field) for field in before.split(" ")[3:5])
         top = root / point.lstrip("/")
         folder = top
         yield folder
@@ -132,12 +132,12 @@ def _group_folders(process: Path, root: Path) -> Iterator[Path]:
                 yield folder
 
 
-def _unescaped(text: str) -> str:
+def _unescape(text: str) -> str:
     """Undo the octal escapes of /proc for spaces and the like."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
-def _quota_of(folder: Path) -> int | None:
+def _read_quota(folder: Path) -> int | None:
     """Read one group's quota, in processors rounded up; None where it has none."""
     for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         try:

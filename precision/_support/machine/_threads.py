@@ -122,13 +122,13 @@ class _Call:
         self.stopped = False
 
 
-class _Present(threading.local):
+class _PresentCall(threading.local):
     """The call whose piece the present thread works on."""
 
     call: _Call | None = None
 
 
-_present = _Present()
+_present = _PresentCall()
 
 
 def checkpoint() -> None:
