@@ -1,4 +1,4 @@
-"""Sums by the general loop, which takes any product one output at a time."""
+"""Sums by the general kernel, which computes any product one output at a time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _sum_one_output(
     row: int, column: int, initial: np.float32, *, length: int, unit: Any, chain: bool, promote: int,
     registers: Array = _NONE, totals: Array = _NONE, **rest: Any,
 ) -> np.float32:  # fmt: skip
-    """Return one output, summed some of K at a time; arrays that are given take the state after each step."""
+    """Compute one output in pieces of K; ``registers`` and ``totals`` take the state after each step."""
     from precision._kernels.products import _single_sums
 
     step = 1 if chain else int(unit.products)
@@ -53,7 +53,7 @@ def _sum_one_output(
 def _general_rows(
     first: int, last: int, *, rows: Array, columns: Array, length: int, start: Array, out: Array, **rest: Any
 ) -> None:
-    """Sum ``rows[first:last]`` times ``columns`` by the general kernel, some columns or K at a time."""
+    """Compute the outputs of ``rows[first:last]`` and ``columns`` in calls of bounded work."""
     from precision._kernels.products import _single_sums
 
     if length > GENERAL_PIECE:
@@ -78,7 +78,7 @@ def run_general(
     left_special: Array | None = None,
     right_special: Array | None = None,
 ) -> None:
-    """Sum by the general kernel: everything, or only the outputs of rows and columns marked as special."""
+    """Compute every output of a product by the general kernel, or those of marked rows and columns alone."""
     marked = (left_special, right_special)
     if all(side is not None and not side.any() for side in marked):
         return
@@ -110,7 +110,7 @@ def run_general(
 
 
 def trace_sum(product: Product, step: Step) -> tuple[Array, Array]:
-    """Register and float32 total after every step of a product of one row and one column."""
+    """Return the register and the float32 total after every step of a product of one row and one column."""
     every = product.promotion or product.length
     steps = sum(-(-min(every, product.length - k) // step.products) for k in range(0, product.length, every))
     registers, totals = np.empty(steps, np.float32), np.empty(steps, np.float32)

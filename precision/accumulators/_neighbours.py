@@ -1,4 +1,4 @@
-"""Fused sums that differ from a given one in a parameter or two, each with the difference in words."""
+"""Accumulators that differ from a given one in a parameter or two, each with the difference in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from precision.formats._float_format import FloatFormat
 from precision.formats._named import BF16, E8M13, FP16, FP32, TF32
 from precision.formats._rounding_modes import Rounding
 
-#: What changed, in words, and the accumulator; None where there is no such accumulator.
+#: The difference in words, and the accumulator, or None if it cannot be built.
 Neighbour = tuple[str, Accumulator | None]
 
 _INTERVALS = (16, 32, 64, 128, 256, 512)
@@ -25,7 +25,7 @@ _NAMES = {
 
 
 def in_float32(declared: Accumulator) -> str:
-    """Return the words for sums that are kept in float32 where something else was declared."""
+    """Describe sums that are kept in float32 although another accumulator was declared."""
     step = declared.step
     if step is None or not step.aligns:
         return f"accumulates in FP32, but not as {declared} does"
@@ -35,7 +35,7 @@ def in_float32(declared: Accumulator) -> str:
 
 
 def other_intervals(declared: Accumulator, products: int) -> Iterator[Neighbour]:
-    """Yield the accumulator with other intervals of promotion, multiples of the products of a step."""
+    """Yield a declared accumulator with other intervals of promotion, multiples of the products of a step."""
     now = "never" if declared.promotion is None else f"every {declared.promotion} of K"
     if declared.promotion is not None:
         yield f"never promoted to FP32 where {now} was declared", declared.promoted(None)
@@ -46,7 +46,7 @@ def other_intervals(declared: Accumulator, products: int) -> Iterator[Neighbour]
 
 
 def other_fused_sums(declared: Any) -> Iterator[Neighbour]:
-    """Yield fused sums near a declared `FusedSum`, those that are more often met first."""
+    """Yield fused sums that differ a little from a declared `FusedSum`, the more common ones first."""
     bits, register, products = declared.fraction_bits, declared.register, declared.products
     yield from other_intervals(declared, products)
     yield from _other_widths(declared)
@@ -80,6 +80,7 @@ def other_fused_sums(declared: Any) -> Iterator[Neighbour]:
 
 
 def _other_roundings(declared: Any) -> Iterator[Neighbour]:
+    """Yield a declared fused sum with other roundings of its aligned terms or its register."""
     for what, name in (("alignment", "aligned terms are"), ("register", "the register is")):
         was = getattr(declared, f"{what}_rounding")
         for mode, words in _NAMES.items():
@@ -89,6 +90,7 @@ def _other_roundings(declared: Any) -> Iterator[Neighbour]:
 
 
 def _other_widths(declared: Any) -> Iterator[Neighbour]:
+    """Yield a declared fused sum with other fraction bits in its alignment, the nearest first."""
     bits, register = declared.fraction_bits, declared.register
     wide_register = register != FP32 and register.exponent_bits == 8
     most = declared.inner_scales.most_fraction_bits if declared.inner_scales else 30
@@ -109,7 +111,7 @@ def _other_widths(declared: Any) -> Iterator[Neighbour]:
 
 
 def _changed(unit: Any, **changes: object) -> Accumulator | None:
-    """Return a changed unit, or None where there is no such one."""
+    """Return a copy of a unit with changed fields, or None if such a unit cannot be built."""
     try:
         changed: Accumulator = replace(unit, **changes)
     except ValueError:
@@ -118,4 +120,5 @@ def _changed(unit: Any, **changes: object) -> Accumulator | None:
 
 
 def _name(fmt: FloatFormat) -> str:
+    """Return the name of a register's format, as GPU documents write it."""
     return {FP32: "FP32", FP16: "FP16", BF16: "BF16", TF32: "TF32", E8M13: "FP22 (1-8-13)"}.get(fmt, str(fmt))
