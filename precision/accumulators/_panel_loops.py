@@ -1,4 +1,4 @@
-"""Which kernel sums a product, and running it: what lies between `matmul`'s checks and the compiled loops."""
+"""Sums of a checked product by kernels over panels, on all threads."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from precision.accumulators._product import Product, UnitScales, scale_parts
 from precision.accumulators._step import Step
 from precision.formats._codec_arrays import F32
 
-#: Elements of a panel of the right operand that are laid out at once.
+#: Elements of a panel of the right operand that are laid out at once, at most.
 SLAB = 2**18
 
 
 def _scratch(kernel: PanelKernel, depth: int, tile: int, step: Step, promoted: bool, part: int) -> Any:
-    """Memory of one thread."""
+    """Allocate the scratch that one thread's calls of a kernel work in."""
     from precision._kernels.products._panel_steps import Chain, Grouped, Integer, Narrow, Wide
 
     lanes = kernel.lanes
-    # Kernels write the values of the columns that there are; those of other lanes are zeros.
+    # Kernels write the values of a tile's columns; the lanes beyond a narrow tile stay zeros.
     values, exponents, registers = aligned_parts(
         (depth * kernel.halves * lanes, np.dtype(kernel.real)),
         (depth * lanes, np.dtype(kernel.exponent)),
@@ -71,7 +71,10 @@ def _scratch(kernel: PanelKernel, depth: int, tile: int, step: Step, promoted: b
 
 
 def _chunk_depth(product: Product, step: Step, target: int) -> int:
-    """The K of a chunk: the most steps up to ``target`` of which every interval along K is a multiple."""
+    """Choose the length of K of a chunk: the most steps within ``target`` that divide every interval of K.
+
+    The intervals are those of promotion and of scales inside the unit.
+    """
     intervals = [product.promotion] if product.promotion else []
     if product.unit_scales is not None and step.inner and not step.inner.group:
         groups = product.unit_scales.left_group, product.unit_scales.right_group
@@ -84,7 +87,7 @@ def _chunk_depth(product: Product, step: Step, target: int) -> int:
 
 
 def _tile_rows(product: Product, lanes: int) -> int:
-    """Rows of a tile: up to 1024, fewer where there would not be work for every thread."""
+    """Choose the rows of a tile: 1024 at most, and fewer if there would not be work for every thread."""
     results, rows, columns = product.shape
     tile = min(rows, 1024)
     others = results * -(-columns // lanes)
@@ -94,14 +97,14 @@ def _tile_rows(product: Product, lanes: int) -> int:
 
 
 def _int32_terms(product: Product, step: Step) -> int:
-    """Terms cut at the unit's width that an int32 sums beside the register, as a power of two."""
+    """Return how many terms, a power of two, an int32 can sum beside the register at the unit's width."""
     assert step.fraction_bits is not None
     most = (2.0 ** (31 - step.fraction_bits) - 2) / largest_term(product.left.fmt, product.right.fmt)
     return min(step.products, 1 << max(0, math.frexp(most)[1] - 1))
 
 
 class _TileScales:
-    """Scales inside the unit, laid out for tiles."""
+    """Scales inside a unit, laid out so that each tile can take its own."""
 
     def __init__(self, scales: UnitScales, inside: InnerScales, length: int) -> None:
         sides = (
@@ -112,14 +115,14 @@ class _TileScales:
         self.values: list[Array] = []
         self.exponents: list[Array] = []
         for values, group, fmt in sides:
-            if inside.group:  # one for each exact sum
+            if inside.group:  # one scale for each exact sum
                 each = np.arange(length // inside.group) * inside.group // group
                 values = values[:, np.minimum(each, values.shape[1] - 1)]
             self.values.append(np.where(np.isfinite(values), values, np.float32(0)))
             self.exponents.append(scale_parts(values, fmt)[0])
 
     def beside(self, scratch: Any, i: int, j: int, row: int, rows: int, column: int, lanes: int) -> Any:
-        """The scratch with the scales of one tile."""
+        """Return the scratch with the scales of one tile in it."""
 
         def left(x: Array) -> Array:
             return np.ascontiguousarray(x[i, :, row : row + rows]).reshape(-1)
@@ -149,7 +152,11 @@ class _TileScales:
 def run_panels(
     product: Product, kernel: PanelKernel, step: Step, references: tuple[int, int], out: Array
 ) -> tuple[Array | None, Array | None]:
-    """Sum every output by ``kernel``; return which left rows and right columns hold NaN or Inf, or None."""
+    """Compute every output by a kernel; return the left rows and right columns that hold NaN or Inf.
+
+    Both are marks, or None for no mark. The outputs of marked rows and columns are wrong, and are left to the
+    general kernel.
+    """
     from precision._kernels.products._tile_sums import Grid, Tile, sum_tile
 
     results, rows, columns = product.shape
@@ -213,17 +220,17 @@ def run_panels(
 
 
 def _mark_not_finite(some: Array | None, scales: Array) -> Array:
-    """Return which rows or columns are marked or have a scale that is NaN or Inf."""
+    """Return marks with those of rows or columns added that have a scale that is NaN or Inf."""
     return _mark_either(some, np.asarray(~np.isfinite(scales).all(axis=1)))
 
 
 def _mark_either(some: Array | None, others: Array) -> Array:
-    """Return marks of either kind."""
+    """Return the union of marks (None for no mark) and others."""
     return others if some is None else some | others
 
 
 def _run_special(product: Product, step: Step, out: Array, left: Array | None, right: Array | None) -> None:
-    """Sum the outputs of marked rows and columns, if there are any, by the general loop."""
+    """Compute the outputs of marked rows and columns, if there are any, by the general kernel."""
     if left is None and right is None:
         return
     if left is None:
@@ -234,7 +241,7 @@ def _run_special(product: Product, step: Step, out: Array, left: Array | None, r
 
 
 def sum_fused(product: Product, step: Step) -> Array:
-    """Return every output of a product by fused sums, in float32."""
+    """Compute every output of a product by fused sums, in float32."""
     out = np.empty(product.shape, np.float32)
     kernel, left_reference, right_reference = choose_kernel(product, step)
     if kernel is None:
@@ -242,18 +249,18 @@ def sum_fused(product: Product, step: Step) -> Array:
         return out
     left, right = run_panels(product, kernel, step, (left_reference, right_reference), out)
     if product.start is not None and not product.promotion:
-        # A register that starts at NaN or Inf is the general kernel's as well.
-        odd = ~np.isfinite(product.start)
-        if odd.any():
+        # Outputs whose register starts at NaN or Inf are left to the general kernel as well.
+        not_finite = ~np.isfinite(product.start)
+        if not_finite.any():
             starts = np.zeros((len(product.left.codes), product.shape[1]), bool)
-            np.logical_or.at(starts, product.left_matrix, odd.any(axis=2))
+            np.logical_or.at(starts, product.left_matrix, not_finite.any(axis=2))
             left = _mark_either(left, starts)
     _run_special(product, step, out, left, right)
     return out
 
 
 def sum_chain(product: Product, step: Step) -> Array:
-    """Return every output of a product by float32 fused multiply-adds in the order of K."""
+    """Compute every output of a product by float32 fused multiply-adds in the order of K."""
     out = np.empty(product.shape, np.float32)
     special = run_panels(product, CHAIN, step, (0, 0), out)
     _run_special(product, step, out, *special)
