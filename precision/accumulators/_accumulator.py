@@ -65,7 +65,10 @@ class Accumulator(ABC):
         return self._derived(self, (name, self))
 
     def _derived(self, source: Accumulator, base: tuple[str, Accumulator] | None = None) -> Self:
-        """Return a copy of this accumulator that prints as a change of ``source``, or of ``base``."""
+        """Return a copy of this accumulator that remembers the named one which ``source`` was made from.
+
+        The copy prints as that name with calls of methods. ``base``, a name and its accumulator, replaces it.
+        """
         base = base or source.__dict__.get("_base")
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)

@@ -61,10 +61,10 @@ def _table(fmt: Format) -> Array:
 
 
 def _min_exponent(fmt: Format) -> int:
-    """Return the smallest exponent that a product of such operands uses for an element.
+    """Return the smallest exponent that kernels give an element of a format.
 
-    Subnormal numbers have that of the smallest normal one. An integer format has none: -126 is far below all
-    its values.
+    Subnormal numbers have the exponent of the smallest normal one. The values of an integer format lie far
+    above 2**-126.
     """
     return fmt.min_exponent if isinstance(fmt, FloatFormat) else -126
 
@@ -157,7 +157,7 @@ def _pieces(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
     ]
 
 
-def tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Tables:
+def build_tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Tables:
     """Build the tables of a stack: of its format's codes, or of its elements if codes have 32 bits."""
     if stack.codes.itemsize < 4:
         return _code_tables(stack.fmt, reference, kind)
@@ -178,7 +178,7 @@ def tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Tables:
     return found
 
 
-def specials(stack: Stack, found: Tables, axis: int) -> Array | None:
+def find_specials(stack: Stack, found: Tables, axis: int) -> Array | None:
     """Mark the rows (axis 2) or columns (axis 1) that hold NaN or Inf, or return None if none does."""
     codes = stack.codes
     if not found.values.size:

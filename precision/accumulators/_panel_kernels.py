@@ -10,7 +10,7 @@ import numpy as np
 from precision._support._types import Array
 from precision.accumulators._inner_scales import InnerScales, ScaledGroups
 from precision.accumulators._kernel_records import as_unit
-from precision.accumulators._operand_layout import Stack, Tables, exponents, tables, values
+from precision.accumulators._operand_layout import Stack, Tables, build_tables, exponents, values
 from precision.accumulators._product import Product, scale_parts
 from precision.accumulators._step import Step
 from precision.formats._named import Format
@@ -92,7 +92,7 @@ def _fits_int32_parts(step: Step, left: Format, right: Format) -> bool:
 
 def _mark_groups_in_use(stack: Stack, axis: int, group: int) -> Array:
     """Mark the groups with an element that is not zero, [matrix][group of K][row or column]."""
-    some = tables(stack, 0, np.dtype(np.int16))
+    some = build_tables(stack, 0, np.dtype(np.int16))
     nonzero = (some.values != 0).take(stack.codes) if some.values.size else values(stack) != 0
     starts = np.arange(0, stack.codes.shape[axis], group)
     found = np.logical_or.reduceat(nonzero | _mark_special(some, stack), starts, axis=axis)

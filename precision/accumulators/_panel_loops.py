@@ -14,7 +14,7 @@ from precision._support.machine._threads import checkpoint, get_num_threads
 from precision.accumulators._general_loops import run_general
 from precision.accumulators._inner_scales import InnerScales
 from precision.accumulators._kernel_records import _WHOLE, CANONICAL_NAN, as_register, as_unit, build_epilogue
-from precision.accumulators._operand_layout import RightPanels, pack_left, specials, tables
+from precision.accumulators._operand_layout import RightPanels, build_tables, find_specials, pack_left
 from precision.accumulators._panel_kernels import (
     CHAIN,
     INTEGER,
@@ -31,7 +31,9 @@ from precision.formats._codec_arrays import F32
 SLAB = 2**18
 
 
-def _scratch(kernel: PanelKernel, depth: int, tile: int, step: Step, promoted: bool, part: int) -> Any:
+def _allocate_scratch(
+    kernel: PanelKernel, depth: int, tile: int, step: Step, promoted: bool, part: int
+) -> Any:
     """Allocate the scratch that one thread's calls of a kernel work in."""
     from precision._kernels.products._panel_steps import Chain, Grouped, Integer, Narrow, Wide
 
@@ -70,7 +72,7 @@ def _scratch(kernel: PanelKernel, depth: int, tile: int, step: Step, promoted: b
     return Wide(**common, sums=sums, register=as_register(step))
 
 
-def _chunk_depth(product: Product, step: Step, target: int) -> int:
+def _choose_chunk_depth(product: Product, step: Step, target: int) -> int:
     """Choose the length of K of a chunk: the most steps within ``target`` that divide every interval of K.
 
     The intervals are those of promotion and of scales inside the unit.
@@ -161,11 +163,11 @@ def run_panels(
 
     results, rows, columns = product.shape
     length, lanes = product.length, kernel.lanes
-    depth = _chunk_depth(product, step, kernel.depth)
+    depth = _choose_chunk_depth(product, step, kernel.depth)
     chunks = -(-length // depth)
     kind = np.dtype(kernel.exponent)
-    found_left = tables(product.left, references[0], kind)
-    found_right = tables(product.right, references[1], kind)
+    found_left = build_tables(product.left, references[0], kind)
+    found_right = build_tables(product.right, references[1], kind)
     left = pack_left(product.left, found_left, depth)
     model, reference = as_unit(step), sum(references)
     height = _tile_rows(product, lanes)
@@ -179,7 +181,7 @@ def run_panels(
         inside = _TileScales(product.unit_scales, step.inner, chunks * depth)
 
     def work(first: int, last: int) -> None:
-        scratch = _scratch(kernel, depth, height, step, bool(epilogue.promote), part)
+        scratch = _allocate_scratch(kernel, depth, height, step, bool(epilogue.promote), part)
         right = RightPanels(product.right, found_right, lanes, most * depth)
         for item in range(first, last):
             pair, row = item // (tiles * across), item % tiles * height
@@ -212,7 +214,7 @@ def run_panels(
 
     items = results * tiles * across
     in_pieces(work, items, 1 if items < 16 else max(1, items // (16 * get_num_threads())))
-    special = specials(product.left, found_left, 2), specials(product.right, found_right, 1)
+    special = find_specials(product.left, found_left, 2), find_specials(product.right, found_right, 1)
     scales = product.unit_scales
     if scales is None:
         return special
@@ -220,7 +222,7 @@ def run_panels(
 
 
 def _mark_not_finite(some: Array | None, scales: Array) -> Array:
-    """Return marks with those of rows or columns added that have a scale that is NaN or Inf."""
+    """Return marks, with rows or columns added whose scales hold NaN or Inf."""
     return _mark_either(some, np.asarray(~np.isfinite(scales).all(axis=1)))
 
 

@@ -60,7 +60,9 @@ def checked_codes(codes: object, fmt: Format, name: str = "codes") -> Array:
 
 
 def clean_codes(codes: Array, fmt: Format, name: str = "codes") -> Array:
-    """Return codes without bits above the format's width: the array itself where no code has one.
+    """Return codes without bits above the format's width, or raise if there are bits that count.
+
+    Codes without such bits are returned as they are; bits that ml_dtypes ignores are cleared in a copy.
 
     Parameters
     ----------

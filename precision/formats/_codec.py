@@ -23,7 +23,7 @@ from precision.formats._codec_arrays import (
     widen,
 )
 from precision.formats._codec_constants import code_ends, float_bits, format_params
-from precision.formats._conversion_loop import choose_loop, find_loop, special_results
+from precision.formats._conversion_loop import build_special_results, choose_loop, find_loop
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
 from precision.formats._named import Format
@@ -44,7 +44,7 @@ def round_to(
     offset: int = 0,
     out: Array | None = None,
 ) -> Array:
-    """Round numbers to the values of a format, once, from whatever type they have.
+    """Round numbers to the values of a format, with a single rounding from the type that they have.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def encode(
     offset: int = 0,
     out: Array | None = None,
 ) -> Array:
-    """Encode numbers as codes of a format, once rounded: the codes of the values that `round_to` gives.
+    """Encode numbers as the codes of a format, rounded as `round_to` rounds them.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def _convert(
     out: Array | None,
     to_codes: bool,
 ) -> Array:
-    """Check the arguments of `round_to` or `encode` once, and convert."""
+    """Check the arguments of `round_to` or `encode`, and round or encode the numbers."""
     source = float_source(x)
     _check_format(fmt)
     if not isinstance(rounding, (Rounding, Stochastic)):
@@ -234,7 +234,7 @@ def _convert(
     if not source.size:
         return result
     if isinstance(rounding, Stochastic):
-        ends = special_results(fmt, overflow, code, wide.itemsize, to_codes)
+        ends = build_special_results(fmt, overflow, code, wide.itemsize, to_codes)
         loop = choose_loop(fmt, rounding, ends, wide.itemsize, to_codes, code)
     else:
         loop = find_loop(fmt, rounding, overflow, code, wide.itemsize, to_codes)
@@ -303,7 +303,7 @@ def _check_format(fmt: object) -> None:
 
 
 def _choose_grain(size: int) -> int:
-    """Choose the elements of a piece: a sixteenth of a large array, rounded down to a power of two.
+    """Choose the number of elements of a piece: a sixteenth of a large array, rounded down to a power of two.
 
     More pieces would cost more than they gain: each takes a few hundred microseconds.
     """

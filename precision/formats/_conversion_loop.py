@@ -41,7 +41,7 @@ def same_but_for_sign(fmt: Format) -> bool:
 def find_loop(
     fmt: Format, rounding: Rounding, overflow: Overflow, nan: int | None, itemsize: int, to_codes: bool
 ) -> Loop:
-    """Find the loop of a deterministic rounding; equal arguments find it in a cache.
+    """Find the compiled loop of a deterministic rounding, and keep it for equal arguments.
 
     Parameters
     ----------
@@ -54,11 +54,13 @@ def find_loop(
     to_codes : bool
         True if the loop writes codes, False if it writes values.
     """
-    ends = special_results(fmt, overflow, nan, itemsize, to_codes)
+    ends = build_special_results(fmt, overflow, nan, itemsize, to_codes)
     return choose_loop(fmt, rounding, ends, itemsize, to_codes, nan)
 
 
-def special_results(fmt: Format, overflow: Overflow, nan: int | None, itemsize: int, to_codes: bool) -> Ends:
+def build_special_results(
+    fmt: Format, overflow: Overflow, nan: int | None, itemsize: int, to_codes: bool
+) -> Ends:
     """Build the record of the results of overflow and NaN, as codes or as bits of values."""
     ends = code_ends(fmt, overflow, nan)
     return ends if to_codes else value_ends(fmt, ends, itemsize)
@@ -76,10 +78,10 @@ def choose_loop(
     from precision._kernels.numbers import _conversion_loops
 
     if isinstance(rounding, Stochastic):
-        return _random_loop(fmt, rounding, ends, itemsize, to_codes)
+        return _choose_random_loop(fmt, rounding, ends, itemsize, to_codes)
     # The fast loops copy the sign of NaN, and a replacement of NaN has its own.
     if itemsize == 4 and nan is None and same_but_for_sign(fmt):
-        short = _short_loop(fmt, rounding, ends, to_codes)
+        short = _choose_short_loop(fmt, rounding, ends, to_codes)
         if short is not None:
             return short
     fp, mode = format_params(fmt), MODES[rounding]
@@ -87,7 +89,7 @@ def choose_loop(
     return lambda x, out, start, nbytes: loop(x, out, fp, mode, ends)
 
 
-def _random_loop(fmt: Format, rounding: Stochastic, ends: Ends, itemsize: int, to_codes: bool) -> Loop:
+def _choose_random_loop(fmt: Format, rounding: Stochastic, ends: Ends, itemsize: int, to_codes: bool) -> Loop:
     """Choose the loop of a stochastic rounding."""
     from precision._kernels.numbers import _conversion_loops
 
@@ -106,7 +108,7 @@ def _random_loop(fmt: Format, rounding: Stochastic, ends: Ends, itemsize: int, t
     return work
 
 
-def _short_loop(fmt: Format, rounding: Rounding, ends: Ends, to_codes: bool) -> Loop | None:
+def _choose_short_loop(fmt: Format, rounding: Rounding, ends: Ends, to_codes: bool) -> Loop | None:
     """Choose a fast loop for float32 and a deterministic mode, or return None if none suits the format."""
     from precision._kernels.numbers import _conversion_loops
 

@@ -113,7 +113,7 @@ class FloatFormat(HashedOnce):
         self._check_values(is_fp64)
 
     def _check_values(self, is_fp64: bool) -> None:
-        """Raise unless the format has finite values, all of them float32 values (float64 in FP64)."""
+        """Raise unless the format has a positive finite value, and all its values are float32 values."""
         if self.specials is Specials.IEEE and self.fraction_bits == 0:
             raise ValueError("specials IEEE need at least 1 fraction bit to tell Inf from NaN")
         if not self.subnormals and self.signed and self.specials in (Specials.FNUZ, Specials.EXTENDED):

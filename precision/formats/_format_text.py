@@ -1,4 +1,4 @@
-"""Names of formats: each stands for a constructor call, and the format that a call builds prints one name."""
+"""Names of formats as text: each stands for a constructor call, and each call prints one name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ALIASES: dict[str, str] = {}  #: calls by all names that stand for them
 
 
 def enter(name: str, call: str, dtype: np.dtype[Any] | None, others: Iterable[str]) -> None:
-    """Enter the name that a constructor call prints, its data type, and other names that stand for the call.
+    """Enter in the tables the name and the data type of a constructor call, and other names for it.
 
     The data type's own name stands for the call too. So does the part after the underscore in a name of
     ml_dtypes that says which special values the type has (``e4m3fn`` of ``float8_e4m3fn``).
@@ -69,9 +69,10 @@ def _float_call(exponent_bits: int, fraction_bits: int, signed: bool, specials: 
 
 
 def shortest_name(call: str, *candidates: str) -> str:
-    """Return the name that a constructor call prints: its own, else the first candidate that stands for it.
+    """Return the name that the format of a constructor call prints.
 
-    A call without any name prints itself.
+    It is the name that was entered for the call, else the first candidate that stands for the call, else the
+    call itself.
     """
     return _PRINTED.get(call) or next((name for name in candidates if call_of(name) == call), call)
 

@@ -98,7 +98,7 @@ class Stochastic:
         object.__setattr__(self, "seed", check_int("seed", self.seed, 0, 2**64 - 1))
 
     def with_stream(self, n: int) -> Stochastic:
-        """Return a rounding of as many bits with another seed: stream ``n`` of this one's seed.
+        """Return the stochastic rounding with other random bits: those of stream ``n`` of its seed.
 
         The seed is ``seed + n * 0x9E3779B97F4A7C15`` modulo 2**64. The factor (2**64 over the golden ratio,
         made odd) takes each n to another seed, far from the small ones that runs are usually numbered by.

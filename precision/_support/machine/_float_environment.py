@@ -162,7 +162,7 @@ class _Callers(threading.local):
 _callers = _Callers()
 
 
-def _saved_and_default() -> Any:
+def _save_and_set_default() -> Any:
     """Set the default environment, and return the one that this thread had.
 
     Raises
@@ -206,7 +206,7 @@ class default_environment:
         self._kept: Any = None
         if is_default():
             return
-        self._kept = _saved_and_default()
+        self._kept = _save_and_set_default()
         _callers.environments.append(self._kept)
 
     def __exit__(
@@ -218,7 +218,7 @@ class default_environment:
 
 
 class callers_environment:
-    """A context for user code that our work calls, in which this thread has the environment of our caller.
+    """A context for user code, which runs in the environment that the caller of our work had.
 
     At the end the thread's environment is what it was before, whatever the user's code did to it.
 
@@ -247,7 +247,7 @@ class callers_environment:
         if self._kept is not None:
             _register().restore(self._kept)
         elif not is_default():
-            _saved_and_default()
+            _save_and_set_default()
 
 
 def find_callers_environment() -> Any:

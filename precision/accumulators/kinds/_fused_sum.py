@@ -145,6 +145,12 @@ class FusedSum(Accumulator):
         ------
         TypeError, ValueError
             If ``every`` is no whole number, or not a multiple of ``products``.
+
+        Examples
+        --------
+        >>> import precision as pr
+        >>> pr.HOPPER_FP8.promoted(128).promotion
+        128
         """
         return dataclasses.replace(self, promotion=every)._derived(self)
 
@@ -152,6 +158,22 @@ class FusedSum(Accumulator):
         """Return the unit with ``bits`` fraction bits in its alignment, ``min(bits, 23)`` in its register.
 
         A register with fewer exponent bits than float32 (FP16) stays as it is.
+
+        Parameters
+        ----------
+        bits : int
+            1 to 30 (40 with `ScaledGroups`).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``bits`` is no whole number, or is out of range.
+
+        Examples
+        --------
+        >>> import precision as pr
+        >>> str(pr.HOPPER_FP8.register), str(pr.HOPPER_FP8.with_width(10).register)
+        ('e8m13', 'tf32')
         """
         check_int("bits", bits, 1, self._most_fraction_bits)
         register = self.register
