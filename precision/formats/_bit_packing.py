@@ -134,8 +134,8 @@ def unpack_bits(packed: Array, bits: int, length: int) -> Array:
     filled = length * bits % 8
     if filled and (packed[..., -1] >> np.uint8(filled)).any():
         raise ValueError(
-            f"packed must fill up each row of {length} codes of {bits} bits with zero bits; a last byte "
-            f"has others: the length or the format is another one"
+            f"packed must fill up each row of {length} codes of {bits} bits with zero bits, but a last "
+            "byte has other bits: the codes have another length or format"
         )
     codes = np.empty((*packed.shape[:-1], length), code_dtype(bits))
     if codes.size:

@@ -63,6 +63,7 @@ class _Refusal:
         """Do nothing, since the lock is never held."""
 
     def _is_owned(self) -> bool:
+        """Tell Python's conditions that no thread holds the lock."""
         return False
 
 
