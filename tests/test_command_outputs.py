@@ -14,8 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from precision import plots, storage
-from precision.cli import _sweep_options, command
-from precision.studies import QuantizationStudy, _product_comparison
+from precision.cli import _study_commands, _sweep_options, command
 
 STUDIES = {
     "gemm": [
@@ -68,8 +67,7 @@ def no_work(monkeypatch):
     def work(*arguments, **options):
         raise AssertionError("the work has begun")
 
-    monkeypatch.setattr(_product_comparison.GemmStudy, "rows", work)
-    monkeypatch.setattr(QuantizationStudy, "rows", work)
+    monkeypatch.setattr(_study_commands, "measured", work)
     monkeypatch.setattr(_sweep_options, "_swept", work)
 
 

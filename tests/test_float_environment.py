@@ -427,15 +427,23 @@ def test_the_whole_environment_comes_back() -> None:
 
 
 def test_generators_leave_the_callers_mode_between_items() -> None:
-    from precision.studies import GemmStudy
+    from precision._support.machine._float_environment import each_in_default_environment
+
+    inside = set()
+
+    @each_in_default_environment
+    def items() -> Iterator[int]:
+        for i in range(3):
+            inside.add(cases.control())
+            yield i
 
     seen = set()
     with cases.mode("ftz+daz+up"):
         register = cases.control()
-        for _ in GemmStudy(m=4, n=4, ks=(128,)).rows():
+        for _ in items():
             seen.add(cases.control())
         seen.add(cases.control())
-    assert seen == {register}
+    assert seen == {register} and register not in inside
 
 
 # ---- BLAS's threads -------------------------------------------------------------------------------------

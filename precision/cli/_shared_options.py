@@ -5,15 +5,13 @@ from __future__ import annotations
 import _thread
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from precision import plots
 from precision._support._optional_packages import MissingExtraError
@@ -24,7 +22,6 @@ from precision.cli._standard_streams import accept_every_sign, forget_unwritable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 # Errors whose message tells a user what is wrong with an argument, or what this machine lacks for it.
@@ -141,11 +138,6 @@ FILE = _InputFile(exists=True, dir_okay=False, path_type=Path)
 FILE_OUT = _OutputFile()
 
 
-def name_of(path: Path) -> str:
-    """A file's name as tables, figures and JSON can hold it, also where it is no text."""
-    return path.name.encode("utf-8", "backslashreplace").decode()
-
-
 def reads(read: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
     """A callback that reads an option's text; the ValueError of ``read`` is the message."""
 
@@ -171,17 +163,6 @@ def said_plainly() -> Iterator[None]:
         raise
     except BaseException as error:  # of a function of the user's own, as sys.exit(): nothing here raises it
         raise click.ClickException(f"the function raised {type(error).__name__}: {error}") from error
-
-
-def with_progress(rows: Iterable[T], total: int, describe: Callable[[T], str]) -> Iterator[T]:
-    """The rows, behind a bar that only a terminal sees."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=total)
-        for row in rows:
-            yield row
-            progress.update(task, advance=1, description=describe(row))
 
 
 def _write(text: str, path: str) -> None:

@@ -24,23 +24,7 @@ from precision.metrics._distributions import DISTRIBUTIONS
 from precision.quantization._granularity import PerBlock, PerGroup, PerTensor, PerVector
 from precision.quantization._quant_spec import QuantSpec
 from precision.quantization._scale_rules import ScaleRule
-
-__all__ = [
-    "Reader",
-    "accumulator",
-    "any_format",
-    "any_spec",
-    "float_format",
-    "granularity",
-    "mode",
-    "number",
-    "one_of",
-    "operand_spec",
-    "rounding",
-    "scale_rule",
-    "scaled_spec",
-    "whole",
-]
+from precision.studies._array_sources import Arrays
 
 Reader = Callable[[Any], Any]
 
@@ -214,7 +198,30 @@ def named(*readers: tuple[str, Callable[..., Reader]], **sizes: int) -> dict[str
 
 
 def distribution(name: str) -> Reader:
+    """A distribution's name."""
     return one_of(name, DISTRIBUTIONS)
+
+
+def text(name: str) -> Reader:
+    """Any text."""
+
+    def read(given: Any) -> str:
+        if not isinstance(given, str):
+            raise TypeError(f"{name} must be a str, got {shortened(given)}")
+        return given
+
+    return read
+
+
+def or_word(read_other: Reader, word: str) -> Reader:
+    """One word, or what another reader reads."""
+    return lambda given: word if isinstance(given, str) and given == word else read_other(given)
+
+
+def distribution_or(name: str, kind: type) -> Reader:
+    """A distribution's name, or an object of a kind that stands for given arrays."""
+    read_name = distribution(name)
+    return lambda given: given if isinstance(given, kind) else read_name(given)
 
 
 DRAWN = {
@@ -225,5 +232,11 @@ DRAWN = {
 PRODUCT = named(k=1, m=1, n=1) | DRAWN
 NUMBERS = named(rows=1, columns=1) | {
     "distribution": distribution("distribution"),
+    "seed": whole("seed", 0, 2**63 - 1),
+}
+ARRAYS = named(rows=1, columns=1) | {
+    "data": distribution_or("data", Arrays),
+    "tensor": text("tensor"),
+    "axis": whole("axis", -64, 63),
     "seed": whole("seed", 0, 2**63 - 1),
 }
