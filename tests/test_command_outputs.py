@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from precision import plots, storage
-from precision.cli import _study_commands, _sweep_options, command
+from precision.cli import _printed_tables, _study_commands, _sweep_options, command
 
 STUDIES = {
     "gemm": [
@@ -185,6 +185,39 @@ def test_a_file_that_fails_costs_neither_the_others_nor_the_table(study, monkeyp
     found = CliRunner().invoke(command, [*study, *FILES])
     assert found.exit_code == 1 and "--figure figure.svg: [Errno 28] No space left" in found.output
     assert Path("rows.json").exists() and Path("rows.csv").exists() and len(found.stdout.splitlines()) > 3
+
+
+# ---- narrow terminals -------------------------------------------------------------------------------
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_names_are_whole_in_narrow_terminals(study, width, monkeypatch):
+    """Columns of numbers are left out, the last ones first, and a line says which."""
+    monkeypatch.setattr(_printed_tables, "_WIDTH", width)
+    found = CliRunner().invoke(command, [*study, "--no-figure", "--json", "rows.json"])
+    lines = found.stdout.splitlines()
+    assert found.exit_code == 0
+    # Lines of text stay whole for the terminal to wrap; those of the tables have two spaces in them.
+    tables = [line for line in lines if "  " in line.strip()]
+    assert tables and max(map(len, tables)) <= width, max(tables, key=len)
+    rows = json.loads(Path("rows.json").read_text())
+    for row in rows["rows"] if isinstance(rows, dict) else rows:
+        name = str(row.get("spec") or row["accumulator"])
+        assert any(line.startswith(f"{name} ") for line in lines), name
+    some_left_out = "in --json and --csv" in " ".join(lines)
+    assert some_left_out or width > 60 or study[0] == "quantize"
+    assert not some_left_out or width < 200 or study[0] == "sweep"
+
+
+# ---- the answer -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["gemm", "quantize", "logfmt"])
+def test_a_command_that_measures_ends_with_its_answer(name, monkeypatch):
+    arguments = [part for part in STUDIES[name] if part not in ("--accumulator", "EXACT")]
+    found = CliRunner().invoke(command, [*arguments, "--no-figure"])
+    assert found.exit_code == 0
+    *_, last = found.stdout.strip().split("\n\n")
+    said = " ".join(last.split())
+    assert said.endswith(".") and 1 <= said.count(". ") + 1 <= 3 and any(sign.isdigit() for sign in said)
+    piped = CliRunner().invoke(command, [*arguments, "--no-figure", "--csv", "-"])
+    assert said not in " ".join(piped.stdout.split())
 
 
 # ---- encodings --------------------------------------------------------------------------------------

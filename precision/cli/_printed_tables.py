@@ -54,7 +54,12 @@ def print_study(study: Study, table: pd.DataFrame) -> None:
             say(out, "")
         print_section(out, section)
     if study.answer is not None:
-        say(out, f"\n{_wrapped(study.answer(table), out.width)}\n")
+        print_answer(out, study.answer(table))
+
+
+def print_answer(console: Console, text: str) -> None:
+    """Print sentences below a table, in lines of the terminal's width."""
+    say(console, f"\n{_wrapped(text, console.width)}\n")
 
 
 def _wrapped(text: str, width: int) -> str:
@@ -68,7 +73,7 @@ def _is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
-        return text == "-"
+        return text in ("-", "")
     return True
 
 
@@ -100,7 +105,7 @@ def print_section(console: Console, section: Section) -> None:
         heading.replace("-\n", "").replace("\n", " ") for heading in section.values if heading not in shown
     ]
     if lost:
-        say(console, f"and {', '.join(lost)}: with --json and --csv, or in a wider terminal")
+        say(console, _wrapped(f"and {', '.join(lost)} in --json and --csv", console.width))
 
 
 # ---- checks -----------------------------------------------------------------------------------------

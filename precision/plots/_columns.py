@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from precision import metrics
+from precision._support._suggestions import close
 from precision._support._types import Array
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def check_columns(table: pd.DataFrame, **columns: str | Sequence[str] | None) ->
     for argument, names in columns.items():
         for name in [names] if isinstance(names, str) else names or ():
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+                near = close(name, known, n=4, cutoff=0.5)
                 near += [other for other in known if name in other and other not in near]
                 hint = f"near names: {', '.join(near)}" if near else f"columns: {', '.join(known)}"
                 raise ValueError(f"{argument} {name!r} is no column of the table; {hint}")

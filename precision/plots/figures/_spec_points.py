@@ -27,7 +27,6 @@ from precision.plots._style import (
     PURPLE,
     VERMILION,
     dress,
-    spread,
 )
 from precision.quantization._quant_spec import SPECS, QuantSpec, alike_but_for_rule
 from precision.specs._spec_text import AnySpec
@@ -76,40 +75,11 @@ def _spec_label(spec: AnySpec) -> str:
     )
 
 
-def _label_points(axes: Axes, points: list[tuple[float, float, str, str]]) -> None:
-    """Name points at their right, those of nearly the same width in one column beside all of them."""
-    low, high = axes.get_xlim()
-    bottom, top = axes.get_ylim()
-    columns: list[list[tuple[float, float, str, str]]] = []
-    for point in sorted(points):
-        if columns and point[0] - columns[-1][-1][0] < 0.09 * (high - low):
-            columns[-1].append(point)
-        else:
-            columns.append([point])
-    for column in columns:
-        beside = max(x for x, *_ in column) + 0.025 * (high - low)
-        column.sort(key=lambda point: point[1])
-        heights = [(y - bottom) / (top - bottom) for _, y, *_ in column]
-        placed = spread(heights, 0.042, 0.02, 0.98)
-        for (x, y, text, colour), height in zip(column, placed, strict=True):
-            axes.annotate(
-                text,
-                xy=(x, y),
-                xytext=(beside, bottom + height * (top - bottom)),
-                textcoords="data",
-                fontsize=8,
-                color=colour,
-                va="center",
-                arrowprops={
-                    "arrowstyle": "-",
-                    "lw": 0.6,
-                    "color": colour,
-                    "alpha": 0.6,
-                    "relpos": (0, 0.5),
-                    "shrinkA": 1,
-                    "shrinkB": 4,
-                },
-            )
+def _label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]]) -> None:
+    """Name points, each given by its place, text and colour."""
+    from precision.plots._name_placement import End, PointNames
+
+    PointNames(axes, [End(*point) for point in points])
 
 
 def _panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
