@@ -138,18 +138,22 @@ FILE = _InputFile(exists=True, dir_okay=False, path_type=Path)
 FILE_OUT = _OutputFile()
 
 
-def reads(read: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """A callback that reads an option's text; the ValueError of ``read`` is the message."""
+class Parsed(click.ParamType[Any]):
+    """An option's value that a function reads from its text; what that raises is the message."""
 
-    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    name = "text"
+
+    def __init__(self, read: Callable[[str], Any]) -> None:
+        self.read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the text, or let click say why it cannot be read."""
+        if not isinstance(value, str):
+            return value
         try:
-            if isinstance(value, tuple):
-                return tuple(read(text) for text in value)
-            return None if value is None else read(value)
+            return self.read(value)
         except _PLAIN as error:
-            raise click.BadParameter(_message(error)) from error
-
-    return callback
+            self.fail(_message(error), param, ctx)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from precision.cli import _printed_tables
-from precision.cli._shared_options import FILE, Outputs, output_options, reads, said_plainly
+from precision.cli._shared_options import FILE, Outputs, Parsed, output_options, said_plainly
 from precision.cli._standard_streams import say
 from precision.studies._command_options import Command, Option
 from precision.studies._experiment import Study
@@ -50,7 +50,7 @@ def _parameter(option: Option) -> Callable[[Any], Any]:
     elif option.kind is Path:
         more["type"] = FILE
     elif option.kind is not str:
-        more["callback"] = reads(option.kind)
+        more["type"] = Parsed(option.kind)
     return click.option(
         f"--{option.name.replace('_', '-')}",
         option.name,

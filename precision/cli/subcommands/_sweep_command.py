@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from precision._support.files._whole_files import check_regular
 from precision.cli import _printed_tables
 from precision.cli._file_trust import refuse_untrusted
-from precision.cli._shared_options import FILE_OUT, Outputs, output_options, reads, said_plainly, tried
+from precision.cli._shared_options import FILE_OUT, Outputs, Parsed, output_options, said_plainly, tried
 from precision.cli._standard_streams import say
 from precision.cli._sweep_options import asked_for, axis_of, swept
 from precision.studies._experiment import Study
@@ -37,7 +37,7 @@ def _list() -> None:
 @click.option("--list", "listing", is_flag=True, help="The built-in studies, their questions and grids.")
 @click.option(
     "--set",
-    callback=reads(axis_of),
+    type=Parsed(axis_of),
     multiple=True,
     metavar="NAME=VALUE,...",
     help="Values of a parameter, instead of the grid's. Repeatable.",

@@ -151,12 +151,6 @@ def answer(table: pd.DataFrame) -> str:
     return said
 
 
-def _rule(text: str) -> ScaleRule:
-    if text.upper() not in ScaleRule.__members__:
-        raise ValueError(f"must be one of {', '.join(ScaleRule.__members__)}; got {text!r}")
-    return ScaleRule[text.upper()]
-
-
 def _ask(options: Mapping[str, Any]) -> Asked:
     return _array_sources.axes(options, with_rules(options["spec"] or SPECS, options["rule"]))
 
@@ -188,7 +182,7 @@ STUDY = Study(
             ),
             Option(
                 name="rule",
-                kind=_rule,
+                kind=lambda text: reads.scale_rule("rule")(text.upper()),
                 repeatable=True,
                 metavar="RULE",
                 help="Also try scales that are powers of two by this rule: "
