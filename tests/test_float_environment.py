@@ -174,7 +174,8 @@ WHOLE = {
     "MHA", "MQA", "GQA", "Report", "Outcome", "Property", "Fault", "CheckFailed", "Verdict", "Specials",
     "Rounding",
     "Overflow", "ScaleRule", "Arithmetic", "NonFinite", "LogBase", "Metadata", "SingleValued", "Space",
-    "BelowClamp", "Accumulator", "InnerScales", "ScaleEntry", "Step", "Evidence", "Unit",
+    "BelowClamp", "Accumulator", "InnerScales", "ScaleEntry", "Step", "Evidence", "Unit", "Arrays",
+    "Matrices",
 }  # fmt: skip
 #: Values made by other methods of theirs, which are protected: exact, and never subnormal in float64.
 EXACT_PROPERTIES = {

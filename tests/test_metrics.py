@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+import precision as pr
 from precision import metrics
 
 REFERENCE = np.array([4.0, -2.0, 1.0, 0.0])
@@ -186,3 +187,26 @@ def test_report_holds_every_measure():
     steps = metrics.ulp_distance(x, y.astype(np.float32))
     assert (values["mean_ulp"], values["max_ulp"]) == (steps.mean(), steps.max())
     assert metrics.report(np.array([1, 2]), [1, 2])["max_ulp"] == 0
+
+
+# ---- declared once --------------------------------------------------------------------------------------
+def test_every_metric_is_declared_once():
+    """The declaration is what reports, tables and figures read."""
+    found = metrics.tally(np.float32([7.0, -3.0, 0.2, 0.0]), pr.MXFP4)
+    assert set(metrics.MEASURES) < set(metrics.METRICS)
+    assert all(hasattr(found, name) for name in set(metrics.METRICS) - set(metrics.MEASURES))
+    for name, metric in metrics.METRICS.items():
+        assert metric.name == name and metric.title and metric.heading
+        assert metric.text(math.nan) == "-"
+    more = {name for name, metric in metrics.METRICS.items() if metric.more_is_better}
+    assert more == {"sqnr_db", "cosine"}
+    with pytest.raises(TypeError):
+        metrics.METRICS["mine"] = metrics.METRICS["cosine"]
+
+
+def test_texts_of_metrics_are_brief():
+    texts = {name: metrics.METRICS[name].text(0.00123456) for name in metrics.METRICS}
+    assert texts["sqnr_db"] == "0.0" and texts["norm_relative_error"] == "1.23e-3"
+    assert texts["signed_relative_error"] == "+1.2e-3" and texts["clipped_share"] == "0.12"
+    assert texts["cosine"] == "9.99e-1" and metrics.METRICS["max_ulp"].text(0.0) == "0"
+    assert metrics.METRICS["sqnr_db"].text(math.inf) == "inf"

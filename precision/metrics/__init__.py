@@ -1,5 +1,6 @@
 """Measures of error, what quantizing does to numbers, and distributions to draw numbers from."""
 
+from precision.metrics._catalogue import METRICS
 from precision.metrics._distributions import DISTRIBUTIONS, Distribution, draw
 from precision.metrics._error_measures import (
     MEASURES,
@@ -13,11 +14,14 @@ from precision.metrics._error_measures import (
     ulp_distance,
 )
 from precision.metrics._fidelity import Tally, tally
+from precision.metrics._metric import Metric
 
 __all__ = [
     "DISTRIBUTIONS",
     "MEASURES",
+    "METRICS",
     "Distribution",
+    "Metric",
     "Tally",
     "calc_diff",
     "cosine",

@@ -10,18 +10,16 @@ does not hold overflows or underflows.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TypeAlias
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from precision._support._array_checks import refuse_masked
 from precision._support.machine._float_environment import in_default_environment
-from precision.metrics._scaled_sums import add_scaled, difference, magnitudes, shifted, signed_sum, squares
-
-if TYPE_CHECKING:
-    from precision.formats._float_format import FloatFormat
+from precision.metrics._compared_arrays import Pair, pair, ulp_distance
+from precision.metrics._metric import Metric, number_text
+from precision.metrics._scaled_sums import add_scaled, magnitudes, shifted, signed_sum, squares
 
 __all__ = [
     "MEASURES",
@@ -35,58 +33,29 @@ __all__ = [
     "ulp_distance",
 ]
 
-Float64Array = npt.NDArray[np.float64]
+Measure: TypeAlias = Callable[[Pair], float]
+
+_MEASURES: dict[str, Measure] = {}
+ERRORS: dict[str, Metric] = {}
+"""Every measure of an error by its name, in the order of `report`."""
 
 
-class _Pair(NamedTuple):
-    """A checked pair of vectors in float64."""
+def _error(
+    name: str, title: str, heading: str, show: str | Callable[[float], str] = ".2e", **how: bool
+) -> Callable[[Measure], Measure]:
+    """Return a decorator that declares a measure of an error: this line is all that a new one needs."""
 
-    result: Float64Array
-    reference: Float64Array
+    def declare(measure: Measure) -> Measure:
+        _MEASURES[name] = measure
+        ERRORS[name] = Metric(name, title, heading, show, **how)
+        return measure
 
-    @property
-    def error(self) -> tuple[Float64Array, int]:
-        """The result less the reference, and the power of two that it is to be multiplied by."""
-        return difference(self.result, self.reference)
-
-
-def _is_real(dtype: np.dtype[Any]) -> bool:
-    if dtype.kind in "fiu":
-        return True
-    for information in (ml_dtypes.finfo, ml_dtypes.iinfo):
-        try:
-            information(dtype)
-        except (TypeError, ValueError):
-            continue
-        return dtype.kind != "c"
-    return False
+    return declare
 
 
-def _real_array(x: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
-    """``x`` as an array in this machine's byte order."""
-    refuse_masked(name, x)
-    array = np.asarray(x)
-    native = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
-    if not _is_real(native):
-        raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
-    if native.kind == "f" and native.itemsize > 8:
-        raise TypeError(f"{name} must be an array of at most 64 bits an element, got dtype {array.dtype}")
-    if array.size == 0:
-        raise ValueError(f"{name} has no elements (shape {array.shape}): there is nothing to measure")
-    return array.astype(native, copy=False)
-
-
-def _same_shape(result: npt.NDArray[Any], reference: npt.NDArray[Any]) -> None:
-    if result.shape != reference.shape:
-        raise ValueError(
-            f"result has shape {result.shape} and reference {reference.shape}: they must be the same"
-        )
-
-
-def _pair(result: npt.ArrayLike, reference: npt.ArrayLike) -> _Pair:
-    a, b = _real_array(result, "result"), _real_array(reference, "reference")
-    _same_shape(a, b)
-    return _Pair(a.astype(np.float64).ravel(), b.astype(np.float64).ravel())
+def _from_one(value: float) -> str:
+    """Return the text of what a cosine lacks to 1."""
+    return number_text(value if math.isnan(value) else max(0.0, 1 - value), ".2e")
 
 
 def _ratio(error: float, scale: float) -> float:
@@ -104,7 +73,7 @@ def _scaled_ratio(error: float, scale: float, exponent: int) -> float:
     return shifted(_ratio(fraction, scale), exponent + own)
 
 
-def _norm_ratio(pair: _Pair) -> tuple[float, int]:
+def _norm_ratio(pair: Pair) -> tuple[float, int]:
     """|error| / |reference| as a number and the power of two that it is to be multiplied by."""
     values, halved = pair.error
     error, reference = squares(values), squares(pair.reference)
@@ -112,23 +81,27 @@ def _norm_ratio(pair: _Pair) -> tuple[float, int]:
     return ratio, halved + error.exponent - reference.exponent
 
 
-def _norm_relative_error(pair: _Pair) -> float:
-    return shifted(*_norm_ratio(pair))
-
-
-def _sqnr(pair: _Pair) -> float:
+@_error("sqnr_db", "SQNR, dB", "SQNR\ndB", ".1f", more_is_better=True, linear=True)
+def _sqnr(pair: Pair) -> float:
     ratio, exponent = _norm_ratio(pair)
     with np.errstate(divide="ignore"):
         return float(-20.0 * (np.log10(ratio) + exponent * math.log10(2)))
 
 
-def _max_error_over_mean(pair: _Pair) -> float:
+@_error("norm_relative_error", "norm relative error", "norm\nrelative")
+def _norm_relative_error(pair: Pair) -> float:
+    return shifted(*_norm_ratio(pair))
+
+
+@_error("max_error_over_mean", "largest error / mean magnitude", "max err\n/ mean")
+def _max_error_over_mean(pair: Pair) -> float:
     values, halved = pair.error
     total = magnitudes(pair.reference)
     return _scaled_ratio(float(np.abs(values).max()), total.total / len(values), halved - total.exponent)
 
 
-def _signed_relative_error(pair: _Pair) -> float:
+@_error("signed_relative_error", "bias, relative", "bias", "+.1e")
+def _signed_relative_error(pair: Pair) -> float:
     values, halved = pair.error
     total = magnitudes(pair.reference)
     if total.total == 0:  # nothing has a sign to lose: any error is away from zero
@@ -138,8 +111,9 @@ def _signed_relative_error(pair: _Pair) -> float:
     return _scaled_ratio(signed, total.total, halved + exponent - total.exponent)
 
 
-def _cosine(pair: _Pair) -> float:
-    x, y = (squares(vector) for vector in pair)
+@_error("cosine", "cosine", "1 -\ncosine", _from_one, more_is_better=True, linear=True)
+def _cosine(pair: Pair) -> float:
+    x, y = (squares(vector) for vector in (pair.result, pair.reference))
     if math.isnan(x.total) or math.isnan(y.total):
         return math.nan
     if 0.0 in (x.total, y.total):
@@ -148,12 +122,27 @@ def _cosine(pair: _Pair) -> float:
         return float(np.sum((x.values / math.sqrt(x.total)) * (y.values / math.sqrt(y.total))))
 
 
-def _calc_diff(pair: _Pair) -> float:
+@_error("calc_diff", "calc_diff", "calc_\ndiff")
+def _calc_diff(pair: Pair) -> float:
     # 1 - 2<x, y> / (|x|^2 + |y|^2), written so that nothing cancels.
     values, halved = pair.error
     error, x, y = squares(values), squares(pair.result), squares(pair.reference)
     total, exponent = add_scaled((x.total, x.exponent), (y.total, y.exponent), base=2)
     return shifted(_ratio(error.total, total), 2 * (halved + error.exponent - exponent))
+
+
+@_error("mean_ulp", "mean error, ULP", "mean\nULP", ".1e")
+def _mean_ulp(pair: Pair) -> float:
+    return float(pair.steps.mean())
+
+
+@_error("max_ulp", "largest error, ULP", "max\nULP", ".1e")
+def _max_ulp(pair: Pair) -> float:
+    return float(pair.steps.max())
+
+
+MEASURES = tuple(ERRORS)
+"""The keys of `report`, in order."""
 
 
 @in_default_environment
@@ -178,7 +167,7 @@ def sqnr(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     >>> round(metrics.sqnr([1.0, 2.0, 2.3], [1.0, 2.0, 2.0]), 6)
     20.0
     """
-    return _sqnr(_pair(result, reference))
+    return _sqnr(pair(result, reference))
 
 
 @in_default_environment
@@ -201,7 +190,7 @@ def norm_relative_error(result: npt.ArrayLike, reference: npt.ArrayLike) -> floa
     >>> metrics.norm_relative_error([3.0, 5.0], [3.0, 4.0])
     0.2
     """
-    return _norm_relative_error(_pair(result, reference))
+    return _norm_relative_error(pair(result, reference))
 
 
 @in_default_environment
@@ -227,7 +216,7 @@ def max_error_over_mean(result: npt.ArrayLike, reference: npt.ArrayLike) -> floa
     >>> metrics.max_error_over_mean([1.0, -2.5, 0.0], [1.0, -2.0, 0.0])
     0.5
     """
-    return _max_error_over_mean(_pair(result, reference))
+    return _max_error_over_mean(pair(result, reference))
 
 
 @in_default_environment
@@ -254,7 +243,7 @@ def signed_relative_error(result: npt.ArrayLike, reference: npt.ArrayLike) -> fl
     >>> metrics.signed_relative_error([0.75, -1.5, 2.0], [1.0, -2.0, 2.0])
     -0.15
     """
-    return _signed_relative_error(_pair(result, reference))
+    return _signed_relative_error(pair(result, reference))
 
 
 @in_default_environment
@@ -279,7 +268,7 @@ def cosine(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     >>> round(metrics.cosine([1.0, 1.0], [1.0, 0.0]) ** 2, 12)
     0.5
     """
-    return _cosine(_pair(result, reference))
+    return _cosine(pair(result, reference))
 
 
 @in_default_environment
@@ -304,115 +293,7 @@ def calc_diff(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     >>> metrics.calc_diff([3.0, 1.0], [1.0, 3.0])
     0.4
     """
-    return _calc_diff(_pair(result, reference))
-
-
-def _ordered(codes: npt.NDArray[Any], bits: int, signed: bool) -> npt.NDArray[np.int64]:
-    """Bit patterns as integers in the order of the values; both zeros are 0."""
-    unsigned = codes.view(np.dtype(f"u{codes.dtype.itemsize}")).astype(np.uint64)
-    unsigned &= np.uint64(2**bits - 1)
-    if not signed:
-        return unsigned.astype(np.int64)
-    magnitude = (unsigned & np.uint64(2 ** (bits - 1) - 1)).astype(np.int64)
-    return np.where(unsigned >> np.uint64(bits - 1) != 0, -magnitude, magnitude)
-
-
-def _is_integer(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind in "iu" or "int" in dtype.name
-
-
-def _own_patterns(array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    if _is_integer(array.dtype):
-        raise TypeError(f"dtype {array.dtype} has no ULPs: give arrays of a floating-point type, or fmt")
-    info = ml_dtypes.finfo(array.dtype)
-    return _ordered(array, int(info.bits), signed=float(info.min) < 0)
-
-
-def _encoded(name: str, x: npt.NDArray[Any], fmt: FloatFormat) -> npt.NDArray[Any]:
-    from precision.formats._codec import encode
-    from precision.formats._rounding_modes import Overflow
-
-    try:
-        return np.asarray(encode(x.astype(np.float64), fmt, overflow=Overflow.NON_SATURATING))
-    except ValueError as error:
-        said = str(error)
-        if not said.startswith("x "):
-            raise
-        raise ValueError(f"{name} {said[2:]}") from None
-
-
-@in_default_environment
-def ulp_distance(
-    result: npt.ArrayLike, reference: npt.ArrayLike, fmt: FloatFormat | None = None
-) -> Float64Array:
-    """Steps of a format from each ``reference`` to its ``result``, on ordered bit patterns.
-
-    Neighbouring values are one step apart whatever their exponent; -0 and +0 are the same point, and
-    Inf is one step beyond the largest value.
-
-    Parameters
-    ----------
-    result, reference : array_like
-        Of the same shape. Without ``fmt`` both must have the same floating-point dtype.
-    fmt : FloatFormat, optional
-        Both arrays are first rounded to this format, to nearest, with overflow to Inf (or NaN).
-
-    Returns
-    -------
-    ndarray of float64
-        Whole numbers, in the arrays' shape: exact up to 2**53. 0 where both are NaN, Inf where one is.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an array is empty, the shapes differ, or (without ``fmt``) the dtypes do or are integers. If
-        ``fmt`` has neither Inf nor NaN and an element needs one of them.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from precision import metrics
-    >>> x = np.array([1.0, 1.0, -1e-45], np.float32)
-    >>> y = np.array([np.nextafter(np.float32(1), np.float32(2)), 1.5, 1e-45], np.float32)
-    >>> metrics.ulp_distance(x, y)
-    array([1.000000e+00, 4.194304e+06, 2.000000e+00])
-    """
-    a, b = _real_array(result, "result"), _real_array(reference, "reference")
-    _same_shape(a, b)
-    if fmt is None:
-        if a.dtype != b.dtype:
-            raise TypeError(
-                f"result has dtype {a.dtype} and reference {b.dtype}: they must be the same, or give fmt"
-            )
-        steps_a, steps_b = _own_patterns(a), _own_patterns(b)
-        nan_a, nan_b = np.isnan(a), np.isnan(b)
-    else:
-        from precision.formats._codec import decode
-
-        codes = [_encoded(name, x, fmt) for name, x in (("result", a), ("reference", b))]
-        steps_a, steps_b = (_ordered(code, fmt.bits, fmt.signed) for code in codes)
-        nan_a, nan_b = (np.isnan(decode(code, fmt)) for code in codes)
-    # Opposite signs may be further apart than int64 holds, so the difference is taken in float64
-    # there; steps of one sign are subtracted exactly.
-    far = (steps_a < 0) != (steps_b < 0)
-    distance = np.where(
-        far,
-        np.abs(steps_a.astype(np.float64)) + np.abs(steps_b.astype(np.float64)),
-        np.abs(np.where(far, 0, steps_a) - np.where(far, 0, steps_b)).astype(np.float64),
-    )
-    return np.where(nan_a & nan_b, 0.0, np.where(nan_a | nan_b, np.inf, distance))
-
-
-_MEASURES = {
-    "sqnr_db": _sqnr,
-    "norm_relative_error": _norm_relative_error,
-    "max_error_over_mean": _max_error_over_mean,
-    "signed_relative_error": _signed_relative_error,
-    "cosine": _cosine,
-    "calc_diff": _calc_diff,
-}
-MEASURES = (*_MEASURES, "mean_ulp", "max_ulp")
-"""The keys of `report`, in order."""
+    return _calc_diff(pair(result, reference))
 
 
 @in_default_environment
@@ -442,11 +323,5 @@ def report(result: npt.ArrayLike, reference: npt.ArrayLike) -> dict[str, float]:
     >>> values["max_error_over_mean"], values["max_ulp"]
     (0.375, 2097152.0)
     """
-    pair = _pair(result, reference)
-    typed = _real_array(result, "result")
-    if _is_integer(typed.dtype):
-        typed = typed.astype(np.float64)
-    with np.errstate(over="ignore", under="ignore"):
-        steps = ulp_distance(typed.ravel(), pair.reference.astype(typed.dtype))
-    values = {name: measure(pair) for name, measure in _MEASURES.items()}
-    return values | {"mean_ulp": float(steps.mean()), "max_ulp": float(steps.max())}
+    compared = pair(result, reference)
+    return {name: measure(compared) for name, measure in _MEASURES.items()}

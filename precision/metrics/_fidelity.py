@@ -22,6 +22,7 @@ from precision.formats._float_format import FloatFormat
 from precision.formats._named import Format
 from precision.logfmt._design_choices import LogBase
 from precision.logfmt._logfmt_spec import LogFMT, LogFMTTensor
+from precision.metrics._metric import Metric, number_text
 from precision.metrics._scaled_sums import add_scaled, magnitudes, shifted, squares
 from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.specs._spec_text import AnySpec
@@ -306,3 +307,27 @@ def _measured(x: Array, quantized: Quantized) -> Tally:
             noise_exponent=noise.exponent,
             magnitude_exponent=exponent,
         )
+
+
+def _percent(share: float) -> str:
+    return number_text(100 * share, ".2g")
+
+
+TALLIED = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "bits_per_element",
+            "bits for each element, scales counted",
+            "bits /\nelement",
+            ".3f",
+            linear=True,
+        ),
+        Metric("clipped_share", "clipped, share of the elements", "clipped\n%", _percent, linear=True),
+        Metric(
+            "flushed_share", "flushed to zero, share of the elements", "flushed\n%", _percent, linear=True
+        ),
+        Metric("max_relative_error", "largest relative error", "largest\nrelative", ".3g"),
+    )
+}
+"""What a `Tally` measures beside the errors that are named as those of `report`."""

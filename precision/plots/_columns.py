@@ -8,20 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from precision import metrics
 from precision._support._suggestions import close
 from precision._support._types import Array
+from precision.plots._style import metric_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 Key: TypeAlias = tuple[Hashable, ...]
-_TALLIED = (
-    "elements", "measured", "non_finite", "bits_per_element", "clipped_share", "flushed_share",
-    "max_relative_error",
-)  # fmt: skip
-_MEASURES = (*metrics.MEASURES, *_TALLIED)
+_COUNTS = ("elements", "measured", "non_finite")
 _REPEATS = "seed"
 
 
@@ -63,7 +59,7 @@ def numbers(table: pd.DataFrame, column: str, argument: str) -> Array:
 
 
 def _is_measure(column: str) -> bool:
-    return column.removeprefix("accumulation_").removeprefix("total_") in _MEASURES
+    return column in _COUNTS or metric_of(column) is not None
 
 
 def varying(table: pd.DataFrame, besides: Iterable[str]) -> tuple[str, ...]:

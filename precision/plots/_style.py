@@ -8,6 +8,9 @@ import weakref
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from precision.metrics._catalogue import METRICS
+from precision.metrics._metric import Metric
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
@@ -27,46 +30,44 @@ GREY, FAINT, PALE, GRID = "#777777", "#BBBBBB", "#DDDDDD", "#E5E5E5"
 JOINED = "\u00a0"  # a space at which no line is broken
 SMALL = 8  # points: of names and ticks; nothing is smaller
 _TITLES = {
-    "sqnr_db": "SQNR, dB",
-    "norm_relative_error": "norm relative error",
-    "max_error_over_mean": "largest error / mean magnitude",
-    "signed_relative_error": "bias, relative",
-    "cosine": "cosine",
-    "calc_diff": "calc_diff",
-    "mean_ulp": "mean error, ULP",
-    "max_ulp": "largest error, ULP",
-    "max_relative_error": "largest relative error",
-    "clipped_share": "clipped, share of the elements",
-    "flushed_share": "flushed to zero, share of the elements",
-    "bits_per_element": "bits for each element, scales counted",
     "bytes_per_element": "bytes for each element",
     "k": "K, products in each sum",
     "width": "fraction bits in the alignment",
     "promoted": "products between promotions",
 }
 _REFERENCES = {"accumulation_": " (accumulation alone)", "total_": " (with quantization)"}
-_MORE_IS_BETTER = ("sqnr_db", "cosine", "tokens_per_second")
-_LINEAR = (*_MORE_IS_BETTER, "_share", "bits_per_element", "bytes_per_element")
+# Columns that are no metrics of `precision.metrics`.
+_MORE_IS_BETTER = ("tokens_per_second",)
+_LINEAR = (*_MORE_IS_BETTER, "_share", "bytes_per_element")
 
 
 # ---- names of columns -------------------------------------------------------------------------------
+def metric_of(column: str) -> Metric | None:
+    """Return the metric that a column holds, whatever reference it is against; None if it holds none."""
+    for prefix in _REFERENCES:
+        column = column.removeprefix(prefix)
+    return METRICS.get(column)
+
+
 def title_of(column: str) -> str:
-    """What an axis of that column is called, with its unit."""
-    for prefix, meaning in _REFERENCES.items():
-        rest = column.removeprefix(prefix)
-        if rest != column and rest in _TITLES:
-            return _TITLES[rest] + meaning
-    return _TITLES.get(column, column.replace("_", " "))
+    """Return what an axis of that column is called, with its unit."""
+    metric = metric_of(column)
+    if metric is None:
+        return _TITLES.get(column, column.replace("_", " "))
+    against = [meaning for prefix, meaning in _REFERENCES.items() if column.startswith(prefix)]
+    return metric.title + "".join(against)
 
 
 def more_is_better(column: str) -> bool:
-    """Of a measure that grows as the error falls."""
-    return column.endswith(_MORE_IS_BETTER)
+    """Return whether more of a column's numbers is better."""
+    metric = metric_of(column)
+    return column.endswith(_MORE_IS_BETTER) if metric is None else metric.more_is_better
 
 
 def is_linear(column: str) -> bool:
-    """Whether a measure is drawn as it is: the others are errors, whose magnitudes span decades."""
-    return column.endswith(_LINEAR)
+    """Return whether a column is drawn as it is: others are errors, whose magnitudes span decades."""
+    metric = metric_of(column)
+    return column.endswith(_LINEAR) if metric is None else metric.linear
 
 
 # ---- places -----------------------------------------------------------------------------------------

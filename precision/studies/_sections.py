@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
+
+from precision.metrics._metric import Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,14 +32,6 @@ def values_of(rows: pd.DataFrame, columns: Sequence[Column]) -> dict[str, list[s
     return {heading: [show(float(value)) for value in rows[name]] for heading, name, show in columns}
 
 
-def brief(value: float, style: str = ".2e") -> str:
-    """Return a number with no more of an exponent than it needs: 1.39e-4."""
-    if value == 0:
-        return "0"
-    mantissa, e, exponent = f"{value:{style}}".partition("e")
-    return f"{mantissa}{e}{int(exponent)}" if e else mantissa
-
-
-def or_dash(show: Callable[[float], str]) -> Callable[[float], str]:
-    """Return ``show`` with a dash for NaN."""
-    return lambda value: "-" if math.isnan(value) else show(value)
+def column_of(metric: Metric, prefix: str = "") -> Column:
+    """Return the column of a metric, whose name in the table may have a prefix."""
+    return Column(metric.heading, f"{prefix}{metric.name}", metric.text)

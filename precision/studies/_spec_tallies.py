@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from precision import specs
+from precision.metrics._catalogue import METRICS
 from precision.metrics._distributions import DISTRIBUTIONS
 from precision.metrics._fidelity import Tally, tally
 from precision.quantization._quant_spec import alike_but_for_rule
 from precision.specs._spec_text import AnySpec
 from precision.studies import _array_sources
 from precision.studies._array_sources import Arrays
-from precision.studies._sections import Column, Section, brief, or_dash, values_of
+from precision.studies._sections import Column, Section, column_of, values_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,12 +29,13 @@ COLUMNS = (
 """Columns of a table of specs on arrays that are written to files."""
 _MANY = 8  # arrays; of more, only their total is printed
 _SHARES = ("bits_per_element", "sqnr_db", "clipped_share", "flushed_share", "signed_relative_error")
-BITS = Column("bits /\nelement", "bits_per_element", lambda v: f"{v:.3f}")
-SQNR = Column("SQNR\ndB", "sqnr_db", or_dash(lambda v: f"{v:.1f}"))
-CLIPPED = Column("clipped\n%", "clipped_share", or_dash(lambda v: brief(100 * v, ".2g")))
-FLUSHED = Column("flushed\n%", "flushed_share", or_dash(lambda v: brief(100 * v, ".2g")))
-LARGEST = Column("largest\nrelative", "max_relative_error", or_dash(lambda v: brief(v, ".3g")))
-BIAS = Column("bias", "signed_relative_error", or_dash(lambda v: brief(v, "+.1e")))
+BITS, SQNR, CLIPPED, FLUSHED, LARGEST, BIAS = (
+    column_of(METRICS[name])
+    for name in (
+        "bits_per_element", "sqnr_db", "clipped_share", "flushed_share", "max_relative_error",
+        "signed_relative_error",
+    )
+)  # fmt: skip
 
 
 def values(found: Tally) -> dict[str, Any]:

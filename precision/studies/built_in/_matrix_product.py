@@ -20,6 +20,7 @@ from precision.formats._float_format import FloatFormat
 from precision.formats._named import E4M3, parse_format
 from precision.gemm._matrix_product import matmul
 from precision.metrics._distributions import DISTRIBUTIONS, draw
+from precision.metrics._metric import number_text
 from precision.plots._columns import usable
 from precision.quantization._granularity import Granularity, PerBlock, PerGroup, PerTensor, PerVector
 from precision.quantization._quant_spec import QuantSpec
@@ -29,7 +30,7 @@ from precision.studies._command_options import Asked, Command, Option
 from precision.studies._experiment import Study
 from precision.studies._matrix_files import SIZE, Matrices, given_matrices
 from precision.studies._parameters import named
-from precision.studies._sections import Column, Section, brief, values_of
+from precision.studies._sections import Section, column_of, values_of
 from precision.units._nvidia import HOPPER_BF16, HOPPER_FP8, HOPPER_FP16, HOPPER_TF32
 from precision.units._plain_arithmetic import EXACT, FP32_FMA
 
@@ -152,7 +153,7 @@ def measure(
     ...     found = cell(data="uniform", m=16, n=16, accumulator=unit)
     ...     print(unit, f"{found['accumulation_signed_relative_error']:.0e}")
     HOPPER_FP8 -7e-02
-    HOPPER_FP8.promoted(128) -5e-04
+    HOPPER_FP8.promoted(128) -6e-04
     """
     for name, size in (("m", m), ("n", n), ("k", k)):
         check_int(name, size, 1, 2**31 - 1)
@@ -164,16 +165,6 @@ def measure(
 
 
 # ---- the table --------------------------------------------------------------------------------------
-_MEASURES: tuple[Column, ...] = (
-    Column("SQNR\ndB", "sqnr_db", lambda v: f"{v:.1f}"),
-    Column("norm\nrelative", "norm_relative_error", brief),
-    Column("max err\n/ mean", "max_error_over_mean", brief),
-    Column("bias", "signed_relative_error", lambda v: brief(v, "+.1e")),
-    Column("mean\nULP", "mean_ulp", lambda v: brief(v, ".1e")),
-    Column("max\nULP", "max_ulp", lambda v: brief(v, ".1e")),
-    Column("1 -\ncosine", "cosine", lambda v: brief(max(0.0, 1 - v))),
-    Column("calc_\ndiff", "calc_diff", brief),
-)
 _REFERENCES = {
     "accumulation": "accumulation alone: against the exact product of the quantized operands",
     "total": "quantization and accumulation: against the product of the originals",
@@ -206,7 +197,7 @@ def _sections(table: pd.DataFrame) -> list[Section]:
         m, n, k = (int(rows[size].iloc[0]) for size in ("m", "n", "k"))
         text += f"{_title(rows['data'].iloc[0])}, ({m}, {k}) @ ({k}, {n})\n\n"
         for reference, meaning in _REFERENCES.items():
-            columns = [one._replace(name=f"{reference}_{one.name}") for one in _MEASURES]
+            columns = [column_of(metrics.METRICS[name], f"{reference}_") for name in metrics.MEASURES]
             found.append(Section(text + meaning, {"accumulator": _names(rows)}, values_of(rows, columns)))
             text = ""
     return found
@@ -223,12 +214,13 @@ def answer(table: pd.DataFrame) -> str:
     worst, best = others.loc[others[column].idxmax()], others.loc[others[column].idxmin()]
     said = (
         f"At K = {worst['k']:,} on {_title(worst['data'])}, {worst['accumulator']} loses "
-        f"{brief(worst[column], '.1e')} of the product's norm in its sums"
+        f"{number_text(worst[column], '.1e')} of the product's norm in its sums"
     )
     if len(exact):
-        said += f", where quantization alone loses {brief(exact['total_norm_relative_error'].iloc[0], '.1e')}"
+        alone = exact["total_norm_relative_error"].iloc[0]
+        said += f", where quantization alone loses {number_text(alone, '.1e')}"
     if best["accumulator"] != worst["accumulator"]:
-        said += f". {best['accumulator']} loses least, {brief(best[column], '.1e')}"
+        said += f". {best['accumulator']} loses least, {number_text(best[column], '.1e')}"
     return f"{said}."
 
 
