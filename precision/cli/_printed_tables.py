@@ -1,4 +1,4 @@
-"""What the command prints: tables for people (rich), JSON and CSV for machines."""
+"""Printed tables for people (rich), JSON and CSV for machines."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Console(Console):
 
 
 def console() -> Console:
-    """The standard output, with room for the tables where it is no terminal."""
+    """Return a console on the standard output, with room for the tables where that is no terminal."""
     found = _Console()
     return found if found.is_terminal else _Console(width=_WIDTH)
 
@@ -110,7 +110,7 @@ def print_section(console: Console, section: Section) -> None:
 
 # ---- checks -----------------------------------------------------------------------------------------
 def print_report(console: Console, report: Report) -> None:
-    """A line for each property, and below the table what is known of each failure."""
+    """Print a line for each property, and below the table what is known of each failure."""
     say(console, report.headline())
     for cause in report.causes:
         say(console, f"likely cause: {cause}")
@@ -131,7 +131,7 @@ def print_report(console: Console, report: Report) -> None:
 
 # ---- for machines -----------------------------------------------------------------------------------
 def as_json(value: Any) -> str:
-    """JSON proper, in which a number that is not finite is null."""
+    """Return strict JSON, in which a number that is not finite is null."""
 
     def proper(item: Any) -> Any:
         if isinstance(item, dict):
@@ -144,7 +144,7 @@ def as_json(value: Any) -> str:
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows of the same keys, with a header; of no rows, nothing."""
+    """Return rows of the same keys as CSV with a header; of no rows, nothing."""
     if not rows:
         return ""
     text = io.StringIO()
@@ -160,7 +160,7 @@ def _hexadecimal(code: int | None, bits: int) -> str:
 
 
 def limits(fmt: Format) -> dict[str, Any]:
-    """What there is to know of a format; codes as numbers, None where there is no such thing."""
+    """Return the limits of a format by name; codes as numbers, None where there is no such thing."""
     row: dict[str, Any] = {
         "format": str(fmt),
         "bits": fmt.bits,
@@ -184,7 +184,7 @@ def limits(fmt: Format) -> dict[str, Any]:
 
 
 def formats_table(formats: Iterable[Format]) -> Table:
-    """Limits and special codes, a line a format."""
+    """Return a table of limits and special codes, a line a format."""
     limited = {"max": "max", "min_normal": "min\nnormal", "min_subnormal": "min sub-\nnormal"}
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("format", "bits", "bias", *limited.values(), "specials"):
@@ -206,7 +206,7 @@ def formats_table(formats: Iterable[Format]) -> Table:
 
 
 def _short(value: float | None) -> str:
-    """A value in at most seven significant digits, a power of two as such."""
+    """Return a value in at most seven significant digits, a power of two as such."""
     if value is None:
         return "-"
     mantissa, exponent = math.frexp(value)
@@ -216,7 +216,7 @@ def _short(value: float | None) -> str:
 
 
 def print_values(console: Console, fmt: Format) -> None:
-    """Every value beside its code; of a float format with a sign, those with the sign bit clear."""
+    """Print every value beside its code; of a float format with a sign, those with the sign bit clear."""
     count, rest = 1 << fmt.bits, ""
     if isinstance(fmt, FloatFormat) and fmt.signed:
         count //= 2

@@ -1,4 +1,4 @@
-"""What the commands share: options as values, messages instead of tracebacks, exit codes, progress, files."""
+"""Parts that commands share: types of options, messages instead of tracebacks, exit codes, output files."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ class Parsed(click.ParamType[Any]):
 
 @contextmanager
 def said_plainly() -> Iterator[None]:
-    """What the library raises about its arguments is a message to the user here, not a traceback."""
+    """Turn what the library raises about its arguments into a message to the user, without a traceback."""
     try:
         yield
     except _PLAIN as error:
@@ -184,7 +184,7 @@ def tried(option: str, path: str, check: Callable[[str], object]) -> None:
 
 
 def output_options(figure: str) -> Callable[[Command], Command]:
-    """The options that `Outputs.of` reads, the figure's default name among them."""
+    """Return a decorator that adds the options that `Outputs.of` reads; the figure has a default name."""
     options = (
         click.option("--figure", type=FILE_OUT, default=figure, show_default=True, help="By suffix."),
         click.option("--no-figure", is_flag=True, help="Write no figure."),
@@ -203,7 +203,7 @@ def output_options(figure: str) -> Callable[[Command], Command]:
 
 
 class Outputs(NamedTuple):
-    """Where a study goes beside the terminal."""
+    """The files that a command writes beside what it prints."""
 
     json_path: str | None
     csv_path: str | None
@@ -211,7 +211,7 @@ class Outputs(NamedTuple):
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> Outputs:
-        """Those of a command's options, tried before any work."""
+        """Return the files of a command's options; each is tried before any work."""
         found = cls(
             options["json_path"],
             options["csv_path"],
@@ -230,7 +230,7 @@ class Outputs(NamedTuple):
 
     @property
     def piped(self) -> bool:
-        """Whether the standard output is taken, so that tables and messages must keep off it."""
+        """Whether a file goes to the standard output, so that tables and messages must keep off it."""
         return "-" in (self.json_path, self.csv_path)
 
     def write(

@@ -46,7 +46,7 @@ def _parameter(option: Option) -> Callable[[Any], Any]:
     if option.kind is int:
         more["type"] = int if option.least is None else click.IntRange(option.least)
     elif option.kind is float:
-        more["type"] = click.FloatRange(0, min_open=True)
+        more["type"] = float if option.least is None else click.FloatRange(option.least, min_open=True)
     elif option.kind is Path:
         more["type"] = FILE
     elif option.kind is not str:

@@ -19,14 +19,15 @@ class Option:
     name : str
         ``a_format`` is written ``--a-format``.
     kind : type or callable
-        ``int``: a whole number of at least ``least``. ``float``: a number above 0. ``pathlib.Path``: a file
-        that exists. Anything else turns the option's text into its value, and raises ValueError.
+        ``int``: a whole number of at least ``least``. ``float``: a number above ``least``.
+        ``pathlib.Path``: a file that exists. Anything else turns the option's text into its value, and
+        raises ValueError.
     help : str
         A line of ``--help``.
     default : optional
         The value, or the text of it, where the option is not given; by default None.
     least : int, optional
-        The least whole number; by default any is taken.
+        The bound of a number; by default any is taken.
     repeatable : bool
         The option may be given several times: its value is a tuple.
     metavar : str, optional

@@ -1,4 +1,4 @@
-"""The figure of `precision gemm`: accumulators compared over K. `plots` gives it out."""
+"""The figure of `precision gemm`: the errors of accumulators over K."""
 
 from __future__ import annotations
 

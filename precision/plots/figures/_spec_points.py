@@ -1,4 +1,4 @@
-"""Figures in which every spec is a point: what it loses over what it takes. `plots` gives them out."""
+"""Figures in which every spec is a point: SQNR over the bits that it stores, or the bytes that it sends."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _WIRE = ("dispatch", "seconds_dispatch", "tokens", "experts", "hidden", "bandwid
 
 # ---- names and places -------------------------------------------------------------------------------
 def _kinds(spec: AnySpec) -> tuple[str, str]:
-    """What scales the elements, and what they are."""
+    """Return what scales the elements of a spec, and what kind of numbers they are."""
     if isinstance(spec, LogFMT):
         return "a tile's min and step", "logarithmic"
     if isinstance(spec, FloatFormat):
@@ -66,7 +66,7 @@ def _kinds(spec: AnySpec) -> tuple[str, str]:
 
 
 def _spec_label(spec: AnySpec) -> str:
-    """``MXFP4``, ``MXFP4 RCEIL`` for its kin with another rule, ``e4m3, PerGroup(128)``."""
+    """Return a spec's short name: ``MXFP4``, ``MXFP4 RCEIL`` with another rule, ``e4m3, PerGroup(128)``."""
     for name, known in SPECS.items():
         if alike_but_for_rule(spec, known):
             return name if spec == known else f"{name} {spec.scale_rule}"
@@ -103,7 +103,7 @@ def _points(rows: pd.DataFrame, x: str) -> list[tuple[AnySpec, float, float]]:
 def _limits(
     points: Sequence[tuple[float, float]], least: float, room: float = 0.32
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Of both axes, with room for names at the right of the last points; at least ``least`` wide."""
+    """Return the limits of both axes, with room for names at the right; at least ``least`` wide."""
     widths, heights = zip(*(points or [(4.0, 20.0), (8.0, 40.0)]), strict=True)
     span = max(max(widths) - min(widths), least)
     left, right = min(widths) - 0.1 * span, max(widths) + 0.1 * span
@@ -273,12 +273,12 @@ def _time(table: pd.DataFrame) -> tuple[float, float]:
 
 
 def _wire_label(spec: AnySpec) -> str:
-    """`_spec_label`, shorter for groups as DeepSeek-V3's: ``e4m3, 1x128``."""
+    """Return a spec's short name, with DeepSeek-V3's groups as ``e4m3, 1x128``."""
     return _spec_label(spec).replace("PerGroup(128)", "1x128")
 
 
 def _draw_widths(axes: Axes, line: Sequence[tuple[float, float, int]]) -> None:
-    """LogFMT's widths as a line, each point named at its upper left, the line at its end."""
+    """Draw LogFMT's widths as a line, each point named at its upper left, the line at its end."""
     if not line:
         return
     colour, marker = _SCALES["a tile's min and step"], _ELEMENTS["logarithmic"]

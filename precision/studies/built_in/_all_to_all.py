@@ -283,6 +283,7 @@ OPTIONS = (
     Option(
         name="bandwidth",
         kind=float,
+        least=0,
         default=50.0,
         help="Of a GPU in one direction, in GB/s: 50 is InfiniBand at 400 Gb/s, 900 NVLink in a GB200 rack.",
     ),
