@@ -463,6 +463,9 @@ CASES |= {
     "precision.storage.read_header": lambda i: list(_array_files.read_header(i.folder / "q.safetensors")),
     "precision.storage.read_metadata": lambda i: _array_files.read_metadata(i.folder / "q.safetensors"),
     # studies
+    "precision.studies.Arrays.read": lambda i: studies.Arrays(
+        "x", studies.read_sources(i.folder / "x.npy")
+    ).read(""),
     "precision.studies.read_sources": lambda i: [s.read() for s in studies.read_sources(i.folder / "x.npy")],
     # sweeps
     "precision.sweep.sweep": lambda i: [

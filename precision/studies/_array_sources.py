@@ -58,6 +58,7 @@ class Arrays:
     def __str__(self) -> str:
         return self.name
 
+    @in_default_environment
     def read(self, tensor: str) -> Array:
         """Return the array of that name, the last one without reading it again.
 
