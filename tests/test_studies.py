@@ -19,7 +19,7 @@ import reference as ref
 import precision as pr
 from precision.formats import INT8
 from precision.metrics import draw
-from precision.studies import STUDIES, _array_sources, _drawn_matrices, _drawn_products, study
+from precision.studies import STUDIES, _array_sources, _drawn_products, study
 from precision.studies.built_in import _matrix_product, _stochastic_rounding
 
 E4M3, FP32 = oracle.plain(pr.E4M3), oracle.plain(pr.FP32)
@@ -396,7 +396,6 @@ def in_bits(name, values):
 
 CLEARED = (
     _drawn_products._operands,
-    _drawn_matrices._drawn,
     _stochastic_rounding._addends,
     _matrix_product._operands,
     _array_sources._drawn,

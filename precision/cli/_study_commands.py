@@ -22,7 +22,7 @@ from precision.sweep._grid_runs import sweep
 if TYPE_CHECKING:
     import pandas as pd
 
-_THREADS = Option(name="threads", kind=int, least=1, help="By default the CPUs of this process.")
+_THREADS = Option("threads", int, least=1, help="By default the CPUs of this process.")
 
 
 def study_command(name: str, of: str) -> click.Command:

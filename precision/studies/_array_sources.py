@@ -78,7 +78,7 @@ class Arrays:
         return held[1]
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)
 def _drawn(distribution: str, rows: int, columns: int, axis: int, seed: int) -> Array:
     return draw(distribution, (rows, columns), k_axis=axis, seed=seed)
 
@@ -188,16 +188,16 @@ def _shape(text: str) -> tuple[int, int]:
 
 
 OPTIONS = (
-    Option(name="data", positional=True, metavar="FILE_OR_DISTRIBUTION"),
+    Option("data", positional=True, metavar="FILE_OR_DISTRIBUTION"),
     Option(
-        name="tensor",
+        "tensor",
         repeatable=True,
         metavar="NAME",
         help="Of a .safetensors file; repeatable. By default every floating-point tensor longer than 1.",
     ),
-    Option(name="axis", kind=int, default=-1, help="Along which groups run."),
-    Option(name="shape", kind=_shape, metavar="MxN", help="Of a distribution (1024x4096)."),
-    Option(name="seed", kind=int, least=0, default=0, help="Of a distribution."),
+    Option("axis", int, default=-1, help="Along which groups run."),
+    Option("shape", _shape, metavar="MxN", help="Of a distribution (1024x4096)."),
+    Option("seed", int, least=0, default=0, help="Of a distribution."),
 )
 """Options that say which arrays a subcommand studies: those that `axes` reads."""
 

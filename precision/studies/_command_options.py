@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Option:
     """An option of a subcommand. One that is named as a parameter of the cell gives that parameter's value.
 
@@ -38,6 +38,7 @@ class Option:
 
     name: str
     kind: Any = str
+    _: KW_ONLY
     help: str = ""
     default: Any = None
     least: int | None = None

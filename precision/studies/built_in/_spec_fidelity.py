@@ -173,16 +173,16 @@ STUDY = Study(
         options=(
             *_array_sources.OPTIONS,
             Option(
-                name="spec",
-                kind=specs.parse,
+                "spec",
+                specs.parse,
                 repeatable=True,
                 metavar="TEXT",
                 help="As MXFP4, 'QuantSpec(e4m3, PerGroup(128))', 'LogFMT(8)' or, without scales, bf16. "
                 "Repeatable; by default a dozen.",
             ),
             Option(
-                name="rule",
-                kind=lambda text: reads.scale_rule("rule")(text.upper()),
+                "rule",
+                lambda text: reads.scale_rule("rule")(text.upper()),
                 repeatable=True,
                 metavar="RULE",
                 help="Also try scales that are powers of two by this rule: "
