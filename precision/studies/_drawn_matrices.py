@@ -1,4 +1,4 @@
-"""Measures of a spec on random matrices, for the studies that quantize; cells of the same draws share them."""
+"""Measures of a spec on random matrices, for the studies that quantize; cells share their draws."""
 
 from __future__ import annotations
 
