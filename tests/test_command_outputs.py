@@ -15,6 +15,8 @@ from click.testing import CliRunner
 
 from precision import plots, storage
 from precision.cli import _printed_tables, _study_commands, _sweep_options, command
+from precision.studies import Study
+from precision.studies._command_options import Asked, Command, Option
 
 STUDIES = {
     "gemm": [
@@ -327,3 +329,40 @@ def test_a_full_disk_is_a_message(name):
 def test_storage_says_at_once_what_it_cannot_write():
     with pytest.raises(FileNotFoundError, match="no is not a folder"):
         storage.save("no/w.safetensors", {})
+
+
+# ---- options of studies -----------------------------------------------------------------------------
+def add(*, x=0, y=0.5):
+    """A cell of two numbers."""
+    if x == 7:
+        raise ArithmeticError("seven is odd")
+    return {"sum": x + y}
+
+
+def test_an_option_named_as_a_parameter_reaches_the_cell(monkeypatch):
+    options = (Option("x", int, least=0, repeatable=True), Option("y", float, default=2.0, least=0))
+    asked = Command(
+        help="Add two numbers.",
+        options=options,
+        ask=lambda given: Asked({"x": given["x"]}, ("adding",)),
+        columns=("y", "sum"),
+        complete=lambda table: table.assign(sum=-table["sum"]),
+    )
+    adding = Study(
+        name="add", question="What is the sum?", cell=add, grid={}, reads={}, figure=None, command=asked,
+        answer=lambda table: f"It is {table['sum'].iloc[0]}.",
+    )  # fmt: skip
+    monkeypatch.setattr(_study_commands, "study", lambda name: adding)
+    made = _study_commands.study_command("add", "add")
+    found = CliRunner().invoke(made, ["--x", "3", "--x", "1", "--no-figure", "--csv", "-"])
+    assert (found.stdout, found.stderr) == ("y,sum\n2.0,-5.0\n2.0,-3.0\n", "adding\n")
+    assert "It is -3.5." in CliRunner().invoke(made, ["--x", "3", "--y", "0.5", "--no-figure"]).stdout
+    for arguments, message in (
+        (["--x", "-1"], "-1 is not in the range x>=0"),
+        (["--x", "1", "--y", "0"], "0.0 is not in the range x>0"),
+        (["--x", "1", "--x", "7"], "Error: ArithmeticError: seven is odd"),
+    ):
+        refused = CliRunner().invoke(made, [*arguments, "--no-figure", "--csv", "rows.csv"])
+        assert refused.exit_code in (1, 2) and message in refused.output and not os.path.exists("rows.csv")
+    help = CliRunner().invoke(made, ["--help"]).stdout
+    assert "Add two numbers." in help and "[default: 2.0; x>0]" in help
