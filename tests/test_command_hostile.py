@@ -279,9 +279,7 @@ def test_an_interrupt_ends_every_subcommand_with_130(name, monkeypatch):
         raise KeyboardInterrupt
 
     work = {
-        "gemm": "precision.studies.GemmStudy.rows",
-        "quantize": "precision.studies.QuantizationStudy.rows",
-        "logfmt": "precision.studies.QuantizationStudy.rows",
+        **dict.fromkeys(("gemm", "quantize", "logfmt"), "precision.sweep._executors.run_cell"),
         "check": "precision.cli.subcommands._check_command.check_quantizer",
         "sweep": "precision.sweep._executors.run_cell",
         "formats": "precision.cli._printed_tables.formats_table",
@@ -305,7 +303,7 @@ def test_an_interrupt_while_c_calls_python_is_not_lost(monkeypatch, sigint):
             time.sleep(0.01)
         raise AssertionError("the interrupt did not come once more")
 
-    monkeypatch.setattr("precision.studies.GemmStudy.rows", work)
+    monkeypatch.setattr("precision.sweep._executors.run_cell", work)
     found = CliRunner().invoke(command, ["gemm", *BASE["gemm"]])
     assert found.exit_code == 130 and found.stderr == "\ninterrupted\n"
 

@@ -9,12 +9,13 @@ import precision as pr
 from precision import specs
 from precision.logfmt import Space, _logfmt_spec
 from precision.quantization import _quant_spec
-from precision.studies import DEFAULT_SPECS, PEERS
+from precision.studies import study
 
 
 @pytest.mark.parametrize(
     "spec",
-    [*DEFAULT_SPECS, *PEERS, *map(pr.LogFMT, range(3, 17)), pr.DEEPEP_LOGFMT10, pr.FP16, pr.E2M1,
+    [*study("quantize").grid["spec"], *study("all_to_all").grid["spec"], pr.LogFMT(3),
+     *map(pr.LogFMT, range(13, 17)), pr.DEEPEP_LOGFMT10, pr.FP16, pr.E2M1,
      pr.LogFMT(8, 64, space=Space.LOG, rounding=pr.Stochastic(16)), pr.FloatFormat.parse("e4m2")],
     ids=str,
 )  # fmt: skip
