@@ -20,14 +20,42 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 
 class Spec(Protocol[Result_co]):
-    """The protocol of specs, which `quantize` asks; ``Result`` is its kind of quantized tensor."""
+    """Protocol of specs: the methods by which `quantize` and others use any spec.
+
+    Any class with these methods is a spec; it need not derive from this one. The type parameter is the kind
+    of quantized tensor that the spec makes.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> pr.MXFP8_E4M3.bits_per_element((4, 64))
+    8.25
+    """
 
     def quantize(self, x: npt.ArrayLike, axis: int = -1, out: Any = None) -> Result_co:
-        """Return the codes and scales of ``x``, with groups along ``axis``."""
+        """Quantize an array to codes and scales.
+
+        Parameters
+        ----------
+        x : array_like
+            The array.
+        axis : int
+            The axis along which groups run.
+        out : object, optional
+            A tensor that this spec made of an array of ``x``'s shape, whose memory takes the result.
+        """
         ...
 
     def bits_per_element(self, shape: tuple[int, ...], axis: int = -1) -> float:
-        """Return the bits stored for each element of an array of ``shape``, scales counted."""
+        """Return the bits that are stored for each element of an array, scales included.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            The shape of the array.
+        axis : int
+            The axis along which groups run.
+        """
         ...
 
 
