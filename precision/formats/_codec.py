@@ -136,7 +136,7 @@ def encode(
     Raises
     ------
     TypeError, ValueError
-        Where `round_to` raises them.
+        If an argument does not fit, as `round_to` says.
 
     Examples
     --------
@@ -154,8 +154,8 @@ def decode(codes: npt.ArrayLike, fmt: Format, *, out: Array | None = None) -> Ar
     Parameters
     ----------
     codes : array_like
-        Of type ``fmt.dtype``, or unsigned integers below ``2**fmt.bits``. (ml_dtypes' integers of fewer than
-        8 bits may have bits above those, which ml_dtypes ignores.)
+        Codes of type ``fmt.dtype``, or unsigned integers below ``2**fmt.bits``. (ml_dtypes' integers of fewer
+        than 8 bits may have bits above those, which ml_dtypes ignores.)
     fmt : FloatFormat or IntFormat
         The format of the codes.
     out : ndarray, optional

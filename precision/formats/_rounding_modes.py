@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 from precision._support._argument_checks import check_int
 
+#: 2**64 over the golden ratio, made odd.
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
 class Named(enum.Enum):
     """An enumeration whose members print as names that the package's parsers read."""
 
-    __hash__ = object.__hash__  # quicker than the name's, and there is one object a member
+    __hash__ = object.__hash__  # faster than a hash of the name; each member is one object
 
     def __str__(self) -> str:
         return self.name

@@ -109,22 +109,23 @@ def quantize(
         of one of them, as ``"MXFP8_E4M3"``, which `precision.specs.parse` reads. Any other object
         with a ``quantize(x, axis, out)`` method is a spec too (and is given an ``offset`` other than 0).
     axis : int
-        Along which groups run. A right operand (K, N) of a product takes ``axis=-2``.
+        The axis along which groups run. A right operand (K, N) of a product takes ``axis=-2``.
     out : QuantizedTensor or LogFMTTensor, optional
-        Whose codes and scales are written into: of ``x``'s shape, the spec's formats and block. They may
-        lie in ``x``'s memory, but not in each other's. The tensor returned shares them; it has its own
-        tensor scale.
+        A tensor whose codes and scales are overwritten, of ``x``'s shape and the spec's formats and block.
+        They may lie in ``x``'s memory, but not in each other's. The tensor returned shares them, but not
+        the tensor scale.
     offset : int
         The index of the first element of ``x``, 0 to 2**64 - ``x.size``, from which a `Stochastic` rounding
         counts its random bits. A deterministic rounding gives the same for every offset. See the notes.
     nan : float, optional
-        What NaN becomes in a bare format that has none; without it, NaN raises there. Other specs say
-        themselves what becomes of NaN.
+        The replacement of NaN in a bare format that has none; without it, NaN raises there. Other specs
+        have their own rules for NaN.
 
     Returns
     -------
     QuantizedTensor or LogFMTTensor
-        Of ``x``'s shape. Groups lie contiguous in memory; the codes of larger blocks lie as ``x`` does.
+        The quantized tensor, of ``x``'s shape. The codes of groups lie contiguous in memory, and those of
+        larger blocks lie as ``x`` does.
 
     Raises
     ------

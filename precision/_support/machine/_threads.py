@@ -170,7 +170,7 @@ def parallel(work: Callable[[int, int], None], total: int, grain: int) -> None:
             _present.call = outer
 
     def helper() -> None:
-        with default_environment():  # as the calling thread has it, by its public function
+        with default_environment():  # as in the calling thread, where a public function set it
             loop()
 
     helpers = min(get_num_threads(), pieces) - 1
