@@ -386,9 +386,9 @@ def test_code_of_the_user_within_code_of_the_user() -> None:
 # ---- the guard itself -----------------------------------------------------------------------------------
 @pytest.mark.parametrize("mode", BAD)
 def test_every_mode_is_found_and_described(mode: str) -> None:
-    assert environment.is_default() and environment.described() == ""
+    assert environment.is_default() and environment.describe_difference() == ""
     with cases.mode(mode):
-        found, words = environment.is_default(), environment.described()
+        found, words = environment.is_default(), environment.describe_difference()
     assert not found
     parts = set(cases.MODES[mode])
     assert ("FTZ or DAZ" in words) == bool(parts & {"ftz", "daz"})

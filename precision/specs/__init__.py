@@ -1,4 +1,4 @@
-"""Any spec as text, and quantizing by it."""
+"""The text of every kind of spec, and `quantize`, which takes any of them."""
 
 from precision.specs._quantize import Spec, quantize
 from precision.specs._spec_text import AnySpec, check_suits, for_operands, parse

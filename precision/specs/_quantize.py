@@ -1,4 +1,4 @@
-"""One function that quantizes an array by any spec: an object, a bare format, or their text."""
+"""The function `quantize`, which takes any kind of spec, and the protocol of specs."""
 
 from __future__ import annotations
 
@@ -70,15 +70,15 @@ def quantize(
     offset: int = 0,
     nan: float | None = None,
 ) -> Any:
-    """Quantize an array as a spec says.
+    """Quantize an array by a spec, to codes and scales.
 
     Parameters
     ----------
     x : array_like
         float16, bfloat16, float32, float64, or another floating-point type of ml_dtypes; at least 1-D.
     spec : QuantSpec, LogFMT, FloatFormat or str
-        How: a spec, a bare format (which rounds values as they are, with the scale 1, and saturates), or
-        the text of one of them, as ``"MXFP8_E4M3"``; `precision.specs.parse` reads it. Any other object
+        A spec, a bare format (which rounds values as they are, with the scale 1, and saturates), or the text
+        of one of them, as ``"MXFP8_E4M3"``, which `precision.specs.parse` reads. Any other object
         with a ``quantize(x, axis, out)`` method is a spec too (and is given an ``offset`` other than 0).
     axis : int
         Along which groups run. A right operand (K, N) of a product takes ``axis=-2``.
@@ -109,6 +109,11 @@ def quantize(
 
     Notes
     -----
+    A `QuantSpec` divides each element by its scale as stored (with a tensor scale: by their float32 product)
+    in float64 if ``x`` is float64, and in float32 if it is of any other type, which float32 holds exactly.
+    The quotient is rounded to the element's format. A scale's quotient of amax is taken in the same type, and
+    rounded to float32. So a float64 array and its float32 copy may differ in scales and codes.
+
     A piece ``x[i:j]`` along the first axis of a larger ``x`` has the offset ``i * x[0].size``; with it the
     piece's codes are those of the whole, if it has the same scales too: it must cut no group (where groups
     or blocks extend along the first axis, ``i`` is a multiple of their length there), and there must be no
@@ -137,7 +142,7 @@ def quantize(
     if isinstance(spec, str):
         spec = parse(spec)
     if isinstance(spec, FloatFormat):
-        return _rounded(x, spec, out, offset, nan)
+        return _quantize_by_format(x, spec, out, offset, nan)
     if not callable(getattr(spec, "quantize", None)) or isinstance(spec, type):
         raise TypeError(f"spec must be one as QuantSpec(E4M3, PerGroup(128)), got {spec!r}")
     first = checked_offset(offset, 0)
@@ -146,10 +151,10 @@ def quantize(
     return spec.quantize(x, axis=axis, out=out, offset=first)
 
 
-def _rounded(
+def _quantize_by_format(
     x: npt.ArrayLike, fmt: FloatFormat, out: QuantizedTensor | None, offset: int, nan: float | None
 ) -> QuantizedTensor:
-    """Return the tensor of the values of a format, with the scale 1."""
+    """Quantize an array by a bare format: to codes of its values, with the scale 1."""
     replacement = nan if fmt.nan_code is None else None
     if out is None:
         codes = encode(x, fmt, nan=replacement, offset=offset)

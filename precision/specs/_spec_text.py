@@ -1,4 +1,4 @@
-"""The text of any spec, a `QuantSpec`, a `LogFMT` or a bare format, and which specs suit an array."""
+"""The parser of every kind of spec (`QuantSpec`, `LogFMT` or a bare format), and checks of specs."""
 
 from __future__ import annotations
 
@@ -17,21 +17,27 @@ from precision.quantization import _quant_spec
 from precision.quantization._quant_spec import QuantSpec
 
 AnySpec: TypeAlias = QuantSpec | LogFMT | FloatFormat
-"""How an array is stored; a bare format rounds its values as they are, with scale 1, and saturates."""
+"""A spec of any kind. A bare format rounds an array's values as they are, with scale 1, and saturates."""
 _Left = TypeVar("_Left", bound=AnySpec | None)
 _Right = TypeVar("_Right", bound=AnySpec | None)
 
 
 @in_default_environment
 def parse(text: str) -> AnySpec:
-    """Return the spec or format that ``str`` printed, or that a user wrote in the same language.
+    """Return the spec or format that a text describes, which is how it prints.
+
+    Parameters
+    ----------
+    text : str
+        A name of a spec or a format, in capitals or not, or a constructor call.
 
     Raises
     ------
     TypeError
         If ``text`` is not a string.
     ValueError
-        If it says none of the three; the message names the part that is unknown.
+        If ``text`` describes no `QuantSpec`, `LogFMT` or floating-point format; the message names the part
+        that cannot be read.
 
     Examples
     --------
@@ -51,16 +57,37 @@ def parse(text: str) -> AnySpec:
 
 
 def check_suits(spec: AnySpec, shape: tuple[int, ...], axis: int = -1) -> None:
-    """Raise ValueError if ``spec`` cannot take an array of ``shape`` with groups along ``axis``."""
+    """Raise ValueError if a spec cannot take an array of some shape.
+
+    Parameters
+    ----------
+    spec : QuantSpec, LogFMT or FloatFormat
+        The spec.
+    shape : tuple of int
+        The shape of the array.
+    axis : int
+        The axis along which groups run.
+
+    Raises
+    ------
+    ValueError
+        If ``axis`` is none of the array's, or the groups do not suit the shape.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> from precision import specs
+    >>> specs.check_suits(pr.MXFP8_E4M3, (4, 100))  # the last group of a row is shorter
+    """
     checked_axis(axis, len(shape))
     if isinstance(spec, QuantSpec):
         spec.scale_shape(shape, axis)
 
 
 def for_operands(left: _Left, right: _Right) -> tuple[_Left, _Right]:
-    """Return the specs by which the two operands of one product are quantized, without shared random bits.
+    """Return specs for the two operands of one product that share no random bits.
 
-    Where both round stochastically by the same seed, the right one's becomes ``with_stream(1)`` of it
+    If both round stochastically by the same seed, the right one's becomes ``with_stream(1)`` of it
     (`Stochastic`), else the errors of the operands are correlated and the product is biased. Every other
     pair comes back as it is; so does a pair that this function returned. The studies of products, their
     commands and `precision.bounds` quantize by such a pair.
@@ -68,7 +95,7 @@ def for_operands(left: _Left, right: _Right) -> tuple[_Left, _Right]:
     Parameters
     ----------
     left, right : QuantSpec, LogFMT, FloatFormat or None
-        What is wanted of each operand; None for one that is not quantized.
+        The spec of each operand; None for an operand that is not quantized.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""Imports of the package's modules, which run in the default floating-point environment.
+"""The guard of imports, by which the package's modules run in the default floating-point environment.
 
-A module computes constants, and where there is no compiled file of it yet Python reads the numbers in its
-text; both round. Without this an import in a thread that flushes subnormal numbers would keep wrong constants
-for as long as the process lives (a compiled file: for good).
+A module computes constants, and if it has no compiled file yet, Python parses the numbers in its text; both
+round. Without the guard an import in a thread that flushes subnormal numbers would leave wrong constants for
+as long as the process lives (in a compiled file for good).
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ _PACKAGE = __name__.partition(".")[0] + "."
 
 
 class _Finder:
-    """Python's own search for the modules of this package, with another way to run what it finds."""
+    """A finder of this package's modules whose loaders run them in the default environment."""
 
     @staticmethod
     def find_spec(
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Return the spec of a module of this package with a guarded loader, or None for any other module."""
         if not name.startswith(_PACKAGE):
             return None
         found = PathFinder.find_spec(name, path, target)
@@ -34,6 +35,6 @@ class _Finder:
 
 
 def guard_imports() -> None:
-    """Let every module of the package that is imported from now on run in the default environment."""
+    """Make every module of the package that is imported from now on run in the default environment."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
