@@ -409,6 +409,8 @@ CASES |= {
             "calc_diff",
             "cosine",
             "max_error_over_mean",
+            "max_ulp",
+            "mean_ulp",
             "norm_relative_error",
             "report",
             "signed_relative_error",

@@ -23,8 +23,8 @@ class Named(enum.Enum):
 class Rounding(Named):
     """Deterministic rounding modes: the five of IEEE 754, and rounding to odd.
 
-    ``TO_ODD`` keeps exact values and takes the neighbour with an odd code for any other.
-    "Even" and "odd" speak of the *code*. Its parity is the significand's as well, except in formats without
+    ``TO_ODD`` keeps values of the format, and takes the neighbour with an odd code for any other number.
+    "Even" and "odd" speak of the *code*, whose parity is also the significand's, except in formats without
     fraction bits, where every significand is odd.
 
     Examples

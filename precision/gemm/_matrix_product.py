@@ -15,9 +15,9 @@ from precision.accumulators._kernel_records import CANONICAL_NAN
 from precision.formats._codec import encode
 from precision.formats._named import BF16
 from precision.formats._rounding_modes import Overflow
+from precision.gemm._default_unit import unit_of_operands
 from precision.gemm._operands import Operand, Shapes, checked_dtype, checked_operand, checked_start
 from precision.gemm._scale_epilogue import build_product, plan_epilogue
-from precision.units._nvidia import HOPPER_FP8
 
 
 def _multiply_by_scales(out: Array, factors: tuple[Array, ...]) -> None:
@@ -47,7 +47,7 @@ def matmul(
     a: Operand,
     b: Operand,
     *,
-    accumulator: Accumulator | str = HOPPER_FP8,
+    accumulator: Accumulator | str | None = None,
     c: npt.ArrayLike | None = None,
     dtype: npt.DTypeLike = np.float32,
 ) -> Array:
@@ -59,8 +59,9 @@ def matmul(
         Operands of shapes ``(..., M, K)`` and ``(..., K, N)`` by `numpy.matmul`'s rules: vectors and
         broadcast batch axes too. Arrays are float16, float32 or of an ml_dtypes float (a unit that takes
         TF32 ignores the low 13 bits of float32); a QuantizedTensor holds its format's codes, of TF32 19 bits.
-    accumulator : Accumulator or str
-        The accumulator that sums the products, or its text, as ``"HOPPER_FP8.promoted(128)"``.
+    accumulator : Accumulator or str, optional
+        The accumulator that sums the products, or its text, as ``"HOPPER_FP8.promoted(128)"``. By default
+        it is the unit that `precision.units.DEFAULTS` has for the operands' formats and scales.
     c : array, optional
         The start of the sum: of the register, or with promotion of the float32 total. float16, bfloat16 or
         float32; it broadcasts to the result's shape. Tensor-wise and row-wise scales, which multiply the
@@ -107,6 +108,8 @@ def matmul(
     >>> [float(pr.matmul(a, b, accumulator=unit)[0, 0]) for unit in (pr.HOPPER_FP8, pr.EXACT)]
     [0.0, 1.0]
     """
+    if accumulator is None:
+        accumulator = unit_of_operands(("a", a, -1), ("b", b, -2))
     accumulator = as_accumulator(accumulator)
     kind = checked_dtype(dtype)
     left = checked_operand("a", a, accumulator)

@@ -65,7 +65,7 @@ def checked_operand(name: str, x: Operand, accumulator: Accumulator) -> Checked:
 def checked_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     """Return the type of the result, or raise if no result has that type."""
     kind = named_dtype(dtype, f"one of {_NAMES}")
-    if kind not in _RESULTS:
+    if kind not in _RESULTS and kind.newbyteorder("=") not in _RESULTS:
         raise TypeError(f"dtype must be one of {_NAMES}, got {kind}")
     return kind
 

@@ -10,9 +10,9 @@ from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
 from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._accumulator_text import as_accumulator
+from precision.gemm._default_unit import unit_of_operands
 from precision.gemm._operands import Operand, Shapes, checked_operand, checked_start
 from precision.gemm._scale_epilogue import build_product, plan_epilogue
-from precision.units._nvidia import HOPPER_FP8
 
 
 class Trace(NamedTuple):
@@ -45,7 +45,7 @@ def trace(
     a_row: Operand,
     b_column: Operand,
     *,
-    accumulator: Accumulator | str = HOPPER_FP8,
+    accumulator: Accumulator | str | None = None,
     c: float | np.floating[Any] | None = None,
 ) -> Trace:
     """Return the register and the total after every step of one dot product.
@@ -68,7 +68,8 @@ def trace(
     Raises
     ------
     TypeError, ValueError
-        Where `matmul` raises them, and if the accumulator has no register or an operand is no vector.
+        If an argument does not fit, as `matmul` says, or if the accumulator has no register or an operand is
+        no vector.
 
     Examples
     --------
@@ -78,6 +79,8 @@ def trace(
     >>> steps.k.tolist(), steps.register.tolist()
     ([32, 64, 96], [32.0, 64.0, 96.0])
     """
+    if accumulator is None:
+        accumulator = unit_of_operands(("a_row", a_row, -1), ("b_column", b_column, -1))
     accumulator = as_accumulator(accumulator)
     step = accumulator.step
     if step is None:
