@@ -24,7 +24,7 @@ class IntFormat(HashedOnce):
     Parameters
     ----------
     bits : int
-        1 to 16 (signed: 2 to 16).
+        Width of a code, 1 to 16 (signed: 2 to 16).
     signed : bool
         True for two's complement, False for unsigned integers.
     fraction_bits : int

@@ -59,14 +59,15 @@ class Stochastic:
 
     Two arrays that are rounded with one seed share their random bits, element by element, so that the
     errors of two operands are correlated and their product is biased. Give each operand of a product a
-    stream of its own, by `with_stream` or by another seed; what this package quantizes in pairs has them.
+    stream of its own, by `with_stream` or by another seed. (The package does so itself wherever it quantizes
+    both operands.)
 
     Parameters
     ----------
     bits : int
-        Random bits, 1 to 32.
+        Number of random bits, 1 to 32.
     seed : int
-        0 to 2**64 - 1.
+        Key of the random bits, 0 to 2**64 - 1.
 
     Raises
     ------

@@ -140,8 +140,9 @@ def quantize(
     -----
     A `QuantSpec` divides each element by its scale as stored (with a tensor scale: by their float32 product)
     in float64 if ``x`` is float64, and in float32 if it is of any other type, which float32 holds exactly.
-    The quotient is rounded to the element's format. A scale's quotient of amax is taken in the same type, and
-    rounded to float32. So a float64 array and its float32 copy may differ in scales and codes.
+    The quotient is rounded to the element's format. Scales that are quotients of amax are computed in the
+    same type, and rounded to float32. So a float64 array and its float32 copy may differ in scales and
+    codes. (An ``arithmetic`` other than DIVISION has operations of its own.)
 
     A piece ``x[i:j]`` along the first axis of a larger ``x`` has the offset ``i * x[0].size``; with it the
     piece's codes are those of the whole, if it has the same scales too: it must cut no group (where groups
