@@ -1,9 +1,11 @@
-"""The public rooms of the package, each imported when it is first asked for."""
+"""The public rooms and the everyday names of the package, each imported when it is first asked for."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import threading
 from typing import Any
 
 from precision._support import _moved_names
@@ -14,19 +16,81 @@ ROOMS = (
     "quantization", "specs", "storage", "studies", "sweep", "testing", "units",
 )  # fmt: skip
 
+#: The names of `precision` itself, by the module that has them. A module stands below those that need it.
+EVERYDAY = {
+    "_support.machine._threads": ("get_num_threads", "set_num_threads"),
+    "formats": (
+        "BF16", "E2M1", "E2M3", "E3M2", "E4M3", "E5M2", "E5M6", "E8M0", "E8M13", "FP16", "FP32", "FP64",
+        "TF32", "FloatFormat", "IntFormat", "Overflow", "Rounding", "Specials", "Stochastic", "decode",
+        "encode", "format_of", "parse_format", "round_to",
+    ),
+    "quantization": (
+        "MXFP4", "MXFP6_E2M3", "MXFP6_E3M2", "MXFP8_E4M3", "MXFP8_E5M2", "MXINT4", "MXINT8", "NVFP4",
+        "NVFP4_4OVER6", "NVFP4_TE", "NVINT4", "Arithmetic", "Hadamard", "NonFinite", "PerBlock", "PerGroup",
+        "PerTensor", "PerVector", "QuantizedTensor", "QuantSpec", "ScaleRule", "quantize",
+    ),
+    "accumulators": (
+        "Exact", "FmaChain", "FusedSum", "ScaledGroups", "ScaledProducts", "parse_accumulator",
+    ),
+    "units._nvidia": (
+        "BLACKWELL_MX", "BLACKWELL_NVFP4", "HOPPER_BF16", "HOPPER_FP8", "HOPPER_FP8_ACC16", "HOPPER_FP16",
+        "HOPPER_FP16_ACC16", "HOPPER_TF32",
+    ),
+    "units._plain_arithmetic": ("EXACT", "FP32_FMA"),
+    "gemm": ("Trace", "matmul", "trace"),
+    "logfmt": ("DEEPEP_LOGFMT10", "LogFMT", "LogFMTTensor"),
+}  # fmt: skip
+#: Everyday names that are other ones in their module.
+RENAMED = {"parse_accumulator": "parse"}
 
-def room(name: str) -> Any:
-    """Return the room of that name as an attribute of `precision`, importing it.
+_MODULES = {name: module for module, names in EVERYDAY.items() for name in names}
+#: The rooms of the everyday names, from the ground up.
+_GROUND = tuple(dict.fromkeys(module.partition(".")[0] for module in EVERYDAY))
+
+# One thread at a time imports these rooms, each before those that stand on it. Python locks every module by
+# itself, and of two threads that take the locks of two rooms in different orders one would fail. The modules
+# of these rooms never ask `precision` for a name, so no thread that holds a module's lock waits for this one.
+_importing = threading.RLock()
+
+
+def _forget_importing() -> None:
+    """A forked child has none of the threads that might hold the lock; see `_forks` for the modules' own."""
+    global _importing
+    _importing = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_importing)
+
+
+def public_name(name: str) -> Any:
+    """Return an everyday name or a room as an attribute of `precision`, importing what it needs.
 
     Raises
     ------
     AttributeError
         If there is none; the message says where a module of an earlier version went.
     """
+    module = _MODULES.get(name)
+    if module is not None:
+        _import_ground(module.partition(".")[0])
+        value = getattr(importlib.import_module(f"precision.{module}"), RENAMED.get(name, name))
+        setattr(sys.modules["precision"], name, value)  # Python does not ask again
+        return value
     if name in ROOMS:
+        _import_ground(name)
         return importlib.import_module(f"precision.{name}")
     moved = f": {_moved_names.where(name)}" if name in _moved_names.MODULES else ""
     raise AttributeError(f"module 'precision' has no attribute {name!r}{moved}", name=name)
+
+
+def _import_ground(last: str) -> None:
+    """Import the rooms of the everyday names in their order, up to and with ``last``: all for any other."""
+    with _importing:
+        for room in _GROUND:
+            importlib.import_module(f"precision.{room}")
+            if room == last:
+                return
 
 
 def public_names() -> list[str]:
