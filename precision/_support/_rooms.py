@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
-import threading
 from typing import Any
+
+# Threads may ask for the first names; NumPy and ml_dtypes can be imported by one thread at a time.
+import ml_dtypes  # noqa: F401
+import numpy.typing  # noqa: F401
 
 from precision._support import _moved_names
 
@@ -16,7 +18,7 @@ ROOMS = (
     "quantization", "specs", "storage", "studies", "sweep", "testing", "units",
 )  # fmt: skip
 
-#: The names of `precision` itself, by the module that has them. A module stands below those that need it.
+#: The names of `precision` itself, by the module that has them.
 EVERYDAY = {
     "_support.machine._threads": ("get_num_threads", "set_num_threads"),
     "formats": (
@@ -44,23 +46,6 @@ EVERYDAY = {
 RENAMED = {"parse_accumulator": "parse"}
 
 _MODULES = {name: module for module, names in EVERYDAY.items() for name in names}
-#: The rooms of the everyday names, from the ground up.
-_GROUND = tuple(dict.fromkeys(module.partition(".")[0] for module in EVERYDAY))
-
-# One thread at a time imports these rooms, each before those that stand on it. Python locks every module by
-# itself, and of two threads that take the locks of two rooms in different orders one would fail. The modules
-# of these rooms never ask `precision` for a name, so no thread that holds a module's lock waits for this one.
-_importing = threading.RLock()
-
-
-def _forget_importing() -> None:
-    """A forked child has none of the threads that might hold the lock; see `_forks` for the modules' own."""
-    global _importing
-    _importing = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_importing)
 
 
 def public_name(name: str) -> Any:
@@ -73,24 +58,14 @@ def public_name(name: str) -> Any:
     """
     module = _MODULES.get(name)
     if module is not None:
-        _import_ground(module.partition(".")[0])
+        importlib.import_module(f"precision.{module.partition('.')[0]}")  # the room, then its module
         value = getattr(importlib.import_module(f"precision.{module}"), RENAMED.get(name, name))
         setattr(sys.modules["precision"], name, value)  # Python does not ask again
         return value
     if name in ROOMS:
-        _import_ground(name)
         return importlib.import_module(f"precision.{name}")
     moved = f": {_moved_names.where(name)}" if name in _moved_names.MODULES else ""
     raise AttributeError(f"module 'precision' has no attribute {name!r}{moved}", name=name)
-
-
-def _import_ground(last: str) -> None:
-    """Import the rooms of the everyday names in their order, up to and with ``last``: all for any other."""
-    with _importing:
-        for room in _GROUND:
-            importlib.import_module(f"precision.{room}")
-            if room == last:
-                return
 
 
 def public_names() -> list[str]:
