@@ -55,9 +55,10 @@ class _Finder:
         found = PathFinder.find_spec(name, path, target)
         if found is not None and found.loader is not None:
             loader, below = found.loader, _room_below(name)
-            run = in_default_environment(loader.exec_module)
-            # Not in this method: Python holds a lock of all imports while it looks for a module.
-            loader.exec_module = _after(below, run) if below else run  # type: ignore[method-assign]
+            run: Callable[[ModuleType], None] = in_default_environment(loader.exec_module)
+            if below is not None:  # not imported here: Python holds a lock of all imports while it searches
+                run = _after(below, run)
+            loader.exec_module = run  # type: ignore[assignment,method-assign]
         return found
 
 
