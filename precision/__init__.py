@@ -61,8 +61,8 @@ if TYPE_CHECKING:
         QuantizedTensor,
         QuantSpec,
         ScaleRule,
-        quantize,
     )
+    from precision.specs import quantize
     from precision.units._nvidia import (
         BLACKWELL_MX,
         BLACKWELL_NVFP4,

@@ -104,7 +104,6 @@ from precision import bounds, cost, formats, metrics, specs, storage, studies  #
 from precision.formats import _codec_constants  # noqa: E402
 from precision.metrics import _distributions, _fidelity  # noqa: E402
 from precision.storage import _array_files  # noqa: E402
-from precision.studies import _product_comparison, _spec_comparison, _wire_comparison  # noqa: E402
 
 
 # ---- bytes of results ---------------------------------------------------------------------------------
@@ -188,11 +187,9 @@ class Inputs:
         self.folder = Path(tempfile.mkdtemp(prefix="precision-environment-"))
         storage.save(self.folder / "q.safetensors", {"q": self.nv})
         np.save(self.folder / "x.npy", self.both)
-        self.rows = list(_spec_comparison.QuantizationStudy(
-            data="N(0,1)", sources=(_spec_comparison.drawn("normal", (16, 256)),),
-            specs=(pr.MXFP4, pr.LogFMT(8)),
-        ).rows())  # fmt: skip
-        self.products = list(_product_comparison.GemmStudy(m=8, n=8, ks=(128, 256)).rows())
+        arrays = {"data": "normal", "rows": 16, "columns": 256, "spec": [pr.MXFP4, pr.LogFMT(8)]}
+        self.rows = _sweep().sweep("all_to_all", arrays, progress=False)
+        self.products = _sweep().sweep("gemm", {"m": 8, "n": 8, "k": [128, 256]}, progress=False)
         self.tally = _fidelity.tally(self.both, pr.MXFP4)
         self.explained = bounds.explain(
             pr.matmul(self.a8, self.b8, accumulator=pr.HOPPER_FP8),
@@ -412,6 +409,8 @@ CASES |= {
             "calc_diff",
             "cosine",
             "max_error_over_mean",
+            "max_ulp",
+            "mean_ulp",
             "norm_relative_error",
             "report",
             "signed_relative_error",
@@ -424,6 +423,7 @@ CASES |= {
     ],
     "precision.metrics.Tally.__add__": lambda i: i.tally + i.tally,
     **{f"precision.metrics.Tally.{name}": lambda i, name=name: getattr(i.tally, name) for name in TALLIED},
+    "precision.metrics.Metric.text": lambda i: [m.text(1 / 3) for m in metrics.METRICS.values()],
     "precision.metrics.draw": lambda i: [_distributions.draw(d, (7, 5), k_axis=k) for d, k in DRAWN],
     # bounds
     "precision.bounds.unit_roundoff": lambda i: [bounds.unit_roundoff(f) for f in (pr.BF16, pr.FP32)],
@@ -465,34 +465,10 @@ CASES |= {
     "precision.storage.read_header": lambda i: list(_array_files.read_header(i.folder / "q.safetensors")),
     "precision.storage.read_metadata": lambda i: _array_files.read_metadata(i.folder / "q.safetensors"),
     # studies
-    "precision.studies.compare": lambda i: list(_product_comparison.compare(i.a, i.b)),
-    "precision.studies.default_accumulators": lambda i: [
-        str(a) for a in _product_comparison.default_accumulators(pr.E4M3, pr.E4M3)
-    ],
-    "precision.studies.GemmStudy.__post_init__": lambda i: len(_product_comparison.GemmStudy(ks=(128,))),
-    "precision.studies.GemmStudy.__len__": lambda i: len(_product_comparison.GemmStudy()),
-    "precision.studies.GemmStudy.chosen": lambda i: [str(a) for a in _product_comparison.GemmStudy().chosen],
-    "precision.studies.GemmStudy.rows": lambda i: list(
-        _product_comparison.GemmStudy(m=4, n=4, ks=(128,)).rows()
-    ),
-    "precision.studies.ProductRow.flat": lambda i: i.products[0].flat(),
-    "precision.studies.drawn": lambda i: _spec_comparison.drawn("normal", (8, 8)).read(),
-    "precision.studies.read_sources": lambda i: [
-        s.read() for s in _spec_comparison.read_sources(i.folder / "x.npy")
-    ],
-    "precision.studies.suited": lambda i: [
-        [source.shape for source in _spec_comparison.suited((_source(),), (pr.MXFP4,))[0]]
-    ],
-    "precision.studies.with_rules": lambda i: [
-        str(s) for s in _spec_comparison.with_rules((pr.MXFP4,), (pr.ScaleRule.RCEIL,))
-    ],
-    "precision.studies.QuantizationStudy.__post_init__": lambda i: len(_quantization_study()),
-    "precision.studies.QuantizationStudy.__len__": lambda i: len(_quantization_study()),
-    "precision.studies.QuantizationStudy.rows": lambda i: list(_quantization_study().rows()),
-    "precision.studies.SpecRow.flat": lambda i: [row.flat() for row in i.rows],
-    "precision.studies.Wire.sent": lambda i: list(_wire_comparison.Wire().sent(i.rows)),
-    "precision.studies.Wire.bits": lambda i: _wire_comparison.Wire().bits(pr.LogFMT(8)),
-    "precision.studies.SentRow.flat": lambda i: [row.flat() for row in _wire_comparison.Wire().sent(i.rows)],
+    "precision.studies.Arrays.read": lambda i: studies.Arrays(
+        "x", studies.read_sources(i.folder / "x.npy")
+    ).read(""),
+    "precision.studies.read_sources": lambda i: [s.read() for s in studies.read_sources(i.folder / "x.npy")],
     # sweeps
     "precision.sweep.sweep": lambda i: [
         _sweep().sweep(_cell, {"x": [0.5, 1 / 3, 1e-310], "y": [1, 2]}, progress=False),
@@ -506,9 +482,7 @@ CASES |= {
     "precision.plots.error_heatmap": lambda i: _plots().error_heatmap(i.both, i.reference32),
     "precision.plots.error_over": lambda i: _plots().error_over(_table(), "k"),
     "precision.plots.error_over_bits": lambda i: _plots().error_over_bits(i.rows),
-    "precision.plots.error_over_bytes": lambda i: _plots().error_over_bytes(
-        list(_wire_comparison.Wire().sent(i.rows)), _wire_comparison.Wire()
-    ),
+    "precision.plots.error_over_bytes": lambda i: _plots().error_over_bytes(i.rows),
     "precision.plots.error_over_k": lambda i: _plots().error_over_k(_table()),
     "precision.plots.error_over_promotion": lambda i: _plots().error_over_promotion(_table()),
     "precision.plots.error_over_width": lambda i: _plots().error_over_width(_table()),
@@ -553,14 +527,6 @@ CASES |= {
     ),
     **{f"precision.testing.strategies.{name}": _strategy(name) for name in DRAWN_FROM},
 }
-
-
-def _source() -> _spec_comparison.Source:
-    return _spec_comparison.drawn("outliers", (8, 128))
-
-
-def _quantization_study() -> _spec_comparison.QuantizationStudy:
-    return _spec_comparison.QuantizationStudy(data="x", sources=(_source(),), specs=(pr.MXFP4, pr.BF16))
 
 
 for _name, _study in studies.STUDIES.items():

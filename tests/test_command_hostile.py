@@ -59,8 +59,9 @@ BASE = {
     "sweep": ["--set", "k=64", "--set", "m=2", "--set", "n=2", "--set", "offset=0", "--set", "promoted=0",
               "--set", "accumulator=HOPPER_FP8", "promotion"],
     "formats": ["e4m3"],
+    "units": ["HOPPER_FP8"],
 }  # fmt: skip
-TAKES_ARGUMENTS = {"quantize", "logfmt", "check", "sweep", "formats"}
+TAKES_ARGUMENTS = {"quantize", "logfmt", "check", "sweep", "formats", "units"}
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +87,7 @@ CONTEXT = click.Context(command)
 
 
 def _options(name):
-    quiet = ["--no-figure"] if name not in ("check", "formats") else []
+    quiet = ["--no-figure"] if name not in ("check", "formats", "units") else []
     for parameter in command.get_command(CONTEXT, name).params:
         if isinstance(parameter, click.Option) and not parameter.is_flag:
             yield name, parameter.opts[0], [name, *quiet, parameter.opts[0]]
@@ -114,7 +115,7 @@ def test_nasty_values_of_options(name, option, start):
 
 @pytest.mark.parametrize("name", sorted(TAKES_ARGUMENTS))
 def test_nasty_arguments(name):
-    quiet = ["--no-figure"] if name not in ("check", "formats") else []
+    quiet = ["--no-figure"] if name not in ("check", "formats", "units") else []
     for kind, value in NASTY.items():
         _message_or_success([name, *quiet, *BASE[name][:-1], "--", value], f"{name} {kind}")
         _message_or_success([value, *BASE[name]], kind)
@@ -279,15 +280,13 @@ def test_an_interrupt_ends_every_subcommand_with_130(name, monkeypatch):
         raise KeyboardInterrupt
 
     work = {
-        "gemm": "precision.studies.GemmStudy.rows",
-        "quantize": "precision.studies.QuantizationStudy.rows",
-        "logfmt": "precision.studies.QuantizationStudy.rows",
+        **dict.fromkeys(("gemm", "quantize", "logfmt"), "precision.sweep._executors.run_cell"),
         "check": "precision.cli.subcommands._check_command.check_quantizer",
         "sweep": "precision.sweep._executors.run_cell",
         "formats": "precision.cli._printed_tables.formats_table",
     }
     monkeypatch.setattr(work[name], interrupt)
-    files = ["--json", "rows.json", "--csv", "rows.csv"] if name not in ("check", "formats") else []
+    files = ["--json", "rows.json", "--csv", "rows.csv"] if name not in ("check", "formats", "units") else []
     found = CliRunner().invoke(command, [name, *files, *BASE[name]])
     assert found.exit_code == 130 and "Traceback" not in found.output
     assert "interrupted" in found.stderr
@@ -305,7 +304,7 @@ def test_an_interrupt_while_c_calls_python_is_not_lost(monkeypatch, sigint):
             time.sleep(0.01)
         raise AssertionError("the interrupt did not come once more")
 
-    monkeypatch.setattr("precision.studies.GemmStudy.rows", work)
+    monkeypatch.setattr("precision.sweep._executors.run_cell", work)
     found = CliRunner().invoke(command, ["gemm", *BASE["gemm"]])
     assert found.exit_code == 130 and found.stderr == "\ninterrupted\n"
 

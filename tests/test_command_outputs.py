@@ -14,8 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from precision import plots, storage
-from precision.cli import _sweep_options, command
-from precision.studies import QuantizationStudy, _product_comparison
+from precision.cli import _printed_tables, _study_commands, _sweep_options, command
+from precision.studies import Study
+from precision.studies._command_options import Asked, Command, Option
 
 STUDIES = {
     "gemm": [
@@ -68,8 +69,7 @@ def no_work(monkeypatch):
     def work(*arguments, **options):
         raise AssertionError("the work has begun")
 
-    monkeypatch.setattr(_product_comparison.GemmStudy, "rows", work)
-    monkeypatch.setattr(QuantizationStudy, "rows", work)
+    monkeypatch.setattr(_study_commands, "measured", work)
     monkeypatch.setattr(_sweep_options, "_swept", work)
 
 
@@ -189,6 +189,39 @@ def test_a_file_that_fails_costs_neither_the_others_nor_the_table(study, monkeyp
     assert Path("rows.json").exists() and Path("rows.csv").exists() and len(found.stdout.splitlines()) > 3
 
 
+# ---- narrow terminals -------------------------------------------------------------------------------
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_names_are_whole_in_narrow_terminals(study, width, monkeypatch):
+    """Columns of numbers are left out, the last ones first, and a line says which."""
+    monkeypatch.setattr(_printed_tables, "_WIDTH", width)
+    found = CliRunner().invoke(command, [*study, "--no-figure", "--json", "rows.json"])
+    lines = found.stdout.splitlines()
+    assert found.exit_code == 0
+    # Lines of text stay whole for the terminal to wrap; those of the tables have two spaces in them.
+    tables = [line for line in lines if "  " in line.strip()]
+    assert tables and max(map(len, tables)) <= width, max(tables, key=len)
+    rows = json.loads(Path("rows.json").read_text())
+    for row in rows["rows"] if isinstance(rows, dict) else rows:
+        name = str(row.get("spec") or row["accumulator"])
+        assert any(line.startswith(f"{name} ") for line in lines), name
+    some_left_out = "in --json and --csv" in " ".join(lines)
+    assert some_left_out or width > 60 or study[0] == "quantize"
+    assert not some_left_out or width < 200 or study[0] == "sweep"
+
+
+# ---- the answer -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["gemm", "quantize", "logfmt"])
+def test_a_command_that_measures_ends_with_its_answer(name, monkeypatch):
+    arguments = [part for part in STUDIES[name] if part not in ("--accumulator", "EXACT")]
+    found = CliRunner().invoke(command, [*arguments, "--no-figure"])
+    assert found.exit_code == 0
+    *_, last = found.stdout.strip().split("\n\n")
+    said = " ".join(last.split())
+    assert said.endswith(".") and 1 <= said.count(". ") + 1 <= 3 and any(sign.isdigit() for sign in said)
+    piped = CliRunner().invoke(command, [*arguments, "--no-figure", "--csv", "-"])
+    assert said not in " ".join(piped.stdout.split())
+
+
 # ---- encodings --------------------------------------------------------------------------------------
 @pytest.mark.parametrize("encoding", ["gbk", "ascii", "cp1252"])
 @pytest.mark.parametrize("name", list(COMMANDS))
@@ -296,3 +329,40 @@ def test_a_full_disk_is_a_message(name):
 def test_storage_says_at_once_what_it_cannot_write():
     with pytest.raises(FileNotFoundError, match="no is not a folder"):
         storage.save("no/w.safetensors", {})
+
+
+# ---- options of studies -----------------------------------------------------------------------------
+def add(*, x=0, y=0.5):
+    """A cell of two numbers."""
+    if x == 7:
+        raise ArithmeticError("seven is odd")
+    return {"sum": x + y}
+
+
+def test_an_option_named_as_a_parameter_reaches_the_cell(monkeypatch):
+    options = (Option("x", int, least=0, repeatable=True), Option("y", float, default=2.0, least=0))
+    asked = Command(
+        help="Add two numbers.",
+        options=options,
+        ask=lambda given: Asked({"x": given["x"]}, ("adding",)),
+        columns=("y", "sum"),
+        complete=lambda table: table.assign(sum=-table["sum"]),
+    )
+    adding = Study(
+        name="add", question="What is the sum?", cell=add, grid={}, reads={}, figure=None, command=asked,
+        answer=lambda table: f"It is {table['sum'].iloc[0]}.",
+    )  # fmt: skip
+    monkeypatch.setattr(_study_commands, "study", lambda name: adding)
+    made = _study_commands.study_command("add", "add")
+    found = CliRunner().invoke(made, ["--x", "3", "--x", "1", "--no-figure", "--csv", "-"])
+    assert (found.stdout, found.stderr) == ("y,sum\n2.0,-5.0\n2.0,-3.0\n", "adding\n")
+    assert "It is -3.5." in CliRunner().invoke(made, ["--x", "3", "--y", "0.5", "--no-figure"]).stdout
+    for arguments, message in (
+        (["--x", "-1"], "-1 is not in the range x>=0"),
+        (["--x", "1", "--y", "0"], "0.0 is not in the range x>0"),
+        (["--x", "1", "--x", "7"], "Error: ArithmeticError: seven is odd"),
+    ):
+        refused = CliRunner().invoke(made, [*arguments, "--no-figure", "--csv", "rows.csv"])
+        assert refused.exit_code in (1, 2) and message in refused.output and not os.path.exists("rows.csv")
+    help = CliRunner().invoke(made, ["--help"]).stdout
+    assert "Add two numbers." in help and "[default: 2.0; x>0]" in help

@@ -202,7 +202,8 @@ WHOLE = {
     "MHA", "MQA", "GQA", "Report", "Outcome", "Property", "Fault", "CheckFailed", "Verdict", "Specials",
     "Rounding",
     "Overflow", "ScaleRule", "Arithmetic", "NonFinite", "LogBase", "Metadata", "SingleValued", "Space",
-    "BelowClamp", "Accumulator", "InnerScales", "ScaleEntry", "Step", "Evidence", "Unit",
+    "BelowClamp", "Accumulator", "InnerScales", "ScaleEntry", "Step", "Evidence", "Unit", "Arrays",
+    "Matrices", "Better",
 }  # fmt: skip
 #: Values made by other methods of theirs, which are protected: exact, and never subnormal in float64.
 EXACT_PROPERTIES = {
@@ -313,7 +314,7 @@ def test_protecting_keeps_signatures_docs_and_pickling() -> None:
     assert pickle.loads(pickle.dumps(pr.round_to)) is pr.round_to
     assert list(inspect.signature(pr.round_to).parameters)[:3] == ["x", "fmt", "rounding"]
     assert pr.round_to.__module__ == "precision.formats._codec" and "Examples" in (pr.round_to.__doc__ or "")
-    assert "Codes and scales" in (pr.QuantSpec.quantize.__doc__ or "")
+    assert "Quantize an array" in (pr.QuantSpec.quantize.__doc__ or "")
     assert (pr.LogFMTTensor.min.__doc__ or "").strip()
 
 
@@ -413,9 +414,9 @@ def test_code_of_the_user_within_code_of_the_user() -> None:
 # ---- the guard itself -----------------------------------------------------------------------------------
 @pytest.mark.parametrize("mode", BAD)
 def test_every_mode_is_found_and_described(mode: str) -> None:
-    assert environment.is_default() and environment.described() == ""
+    assert environment.is_default() and environment.describe_difference() == ""
     with cases.mode(mode):
-        found, words = environment.is_default(), environment.described()
+        found, words = environment.is_default(), environment.describe_difference()
     assert not found
     parts = set(cases.MODES[mode])
     assert ("FTZ or DAZ" in words) == bool(parts & {"ftz", "daz"})
@@ -455,15 +456,23 @@ def test_the_whole_environment_comes_back() -> None:
 
 
 def test_generators_leave_the_callers_mode_between_items() -> None:
-    from precision.studies import GemmStudy
+    from precision._support.machine._float_environment import each_in_default_environment
+
+    inside = set()
+
+    @each_in_default_environment
+    def items() -> Iterator[int]:
+        for i in range(3):
+            inside.add(cases.control())
+            yield i
 
     seen = set()
     with cases.mode("ftz+daz+up"):
         register = cases.control()
-        for _ in GemmStudy(m=4, n=4, ks=(128,)).rows():
+        for _ in items():
             seen.add(cases.control())
         seen.add(cases.control())
-    assert seen == {register}
+    assert seen == {register} and register not in inside
 
 
 # ---- BLAS's threads -------------------------------------------------------------------------------------

@@ -256,5 +256,5 @@ def test_a_blas_product_is_cut(monkeypatch):
     monkeypatch.setattr(_exact_sums.np, "matmul", matmul)
     a, b = normal(512, 64), normal(64, 512)
     out = np.empty((512, 512), np.float64)
-    _exact_sums._blas(a.astype(np.float64), b.astype(np.float64), out)
+    _exact_sums._multiply_by_blas(a.astype(np.float64), b.astype(np.float64), out)
     assert max(calls) <= 2**20 and sum(calls) == 512 * 64 * 512

@@ -15,7 +15,8 @@ from test_cli import ran, refused
 import precision as pr
 from precision import specs
 from precision.metrics import draw, tally
-from precision.studies import DEFAULT_BITS, PEERS
+from precision.studies.built_in._all_to_all import BITS as DEFAULT_BITS
+from precision.studies.built_in._all_to_all import PEERS
 
 SMALL = ["--shape", "16x256"]
 FEW = ["--bits", "8,10"]

@@ -188,18 +188,18 @@ def test_report_holds_every_measure():
     assert metrics.report(np.array([1, 2]), [1, 2])["max_ulp"] == 0
 
 
-# ---- columns ---------------------------------------------------------------------------------------------
-def test_columns_are_declared_once_and_read_everywhere():
-    """A new measure is one function with its column: reports, tables' titles and axes follow."""
+# ---- declared once ---------------------------------------------------------------------------------------
+def test_metrics_are_declared_once_and_read_everywhere():
+    """A new metric is one function with its declaration: reports, titles, texts and axes follow."""
     from precision.metrics import _columns
     from precision.plots import _style
 
+    fields = {"unit": "%", "heading": "equal\n%", "better": metrics.Better.MORE, "linear": True}
     try:
-        fields = {"unit": "%", "better": metrics.Better.MORE, "linear": True}
 
         @_columns.metric("agreeing_share", "equal elements", **fields)
         def agreeing_share(pair):
-            """Share of equal elements, in percent."""
+            """Return the share of equal elements, in percent."""
             return 100.0 * float((pair.result == pair.reference).mean())
 
         assert agreeing_share([1.0, 2.0], [1.0, 3.0]) == 50.0
@@ -207,17 +207,30 @@ def test_columns_are_declared_once_and_read_everywhere():
         assert _style.title_of("total_agreeing_share") == "equal elements, % (with quantization)"
         assert _style.more_is_better("agreeing_share") and _style.is_linear("total_agreeing_share")
         with pytest.raises(ValueError, match="'agreeing_share', which is taken"):
-            _columns.declare("agreeing_share", "again")
+            _columns.declare("agreeing_share", "again", heading="again")
         with pytest.raises(ValueError, match="must be the same"):
             agreeing_share([1.0], [1.0, 3.0])
     finally:
-        for registry in (_columns.COLUMNS, _columns.PAIR_MEASURES):
+        for registry in (_columns._DECLARED, _columns.PAIR_MEASURES):
             registry.pop("agreeing_share", None)
 
 
-def test_every_column_says_what_it_is():
-    for name, column in metrics.COLUMNS.items():
-        assert column.name == name and column.title and isinstance(column.better, metrics.Better)
-        assert (column.measure is not None) == (name in metrics.MEASURES)
-    assert metrics.COLUMNS["sqnr_db"].measure is metrics.sqnr
-    assert metrics.COLUMNS["signed_relative_error"].better is metrics.Better.NEAR_ZERO
+def test_every_metric_says_what_it_is():
+    for name, metric in metrics.METRICS.items():
+        assert metric.name == name and metric.title and metric.heading
+        assert isinstance(metric.better, metrics.Better) and metric.text(math.nan) == "-"
+        assert (metric.measure is not None) == (name in metrics.MEASURES)
+    assert metrics.METRICS["sqnr_db"].measure is metrics.sqnr
+    assert metrics.METRICS["signed_relative_error"].better is metrics.Better.NEAR_ZERO
+    more = {name for name, metric in metrics.METRICS.items() if metric.more_is_better}
+    assert more == {"sqnr_db", "cosine", "tokens_per_second"}
+    with pytest.raises(TypeError):
+        metrics.METRICS["mine"] = metrics.METRICS["cosine"]
+
+
+def test_texts_of_metrics_are_brief():
+    texts = {name: metrics.METRICS[name].text(0.00123456) for name in metrics.METRICS}
+    assert texts["sqnr_db"] == "0.0" and texts["norm_relative_error"] == "1.23e-3"
+    assert texts["signed_relative_error"] == "+1.2e-3" and texts["clipped_share"] == "0.12"
+    assert texts["cosine"] == "9.99e-1" and metrics.METRICS["max_ulp"].text(0.0) == "0"
+    assert metrics.METRICS["sqnr_db"].text(math.inf) == "inf"

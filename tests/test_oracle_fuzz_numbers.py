@@ -131,7 +131,7 @@ def test_oracle_of_metrics_equals_the_formulas_on_ordinary_numbers():
         "calc_diff": 1 - 2 * (x @ y) / (x @ x + y @ y),
     }
     assert {*expected, "mean_ulp", "max_ulp"} == {
-        column.measure.__name__ for column in pr.metrics.COLUMNS.values() if column.measure
+        metric.measure.__name__ for metric in pr.metrics.METRICS.values() if metric.measure
     }
     sums = oracle_metrics.Sums(x.tolist(), y.tolist())
     for name, value in expected.items():

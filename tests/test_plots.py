@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 
 import precision as pr
 from precision import plots
-from precision.metrics import draw
-from precision.studies import GemmStudy, compare
+from precision.studies import study
+from precision.sweep import sweep
 
 
 @pytest.fixture(autouse=True)
@@ -168,17 +168,11 @@ def test_never_promoted_stands_right_of_the_largest_interval():
 
 
 def test_rows_of_a_study_are_a_table_too():
-    study = GemmStudy(
-        m=4, n=4, ks=(64, 128), distributions=("normal",), accumulators=(pr.HOPPER_FP8, pr.FP32_FMA)
-    )
-    rows = list(study.rows())
-    axes = plots.error_over_k(
-        pd.DataFrame([row.flat() for row in rows]), y="accumulation_norm_relative_error"
-    )
-    expected = [
-        [row.k, row.accumulation["norm_relative_error"]] for row in rows if row.accumulator == "HOPPER_FP8"
-    ]
-    assert lines_of(axes)["HOPPER_FP8"] == expected
+    units = [pr.HOPPER_FP8, pr.FP32_FMA]
+    table = sweep("gemm", {"data": "normal", "m": 4, "n": 4, "k": [64, 128], "accumulator": units})
+    axes = plots.error_over_k(table, y="accumulation_norm_relative_error")
+    rows = table[table["accumulator"] == "HOPPER_FP8"]
+    assert lines_of(axes)["HOPPER_FP8"] == rows[["k", "accumulation_norm_relative_error"]].values.tolist()
     assert axes.get_ylabel() == "norm relative error (accumulation alone)"
 
 
@@ -293,24 +287,31 @@ def test_what_cannot_be_drawn_is_refused():
 
 # ---- the figure of precision gemm -----------------------------------------------------------------------
 def test_gemm_errors_draws_what_the_rows_say():
-    a, b = draw("uniform", (8, 512), k_axis=1), draw("uniform", (512, 8), k_axis=0)
     chosen = [pr.HOPPER_FP8.promoted(64), pr.HOPPER_FP8.with_width(10), pr.FP32_FMA.promoted(64), pr.EXACT]
-    rows = [row for k in (512, 128) for row in compare(a[:, :k], b[:k], accumulators=chosen, data="uniform")]
-    figure = plots.gemm_errors(rows)
+    grid = {"data": "uniform", "m": 8, "n": 8, "k": [512, 128], "accumulator": chosen}
+    table = sweep("gemm", grid | {"a_spec": pr.E4M3, "b_spec": pr.E4M3})
+    rows = table.to_dict("records")
+    figure = study("gemm").figure(table)
     (axes,) = figure.axes
     drawn = lines_of(axes)
     assert set(drawn) == {"promoted(64)", "with_width(10)", "FP32_FMA.promoted(64)", "quantization alone"}
     for name, accumulator in (("promoted(64)", chosen[0]), ("with_width(10)", chosen[1])):
         its = [
-            [r.k, r.accumulation["norm_relative_error"]] for r in rows if r.accumulator == str(accumulator)
+            [r["k"], r["accumulation_norm_relative_error"]]
+            for r in rows
+            if r["accumulator"] == str(accumulator)
         ]
         assert drawn[name] == sorted(its)
-    floor = [[r.k, r.total["norm_relative_error"]] for r in rows if r.accumulator == "EXACT"]
+    floor = [[r["k"], r["total_norm_relative_error"]] for r in rows if r["accumulator"] == "EXACT"]
     assert drawn["quantization alone"] == sorted(floor)
     assert axes.get_title() == "U(0,1)" and "accumulated by forms of HOPPER_FP8" in figure.get_suptitle()
-    total = plots.gemm_errors(rows, reference="total", measure="sqnr_db").axes[0]
+    total = plots.gemm_errors(table, reference="total", measure="sqnr_db").axes[0]
     assert total.get_yscale() == "linear" and len(total.lines) == 3
-    with pytest.raises(ValueError, match="rows is empty"):
+    with pytest.raises(ValueError, match="table is empty"):
+        plots.gemm_errors(table[:0])
+    with pytest.raises(ValueError, match="column 'total_nothing' is no column of the table"):
+        plots.gemm_errors(table, reference="total", measure="nothing")
+    with pytest.raises(TypeError, match="table must be a pandas DataFrame, got list"):
         plots.gemm_errors([])
 
 

@@ -19,8 +19,8 @@ import reference as ref
 import precision as pr
 from precision.formats import INT8
 from precision.metrics import draw
-from precision.studies import STUDIES, _drawn_matrices, _drawn_products, study
-from precision.studies.built_in import _stochastic_rounding
+from precision.studies import STUDIES, _array_sources, _drawn_products, study
+from precision.studies.built_in import _matrix_product, _stochastic_rounding
 
 E4M3, FP32 = oracle.plain(pr.E4M3), oracle.plain(pr.FP32)
 SMALL = {"m": 2, "n": 3, "rows": 4, "columns": 64, "sums": 5}
@@ -382,15 +382,24 @@ CASES = [
     ("logfmt", {"bits": 6}),
     ("scale_rules", {"distribution": "laplace"}),
     ("stochastic_bits", {"k": 70, "rounding": "Stochastic(bits=5, seed=9)", "offset": 1.0}),
+    ("gemm", {"k": 96, "data": "uniform", "accumulator": "HOPPER_FP8.promoted(32)"}),
+    ("quantize", {"data": "laplace", "spec": "NVFP4", "axis": 0}),
+    ("all_to_all", {"spec": "LogFMT(6)", "dispatch": "same", "hidden": 70, "bandwidth": "900"}),
 ]
 
 
 def in_bits(name, values):
     values = {key: STUDIES[name].reads[key](value) for key, value in values.items()}
-    return {key: float(value).hex() for key, value in small(name, **values).items()}
+    found = small(name, **values)
+    return {key: v if isinstance(v, str) else float(v).hex() for key, v in found.items()}
 
 
-CLEARED = (_drawn_products._operands, _drawn_matrices._drawn, _stochastic_rounding._addends)
+CLEARED = (
+    _drawn_products._operands,
+    _stochastic_rounding._addends,
+    _matrix_product._operands,
+    _array_sources._drawn,
+)
 SCRIPT = """
 import json, sys
 import precision.studies
@@ -489,6 +498,11 @@ BAD = [
     ("scale_rules", "spec", "bf16", "spec must be a QuantSpec"),
     ("stochastic_bits", "rounding", "Stochastic(40)", "rounding: .*bits must lie in 1..32, got 40"),
     ("stochastic_bits", "rounding", "PerTensor()", "rounding: .*unknown name 'PerTensor'"),
+    ("gemm", "data", "norml", "data must be one of normal.*did you mean 'normal'"),
+    ("gemm", "b_spec", "LogFMT(8)", "b_spec must be a QuantSpec or a floating-point format"),
+    ("quantize", "axis", "99", "axis must be an int from -64 to 63, got '99'"),
+    ("all_to_all", "dispatch", "int8", "dispatch.*must say a QuantSpec"),
+    ("all_to_all", "bandwidth", "inf", "bandwidth must be finite"),
 ]  # fmt: skip
 
 
@@ -546,6 +560,13 @@ def test_near_names():
     ("stochastic_bits", {"fmt": INT8}, TypeError, "fmt must be a FloatFormat"),
     ("stochastic_bits", {"rounding": "TO_ODD"}, TypeError, "rounding must be a Rounding"),
     ("stochastic_bits", {"sums": 0}, ValueError, "sums must lie in 1"),
+    ("gemm", {"k": 0}, ValueError, "k must lie in 1"),
+    ("gemm", {"data": "norml"}, ValueError, "did you mean 'normal'"),
+    ("gemm", {"accumulator": pr.HOPPER_BF16}, TypeError, "bf16"),
+    ("quantize", {"columns": 0}, ValueError, "columns must lie in 1"),
+    ("quantize", {"axis": 2}, ValueError, "axis must lie in -2..1"),
+    ("all_to_all", {"tokens": 0}, ValueError, "tokens must"),
+    ("all_to_all", {"bandwidth": 0.0}, ValueError, "bandwidth must be above 0"),
 ])  # fmt: skip
 def test_bad_arguments_of_cells_are_named(name, values, error, message):
     with pytest.raises(error, match=message):

@@ -266,3 +266,27 @@ def test_ctrl_c_cancels_what_waits_and_keeps_what_is_done(tmp_path, interruptibl
 
 def test_the_cells_file_can_be_imported_by_workers():
     assert Path(sweep_cells.__file__).parent == Path(__file__).parent
+
+
+# ---- stopping at an error ---------------------------------------------------------------------------
+def test_the_first_error_ends_a_sweep_that_is_told_so(tmp_path):
+    calls = []
+
+    def cell(x):
+        calls.append(x)
+        if x == 1:
+            raise KeyError("odd")
+        return x
+
+    store = tmp_path / "cells.sqlite"
+    with pytest.raises(KeyError, match="odd"):
+        sweep(cell, {"x": [0, 1, 2]}, stop_at_error=True, store=store)
+    assert calls == [0, 1]
+    assert read_store(store)["error"].tolist() == [None, "KeyError: 'odd'"]
+    with ThreadPoolExecutor(1) as threads, pytest.raises(KeyError, match="odd"):
+        sweep(cell, {"x": [1]}, stop_at_error=True, executor=threads)
+    # An error need not travel: of one in another process the text is raised.
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    with pool, pytest.raises(RuntimeError, match="a cell raised ArithmeticError: two is too much"):
+        sweep(sweep_cells.picky, {"x": range(5)}, stop_at_error=True, executor=pool)
+    assert sweep(cell, {"x": [0, 1]})["error"].tolist() == [None, "KeyError: 'odd'"]

@@ -141,3 +141,28 @@ def test_long_texts_that_mean_something_are_read():
     deep = pr.HOPPER_FP8.with_width(10).promoted(128)
     assert pr.parse_accumulator(f"  {deep}\n") == deep
     assert pr.QuantSpec.parse("QuantSpec(e4m3, PerTensor(), rounding=Stochastic(seed=0xffffffffffffffff))")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["FloatFormat(4, 3, bias=-3)", "FloatFormat(+4, 3)", "FloatFormat(4, 3, specials=FN)", "e4m3", "ue5m3"],
+)
+def test_formats_are_read_alike_alone_and_in_a_spec(text):
+    assert pr.QuantSpec.parse(f"QuantSpec({text}, PerTensor())").fmt == pr.parse_format(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("FloatFormat(4, 3, bias=-True)", "cannot read '-True'"),
+        ("FloatFormat([4], 3)", r"cannot read '\[4\]'"),
+        ("FloatFormat(4, {[]})", r"cannot read '{\[\]}'"),
+        ("FloatFormat(4, 1 + 2)", r"cannot read '1 \+ 2'"),
+        ("FloatFormat(4, '3')", "fraction_bits must be an int, got '3'"),
+        ("FloatFormat(4, 3, 2)", "positional argument"),
+    ],
+)
+def test_formats_are_refused_alike_alone_and_in_a_spec(text, said):
+    for parse, whole in ((pr.parse_format, text), (pr.QuantSpec.parse, f"QuantSpec({text}, PerTensor())")):
+        with pytest.raises(ValueError, match=said):
+            parse(whole)

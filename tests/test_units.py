@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -90,3 +91,52 @@ def test_units_for_machines():
 def test_unknown_names_are_refused(arguments, said):
     result = CliRunner().invoke(command, ["units", *arguments])
     assert result.exit_code != 0 and said in result.stderr
+
+
+# ---- products without a named unit -----------------------------------------------------------------------
+def _operands(kind):
+    x = np.random.default_rng(5).standard_normal((6, 64)).astype(np.float32)
+    if isinstance(kind, pr.QuantSpec):
+        return pr.quantize(x, kind), pr.quantize(x, kind).T
+    codes = pr.encode(x, kind) if kind != pr.TF32 else pr.QuantizedTensor(pr.encode(x, kind), 1.0, fmt=kind)
+    return codes, codes.T
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit"),
+    [
+        (pr.E4M3, "HOPPER_FP8"), (pr.E5M2, "HOPPER_FP8"), (pr.BF16, "HOPPER_BF16"), (pr.FP16, "HOPPER_FP16"),
+        (pr.TF32, "HOPPER_TF32"), (pr.FP32, "FP32_FMA"), (pr.MXFP8_E4M3, "BLACKWELL_MX"),
+        (pr.MXFP4, "BLACKWELL_MX"), (pr.NVFP4, "BLACKWELL_NVFP4"),
+        (pr.QuantSpec(pr.E4M3, pr.PerTensor()), "HOPPER_FP8"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_products_without_a_named_unit_take_the_table(kind, unit):
+    a, b = _operands(kind)
+    assert np.array_equal(pr.matmul(a, b), pr.matmul(a, b, accumulator=unit))
+    row = (a.codes[0], b.codes[:, 0]) if hasattr(a, "codes") else (a[0], b[:, 0])
+    if not hasattr(a, "codes"):
+        assert np.array_equal(pr.trace(*row).register, pr.trace(*row, accumulator=unit).register)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        (
+            pr.encode(np.ones((2, 8)), pr.E4M3),
+            np.ones((8, 2), np.float32),
+            "a of e4m3 and b of fp32: no line",
+        ),
+        (
+            pr.encode(np.ones((2, 8)), pr.E2M1),
+            pr.encode(np.ones((8, 2)), pr.E2M1),
+            "accumulator must be given",
+        ),
+        (np.ones((2, 8)), np.ones((8, 2)), "a must be a QuantizedTensor or an array of float16"),
+        (np.ma.masked_array(np.ones((2, 8), np.float32)), np.ones((8, 2)), "a must"),
+    ],
+)
+def test_operands_that_no_unit_takes_by_default(a, b, said):
+    with pytest.raises(TypeError, match=said):
+        pr.matmul(a, b)

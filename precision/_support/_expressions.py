@@ -1,16 +1,17 @@
-"""Text that a user wrote, read as one expression of Python's syntax, of bounded length and depth."""
+"""The one reader of text that a user wrote: an expression of Python's syntax, of bounded length and depth."""
 
 from __future__ import annotations
 
 import ast
 import reprlib
+from collections.abc import Callable
 
 LONGEST = 10_000
 """Characters of a text that is read; a Hadamard rotation with 1024 signs has half as many."""
 DEEPEST = 50
-"""Levels of its syntax tree."""
+"""Levels of the syntax tree of a text that is read."""
 WIDEST = 128
-"""Bits of a whole number in it; seeds have 64."""
+"""Bits of a whole number in a text that is read; seeds have 64."""
 
 
 def checked_text(text: object) -> str:
@@ -75,6 +76,7 @@ def parsed_expression(text: str) -> ast.expr:
 
 
 def _check_tree(body: ast.expr) -> None:
+    """Raise ValueError if a syntax tree is too deep or has too large a whole number."""
     level: list[ast.AST] = [body]
     for _ in range(DEEPEST):
         for node in level:
@@ -87,7 +89,76 @@ def _check_tree(body: ast.expr) -> None:
     raise ValueError("it is nested too deeply")
 
 
-def keywords_of(call: ast.Call) -> dict[str, ast.expr]:
+def evaluate_tree(tree: ast.expr, source: str, read_name: Callable[[str], object]) -> object:
+    """Return the value of an expression of names, constants, signs, tuples, calls and methods.
+
+    Nothing else of Python is evaluated. A call calls what ``read_name`` returns for a name, or a method that
+    the class of its object lists in ``TEXT_METHODS``.
+
+    Parameters
+    ----------
+    tree : ast.expr
+        The expression, as `parsed_expression` returns it.
+    source : str
+        The text of the expression, for messages.
+    read_name : callable
+        Returns the object that a name stands for, or raises ValueError with the reason.
+
+    Raises
+    ------
+    ValueError
+        If a part of the expression cannot be read, or a call refuses its arguments; the message is the reason
+        alone.
+
+    Examples
+    --------
+    >>> from precision._support._expressions import evaluate_tree, parsed_expression
+    >>> text = "pair((1, -2), named=x)"
+    >>> names = {"pair": lambda first, named: [first, named], "x": "the value of x"}
+    >>> evaluate_tree(parsed_expression(text), text, names.__getitem__)
+    [(1, -2), 'the value of x']
+    """
+
+    def read(node: ast.expr) -> object:
+        if isinstance(node, ast.Constant):
+            return node.value
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+            value = read(node.operand)
+            if type(value) in (int, float):  # no bool
+                return -value if isinstance(node.op, ast.USub) else value  # type: ignore[operator]
+        if isinstance(node, ast.Tuple):
+            return tuple(read(item) for item in node.elts)
+        if isinstance(node, ast.Name):
+            return read_name(node.id)
+        if isinstance(node, ast.Call):
+            return call(node)
+        raise ValueError(f"cannot read {written(node)}")
+
+    def call(node: ast.Call) -> object:
+        function = method(node.func) if isinstance(node.func, ast.Attribute) else read(node.func)
+        if not callable(function):
+            raise ValueError(f"{written(node.func)} takes no arguments")
+        arguments = [read(item) for item in node.args]
+        keywords = {name: read(item) for name, item in _keywords(node).items()}
+        try:
+            return function(*arguments, **keywords)
+        except (TypeError, ValueError) as error:
+            raise ValueError(cut(str(error))) from error
+
+    def method(node: ast.Attribute) -> object:
+        owner = read(node.value)
+        known = getattr(type(owner), "TEXT_METHODS", ())
+        if node.attr not in known:
+            raise ValueError(f"unknown form {shortened(node.attr)}; known: {', '.join(known) or 'none'}")
+        return getattr(owner, node.attr)
+
+    def written(node: ast.expr) -> str:
+        return shortened(ast.get_source_segment(source, node) or "")
+
+    return read(tree)
+
+
+def _keywords(call: ast.Call) -> dict[str, ast.expr]:
     """Return the keyword arguments of a call by their names.
 
     Raises

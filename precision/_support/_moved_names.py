@@ -32,7 +32,9 @@ _UNITS = (
 )  # fmt: skip
 
 #: Public names that left their module, and where they are.
-NAMES = {f"precision.accumulators.{name}": f"precision.units.{name}" for name in _UNITS}
+NAMES = {f"precision.accumulators.{name}": f"precision.units.{name} now" for name in _UNITS} | {
+    f"precision.quantization.{name}": f"precision.specs.{name} now" for name in ("Spec", "quantize")
+}
 
 
 def where(module: str) -> str:
@@ -63,12 +65,36 @@ def install() -> None:
         sys.meta_path.append(_Finder())
 
 
+_SWEEP = "gone: `sweep` runs the study {} over a grid"
+_GONE = {
+    **dict.fromkeys(("GemmStudy", "ProductRow", "compare", "default_accumulators"), _SWEEP.format("gemm")),
+    **dict.fromkeys(("QuantizationStudy", "SpecRow", "with_rules"), _SWEEP.format("quantize")),
+    **dict.fromkeys(("Wire", "SentRow"), _SWEEP.format("all_to_all")),
+    "DEFAULT_SPECS": 'study("quantize").grid["spec"] now',
+    "DEFAULT_BITS": 'in study("all_to_all").grid["spec"] now',
+    "PEERS": 'in study("all_to_all").grid["spec"] now',
+    "drawn": "gone: a study takes the name of a distribution",
+    "suited": "gone: `precision quantize` leaves out what a spec does not suit",
+}
+NAMES |= {f"precision.studies.{name}": where for name, where in _GONE.items()}
+
+
+def studies(name: str) -> NoReturn:
+    """Raise AttributeError for a name that `precision.studies` does not have, and say what took its place."""
+    _missing("precision.studies", name)
+
+
 def accumulators(name: str) -> NoReturn:
     """Raise AttributeError for a name that `precision.accumulators` does not have, and say where it is."""
     _missing("precision.accumulators", name)
 
 
+def quantization(name: str) -> NoReturn:
+    """Raise AttributeError for a name that `precision.quantization` does not have, and say where it is."""
+    _missing("precision.quantization", name)
+
+
 def _missing(module: str, name: str) -> NoReturn:
     new = NAMES.get(f"{module}.{name}")
-    moved = f": it is {new} now" if new else ""
+    moved = f": it is {new}" if new else ""
     raise AttributeError(f"module {module!r} has no attribute {name!r}{moved}", name=name)

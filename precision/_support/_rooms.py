@@ -29,8 +29,10 @@ EVERYDAY = {
     "quantization": (
         "MXFP4", "MXFP6_E2M3", "MXFP6_E3M2", "MXFP8_E4M3", "MXFP8_E5M2", "MXINT4", "MXINT8", "NVFP4",
         "NVFP4_4OVER6", "NVFP4_TE", "NVINT4", "Arithmetic", "Hadamard", "NonFinite", "PerBlock", "PerGroup",
-        "PerTensor", "PerVector", "QuantizedTensor", "QuantSpec", "ScaleRule", "quantize",
+        "PerTensor", "PerVector", "QuantizedTensor", "QuantSpec", "ScaleRule",
     ),
+    "logfmt": ("DEEPEP_LOGFMT10", "LogFMT", "LogFMTTensor"),
+    "specs": ("quantize",),
     "accumulators": (
         "Exact", "FmaChain", "FusedSum", "ScaledGroups", "ScaledProducts", "parse_accumulator",
     ),
@@ -40,7 +42,6 @@ EVERYDAY = {
     ),
     "units._plain_arithmetic": ("EXACT", "FP32_FMA"),
     "gemm": ("Trace", "matmul", "trace"),
-    "logfmt": ("DEEPEP_LOGFMT10", "LogFMT", "LogFMTTensor"),
 }  # fmt: skip
 #: Everyday names that are other ones in their module.
 RENAMED = {"parse_accumulator": "parse"}

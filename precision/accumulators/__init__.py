@@ -1,4 +1,4 @@
-"""How products are summed: the kinds of accumulators, what each must answer, and their text."""
+"""Accumulators, which say how the products of a dot product are summed, and their text."""
 
 from precision._support._moved_names import accumulators as __getattr__  # noqa: F401 -- Python asks for it
 from precision.accumulators._accumulator import Accumulator, ScaleEntry

@@ -1,4 +1,4 @@
-"""The base of every accumulator: what each kind must answer about how it sums products."""
+"""The base class of every accumulator, with the questions that each kind of accumulator answers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ from precision.formats._named import FP32, Format
 
 
 class ScaleEntry(enum.Enum):
-    """Where the scales of operands enter a sum.
+    """Places where the scales of operands enter a sum.
 
     ``AFTER``: at each promotion or on the finished sum. ``INSIDE``: the unit scales its terms. ``EXACT``:
-    the exact sum takes them as exact factors.
+    the exact sum takes scales as exact factors.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> pr.HOPPER_FP8.scale_entry.name, pr.BLACKWELL_MX.scale_entry.name, pr.EXACT.scale_entry.name
+    ('AFTER', 'INSIDE', 'EXACT')
     """
 
     AFTER = "after"
@@ -31,19 +37,26 @@ class ScaleEntry(enum.Enum):
 
 
 class Accumulator(ABC):
-    """How the products of a dot product are summed.
+    """Base class of accumulators, which say how the products of a dot product are summed.
 
     A kind of accumulator derives from this class, overrides the answers that differ, and defines `run`.
-    Two accumulators are equal where they compute the same bits, whatever their names.
+    Two accumulators are equal if they compute the same bits, whatever their names.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> from precision.accumulators import Accumulator
+    >>> isinstance(pr.HOPPER_FP8, Accumulator), isinstance(pr.EXACT, Accumulator)
+    (True, True)
     """
 
     #: Methods that may follow the accumulator in its text, as in ``HOPPER_FP8.promoted(128)``.
     TEXT_METHODS: ClassVar[tuple[str, ...]] = ()
 
-    # ---- its name ---------------------------------------------------------------------------------
+    # ---- the name ---------------------------------------------------------------------------------
     @property
     def name(self) -> str | None:
-        """The text that it was asked for by, or None for one that was built by hand."""
+        """Text by which the accumulator was looked up, or None for one that a constructor call built."""
         base = self.__dict__.get("_base")
         return None if base is None else str(base[0]) + self._forms(base[1])
 
@@ -52,7 +65,10 @@ class Accumulator(ABC):
         return self._derived(self, (name, self))
 
     def _derived(self, source: Accumulator, base: tuple[str, Accumulator] | None = None) -> Self:
-        """Return a copy of this one that remembers the name which ``source`` was asked for by."""
+        """Return a copy of this accumulator that remembers the named one which ``source`` was made from.
+
+        The copy prints as that name with calls of methods. ``base``, a name and its accumulator, replaces it.
+        """
         base = base or source.__dict__.get("_base")
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
@@ -61,12 +77,12 @@ class Accumulator(ABC):
         return twin
 
     def _forms(self, base: Any) -> str:
-        """Return the methods that made this accumulator of ``base``, as text."""
+        """Return the text of the method calls that turn ``base`` into this accumulator."""
         return "" if self.promotion == base.promotion else f".promoted({self.promotion})"
 
     @abstractmethod
     def constructor_text(self) -> str:
-        """Return the call that builds this accumulator, as text."""
+        """Return the text of the constructor call that builds this accumulator."""
 
     def __str__(self) -> str:
         return self.name or self.constructor_text()
@@ -74,10 +90,10 @@ class Accumulator(ABC):
     def __repr__(self) -> str:
         return str(self)
 
-    # ---- what it takes ----------------------------------------------------------------------------
+    # ---- operands and scales ----------------------------------------------------------------------------
     @property
     def operand_formats(self) -> tuple[FloatFormat, ...]:
-        """The formats that operands may have; empty if it takes every format of float32 values."""
+        """Formats that operands may have; empty if every format of float32 values is taken."""
         return ()
 
     def takes(self, fmt: Format) -> Format | None:
@@ -86,37 +102,44 @@ class Accumulator(ABC):
 
     @property
     def scale_entry(self) -> ScaleEntry:
-        """Where scales enter."""
+        """Place where the scales of operands enter the sum."""
         return ScaleEntry.AFTER
 
     @property
     def inner_scales(self) -> InnerScales | None:
-        """The scales that the unit applies itself, or None."""
+        """Kind of scales that the unit applies itself, or None if scales are applied outside."""
         return None
 
     @property
     def start_format(self) -> FloatFormat:
-        """The format whose values ``c`` may hold."""
+        """Format whose values the start of the sum (``c`` of `matmul`) may hold."""
         return FP32
 
-    # ---- what it computes -------------------------------------------------------------------------
+    # ---- the sum -------------------------------------------------------------------------
     @property
     def step(self) -> Step | None:
-        """The arithmetic of one step, or None where there is no register."""
+        """Arithmetic of one step, or None for an accumulator without a register."""
         return None
 
     @property
     def promotion(self) -> int | None:
-        """Elements of K after which the register joins a float32 total, or None."""
+        """Elements of K after which the register is added to a float32 total, or None if it never is."""
         return None
 
     def promoted(self, every: int | None) -> Self:
-        """Return the accumulator whose register joins a float32 total every ``every`` of K (None: never).
+        """Return the accumulator with another interval of promotion.
+
+        Parameters
+        ----------
+        every : int or None
+            Elements of K after which the register is added to a float32 total and cleared; None for never.
 
         Raises
         ------
         TypeError
-            If it has no register.
+            If the accumulator has no register.
+        ValueError
+            If ``every`` is not a multiple of the products of a step.
         """
         if every is not None:
             raise TypeError(f"{self} has no register to promote, so every must be None, got {every!r}")
@@ -128,15 +151,16 @@ class Accumulator(ABC):
         Raises
         ------
         TypeError
-            If it aligns nothing.
+            If the accumulator aligns nothing.
         """
         raise TypeError(f"{self} aligns nothing, so it has no width to change, got {bits!r}")
 
     @abstractmethod
     def run(self, product: Product, dtype: np.dtype[Any]) -> Array:
-        """Return every output of a product: float32 (results, rows, columns).
+        """Compute every output of a product, as a float32 array (results, rows, columns).
 
-        The exact sum is float64 instead, rounded to odd where ``dtype`` is narrower.
+        The exact sum is float64 instead, and is rounded to odd if ``dtype``, to which it is rounded next, is
+        narrower.
         """
 
     def trace(self, product: Product) -> tuple[Array, Array]:
@@ -145,14 +169,14 @@ class Accumulator(ABC):
         Raises
         ------
         TypeError
-            If it has no register.
+            If the accumulator has no register.
         """
         raise TypeError(f"accumulator must have a register, {self} has none")
 
     def neighbours(self) -> Iterator[tuple[str, Accumulator | None]]:
-        """Yield accumulators that differ in a parameter or two, each with the difference in words.
+        """Yield accumulators that differ in a parameter or two, each after the difference in words.
 
-        None stands for an accumulator that cannot be, so that the words are not listed twice.
+        None stands in place of an accumulator that cannot be built.
         """
         yield from ()
 

@@ -1,4 +1,4 @@
-"""Names of accumulators, and the text that they print as and are read from."""
+"""The names of accumulators, and the parser of their text."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from precision.formats._rounding_modes import Rounding
 
 Kind = TypeVar("Kind", bound=Accumulator)
 
-#: Modules that enter units when they are imported.
+#: Modules that enter their accumulators in `NAMED` when they are imported.
 CATALOGUES = ("precision.units",)
-#: The kinds whose constructor calls are texts of accumulators, and their modules.
+#: The classes whose constructor calls a text may hold, and their modules.
 KINDS = {
     "FusedSum": "precision.accumulators.kinds._fused_sum",
     "FmaChain": "precision.accumulators.kinds._fma_chain",
@@ -53,7 +53,7 @@ class _Named(Mapping[str, Accumulator]):
 NAMED: Mapping[str, Accumulator] = _Named()
 
 
-def named(name: str, accumulator: Kind) -> Kind:
+def enter_accumulator(name: str, accumulator: Kind) -> Kind:
     """Enter an accumulator under its name, and return it with that name.
 
     Raises
@@ -69,19 +69,20 @@ def named(name: str, accumulator: Kind) -> Kind:
 
 @in_default_environment
 def parse(text: str) -> Accumulator:
-    """Return the accumulator that prints as ``text``: a name, a form of one, or a ``FusedSum(...)``.
+    """Return the accumulator that a text describes, which is how the accumulator prints.
 
     Parameters
     ----------
     text : str
-        A name as ``HOPPER_FP8``, with or without forms as ``.promoted(128)``, or a constructor call.
+        A name as ``HOPPER_FP8`` or a constructor call as ``FusedSum((fp16,), 8, fraction_bits=24)``, with or
+        without calls of methods as ``.promoted(128)``.
 
     Raises
     ------
     TypeError
         If ``text`` is not a string.
     ValueError
-        If ``text`` names none; the message lists near names.
+        If ``text`` describes no accumulator; the message lists near names.
 
     Examples
     --------
@@ -101,7 +102,7 @@ def parse(text: str) -> Accumulator:
 
 
 def as_accumulator(value: object) -> Accumulator:
-    """Return the accumulator that an argument is or names.
+    """Return the accumulator that an argument is, or that its text describes.
 
     Parameters
     ----------
@@ -111,9 +112,16 @@ def as_accumulator(value: object) -> Accumulator:
     Raises
     ------
     TypeError
-        If it is neither an accumulator nor text.
+        If ``value`` is neither an accumulator nor a string.
     ValueError
-        If text names none.
+        If the text describes no accumulator.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> from precision.accumulators import as_accumulator
+    >>> as_accumulator("EXACT") is as_accumulator(pr.EXACT)
+    True
     """
     if isinstance(value, Accumulator):
         return value

@@ -1,4 +1,4 @@
-"""Correctly rounded sums of exact products: float64 BLAS where nothing can round, else wide integers."""
+"""Correctly rounded sums of exact products, by float64 BLAS if no sum can round, else by wide integers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BLAS_PIECE = 2**31
 
 
 def _exact_bits(left: Stack, right: Stack) -> int:
-    """Bits from the last place of any product to the top of a sum of K of them."""
+    """Return a number of bits that holds any sum of K products of two operands exactly."""
     bits = math.ceil(math.log2(max(1, left.codes.shape[2]))) + 1
     for stack in (left, right):
         lowest, highest = _operand_layout.exponents(stack)
@@ -29,8 +29,8 @@ def _exact_bits(left: Stack, right: Stack) -> int:
     return bits
 
 
-def _scaled(stack: Stack, factors: Factors, matrix: int, axis: int) -> Array:
-    """One matrix times its scales, in float64, where that is exact; K is ``axis``."""
+def _scale_matrix(stack: Stack, factors: Factors, matrix: int, axis: int) -> Array:
+    """Return one matrix of an operand times its scales in float64, where that is exact; K is ``axis``."""
     codes = Stack(stack.codes[matrix][None], stack.fmt)
     values = _operand_layout.values(codes)[0].astype(np.float64)
     groups, length = factors.values.shape[1], values.shape[axis]
@@ -42,12 +42,14 @@ def _scaled(stack: Stack, factors: Factors, matrix: int, axis: int) -> Array:
     return scaled
 
 
-def _sum(left: Array, right: Array, start: Array | None, odd: bool, out: Array) -> None:
-    """left @ right + start into ``out``, rounded once; all are float64 matrices."""
+def _sum_matrices(left: Array, right: Array, start: Array | None, odd: bool, out: Array) -> None:
+    """Fill ``out`` with ``left @ right + start``, rounded once; all are float64 matrices."""
     from precision._kernels.products import _kulisch
 
     rows, columns = np.ascontiguousarray(left), np.empty(right.shape[::-1])
-    near = max(1, min(64, 2**20 // max(1, right.shape[0])))  # columns turned at once, as the cache likes it
+    near = max(
+        1, min(64, 2**20 // max(1, right.shape[0]))
+    )  # columns transposed by one call, so that they stay in the cache
 
     def turn(first: int, last: int) -> None:
         columns[first:last] = right[:, first:last].T
@@ -64,7 +66,7 @@ def _sum(left: Array, right: Array, start: Array | None, odd: bool, out: Array) 
             for row in range(first, last):
                 for column in range(width):
                     own = 0.0 if start is None else float(initial[row, column])
-                    out[row, column] = _long_sum(rows, row, columns, column, own, odd, digits)
+                    out[row, column] = _sum_one_long(rows, row, columns, column, own, odd, digits)
             return
         if width <= most:
             _kulisch.sum_exact(first, last, rows, columns, initial, odd, digits, out)
@@ -80,8 +82,11 @@ def _sum(left: Array, right: Array, start: Array | None, odd: bool, out: Array) 
     parallel(work, out.shape[0], max(1, 2**14 // max(1, width * length)))
 
 
-def _long_sum(left: Array, i: int, right: Array, j: int, start: float, odd: bool, digits: Array) -> float:
-    """Return the sum of two rows' products and ``start``, some of them at a time; the digits are zero."""
+def _sum_one_long(left: Array, i: int, right: Array, j: int, start: float, odd: bool, digits: Array) -> float:
+    """Return the rounded sum of ``start`` and the products of two long rows, taken in pieces.
+
+    ``digits`` is memory for the wide integer, and must hold zeros.
+    """
     from precision._kernels.products import _kulisch
 
     special = _kulisch.add_products(np.array([[start]]), 0, np.ones((1, 1)), 0, 0, 1, 0.0, digits)
@@ -92,25 +97,25 @@ def _long_sum(left: Array, i: int, right: Array, j: int, start: float, odd: bool
     return float(_kulisch.finish(special, odd, digits))
 
 
-def _blas(left: Array, right: Array, out: Array) -> None:
-    """Fill ``out`` with the float64 ``left @ right``, of which no sum rounds, some outputs at a time."""
+def _multiply_by_blas(left: Array, right: Array, out: Array) -> None:
+    """Fill ``out`` with the float64 product ``left @ right``, in which no sum rounds, piece by piece."""
     (rows, columns), length = out.shape, max(1, left.shape[1])
     most = max(1, _BLAS_PIECE // length)  # outputs of a piece; BLAS wants many rows in each
-    high = _even(rows, max(most // max(1, columns), min(rows, 256)))
-    wide = _even(columns, most // max(1, high))
+    high = _even_length(rows, max(most // max(1, columns), min(rows, 256)))
+    wide = _even_length(columns, most // max(1, high))
     for top in range(0, rows, high):
         for first in range(0, columns, wide):
             some = np.s_[top : top + high, first : first + wide]
             np.matmul(left[some[0]], right[:, some[1]], out=out[some])
 
 
-def _even(total: int, most: int) -> int:
-    """Return the length of the fewest pieces of at most ``most`` (at least 1), all about as long."""
+def _even_length(total: int, most: int) -> int:
+    """Return the length of the fewest pieces of at most ``most`` that are all about as long."""
     return max(1, -(-total // max(1, -(-total // max(1, most)))))
 
 
-def _scale(sums: Array, row: Array, column: Array, odd: bool) -> None:
-    """``sums[i, j] *= row[i] * column[j]``, rounded once; sums are exact, factors have 24 bits each."""
+def _apply_scales(sums: Array, row: Array, column: Array, odd: bool) -> None:
+    """Multiply exact sums by ``row[i] * column[j]`` in place, rounded once; factors have 24 bits at most."""
     from precision._kernels.products import _kulisch
 
     grain = max(1, 2**16 // max(1, sums.shape[1]))
@@ -118,9 +123,9 @@ def _scale(sums: Array, row: Array, column: Array, odd: bool) -> None:
 
 
 def exact_sums(product: Product, odd: bool) -> Array:
-    """Return every exact sum as float64, rounded to nearest even, or to odd for a second rounding.
+    """Compute every exact sum as float64, rounded to nearest even, or to odd before a second rounding.
 
-    Operands times their scales must fit float64 (53 bits).
+    An operand's element times its scale must fit float64's 53 bits.
     """
     left, right, start = product.left, product.right, product.start
     factors = product.exact_factors or tuple(
@@ -140,13 +145,13 @@ def exact_sums(product: Product, odd: bool) -> Array:
         a, b = (_operand_layout.values(stack).astype(np.float64) for stack in (left, right))
         plain = all((f.values == 1).all() for f in factors)
         for n, (i, j) in enumerate(pairs):
-            _blas(a[i], b[j], out[n])
+            _multiply_by_blas(a[i], b[j], out[n])
             if not plain:
-                _scale(out[n], factors[0].values[i, 0], factors[1].values[j, 0], odd)
+                _apply_scales(out[n], factors[0].values[i, 0], factors[1].values[j, 0], odd)
         out += 0.0  # the zero of an exact sum is +0
         return out
     for n, (i, j) in enumerate(pairs):
-        a = _scaled(left, factors[0], i, 1)
-        b = _scaled(right, factors[1], j, 0)
-        _sum(a, b, None if start is None else start[n], odd, out[n])
+        a = _scale_matrix(left, factors[0], i, 1)
+        b = _scale_matrix(right, factors[1], j, 0)
+        _sum_matrices(a, b, None if start is None else start[n], odd, out[n])
     return out

@@ -1,4 +1,4 @@
-"""Sums by the general loop, which takes any product one output at a time."""
+"""Sums by the general kernel, which computes any product one output at a time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from precision._support._types import Array
 from precision._support.machine._threads import checkpoint, parallel
 from precision.accumulators._kernel_records import (
     CANONICAL_NAN,
-    _epilogue,
-    _unit_scales,
     as_register,
     as_unit,
+    build_epilogue,
+    build_unit_scales,
 )
 from precision.accumulators._operand_layout import as_operand
 from precision.accumulators._product import Product
@@ -27,11 +27,11 @@ GENERAL_PIECE = 2**20
 _NONE = np.empty(0, np.float32)
 
 
-def _single_sum(
+def _sum_one_output(
     row: int, column: int, initial: np.float32, *, length: int, unit: Any, chain: bool, promote: int,
     registers: Array = _NONE, totals: Array = _NONE, **rest: Any,
 ) -> np.float32:  # fmt: skip
-    """Return one output, summed some of K at a time; arrays that are given take the state after each step."""
+    """Compute one output in pieces of K; ``registers`` and ``totals`` take the state after each step."""
     from precision._kernels.products import _single_sums
 
     step = 1 if chain else int(unit.products)
@@ -53,14 +53,14 @@ def _single_sum(
 def _general_rows(
     first: int, last: int, *, rows: Array, columns: Array, length: int, start: Array, out: Array, **rest: Any
 ) -> None:
-    """Sum ``rows[first:last]`` times ``columns`` by the general kernel, some columns or K at a time."""
+    """Compute the outputs of ``rows[first:last]`` and ``columns`` in calls of bounded work."""
     from precision._kernels.products import _single_sums
 
     if length > GENERAL_PIECE:
         for row in rows[first:last].tolist():
             for column in columns.tolist():
                 initial = start[row, column] if start.size else np.float32(0)
-                out[row, column] = _single_sum(row, column, initial, length=length, **rest)
+                out[row, column] = _sum_one_output(row, column, initial, length=length, **rest)
         return
     most = max(1, GENERAL_PIECE // max(1, length * (last - first)))
     for place in range(0, columns.size, most):
@@ -78,13 +78,13 @@ def run_general(
     left_special: Array | None = None,
     right_special: Array | None = None,
 ) -> None:
-    """Sum by the general kernel: everything, or only the outputs of rows and columns marked as special."""
+    """Compute every output of a product by the general kernel, or those of marked rows and columns alone."""
     marked = (left_special, right_special)
     if all(side is not None and not side.any() for side in marked):
         return
     left, right = as_operand(product.left), as_operand(product.right)
     model, register, alignment = as_unit(step), as_register(step), MODES[step.alignment_rounding]
-    epilogue, scales = _epilogue(product, 1), _unit_scales(product, step)
+    epilogue, scales = build_epilogue(product, 1), build_unit_scales(product, step)
     results, rows, columns = product.shape
     every_row, every_column = np.arange(rows), np.arange(columns)
     for n in range(results):
@@ -110,16 +110,16 @@ def run_general(
 
 
 def trace_sum(product: Product, step: Step) -> tuple[Array, Array]:
-    """Register and float32 total after every step of a product of one row and one column."""
+    """Return the register and the float32 total after every step of a product of one row and one column."""
     every = product.promotion or product.length
     steps = sum(-(-min(every, product.length - k) // step.products) for k in range(0, product.length, every))
     registers, totals = np.empty(steps, np.float32), np.empty(steps, np.float32)
     initial = np.float32(0) if product.start is None else product.start[0, 0, 0]
-    _single_sum(
+    _sum_one_output(
         0, 0, initial, left=as_operand(product.left), right=as_operand(product.right), i=0, j=0,
         length=product.length, unit=as_unit(step), rounding=as_register(step),
-        alignment=MODES[step.alignment_rounding], scales=_unit_scales(product, step),
-        chain=not step.aligns, promote=product.promotion or 0, epilogue=_epilogue(product, 1),
+        alignment=MODES[step.alignment_rounding], scales=build_unit_scales(product, step),
+        chain=not step.aligns, promote=product.promotion or 0, epilogue=build_epilogue(product, 1),
         registers=registers, totals=totals,
     )  # fmt: skip
     return registers, totals

@@ -1,4 +1,4 @@
-"""Scales that a matrix unit applies itself, inside its sums."""
+"""The two kinds of scales that a matrix unit applies itself, inside its sums."""
 
 from __future__ import annotations
 
@@ -9,34 +9,62 @@ from precision.formats._float_format import FloatFormat
 
 
 class InnerScales:
-    """The base of both ways in which a unit scales its products, and what each must answer."""
+    """Base class of the two kinds of scales that a matrix unit applies inside its sums.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> pr.BLACKWELL_MX.scale_in_unit.group, pr.BLACKWELL_NVFP4.scale_in_unit.group
+    (0, 16)
+    """
 
     @property
     def group(self) -> int:
-        """Products summed exactly before they are scaled; 0 where each product is scaled by itself."""
+        """Number of products summed exactly before they are scaled; 0 if each product is scaled by itself."""
         return 0
 
     @property
     def most_fraction_bits(self) -> int:
-        """Most fraction bits that a unit with such scales may keep in its alignment."""
+        """Largest number of fraction bits that a unit with such scales may keep in its alignment."""
         return 30
 
     def last_place(self, operands: tuple[FloatFormat, ...]) -> int:
-        """Return the exponent of the last bit that a group's exact sum can have (0 without groups)."""
+        """Return the exponent of the last bit of a group's exact sum, or 0 if there are no groups."""
         return 0
 
     def check_unit(self, operands: tuple[FloatFormat, ...], products: int, fraction_bits: int) -> None:
         """Raise ValueError unless a unit with these operands can compute with such scales."""
 
     def check_scales(self, name: str, unit: object, fmt: FloatFormat, every: int, length: int) -> None:
-        """Raise unless the unit takes one operand's scales: their format, and one for ``every`` of K."""
+        """Raise unless the unit takes one operand's scales.
+
+        Parameters
+        ----------
+        name : str
+            The name of the operand in errors.
+        unit : object
+            The unit, for errors.
+        fmt : FloatFormat
+            The format of the scales.
+        every : int
+            The elements of K under one scale.
+        length : int
+            K.
+
+        Raises
+        ------
+        TypeError
+            If the scales are of a format that the unit does not take.
+        ValueError
+            If a scale changes inside a group that the unit sums before it scales.
+        """
 
 
 @dataclass(frozen=True)
 class ScaledProducts(InnerScales):
     """Scales inside the unit that are powers of two: their exponents join those of each product.
 
-    Blackwell's way for MXFP8, MXFP6 and MXFP4 (MMA-Sim, arXiv 2511.10909: ST-FDPA).
+    Blackwell scales MXFP8, MXFP6 and MXFP4 so (MMA-Sim, arXiv 2511.10909: ST-FDPA).
 
     Examples
     --------
@@ -59,18 +87,24 @@ class ScaledProducts(InnerScales):
 
 @dataclass(frozen=True)
 class ScaledGroups(InnerScales):
-    """Scales inside the unit, of any format: a term is the exact dot product of ``n`` neighbours, scaled.
+    """Scales inside the unit, of any format: each multiplies the exact dot product of ``n`` neighbours.
 
-    Terms align at the exponents of their two scales alone, whatever the dot product's own size, and a
-    group whose products are all zero, or whose scale is, takes no part. Blackwell's way for NVFP4, with
-    groups of 16 (MMA-Sim, arXiv 2511.10909: GST-FDPA); with 32 and FP32 scales, the unit that
-    DeepSeek-V3's authors ask for (arXiv 2412.19437, section 3.5.2). `matmul` is fast where a dot product
-    takes at most 24 bits (E2M1); others, E4M3's among them, are summed one output at a time.
+    The scaled dot products are the terms of the sum. They are aligned by the exponents of their two scales
+    alone, whatever the dot product's own size, and a group takes no part if all its products or one of its
+    scales are zero. Blackwell sums NVFP4 so, with groups of 16 (MMA-Sim, arXiv 2511.10909: GST-FDPA); with
+    32 and FP32 scales it is the unit that DeepSeek-V3's authors ask for (arXiv 2412.19437, section 3.5.2).
+    `matmul` is fast if a dot product takes at most 24 bits (E2M1); others, E4M3's among them, are summed one
+    output at a time.
 
     Parameters
     ----------
     n : int
-        Products in a group, a divisor of the unit's.
+        Products in a group, a divisor of those that the unit sums in a step; 1 to 1024.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``n`` is no whole number, or is out of range.
 
     Examples
     --------
@@ -89,16 +123,16 @@ class ScaledGroups(InnerScales):
 
     @property
     def group(self) -> int:
-        """Products summed exactly before they are scaled."""
+        """Number of products summed exactly before they are scaled."""
         return self.n
 
     @property
     def most_fraction_bits(self) -> int:
-        """Most fraction bits that a unit with such scales may keep in its alignment."""
+        """Largest number of fraction bits that a unit with such scales may keep in its alignment."""
         return 40
 
     def headroom(self, operands: tuple[FloatFormat, ...]) -> tuple[int, int]:
-        """Return the bits that any two operands' dot product has above one, and its last place below one."""
+        """Return how many bits a group's dot product needs above the binary point, and how many below it."""
         top = 2 * max(operand.max_exponent for operand in operands) + 2 + (self.n - 1).bit_length()
         return top, 2 * max(operand.fraction_bits - operand.min_exponent for operand in operands)
 

@@ -1,4 +1,4 @@
-"""Records of plain numbers by which compiled loops know an accumulator and its scales."""
+"""Records of plain numbers, from which kernels read an accumulator's arithmetic and its scales."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from precision.accumulators._step import Step
 from precision.formats._codec_constants import MODES, code_ends, format_params, value_ends
 from precision.formats._rounding_modes import Overflow, Rounding
 
+#: A number of K (or of steps) that no product reaches: a group of so many spans all of K.
 _WHOLE = 2**40
 _NO_SCALES: Array = np.empty(0, np.float32)
 
 
+#: The NaN of NVIDIA's tensor cores: all bits set but the sign.
 CANONICAL_NAN = np.uint32(0x7FFFFFFF).view(np.float32)
 
 
-def _epilogue(product: Product, step: int) -> Any:
-    """Promotion and group scales for a kernel that counts K in steps of ``step``."""
+def build_epilogue(product: Product, step: int) -> Any:
+    """Build the record of promotion and group scales for a kernel that counts ``step`` of K as one."""
     from precision._kernels._params import Epilogue
 
     _, rows, columns = product.shape
@@ -44,8 +46,8 @@ def _epilogue(product: Product, step: int) -> Any:
     )
 
 
-def _unit_scales(product: Product, step: Step) -> Any:
-    """Build the record of the scales inside a unit that the general loop reads; empty arrays without any."""
+def build_unit_scales(product: Product, step: Step) -> Any:
+    """Build the record of a unit's inner scales that the general kernel reads, an empty one if none."""
     from precision._kernels._params import UnitScales
 
     scales, inside = product.unit_scales, step.inner
@@ -65,7 +67,7 @@ def _unit_scales(product: Product, step: Step) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def as_unit(step: Step) -> Any:
-    """Build the record of a step that compiled loops read; without alignment its numbers are not used."""
+    """Build the record of a step that kernels read; chains of fused multiply-adds do not use it."""
     from precision._kernels._params import Unit
 
     register = step.register
@@ -84,7 +86,7 @@ def as_unit(step: Step) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def as_register(step: Step) -> Any:
-    """Build the record by which compiled loops round into the register."""
+    """Build the record by which kernels round sums to the register's format."""
     from precision._kernels._params import Register
 
     ends = value_ends(step.register, code_ends(step.register, Overflow.NON_SATURATING), 8)

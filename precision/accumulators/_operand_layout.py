@@ -1,4 +1,4 @@
-"""Operands of a product before the kernels: stacks of codes, what they mean, and the left one packed."""
+"""Operands of a product, as stacks of codes and in the layouts that kernels read."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
 from precision.formats._named import BF16, FP32, TF32, Format
 
-#: Elements that NumPy lays out at once: more lie in pieces, between which a call can be stopped.
+#: Elements that one call of NumPy lays out: between two such pieces a product can be interrupted.
 _PIECE = 2**20
 
 
 class Stack(NamedTuple):
-    """Matrices of codes (unsigned integers) of shape (count, rows, columns).
+    """Matrices of codes of one format: unsigned integers of shape (count, rows, columns).
 
-    Those of TF32 are float32 bits, of which the low 13 are ignored.
+    The codes of TF32 are held as the bits of float32 numbers, of which the low 13 are ignored.
     """
 
     codes: Array
@@ -32,18 +32,18 @@ class Stack(NamedTuple):
 
     @property
     def orientation(self) -> tuple[Array, bool]:
-        """The codes with their last axis contiguous, read-only, and whether that swapped rows and columns."""
+        """Codes with a contiguous last axis, read-only, and True if rows and columns are swapped."""
         codes, transposed = self.codes, False
         if not codes.flags.c_contiguous:
             transposed = codes.swapaxes(1, 2).flags.c_contiguous
             codes = codes.swapaxes(1, 2) if transposed else np.ascontiguousarray(codes)
         codes = codes.view()
-        codes.flags.writeable = False  # one type for the compiler, whatever the caller's array was
+        codes.flags.writeable = False  # so that kernels are compiled for one type of array
         return codes, transposed
 
 
 def _every_value(fmt: Format) -> Array:
-    """The float32 value of every code."""
+    """Return the float32 values of all codes of a format, in the order of codes."""
     codes = np.arange(1 << fmt.bits, dtype=fmt.code_dtype)
     if fmt.dtype.kind == "u":
         return decode(codes, fmt)
@@ -54,18 +54,23 @@ def _every_value(fmt: Format) -> Array:
 
 @functools.lru_cache(maxsize=64)
 def _table(fmt: Format) -> Array:
-    """The float32 value of every code, or nothing where a code's own bits are a float32's."""
+    """Return the table of a format's values, or an empty array if a code's bits are those of a float32."""
     table = np.empty(0, np.float32) if fmt in (BF16, FP32, TF32) else _every_value(fmt)
     table.flags.writeable = False
     return table
 
 
 def _min_exponent(fmt: Format) -> int:
-    """The exponent of subnormals; an integer's value has its own, far above float32's smallest."""
+    """Return the smallest exponent that kernels give an element of a format.
+
+    Subnormal numbers have the exponent of the smallest normal one. The values of an integer format lie far
+    above 2**-126.
+    """
     return fmt.min_exponent if isinstance(fmt, FloatFormat) else -126
 
 
 def as_operand(stack: Stack) -> Any:
+    """Build the record of an operand that the general kernel reads."""
     from precision._kernels.products._coded_operands import Operand
 
     fmt = stack.fmt
@@ -83,7 +88,7 @@ def as_operand(stack: Stack) -> Any:
 
 
 def values(stack: Stack) -> Array:
-    """The float32 value of every element."""
+    """Return the float32 value of every element of a stack."""
     if stack.fmt in (FP32, TF32):
         bits = stack.codes & np.uint32(0xFFFFE000) if stack.fmt == TF32 else stack.codes
         return np.ascontiguousarray(bits).view(np.float32)
@@ -91,12 +96,12 @@ def values(stack: Stack) -> Array:
 
 
 def has_specials(*stacks: Stack) -> bool:
-    """Whether any element is NaN or Inf."""
+    """Tell whether any element of some stacks is NaN or Inf."""
     return any(not np.isfinite(values(stack)).all() for stack in stacks)
 
 
 def exponents(stack: Stack) -> tuple[int, int]:
-    """Smallest and largest exponent: the format's where they lie close, else those of the elements."""
+    """Return bounds of the elements' exponents: the format's own if they are close, else measured."""
     fmt = stack.fmt
     if isinstance(fmt, FloatFormat) and fmt.max_exponent - fmt.min_exponent <= 62:
         return fmt.min_exponent, fmt.max_exponent
@@ -112,19 +117,20 @@ def exponents(stack: Stack) -> tuple[int, int]:
 
 
 class Tables(NamedTuple):
-    """What the panels' kernels make of codes; NaN and Inf are zeros to them, and ``special``.
+    """Values and exponents of codes, as the kernels over panels read them.
 
-    For codes of up to 16 bits, one entry for each code. For 32 bits there are no ``values``, which are the
-    codes' own bits, and the others have an entry for each element of the stack.
+    NaN and Inf are zeros to these kernels, and are marked in ``special``. For codes of up to 16 bits there
+    is one entry for each code. Codes of 32 bits are values as they are: ``values`` is empty then, and the
+    other arrays have an entry for each element of the stack.
     """
 
     values: Array
-    exponents: Array  #: less the operand's reference; the least of their type for a zero
+    exponents: Array  #: relative to the operand's reference; the smallest of their type for a zero
     special: Array
 
 
 def _entries(elements: Array, fmt: Format, reference: int, kind: np.dtype[Any]) -> Tables:
-    """The tables' entries of float32 values."""
+    """Build the tables of some float32 values."""
     special = ~np.isfinite(elements)
     elements = np.where(special, np.float32(0), elements)  # a copy: they may be the caller's own
     limits = np.iinfo(kind)
@@ -136,11 +142,12 @@ def _entries(elements: Array, fmt: Format, reference: int, kind: np.dtype[Any]) 
 
 @functools.lru_cache(maxsize=64)
 def _code_tables(fmt: Format, reference: int, kind: np.dtype[Any]) -> Tables:
+    """Build the tables of every code of a format."""
     return _entries(_every_value(fmt), fmt, reference, kind)
 
 
 def _pieces(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
-    """Cut a matrix into some whole rows, or into parts of one long row."""
+    """Cut a matrix into pieces: some whole rows each, or parts of one long row."""
     rows, columns = shape
     high, wide = max(1, 2**16 // max(1, columns)), max(1, min(columns, _PIECE))
     return [
@@ -150,8 +157,8 @@ def _pieces(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
     ]
 
 
-def tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Tables:
-    """The tables of a stack's format, or for codes of 32 bits of the stack itself."""
+def build_tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Tables:
+    """Build the tables of a stack: of its format's codes, or of its elements if codes have 32 bits."""
     if stack.codes.itemsize < 4:
         return _code_tables(stack.fmt, reference, kind)
     found = Tables(
@@ -171,8 +178,8 @@ def tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Tables:
     return found
 
 
-def specials(stack: Stack, found: Tables, axis: int) -> Array | None:
-    """Return which rows (axis 2) or columns (axis 1) of which matrix hold NaN or Inf; None for none."""
+def find_specials(stack: Stack, found: Tables, axis: int) -> Array | None:
+    """Mark the rows (axis 2) or columns (axis 1) that hold NaN or Inf, or return None if none does."""
     codes = stack.codes
     if not found.values.size:
         return np.asarray(found.special.any(axis=axis)) if found.special.any() else None
@@ -186,18 +193,18 @@ def specials(stack: Stack, found: Tables, axis: int) -> Array | None:
     def work(start: int, stop: int) -> None:
         for piece in range(start, stop):
             matrix, some = piece // len(pieces), pieces[piece % len(pieces)]
-            odd = found.special.take(codes[matrix][some], mode="clip")
-            if odd.any():  # other threads mark the same lines: none takes a mark back
-                marked[matrix, some[2 - axis]][odd.any(axis=axis - 1)] = True
+            marks = found.special.take(codes[matrix][some], mode="clip")
+            if marks.any():  # threads may mark the same line, and no thread clears a mark
+                marked[matrix, some[2 - axis]][marks.any(axis=axis - 1)] = True
 
     in_pieces(work, len(codes) * len(pieces), 1)
     return marked
 
 
-def packed_left(stack: Stack, found: Tables, depth: int) -> Any:
-    """The left operand as kernels read it.
+def pack_left(stack: Stack, found: Tables, depth: int) -> Any:
+    """Lay out the left operand as the kernels over panels read it: in chunks of ``depth`` elements of K.
 
-    NumPy looks the codes up: it is done once for all panels, and one loop less to compile.
+    NumPy looks up the codes. All panels share the result, and no kernel has to be compiled for it.
     """
     from precision._kernels.products._panel_steps import Left
 
@@ -221,7 +228,7 @@ def packed_left(stack: Stack, found: Tables, depth: int) -> Any:
             code, here = codes[matrix, some, along], (matrix, into, some)
             if found.values.size and code.shape[1] == (into.stop - chunk) * depth:
                 code = code.reshape(len(code), -1, depth).swapaxes(0, 1)
-                if high == across == 1:  # memory without gaps
+                if high == across == 1:  # the whole matrix: memory without gaps
                     found.values.take(code, out=packed[matrix], mode="clip")
                     found.exponents.take(code, out=exponents[matrix], mode="clip")
                 else:
@@ -246,7 +253,7 @@ def packed_left(stack: Stack, found: Tables, depth: int) -> Any:
 
 
 class RightPanels:
-    """Panels of the right operand, some of K at a time, into one thread's memory."""
+    """Panels of the right operand in one thread's memory, filled with a part of K at a time."""
 
     def __init__(self, stack: Stack, found: Tables, lanes: int, most: int) -> None:
         self.stack, self.found, self.lanes = stack, found, lanes
@@ -256,7 +263,10 @@ class RightPanels:
             self.exponents = np.empty(most * lanes, found.exponents.dtype)
 
     def take(self, matrix: int, first_column: int, start: int, count: int) -> Any:
-        """K from ``start``, ``count`` of it (beyond its end: zeros), as `panels` reads it."""
+        """Copy ``count`` elements of K from ``start`` on for one panel, and return a kernel's record.
+
+        Beyond the end of K, elements are zeros.
+        """
         from precision._kernels.products._tile_sums import Right
 
         some = (matrix, slice(start, start + count), slice(first_column, first_column + self.lanes))

@@ -1,4 +1,4 @@
-"""A checked product, and which kernel is exact for it and a step."""
+"""The choice of the fastest kernel over panels whose result is exact for a product."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from precision._support._types import Array
 from precision.accumulators._inner_scales import InnerScales, ScaledGroups
 from precision.accumulators._kernel_records import as_unit
-from precision.accumulators._operand_layout import Stack, Tables, exponents, tables, values
+from precision.accumulators._operand_layout import Stack, Tables, build_tables, exponents, values
 from precision.accumulators._product import Product, scale_parts
 from precision.accumulators._step import Step
 from precision.formats._named import Format
@@ -18,11 +18,11 @@ from precision.formats._rounding_modes import Rounding
 
 
 class PanelKernel(NamedTuple):
-    """One compiled kernel over panels of the right operand.
+    """A compiled kernel over panels of the right operand, with the sizes and types of its arrays.
 
-    ``depth`` is the K that suits a chunk, ``lanes`` the columns that it sums at once, and ``halves`` is 2
-    where positive and negative products are summed apart; ``real`` and ``exponent`` are the types of its
-    arrays.
+    ``depth`` is the length of K that suits a chunk, ``lanes`` the number of columns that the kernel sums at
+    once, and ``halves`` is 2 if positive and negative products are summed apart, else 1. ``real`` and
+    ``exponent`` are the types of values and exponents.
     """
 
     name: str
@@ -41,20 +41,21 @@ GROUPED = PanelKernel("Grouped", 64, 1)
 
 
 def choose_kernel(product: Product, step: Step) -> tuple[PanelKernel | None, int, int]:
-    """Choose the fastest panel kernel whose result is exact for a product and an aligning step.
+    """Choose the fastest kernel over panels whose result is exact for a product and a step that aligns.
 
-    Returns the kernel and the exponents that those of the left and the right operand are relative to. A
-    kernel of None means that only the general loop is exact. The kernels' comments prove the conditions.
+    Returns the kernel, and for the left and the right operand the exponent that its elements' exponents are
+    counted from. None in place of a kernel says that only the general kernel is exact. Comments of the
+    kernels prove the conditions.
     """
     if step.inner is not None:
         return _choose_scaled(product, step, step.inner)
     if step.alignment_rounding is not Rounding.TOWARD_ZERO:
         return None, 0, 0
-    ways = _panel_ways(step, product.left.fmt, product.right.fmt)
-    if ways:
+    candidates = _float32_kernels(step, product.left.fmt, product.right.fmt)
+    if candidates:
         (low_a, high_a), (low_b, high_b) = exponents(product.left), exponents(product.right)
         near = max(high_a - low_a, high_b - low_b) <= 62
-        for kernel, reach in ways:
+        for kernel, reach in candidates:
             inside = -reach <= low_a + low_b and high_a + high_b <= reach
             if near and inside and _starts_within(product, -reach, 100):
                 return kernel, high_a, high_b
@@ -62,47 +63,49 @@ def choose_kernel(product: Product, step: Step) -> tuple[PanelKernel | None, int
 
 
 @functools.lru_cache(maxsize=256)
-def _panel_ways(step: Step, left: Format, right: Format) -> list[tuple[PanelKernel, int]]:
-    """Return the float32 ways that suit a step and two formats, with the exponents that each reaches."""
+def _float32_kernels(step: Step, left: Format, right: Format) -> list[tuple[PanelKernel, int]]:
+    """List the float32 kernels that suit a step and two formats, with the exponents that each reaches."""
     assert step.fraction_bits is not None
     if not as_unit(step).register_mask or left.fraction_bits + right.fraction_bits + 2 > 24:
         return []
     narrow = step.fraction_bits + 2 + step.products.bit_length() <= 23
     integer = step.fraction_bits <= 25 and _fits_int32_parts(step, left, right)
-    return [way for way, suits in (((NARROW, 60), narrow), ((INTEGER, 100), integer)) if suits]
+    return [candidate for candidate, suits in (((NARROW, 60), narrow), ((INTEGER, 100), integer)) if suits]
 
 
 def _suits_wide(step: Step) -> bool:
+    """Tell whether the *wide* kernel, which sums in float64, is exact for a step."""
     assert step.fraction_bits is not None and step.min_exponent is not None
     return step.fraction_bits + 2 + step.products.bit_length() <= 52 and step.min_exponent >= -300
 
 
 def largest_term(left: Format, right: Format) -> float:
-    """Return the largest product of two significands."""
+    """Return the largest product of two significands of these formats."""
     return (2 - 2.0**-left.fraction_bits) * (2 - 2.0**-right.fraction_bits)
 
 
 def _fits_int32_parts(step: Step, left: Format, right: Format) -> bool:
-    """Return whether a step's cut terms and register stay within the 2**32 that `advance_integer` joins."""
+    """Tell whether the sum of a step's cut terms and register fits the *integer* kernel's 2**32."""
     assert step.fraction_bits is not None
     return (step.products * largest_term(left, right) + 2) * 2.0**step.fraction_bits <= 2.0**32
 
 
-def _in_use(stack: Stack, axis: int, group: int) -> Array:
-    """Whether any element under a scale is not zero, [matrix][group of K][row or column]; K is ``axis``."""
-    some = tables(stack, 0, np.dtype(np.int16))
+def _mark_groups_in_use(stack: Stack, axis: int, group: int) -> Array:
+    """Mark the groups with an element that is not zero, [matrix][group of K][row or column]."""
+    some = build_tables(stack, 0, np.dtype(np.int16))
     nonzero = (some.values != 0).take(stack.codes) if some.values.size else values(stack) != 0
     starts = np.arange(0, stack.codes.shape[axis], group)
-    found = np.logical_or.reduceat(nonzero | _special(some, stack), starts, axis=axis)
+    found = np.logical_or.reduceat(nonzero | _mark_special(some, stack), starts, axis=axis)
     return found.swapaxes(1, 2) if axis == 2 else found
 
 
-def _special(some: Tables, stack: Stack) -> Array:
+def _mark_special(some: Tables, stack: Stack) -> Array:
+    """Mark the elements of a stack that are NaN or Inf."""
     return some.special.take(stack.codes) if some.values.size else some.special
 
 
 def _choose_scaled(product: Product, step: Step, inside: InnerScales) -> tuple[PanelKernel | None, int, int]:
-    """Choose a panel kernel for a unit that scales its terms itself; see `choose_kernel`."""
+    """Choose a kernel over panels, as `choose_kernel` does, for a unit that applies scales itself."""
     assert step.fraction_bits is not None
     general, scales = (None, 0, 0), product.unit_scales
     if scales is None or not as_unit(step).register_mask:
@@ -126,12 +129,14 @@ def _choose_scaled(product: Product, step: Step, inside: InnerScales) -> tuple[P
     )
     low, high = low_a + low_b, high_a + high_b
     for scale, fmt, group, stack, axis in sides:
-        if (scale == 0).any():  # the integer way knows scales by their exponents
+        if (scale == 0).any():  # the *integer* kernel reads only a scale's exponent, which zero lacks
             return general
         kept = np.isfinite(scale)
         exponent = scale_parts(scale, fmt)[0]
         if (np.abs(exponent[kept]) > 50).any():
-            kept &= _in_use(stack, axis, group)  # blocks of zeros have the smallest scales
+            kept &= _mark_groups_in_use(
+                stack, axis, group
+            )  # the scales of groups of zeros, which are the smallest ones, do not count
         found = exponent[kept]
         low, high = low + int(found.min(initial=0)), high + int(found.max(initial=0))
     significands = sum(stack.fmt.fraction_bits + 1 for stack in (product.left, product.right))
@@ -146,7 +151,7 @@ def _choose_scaled(product: Product, step: Step, inside: InnerScales) -> tuple[P
 
 
 def _starts_within(product: Product, lowest: int, highest: int) -> bool:
-    """Whether every register starts at zero or with an exponent in this range."""
+    """Tell whether every register starts at zero or with an exponent in a range."""
     if product.promotion or product.start is None:
         return True
     size = np.abs(product.start)

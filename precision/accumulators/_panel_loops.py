@@ -1,4 +1,4 @@
-"""Which kernel sums a product, and running it: what lies between `matmul`'s checks and the compiled loops."""
+"""Sums of a checked product by kernels over panels, on all threads."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from precision._support.machine._pieces import in_pieces
 from precision._support.machine._threads import checkpoint, get_num_threads
 from precision.accumulators._general_loops import run_general
 from precision.accumulators._inner_scales import InnerScales
-from precision.accumulators._kernel_records import _WHOLE, CANONICAL_NAN, _epilogue, as_register, as_unit
-from precision.accumulators._operand_layout import RightPanels, packed_left, specials, tables
+from precision.accumulators._kernel_records import _WHOLE, CANONICAL_NAN, as_register, as_unit, build_epilogue
+from precision.accumulators._operand_layout import RightPanels, build_tables, find_specials, pack_left
 from precision.accumulators._panel_kernels import (
     CHAIN,
     INTEGER,
@@ -27,16 +27,18 @@ from precision.accumulators._product import Product, UnitScales, scale_parts
 from precision.accumulators._step import Step
 from precision.formats._codec_arrays import F32
 
-#: Elements of a panel of the right operand that are laid out at once.
+#: Elements of a panel of the right operand that are laid out at once, at most.
 SLAB = 2**18
 
 
-def _scratch(kernel: PanelKernel, depth: int, tile: int, step: Step, promoted: bool, part: int) -> Any:
-    """Memory of one thread."""
+def _allocate_scratch(
+    kernel: PanelKernel, depth: int, tile: int, step: Step, promoted: bool, part: int
+) -> Any:
+    """Allocate the scratch that one thread's calls of a kernel work in."""
     from precision._kernels.products._panel_steps import Chain, Grouped, Integer, Narrow, Wide
 
     lanes = kernel.lanes
-    # Kernels write the values of the columns that there are; those of other lanes are zeros.
+    # Kernels write the values of a tile's columns; the lanes beyond a narrow tile stay zeros.
     values, exponents, registers = aligned_parts(
         (depth * kernel.halves * lanes, np.dtype(kernel.real)),
         (depth * lanes, np.dtype(kernel.exponent)),
@@ -70,8 +72,11 @@ def _scratch(kernel: PanelKernel, depth: int, tile: int, step: Step, promoted: b
     return Wide(**common, sums=sums, register=as_register(step))
 
 
-def _chunk_depth(product: Product, step: Step, target: int) -> int:
-    """The K of a chunk: the most steps up to ``target`` of which every interval along K is a multiple."""
+def _choose_chunk_depth(product: Product, step: Step, target: int) -> int:
+    """Choose the length of K of a chunk: the most steps within ``target`` that divide every interval of K.
+
+    The intervals are those of promotion and of scales inside the unit.
+    """
     intervals = [product.promotion] if product.promotion else []
     if product.unit_scales is not None and step.inner and not step.inner.group:
         groups = product.unit_scales.left_group, product.unit_scales.right_group
@@ -84,7 +89,7 @@ def _chunk_depth(product: Product, step: Step, target: int) -> int:
 
 
 def _tile_rows(product: Product, lanes: int) -> int:
-    """Rows of a tile: up to 1024, fewer where there would not be work for every thread."""
+    """Choose the rows of a tile: 1024 at most, and fewer if there would not be work for every thread."""
     results, rows, columns = product.shape
     tile = min(rows, 1024)
     others = results * -(-columns // lanes)
@@ -94,14 +99,14 @@ def _tile_rows(product: Product, lanes: int) -> int:
 
 
 def _int32_terms(product: Product, step: Step) -> int:
-    """Terms cut at the unit's width that an int32 sums beside the register, as a power of two."""
+    """Return how many terms, a power of two, an int32 can sum beside the register at the unit's width."""
     assert step.fraction_bits is not None
     most = (2.0 ** (31 - step.fraction_bits) - 2) / largest_term(product.left.fmt, product.right.fmt)
     return min(step.products, 1 << max(0, math.frexp(most)[1] - 1))
 
 
-class _InnerScales:
-    """Scales inside the unit, laid out for tiles."""
+class _TileScales:
+    """Scales inside a unit, laid out so that each tile can take its own."""
 
     def __init__(self, scales: UnitScales, inside: InnerScales, length: int) -> None:
         sides = (
@@ -112,14 +117,14 @@ class _InnerScales:
         self.values: list[Array] = []
         self.exponents: list[Array] = []
         for values, group, fmt in sides:
-            if inside.group:  # one for each exact sum
+            if inside.group:  # one scale for each exact sum
                 each = np.arange(length // inside.group) * inside.group // group
                 values = values[:, np.minimum(each, values.shape[1] - 1)]
             self.values.append(np.where(np.isfinite(values), values, np.float32(0)))
             self.exponents.append(scale_parts(values, fmt)[0])
 
     def beside(self, scratch: Any, i: int, j: int, row: int, rows: int, column: int, lanes: int) -> Any:
-        """The scratch with the scales of one tile."""
+        """Return the scratch with the scales of one tile in it."""
 
         def left(x: Array) -> Array:
             return np.ascontiguousarray(x[i, :, row : row + rows]).reshape(-1)
@@ -149,30 +154,34 @@ class _InnerScales:
 def run_panels(
     product: Product, kernel: PanelKernel, step: Step, references: tuple[int, int], out: Array
 ) -> tuple[Array | None, Array | None]:
-    """Sum every output by ``kernel``; return which left rows and right columns hold NaN or Inf, or None."""
+    """Compute every output by a kernel; return the left rows and right columns that hold NaN or Inf.
+
+    Both are marks, or None for no mark. The outputs of marked rows and columns are wrong, and are left to the
+    general kernel.
+    """
     from precision._kernels.products._tile_sums import Grid, Tile, sum_tile
 
     results, rows, columns = product.shape
     length, lanes = product.length, kernel.lanes
-    depth = _chunk_depth(product, step, kernel.depth)
+    depth = _choose_chunk_depth(product, step, kernel.depth)
     chunks = -(-length // depth)
     kind = np.dtype(kernel.exponent)
-    found_left = tables(product.left, references[0], kind)
-    found_right = tables(product.right, references[1], kind)
-    left = packed_left(product.left, found_left, depth)
+    found_left = build_tables(product.left, references[0], kind)
+    found_right = build_tables(product.right, references[1], kind)
+    left = pack_left(product.left, found_left, depth)
     model, reference = as_unit(step), sum(references)
     height = _tile_rows(product, lanes)
     tiles, across = -(-rows // height), -(-columns // lanes)
     grid = Grid(rows, columns, length, depth, chunks, lanes, kernel.halves)
-    epilogue = _epilogue(product, depth)
+    epilogue = build_epilogue(product, depth)
     most = max(1, min(chunks, SLAB // (depth * lanes)))
     part = _int32_terms(product, step) if kernel is INTEGER else 1
     inside = None
     if product.unit_scales is not None and step.inner is not None:
-        inside = _InnerScales(product.unit_scales, step.inner, chunks * depth)
+        inside = _TileScales(product.unit_scales, step.inner, chunks * depth)
 
     def work(first: int, last: int) -> None:
-        scratch = _scratch(kernel, depth, height, step, bool(epilogue.promote), part)
+        scratch = _allocate_scratch(kernel, depth, height, step, bool(epilogue.promote), part)
         right = RightPanels(product.right, found_right, lanes, most * depth)
         for item in range(first, last):
             pair, row = item // (tiles * across), item % tiles * height
@@ -205,25 +214,25 @@ def run_panels(
 
     items = results * tiles * across
     in_pieces(work, items, 1 if items < 16 else max(1, items // (16 * get_num_threads())))
-    special = specials(product.left, found_left, 2), specials(product.right, found_right, 1)
+    special = find_specials(product.left, found_left, 2), find_specials(product.right, found_right, 1)
     scales = product.unit_scales
     if scales is None:
         return special
-    return _or_not_finite(special[0], scales.left), _or_not_finite(special[1], scales.right)
+    return _mark_not_finite(special[0], scales.left), _mark_not_finite(special[1], scales.right)
 
 
-def _or_not_finite(some: Array | None, scales: Array) -> Array:
-    """Return which rows or columns are marked or have a scale that is NaN or Inf."""
-    return _either(some, np.asarray(~np.isfinite(scales).all(axis=1)))
+def _mark_not_finite(some: Array | None, scales: Array) -> Array:
+    """Return marks, with rows or columns added whose scales hold NaN or Inf."""
+    return _mark_either(some, np.asarray(~np.isfinite(scales).all(axis=1)))
 
 
-def _either(some: Array | None, others: Array) -> Array:
-    """Return marks of either kind."""
+def _mark_either(some: Array | None, others: Array) -> Array:
+    """Return the union of marks (None for no mark) and others."""
     return others if some is None else some | others
 
 
 def _run_special(product: Product, step: Step, out: Array, left: Array | None, right: Array | None) -> None:
-    """Sum the outputs of marked rows and columns, if there are any, by the general loop."""
+    """Compute the outputs of marked rows and columns, if there are any, by the general kernel."""
     if left is None and right is None:
         return
     if left is None:
@@ -234,7 +243,7 @@ def _run_special(product: Product, step: Step, out: Array, left: Array | None, r
 
 
 def sum_fused(product: Product, step: Step) -> Array:
-    """Return every output of a product by fused sums, in float32."""
+    """Compute every output of a product by fused sums, in float32."""
     out = np.empty(product.shape, np.float32)
     kernel, left_reference, right_reference = choose_kernel(product, step)
     if kernel is None:
@@ -242,18 +251,18 @@ def sum_fused(product: Product, step: Step) -> Array:
         return out
     left, right = run_panels(product, kernel, step, (left_reference, right_reference), out)
     if product.start is not None and not product.promotion:
-        # A register that starts at NaN or Inf is the general kernel's as well.
-        odd = ~np.isfinite(product.start)
-        if odd.any():
+        # Outputs whose register starts at NaN or Inf are left to the general kernel as well.
+        not_finite = ~np.isfinite(product.start)
+        if not_finite.any():
             starts = np.zeros((len(product.left.codes), product.shape[1]), bool)
-            np.logical_or.at(starts, product.left_matrix, odd.any(axis=2))
-            left = _either(left, starts)
+            np.logical_or.at(starts, product.left_matrix, not_finite.any(axis=2))
+            left = _mark_either(left, starts)
     _run_special(product, step, out, left, right)
     return out
 
 
 def sum_chain(product: Product, step: Step) -> Array:
-    """Return every output of a product by float32 fused multiply-adds in the order of K."""
+    """Compute every output of a product by float32 fused multiply-adds in the order of K."""
     out = np.empty(product.shape, np.float32)
     special = run_panels(product, CHAIN, step, (0, 0), out)
     _run_special(product, step, out, *special)

@@ -1,4 +1,4 @@
-"""A product whose arguments are checked: operands, scales, and what the sums start from."""
+"""The record of a product whose arguments are checked: operands, scales and the starts of the sums."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from precision.formats._float_format import FloatFormat
 
 
 class GroupScales(NamedTuple):
-    """Scales that enter at promotion, float32 [matrix][group of K][row or column], and K under one."""
+    """Scales that multiply a register when it is promoted, and the lengths of K under one scale.
+
+    The arrays are float32 [matrix][group of K][row or column].
+    """
 
     left: Array
     left_group: int
@@ -22,7 +25,10 @@ class GroupScales(NamedTuple):
 
 
 class UnitScales(NamedTuple):
-    """Scales that the unit takes itself: the same arrays, and the formats that say their exponents."""
+    """Scales that a unit applies itself, their formats, and the lengths of K under one scale.
+
+    The arrays are float32 [matrix][group of K][row or column].
+    """
 
     left: Array
     left_group: int
@@ -33,14 +39,17 @@ class UnitScales(NamedTuple):
 
 
 class Factors(NamedTuple):
-    """An operand's scales for an exact sum, float64 [matrix][group of K][row or column], and K under one."""
+    """An operand's scales as factors of an exact sum, and the length of K under one scale.
+
+    The array is float64 [matrix][group of K][row or column].
+    """
 
     values: Array
     group: int
 
 
 class Product(NamedTuple):
-    """A checked product: stacks of matrices, and for each result the left and right matrix it is of."""
+    """A checked product: two stacks of matrices, and the left and right matrix of each result."""
 
     left: Stack
     right: Stack
@@ -54,17 +63,19 @@ class Product(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Numbers of results, rows and columns."""
         return len(self.left_matrix), self.left.codes.shape[1], self.right.codes.shape[2]
 
     @property
     def length(self) -> int:
+        """Number of products in each sum (K)."""
         return int(self.left.codes.shape[2])
 
 
 def scale_parts(values: Array, fmt: FloatFormat) -> tuple[Array, Array]:
-    """Exponents and significands of scales: ``value = significand * 2**(exponent - fraction_bits)``.
+    """Split scales into exponents and whole significands.
 
-    Those of scales that are NaN or Inf mean nothing.
+    A scale is ``significand * 2**(exponent - fraction_bits)``; the parts of NaN and Inf mean nothing.
     """
     finite = np.where(np.isfinite(values), values, np.float32(0)).astype(np.float64)
     exponents = np.maximum(np.frexp(finite)[1] - 1, fmt.min_exponent)

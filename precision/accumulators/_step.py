@@ -1,4 +1,4 @@
-"""One step of an accumulator: everything that compiled loops and error bounds read of it."""
+"""The record of one step of an accumulator, which kernels and error bounds read."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from precision.formats._rounding_modes import Rounding
 
 
 class Step(NamedTuple):
-    """The arithmetic of one step, in which a few products join the register.
+    """Arithmetic of one step of an accumulator, in which a few products are added to the register.
 
-    Two steps are equal if and only if they compute the same bits, so that a step serves as the key of a
-    cache.
+    Two steps are equal if and only if they compute the same bits, so a step serves as the key of a cache.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> step = pr.HOPPER_FP8.step
+    >>> step.products, step.fraction_bits, str(step.register), step.aligns
+    (32, 13, 'e8m13', True)
     """
 
     products: int
@@ -27,11 +33,11 @@ class Step(NamedTuple):
 
     @property
     def aligns(self) -> bool:
-        """Whether terms are aligned at their largest exponent and added at once."""
+        """True if terms are aligned at their largest exponent and added at once."""
         return self.fraction_bits is not None
 
     @property
     def terms(self) -> int:
-        """Terms that are added to the register: products, or groups of products summed exactly."""
+        """Number of terms added to the register: products, or groups of products summed exactly."""
         group = self.inner.group if self.inner else 0
         return self.products // (group or 1)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 
 import click
 
 from precision.cli._shared_options import Root
 
-#: Every subcommand, and where it is: one line each.
+#: Every subcommand, and where it is, or the study that declares its options: one line each.
 SUBCOMMANDS = {
     "check": "precision.cli.subcommands._check_command:check",
     "formats": "precision.cli.subcommands._formats_command:formats",
-    "gemm": "precision.cli.subcommands._gemm_command:gemm",
-    "logfmt": "precision.cli.subcommands._logfmt_command:logfmt",
-    "quantize": "precision.cli.subcommands._quantize_command:quantize",
+    "gemm": "study gemm",
+    "logfmt": "study all_to_all",
+    "quantize": "study quantize",
     "sweep": "precision.cli.subcommands._sweep_command:sweep_command",
     "units": "precision.cli.subcommands._units_command:units",
 }
@@ -31,8 +32,12 @@ class Subcommands(Root):
         """Import a subcommand; None if there is none of that name."""
         if cmd_name not in SUBCOMMANDS:
             return None
-        module, _, function = SUBCOMMANDS[cmd_name].partition(":")
-        found: click.Command = getattr(importlib.import_module(module), function)
+        where = SUBCOMMANDS[cmd_name]
+        if where.startswith("study "):
+            commands = importlib.import_module("precision.cli._study_commands")
+            made: click.Command = commands.study_command(cmd_name, where.removeprefix("study "))
+            return made
+        found: click.Command = pkgutil.resolve_name(where)
         return found
 
 

@@ -1,19 +1,17 @@
-"""What the commands share: options as values, messages instead of tracebacks, exit codes, progress, files."""
+"""Parts that commands share: types of options, messages instead of tracebacks, exit codes, output files."""
 
 from __future__ import annotations
 
 import _thread
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from precision import plots
 from precision._support._optional_packages import MissingExtraError
@@ -24,7 +22,6 @@ from precision.cli._standard_streams import accept_every_sign, forget_unwritable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 # Errors whose message tells a user what is wrong with an argument, or what this machine lacks for it.
@@ -141,28 +138,27 @@ FILE = _InputFile(exists=True, dir_okay=False, path_type=Path)
 FILE_OUT = _OutputFile()
 
 
-def name_of(path: Path) -> str:
-    """A file's name as tables, figures and JSON can hold it, also where it is no text."""
-    return path.name.encode("utf-8", "backslashreplace").decode()
+class Parsed(click.ParamType[Any]):
+    """An option's value that a function reads from its text; what that raises is the message."""
 
+    name = "text"
 
-def reads(read: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """A callback that reads an option's text; the ValueError of ``read`` is the message."""
+    def __init__(self, read: Callable[[str], Any]) -> None:
+        self.read = read
 
-    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the text, or let click say why it cannot be read."""
+        if not isinstance(value, str):
+            return value
         try:
-            if isinstance(value, tuple):
-                return tuple(read(text) for text in value)
-            return None if value is None else read(value)
+            return self.read(value)
         except _PLAIN as error:
-            raise click.BadParameter(_message(error)) from error
-
-    return callback
+            self.fail(_message(error), param, ctx)
 
 
 @contextmanager
 def said_plainly() -> Iterator[None]:
-    """What the library raises about its arguments is a message to the user here, not a traceback."""
+    """Turn what the library raises about its arguments into a message to the user, without a traceback."""
     try:
         yield
     except _PLAIN as error:
@@ -171,17 +167,6 @@ def said_plainly() -> Iterator[None]:
         raise
     except BaseException as error:  # of a function of the user's own, as sys.exit(): nothing here raises it
         raise click.ClickException(f"the function raised {type(error).__name__}: {error}") from error
-
-
-def with_progress(rows: Iterable[T], total: int, describe: Callable[[T], str]) -> Iterator[T]:
-    """The rows, behind a bar that only a terminal sees."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=total)
-        for row in rows:
-            yield row
-            progress.update(task, advance=1, description=describe(row))
 
 
 def _write(text: str, path: str) -> None:
@@ -199,7 +184,7 @@ def tried(option: str, path: str, check: Callable[[str], object]) -> None:
 
 
 def output_options(figure: str) -> Callable[[Command], Command]:
-    """The options that `Outputs.of` reads, the figure's default name among them."""
+    """Return a decorator that adds the options that `Outputs.of` reads; the figure has a default name."""
     options = (
         click.option("--figure", type=FILE_OUT, default=figure, show_default=True, help="By suffix."),
         click.option("--no-figure", is_flag=True, help="Write no figure."),
@@ -218,7 +203,7 @@ def output_options(figure: str) -> Callable[[Command], Command]:
 
 
 class Outputs(NamedTuple):
-    """Where a study goes beside the terminal."""
+    """The files that a command writes beside what it prints."""
 
     json_path: str | None
     csv_path: str | None
@@ -226,7 +211,7 @@ class Outputs(NamedTuple):
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> Outputs:
-        """Those of a command's options, tried before any work."""
+        """Return the files of a command's options; each is tried before any work."""
         found = cls(
             options["json_path"],
             options["csv_path"],
@@ -245,7 +230,7 @@ class Outputs(NamedTuple):
 
     @property
     def piped(self) -> bool:
-        """Whether the standard output is taken, so that tables and messages must keep off it."""
+        """Whether a file goes to the standard output, so that tables and messages must keep off it."""
         return "-" in (self.json_path, self.csv_path)
 
     def write(

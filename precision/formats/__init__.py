@@ -1,4 +1,4 @@
-"""Formats of numbers, and rounding, encoding and decoding to them."""
+"""Number formats, and the functions that round values to them, encode values and decode codes."""
 
 from precision.formats._codec import decode, encode, round_to  # noqa: I001 -- many names a line
 from precision.formats._float_format import FloatFormat, Specials

@@ -1,4 +1,4 @@
-"""Codes as a little-endian bit stream along the last axis: `storage.pack` and `storage.unpack`."""
+"""Bit packing of codes along the last axis, little-endian: `storage.pack` and `storage.unpack`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GRAIN = 1 << 18
 
 @in_default_environment
 def pack(codes: Array, fmt: Format) -> Array:
-    """Codes in as few bytes as their bits take: a little-endian bit stream along the last axis.
+    """Pack codes into as few bytes as their bits take: a little-endian bit stream along the last axis.
 
     Code 0 lies in the lowest bits of byte 0, and code i from bit ``i * fmt.bits`` of its row on. Each row
     ends at a whole byte, filled up with zero bits. For E2M1 that is PyTorch's ``float4_e2m1fn_x2`` (the
@@ -60,12 +60,12 @@ def pack(codes: Array, fmt: Format) -> Array:
     """
     bits = _checked_bits(fmt)
     typed_codes(codes, fmt)
-    return _packed(clean_codes(codes, fmt).view(fmt.code_dtype), bits)
+    return _pack(clean_codes(codes, fmt).view(fmt.code_dtype), bits)
 
 
 @in_default_environment
 def unpack(packed: Array, fmt: Format, length: int) -> Array:
-    """The codes that `pack` made a bit stream of.
+    """Unpack the codes that `pack` joined to a bit stream.
 
     Parameters
     ----------
@@ -101,21 +101,21 @@ def unpack(packed: Array, fmt: Format, length: int) -> Array:
 
 
 def row_bytes(length: int, bits: int) -> int:
-    """Bytes of a row of ``length`` codes."""
+    """Return the number of bytes that a packed row of ``length`` codes takes."""
     return -(-length * bits // 8)
 
 
 def pack_bits(codes: Array, bits: int) -> Array:
-    """`pack` for plain codes of 1 to 16 bits, of the smallest unsigned integer type that holds them."""
+    """Pack codes of 1 to 16 bits that are unsigned integers of the smallest type, without a format."""
     if codes.dtype != code_dtype(bits):
         raise TypeError(f"codes of {bits} bits must have dtype {code_dtype(bits)}, got {codes.dtype}")
     if codes.itemsize * 8 > bits and codes.size and int(codes.max()) >> bits:
         raise ValueError(f"codes of {bits} bits must lie below 2**{bits}, got {int(codes.max())}")
-    return _packed(codes, bits)
+    return _pack(codes, bits)
 
 
 def unpack_bits(packed: Array, bits: int, length: int) -> Array:
-    """`unpack` for plain codes of 1 to 16 bits, of the smallest unsigned integer type that holds them."""
+    """Unpack codes of 1 to 16 bits to unsigned integers of the smallest type, without a format."""
     if not isinstance(packed, np.ndarray):
         raise TypeError(f"packed must be an ndarray, got {type(packed).__name__}")
     if packed.dtype != np.uint8:
@@ -134,20 +134,21 @@ def unpack_bits(packed: Array, bits: int, length: int) -> Array:
     filled = length * bits % 8
     if filled and (packed[..., -1] >> np.uint8(filled)).any():
         raise ValueError(
-            f"packed must fill up each row of {length} codes of {bits} bits with zero bits; a last byte "
-            f"has others: the length or the format is another one"
+            f"packed must fill up each row of {length} codes of {bits} bits with zero bits, but a last "
+            "byte has other bits: the codes have another length or format"
         )
     codes = np.empty((*packed.shape[:-1], length), code_dtype(bits))
     if codes.size:
         from precision._kernels.numbers import _bit_stream
 
         loop = {4: _bit_stream.unpack4, 6: _bit_stream.unpack6}.get(bits, _bit_stream.unpack_any)
-        for some, rows in _streams(codes, _read_only(packed), bits):
-            _each(lambda c, p: loop(p, c, bits), some, rows)
+        for some, rows in _as_streams(codes, _as_read_only(packed), bits):
+            _run_pieces(lambda c, p: loop(p, c, bits), some, rows)
     return codes
 
 
-def _packed(codes: Array, bits: int) -> Array:
+def _pack(codes: Array, bits: int) -> Array:
+    """Pack checked codes of ``bits`` bits, row by row."""
     if codes.ndim == 0:
         raise ValueError("codes must have at least one axis, got a scalar")
     if bits in (8, 16):
@@ -158,12 +159,13 @@ def _packed(codes: Array, bits: int) -> Array:
         from precision._kernels.numbers import _bit_stream
 
         loop = {4: _bit_stream.pack4, 6: _bit_stream.pack6}.get(bits, _bit_stream.pack_any)
-        for some, rows in _streams(_read_only(codes), packed, bits):
-            _each(lambda c, p: loop(c, p, bits), some, rows)
+        for some, rows in _as_streams(_as_read_only(codes), packed, bits):
+            _run_pieces(lambda c, p: loop(c, p, bits), some, rows)
     return packed
 
 
 def _checked_bits(fmt: object) -> int:
+    """Return the bits of a code, or raise if ``fmt`` is no format of at most 16 bits."""
     if not isinstance(fmt, FloatFormat | IntFormat):
         raise TypeError(f"fmt must be a FloatFormat or an IntFormat, got {fmt!r}")
     if fmt.bits > 16:
@@ -171,18 +173,21 @@ def _checked_bits(fmt: object) -> int:
     return fmt.bits
 
 
-def _read_only(array: Array) -> Array:
-    """Contiguous, and of one type for the compiler, whatever the caller's array was."""
+def _as_read_only(array: Array) -> Array:
+    """Return an array contiguous and read-only, so that kernels are compiled for one type of array."""
     array = np.ascontiguousarray(array).view()
     array.flags.writeable = False
     return array
 
 
-def _streams(codes: Array, packed: Array, bits: int) -> Iterator[tuple[Array, Array]]:
-    """The same memory as matrices of (rows, codes) and (rows, bytes), no row long."""
+def _as_streams(codes: Array, packed: Array, bits: int) -> Iterator[tuple[Array, Array]]:
+    """Yield matching matrices of codes (rows, codes) and of packed bytes (rows, bytes) with no long row.
+
+    They are views of the arguments' memory, and cover all of it.
+    """
     length = codes.shape[-1]
     if length * bits % 8 == 0:
-        length = codes.size  # no row is filled up: all are one
+        length = codes.size  # no row ends inside a byte: all rows are one stream
     codes, packed = codes.reshape(-1, length), packed.reshape(-1, row_bytes(length, bits))
     if length <= _CHUNK:
         yield codes, packed
@@ -195,7 +200,8 @@ def _streams(codes: Array, packed: Array, bits: int) -> Iterator[tuple[Array, Ar
             yield code[None, whole:], byte[None, cut:]
 
 
-def _each(loop: Callable[[Array, Array], None], codes: Array, packed: Array) -> None:
+def _run_pieces(loop: Callable[[Array, Array], None], codes: Array, packed: Array) -> None:
+    """Call a packing loop on matching rows of codes and bytes, in pieces that threads share."""
     parallel(
         lambda start, stop: loop(codes[start:stop], packed[start:stop]),
         len(codes),

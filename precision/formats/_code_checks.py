@@ -1,8 +1,8 @@
-"""Decides which bits an array of codes holds: the one place where codes are checked before they are read.
+"""The check of codes before they are read: which bits an array of codes may hold.
 
 Codes of a format lie below ``2**bits``, and most types that hold them have more bits than that. A code with
-others is not one of the format, and a table of the format's values has no entry for it. Arrays are mutable,
-so that codes are checked where they are read, not only where a tensor is built.
+bits above is none of the format's, and a table of the format's values has no entry for it. Arrays can be
+changed, so codes are checked where they are read, not only where a tensor is built.
 
 - Unsigned integers with such bits are refused.
 - ml_dtypes' integers of fewer than 8 bits (``int4``, ``uint2``, ...) are read as ml_dtypes reads them, which
@@ -26,7 +26,7 @@ _GRAIN = 1 << 20
 
 
 def typed_codes(codes: object, fmt: Format, name: str = "codes") -> Array:
-    """Return an array of codes as one of ``fmt.dtype``, a view; its bits are not looked at.
+    """Return a view of an array of codes in the type ``fmt.dtype``, without a look at its bits.
 
     Raises
     ------
@@ -44,37 +44,39 @@ def typed_codes(codes: object, fmt: Format, name: str = "codes") -> Array:
 
 
 def checked_codes(codes: object, fmt: Format, name: str = "codes") -> Array:
-    """Return an array of codes as one of ``fmt.dtype``, a view; raise unless they are the format's.
+    """Return a view of codes in the type ``fmt.dtype``, or raise if some are none of the format's.
 
     Raises
     ------
     TypeError
         As `typed_codes`.
     ValueError
-        If a code has bits that the format has not. (Integers of ml_dtypes may have them.)
+        If a code has a bit above the format's width. (Integers of ml_dtypes may have one.)
     """
     typed = typed_codes(codes, fmt, name)
     assert isinstance(codes, np.ndarray)
-    clean_codes(codes, fmt, name)  # as given: unsigned integers are taken at their word
+    clean_codes(codes, fmt, name)  # in the given type: unsigned integers must have no such bit
     return typed
 
 
 def clean_codes(codes: Array, fmt: Format, name: str = "codes") -> Array:
-    """Return codes without bits that the format has not: the array itself where there are none.
+    """Return codes without bits above the format's width, or raise if there are bits that count.
+
+    Codes without such bits are returned as they are; bits that ml_dtypes ignores are cleared in a copy.
 
     Parameters
     ----------
     codes : ndarray
         Of ``fmt.dtype``, or unsigned integers of any size.
     fmt : FloatFormat or IntFormat
-        Whose codes they are.
+        The format of the codes.
     name : str
-        How an error calls them.
+        The name of the codes in an error.
 
     Raises
     ------
     ValueError
-        If there are such bits, and the type is none that ignores them.
+        If a code has such a bit, and its type is not one of ml_dtypes' integers, which ignore it.
     """
     if codes.itemsize * 8 <= fmt.bits:
         return codes
@@ -90,7 +92,7 @@ def clean_codes(codes: Array, fmt: Format, name: str = "codes") -> Array:
 
 
 def largest_code(bits: Array) -> int:
-    """Return the largest of unsigned integers, 0 of none: by every thread where many lie together."""
+    """Return the largest of some unsigned integers (0 of none), found by every thread where they are many."""
     if not bits.size:
         return 0
     if bits.size <= _GRAIN or not (bits.flags.c_contiguous or bits.flags.f_contiguous):

@@ -1,4 +1,4 @@
-"""Values to codes and back: `round_to`, `encode` and `decode`, each with one rounding from any source."""
+"""The conversions between values and codes: `round_to`, `encode` and `decode`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,24 @@ from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
 from precision._support.machine._pieces import in_pieces
 from precision.formats._code_checks import clean_codes
-from precision.formats._codec_arrays import F32, WORDS, delivered, float_source, room_for, wide_type, widened
+from precision.formats._codec_arrays import (
+    F32,
+    WORDS,
+    allocate_result,
+    copy_back,
+    float_source,
+    wide_type,
+    widen,
+)
 from precision.formats._codec_constants import code_ends, float_bits, format_params
-from precision.formats._conversion_loop import choose_loop, ends_of, loop_of
+from precision.formats._conversion_loop import build_special_results, choose_loop, find_loop
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
 from precision.formats._named import Format
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, checked_offset
 
 GRAIN = 1 << 18
-"""Least elements that a call of a loop works on."""
+"""The fewest elements that one call of a compiled loop converts, if the array has more."""
 
 
 @in_default_environment
@@ -36,7 +44,7 @@ def round_to(
     offset: int = 0,
     out: Array | None = None,
 ) -> Array:
-    """Round to the values of a format, with one rounding from the source.
+    """Round numbers to the values of a format, with a single rounding from the type that they have.
 
     Parameters
     ----------
@@ -45,11 +53,11 @@ def round_to(
     fmt : FloatFormat or IntFormat
         The values to round to.
     rounding : Rounding or Stochastic
-        How.
+        The rounding mode, deterministic or stochastic.
     overflow : Overflow
-        What becomes of values too large. In unsigned formats negative values that do not round to zero
-        overflow too: to the smallest value (SATURATE), or to NaN (NON_SATURATING). The same holds for zero
-        in a format without zero, where every other value below the smallest becomes the smallest.
+        The rule for values too large. In unsigned formats negative values that do not round to zero
+        overflow too: to the smallest value (SATURATE), or to NaN (NON_SATURATING). Zero does likewise in a
+        format without zero, where every other value below the smallest becomes the smallest.
     nan : float, optional
         A value of ``fmt`` that takes the place of NaN in the result. Needed where ``fmt`` has no NaN and
         the result would hold one.
@@ -58,7 +66,7 @@ def round_to(
         bits from there, so that the pieces of a contiguous array, each with its place in it, give what the
         whole array gives. A deterministic rounding gives the same for every offset.
     out : ndarray, optional
-        Where to put the result; it may be ``x`` itself, or overlap it.
+        The array that takes the result; it may be ``x`` itself, or overlap it.
 
     Returns
     -------
@@ -75,8 +83,10 @@ def round_to(
 
     Notes
     -----
-    Every rounding is of the source itself, also from float64. NaN stays NaN; its payload is lost. Formats
-    without a negative zero give +0.
+    The source itself is rounded, also a float64: nothing is rounded to float32 on the way. Formats without a
+    negative zero give +0. NaN stays NaN, a quiet one without payload: float32 0x7FC00000 or 0xFFC00000, with
+    the sign of ``x`` in formats whose NaN has either sign. The one NaN of a signed FNUZ or EXTENDED format
+    has the code of -0 and is read as negative, that of an unsigned format as positive.
 
     Examples
     --------
@@ -93,7 +103,7 @@ def round_to(
     >>> bool((pr.round_to(x[3], pr.E4M3, rounding=random, offset=3 * 100) == whole[3]).all())
     True
     """
-    return _converted(x, fmt, rounding, overflow, nan, offset, out, to_codes=False)
+    return _convert(x, fmt, rounding, overflow, nan, offset, out, to_codes=False)
 
 
 @in_default_environment
@@ -107,14 +117,14 @@ def encode(
     offset: int = 0,
     out: Array | None = None,
 ) -> Array:
-    """Codes of the values that `round_to` gives.
+    """Encode numbers as the codes of a format, rounded as `round_to` rounds them.
 
     Parameters
     ----------
     x, fmt, rounding, overflow, nan, offset
-        As in `round_to`.
+        The arguments that `round_to` takes.
     out : ndarray, optional
-        Where to put the codes, of type ``fmt.dtype``.
+        The array that takes the codes, of type ``fmt.dtype``.
 
     Returns
     -------
@@ -126,7 +136,7 @@ def encode(
     Raises
     ------
     TypeError, ValueError
-        As `round_to`.
+        Where `round_to` raises them.
 
     Examples
     --------
@@ -134,12 +144,12 @@ def encode(
     >>> pr.encode(np.float32([1.0, -0.3, np.nan]), pr.E4M3).view(np.uint8)
     array([ 56, 170, 127], dtype=uint8)
     """
-    return _converted(x, fmt, rounding, overflow, nan, offset, out, to_codes=True)
+    return _convert(x, fmt, rounding, overflow, nan, offset, out, to_codes=True)
 
 
 @in_default_environment
 def decode(codes: npt.ArrayLike, fmt: Format, *, out: Array | None = None) -> Array:
-    """Values of codes, exactly.
+    """Decode codes of a format to their values, exactly.
 
     Parameters
     ----------
@@ -147,9 +157,9 @@ def decode(codes: npt.ArrayLike, fmt: Format, *, out: Array | None = None) -> Ar
         Of type ``fmt.dtype``, or unsigned integers below ``2**fmt.bits``. (ml_dtypes' integers of fewer than
         8 bits may have bits above those, which ml_dtypes ignores.)
     fmt : FloatFormat or IntFormat
-        What they mean.
+        The format of the codes.
     out : ndarray, optional
-        Where to put the values, of type float32.
+        The array that takes the values, of type float32.
 
     Returns
     -------
@@ -178,7 +188,7 @@ def decode(codes: npt.ArrayLike, fmt: Format, *, out: Array | None = None) -> Ar
         raise TypeError(f"codes must have dtype {fmt.dtype} or an unsigned integer one, got {given.dtype}")
     given = clean_codes(given, fmt)
     bits = np.ascontiguousarray(given).reshape(-1).view(WORDS[given.itemsize])
-    result, target = room_for(given, F32, out)
+    result, target = allocate_result(given, F32, out)
     if not bits.size:
         return result
 
@@ -193,11 +203,11 @@ def decode(codes: npt.ArrayLike, fmt: Format, *, out: Array | None = None) -> Ar
             piece = piece.astype(np.uint32)
         _conversion_loops.decode(piece, values[start:stop], fp)
 
-    in_pieces(work, bits.size, _grain(bits.size))
-    return delivered(result, target)
+    in_pieces(work, bits.size, _choose_grain(bits.size))
+    return copy_back(result, target)
 
 
-def _converted(
+def _convert(
     x: npt.ArrayLike,
     fmt: Format,
     rounding: Rounding | Stochastic,
@@ -207,7 +217,7 @@ def _converted(
     out: Array | None,
     to_codes: bool,
 ) -> Array:
-    """Check the arguments of `round_to` or `encode` once, and convert."""
+    """Check the arguments of `round_to` or `encode`, and round or encode the numbers."""
     source = float_source(x)
     _check_format(fmt)
     if not isinstance(rounding, (Rounding, Stochastic)):
@@ -220,26 +230,27 @@ def _converted(
     word = WORDS[wide.itemsize]
     if nan is None and not fmt.has_nan:
         _refuse_nan(source, fmt, rounding, overflow, first)
-    result, target = room_for(source, fmt.dtype if to_codes else wide, out)
+    result, target = allocate_result(source, fmt.dtype if to_codes else wide, out)
     if not source.size:
         return result
     if isinstance(rounding, Stochastic):
-        ends = ends_of(fmt, overflow, code, wide.itemsize, to_codes)
+        ends = build_special_results(fmt, overflow, code, wide.itemsize, to_codes)
         loop = choose_loop(fmt, rounding, ends, wide.itemsize, to_codes, code)
     else:
-        loop = loop_of(fmt, rounding, overflow, code, wide.itemsize, to_codes)
+        loop = find_loop(fmt, rounding, overflow, code, wide.itemsize, to_codes)
     flat, cells = source.reshape(-1), target.reshape(-1).view(WORDS[target.itemsize])
     nbytes = source.nbytes + target.nbytes
 
     def work(start: int, stop: int) -> None:
-        loop(widened(flat[start:stop], wide).view(word), cells[start:stop], first + start, nbytes)
+        loop(widen(flat[start:stop], wide).view(word), cells[start:stop], first + start, nbytes)
 
     as_is = source.dtype == wide
     if as_is and flat.size <= GRAIN:
         loop(flat.view(word), cells, first, nbytes)
     else:
-        in_pieces(work, flat.size, _grain(flat.size) if as_is else GRAIN)  # what is widened stays in cache
-    return delivered(result, target)
+        # A piece that is widened stays in the cache.
+        in_pieces(work, flat.size, _choose_grain(flat.size) if as_is else GRAIN)
+    return copy_back(result, target)
 
 
 def _refuse_nan(
@@ -249,13 +260,13 @@ def _refuse_nan(
     flat, wide = source.reshape(-1), wide_type(source)
     found: list[int] = []
     loop = None
-    if overflow is Overflow.NON_SATURATING:  # what overflows shows only when it is rounded
+    if overflow is Overflow.NON_SATURATING:  # only rounding shows which values overflow
         mark = float_bits(math.nan, wide.itemsize)
         marked = Ends(mark, mark, mark, mark, code_ends(fmt, overflow).zero_is_nan)
         loop = choose_loop(fmt, rounding, marked, wide.itemsize, to_codes=False)
 
     def work(start: int, stop: int) -> None:
-        piece = result = widened(flat[start:stop], wide)
+        piece = result = widen(flat[start:stop], wide)
         if loop is not None:
             result, word = np.empty_like(piece), WORDS[wide.itemsize]
             loop(piece.view(word), result.view(word), first + start, 0)
@@ -273,7 +284,7 @@ def _refuse_nan(
 
 
 def _exact_code(value: float, fmt: Format) -> int:
-    """Return the code of a value that the format has."""
+    """Return the code of the replacement of NaN, or raise if it is no finite value of the format."""
     if isinstance(value, bool) or not isinstance(value, float | int | np.floating):
         raise TypeError(f"nan must be a number, got {value!r}")
     if math.isfinite(value):
@@ -284,12 +295,16 @@ def _exact_code(value: float, fmt: Format) -> int:
 
 
 def _check_format(fmt: object) -> None:
+    """Raise unless ``fmt`` is a format that values can be rounded to."""
     if not isinstance(fmt, (FloatFormat, IntFormat)):
         raise TypeError(f"fmt must be a FloatFormat or an IntFormat, got {fmt!r}")
     if fmt.bits == 64:
         raise ValueError("fmt must not be fp64: it describes inputs and outputs only")
 
 
-def _grain(size: int) -> int:
-    """A sixteenth of a large array as a power of two, since calls of a few hundred microseconds cost dear."""
+def _choose_grain(size: int) -> int:
+    """Choose the number of elements of a piece: a sixteenth of a large array, rounded down to a power of two.
+
+    More pieces would cost more than they gain: each takes a few hundred microseconds.
+    """
     return max(GRAIN, min(1 << 20, 1 << (size // 16).bit_length() - 1)) if size >= 16 else GRAIN

@@ -1,4 +1,4 @@
-"""The arrays of a conversion: its source as the loops read it, and the array that they fill."""
+"""The arrays of a conversion: the source that compiled loops read, and the array that they fill."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from precision.formats._named import BF16, FP16, FP32, FP64, format_of
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 
 WORDS = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
-"""Unsigned integers by their bytes: the types as which loops see codes and values."""
+"""Unsigned integer types by their bytes: as such integers the loops see codes and values."""
 
 _READY = frozenset(fmt.dtype for fmt in (BF16, FP16, FP32, FP64))
 
 
 def float_source(x: npt.ArrayLike) -> Array:
-    """Return the input as a contiguous native array of a floating-point type.
+    """Return the input as a contiguous array of a floating-point type in the machine's byte order.
 
     Raises
     ------
     TypeError
-        If it is of no such type, or is masked.
+        If its type is not a floating-point one, or it is a masked array.
     """
     if type(x) is np.ndarray and x.dtype in _READY and x.flags.c_contiguous:
         return x
@@ -42,6 +42,7 @@ def float_source(x: npt.ArrayLike) -> Array:
 
 @functools.lru_cache(maxsize=256)
 def _is_float(dtype: np.dtype[Any]) -> bool:
+    """Tell whether a data type is that of a known floating-point format."""
     try:
         return isinstance(format_of(dtype.newbyteorder("=")), FloatFormat)
     except (ValueError, TypeError):  # TypeError: a type without byte order
@@ -49,12 +50,12 @@ def _is_float(dtype: np.dtype[Any]) -> bool:
 
 
 def wide_type(source: Array) -> np.dtype[Any]:
-    """Return the type that the loops read: float64 as it is, float32 for anything else, which is widened."""
+    """Return the type in which the loops read a source: float64 for float64, float32 for any other."""
     return F64 if source.dtype == F64 else F32
 
 
-def widened(piece: Array, wide: np.dtype[Any]) -> Array:
-    """Return a piece of the source in the type that the loops read."""
+def widen(piece: Array, wide: np.dtype[Any]) -> Array:
+    """Convert a piece of the source, exactly, to the type that the loops read."""
     if piece.dtype != BF16.dtype:
         return piece.astype(wide, copy=False)
     bits = piece.view(np.uint16).astype(np.uint32)  # several times as fast as ml_dtypes' cast
@@ -62,8 +63,11 @@ def widened(piece: Array, wide: np.dtype[Any]) -> Array:
     return bits.view(wide)
 
 
-def room_for(source: Array, dtype: np.dtype[Any], out: Array | None) -> tuple[Array, Array]:
-    """Return the array to return, and a contiguous one to fill, which overlaps no part of the source but all.
+def allocate_result(source: Array, dtype: np.dtype[Any], out: Array | None) -> tuple[Array, Array]:
+    """Return the array of the result, and the contiguous one that the loops fill.
+
+    They are one array, unless ``out`` is not contiguous or shares a part of the source's memory. (``out`` may
+    be the source itself.)
 
     Raises
     ------
@@ -87,8 +91,8 @@ def room_for(source: Array, dtype: np.dtype[Any], out: Array | None) -> tuple[Ar
     return out, out
 
 
-def delivered(result: Array, target: Array) -> Array:
-    """Return the result, copied from the array that was filled where that is another one."""
+def copy_back(result: Array, target: Array) -> Array:
+    """Return the result, after copying into it what the loops wrote to another array."""
     if result is not target:
         result[...] = target
     return result

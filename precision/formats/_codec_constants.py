@@ -1,4 +1,4 @@
-"""What kernels know of a format, a rounding mode and the special results: their tuples of integers."""
+"""Tuples of integers by which kernels know a format, a rounding mode, and the results of overflow and NaN."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from precision.formats._named import Format
 from precision.formats._rounding_modes import Overflow, Rounding
 
 MODES: dict[Rounding, ModeParams] = {mode: getattr(_params, mode.name) for mode in Rounding}
-"""What kernels know of each deterministic mode."""
+"""The kernels' record of each deterministic rounding mode."""
 
 
 @functools.lru_cache(maxsize=256)
 @in_default_environment
 def format_params(fmt: Format) -> FormatParams:
-    """What kernels know of a format."""
+    """Build the kernels' record of a format."""
     mask = (1 << fmt.bits) - 1
     if isinstance(fmt, IntFormat):
         return FormatParams(
@@ -57,7 +57,7 @@ def format_params(fmt: Format) -> FormatParams:
 
 @functools.lru_cache(maxsize=256)
 def short_params(fmt: Format) -> ShortParams | None:
-    """What the short ways of float32 know of a format, or None for one that they do not suit."""
+    """Build the record of a format for the fast float32 loops, or None if these do not suit the format."""
     fp = format_params(fmt)
     last_place = fp.min_exponent - fp.fraction_bits + 23
     if fp.hidden or not fp.fraction_bits or not -126 <= fp.min_exponent <= 127 or last_place > 127:
@@ -73,14 +73,21 @@ def short_params(fmt: Format) -> ShortParams | None:
 
 
 def nearest_suits(short: ShortParams, cap: int) -> bool:
-    """Whether `_kernels.rounding.nearest_code32` can add its power of two to magnitudes up to ``cap``."""
-    return 0 < short.shift < 255 - (cap >> 23)  # else it is no float32, or too small
+    """Tell whether the fast encoding to nearest even is exact for a format.
+
+    `nearest_code32` of the kernels adds a power of two to each magnitude, which must be a float32 itself.
+    ``cap`` is the largest magnitude, as bits of a float32.
+    """
+    return 0 < short.shift < 255 - (cap >> 23)  # else the power is no float32, or is too small
 
 
 @functools.lru_cache(maxsize=256)
 @in_default_environment
 def code_ends(fmt: Format, overflow: Overflow, nan_code: int | None = None) -> Ends:
-    """What overflow and NaN become, as codes. ``nan_code`` takes the place of a NaN (0 if there is none)."""
+    """Build the record of the codes that overflow and NaN become.
+
+    ``nan_code`` replaces NaN if it is given; in a format without NaN it is else 0, and not used.
+    """
     fp = format_params(fmt)
     sign = fp.mask ^ fp.magnitude_mask
     nans = (nan_code or 0,) * 2
@@ -99,7 +106,7 @@ def code_ends(fmt: Format, overflow: Overflow, nan_code: int | None = None) -> E
 @functools.lru_cache(maxsize=256)
 @in_default_environment
 def value_ends(fmt: Format, codes: Ends, itemsize: int = 4) -> Ends:
-    """The same as bits of float32 or float64 values."""
+    """Build the record of the values that overflow and NaN become, as bits of float32 or float64."""
     top = format_params(fmt).mask ^ format_params(fmt).magnitude_mask
 
     def bits(code: int) -> int:
@@ -110,7 +117,7 @@ def value_ends(fmt: Format, codes: Ends, itemsize: int = 4) -> Ends:
 
 
 def float_bits(value: float, itemsize: int, minus: bool = False) -> int:
-    """Bits of a float32 or float64 as a signed integer; NaN is quiet, with the sign asked for."""
+    """Return the bits of a number in float32 or float64, as a signed integer; NaN is a quiet one."""
     number = np.array(math.nan if math.isnan(value) else value, f"f{itemsize}")
     if math.isnan(value):
         number = np.copysign(number, -1.0 if minus else 1.0)

@@ -1,4 +1,4 @@
-"""The choice of a conversion's loop: the fastest that is exact for format, rounding and type of source."""
+"""The choice of the compiled loop of a conversion: the fastest that is exact for its arguments."""
 
 from __future__ import annotations
 
@@ -22,43 +22,46 @@ from precision.formats._named import Format
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic
 
 Loop: TypeAlias = Callable[[Array, Array, int, int], None]
-"""A loop over a piece of a conversion: bits of the source, of the result, index of the first, all bytes.
+"""A loop that converts a piece of an array.
 
-The index is that of random bits. The bytes are those of the whole source and result: large results are
-written past the caches.
+Its arguments are the bits of the piece, the bits of its result, the index of its first element (from which
+random bits are counted) and the bytes of the whole source and result (large results are written past the
+caches).
 """
 
 _LOW = 0xFFFFFFFF  #: the counter's low word
 
 
 def same_but_for_sign(fmt: Format) -> bool:
-    """Return whether results of either sign differ in the sign bit alone."""
+    """Tell whether a number and its negative always round to codes that differ in the sign bit alone."""
     return isinstance(fmt, FloatFormat) and fmt.has_negative_zero
 
 
 @functools.lru_cache(maxsize=512)
-def loop_of(
+def find_loop(
     fmt: Format, rounding: Rounding, overflow: Overflow, nan: int | None, itemsize: int, to_codes: bool
 ) -> Loop:
-    """Return the loop of a deterministic rounding, which is found once.
+    """Find the compiled loop of a deterministic rounding, and keep it for equal arguments.
 
     Parameters
     ----------
     fmt, rounding, overflow
-        As in `round_to`.
+        The arguments of `round_to`.
     nan : int, optional
         The code that takes the place of NaN.
     itemsize : int
         Bytes of an element that the loop reads.
     to_codes : bool
-        Whether it writes codes, or values.
+        True if the loop writes codes, False if it writes values.
     """
-    ends = ends_of(fmt, overflow, nan, itemsize, to_codes)
+    ends = build_special_results(fmt, overflow, nan, itemsize, to_codes)
     return choose_loop(fmt, rounding, ends, itemsize, to_codes, nan)
 
 
-def ends_of(fmt: Format, overflow: Overflow, nan: int | None, itemsize: int, to_codes: bool) -> Ends:
-    """Return what overflow and NaN become, as codes or as bits of values."""
+def build_special_results(
+    fmt: Format, overflow: Overflow, nan: int | None, itemsize: int, to_codes: bool
+) -> Ends:
+    """Build the record of the results of overflow and NaN, as codes or as bits of values."""
     ends = code_ends(fmt, overflow, nan)
     return ends if to_codes else value_ends(fmt, ends, itemsize)
 
@@ -71,14 +74,14 @@ def choose_loop(
     to_codes: bool,
     nan: int | None = None,
 ) -> Loop:
-    """Choose the loop for a source of ``itemsize`` bytes an element; parameters as in `loop_of`."""
+    """Choose the loop of a conversion, deterministic or stochastic; its parameters are `find_loop`'s."""
     from precision._kernels.numbers import _conversion_loops
 
     if isinstance(rounding, Stochastic):
-        return _random_loop(fmt, rounding, ends, itemsize, to_codes)
-    # A replacement of NaN has one sign.
+        return _choose_random_loop(fmt, rounding, ends, itemsize, to_codes)
+    # The fast loops copy the sign of NaN, and a replacement of NaN has its own.
     if itemsize == 4 and nan is None and same_but_for_sign(fmt):
-        short = _short_loop(fmt, rounding, ends, to_codes)
+        short = _choose_short_loop(fmt, rounding, ends, to_codes)
         if short is not None:
             return short
     fp, mode = format_params(fmt), MODES[rounding]
@@ -86,7 +89,8 @@ def choose_loop(
     return lambda x, out, start, nbytes: loop(x, out, fp, mode, ends)
 
 
-def _random_loop(fmt: Format, rounding: Stochastic, ends: Ends, itemsize: int, to_codes: bool) -> Loop:
+def _choose_random_loop(fmt: Format, rounding: Stochastic, ends: Ends, itemsize: int, to_codes: bool) -> Loop:
+    """Choose the loop of a stochastic rounding."""
     from precision._kernels.numbers import _conversion_loops
 
     fp, seed = format_params(fmt), rounding.seed
@@ -104,8 +108,8 @@ def _random_loop(fmt: Format, rounding: Stochastic, ends: Ends, itemsize: int, t
     return work
 
 
-def _short_loop(fmt: Format, rounding: Rounding, ends: Ends, to_codes: bool) -> Loop | None:
-    """Choose a loop for float32 and a deterministic mode, where a short way suits the format."""
+def _choose_short_loop(fmt: Format, rounding: Rounding, ends: Ends, to_codes: bool) -> Loop | None:
+    """Choose a fast loop for float32 and a deterministic mode, or return None if none suits the format."""
     from precision._kernels.numbers import _conversion_loops
 
     short = short_params(fmt)
@@ -118,7 +122,7 @@ def _short_loop(fmt: Format, rounding: Rounding, ends: Ends, to_codes: bool) -> 
         return lambda x, out, start, nbytes: _conversion_loops.round_nearest32(
             x, out, *streaming(out, nbytes), short, over, nan
         )
-    # Whatever lies past the largest value has the code after its own, which is Inf's or NaN's.
+    # Magnitudes past the largest value are cut to a value whose code is the next one: that of Inf or NaN.
     cap = short.maximum + ((over > short.max_code) << short.shift)
     if nearest and nearest_suits(short, cap):
         return lambda x, out, start, nbytes: _conversion_loops.encode_nearest32(

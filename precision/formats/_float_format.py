@@ -1,4 +1,4 @@
-"""Floating-point formats: which code means which number."""
+"""Floating-point formats, which say what number each code means."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from precision.formats import _format_text
 
 
 class Specials(enum.Enum):
-    """Which codes of a format are Inf and NaN, and whether it has a negative zero.
+    """Conventions for the special codes of a floating-point format: Inf, NaN and negative zero.
 
     ======== ============================ ======================================= =====
     member   Inf                          NaN                                     -0
@@ -30,6 +30,12 @@ class Specials(enum.Enum):
     ======== ============================ ======================================= =====
 
     FN and FNUZ are ml_dtypes' suffixes; EXTENDED and FNUZ are IEEE P3109's "e" and "f" formats.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> [pr.FloatFormat(4, 3, specials=specials).max for specials in (pr.Specials.IEEE, pr.Specials.FN)]
+    [240.0, 448.0]
     """
 
     IEEE = "ieee"
@@ -43,7 +49,7 @@ class Specials(enum.Enum):
 
 
 def code_dtype(bits: int) -> np.dtype[Any]:
-    """The smallest unsigned integer type of at least ``bits`` bits."""
+    """Return the smallest unsigned integer type of at least ``bits`` bits."""
     return np.dtype(next(f"u{size}" for size in (1, 2, 4, 8) if bits <= 8 * size))
 
 
@@ -61,9 +67,9 @@ class FloatFormat(HashedOnce):
     bias : int, optional
         Exponent bias; by default ``2**(exponent_bits - 1) - 1``, and one more for FNUZ and EXTENDED.
     signed : bool
-        Whether there is a sign bit.
+        True if codes have a sign bit.
     specials : Specials
-        Which codes are Inf and NaN.
+        The convention for the codes of Inf, NaN and negative zero.
     subnormals : bool
         If False, exponent field 0 is a binade like the others, and the format has no zero (E8M0).
 
@@ -107,6 +113,7 @@ class FloatFormat(HashedOnce):
         self._check_values(is_fp64)
 
     def _check_values(self, is_fp64: bool) -> None:
+        """Raise unless the format has a positive finite value, and all its values are float32 values."""
         if self.specials is Specials.IEEE and self.fraction_bits == 0:
             raise ValueError("specials IEEE need at least 1 fraction bit to tell Inf from NaN")
         if not self.subnormals and self.signed and self.specials in (Specials.FNUZ, Specials.EXTENDED):
@@ -124,6 +131,7 @@ class FloatFormat(HashedOnce):
 
     @property
     def _standard_bias(self) -> int:
+        """Exponent bias that the format has by default."""
         half = 1 << (self.exponent_bits - 1)
         return half if self.specials in (Specials.FNUZ, Specials.EXTENDED) else half - 1
 
@@ -135,7 +143,7 @@ class FloatFormat(HashedOnce):
 
     @functools.cached_property
     def magnitude_mask(self) -> int:
-        """All bits but the sign."""
+        """Bit mask of a code without its sign bit."""
         return (1 << (self.exponent_bits + self.fraction_bits)) - 1
 
     @functools.cached_property
@@ -154,12 +162,12 @@ class FloatFormat(HashedOnce):
 
     @property
     def inf_code(self) -> int | None:
-        """Code of +Inf, or None."""
+        """Code of +Inf, or None in a format without infinities."""
         return self.max_code + 1 if self.has_inf else None
 
     @functools.cached_property
     def nan_code(self) -> int | None:
-        """Code of the NaN that encoding writes (quiet, positive where NaN has a sign), or None."""
+        """Code that encoding writes for a positive NaN (a quiet one), or None in a format without NaN."""
         if self.specials is Specials.IEEE:
             return self.max_code + 1 + (1 << (self.fraction_bits - 1))
         if self.specials is Specials.NONE:
@@ -170,22 +178,22 @@ class FloatFormat(HashedOnce):
 
     @property
     def has_inf(self) -> bool:
-        """Whether the format has infinities."""
+        """True if the format has infinities."""
         return self.specials in (Specials.IEEE, Specials.EXTENDED)
 
     @functools.cached_property
     def has_nan(self) -> bool:
-        """Whether the format has a NaN."""
+        """True if the format has a NaN."""
         return self.specials is not Specials.NONE
 
     @functools.cached_property
     def has_zero(self) -> bool:
-        """Whether the format has a zero."""
+        """True if the format has a zero."""
         return self.subnormals
 
     @functools.cached_property
     def has_negative_zero(self) -> bool:
-        """Whether the format has a zero of either sign."""
+        """True if the format has a negative zero beside the positive one."""
         no = (Specials.FNUZ, Specials.EXTENDED)
         return self.signed and self.subnormals and self.specials not in no
 
@@ -196,7 +204,7 @@ class FloatFormat(HashedOnce):
 
     @functools.cached_property
     def code_dtype(self) -> np.dtype[Any]:
-        """The smallest unsigned integer type that holds a code."""
+        """Smallest unsigned integer type that holds a code."""
         return code_dtype(self.bits)
 
     # ---- values ---------------------------------------------------------------------------------
@@ -218,13 +226,13 @@ class FloatFormat(HashedOnce):
     @property
     @in_default_environment
     def min_normal(self) -> float:
-        """Smallest value of full precision."""
+        """Smallest positive normal value: the smallest of full precision."""
         return math.ldexp(1.0, self.min_exponent)
 
     @property
     @in_default_environment
     def min_subnormal(self) -> float | None:
-        """Smallest subnormal value, or None where there is none."""
+        """Smallest positive subnormal value, or None in a format without subnormal values."""
         has = self.subnormals and self.fraction_bits > 0
         return math.ldexp(1.0, self.min_exponent - self.fraction_bits) if has else None
 
@@ -235,7 +243,17 @@ class FloatFormat(HashedOnce):
 
     @in_default_environment
     def value(self, code: int) -> float:
-        """The value of one code, exactly.
+        """Return the exact value of one code.
+
+        Parameters
+        ----------
+        code : int
+            0 to ``2**bits - 1``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``code`` is no whole number, or is out of range.
 
         Examples
         --------
@@ -257,16 +275,16 @@ class FloatFormat(HashedOnce):
     # ---- names ----------------------------------------------------------------------------------
     @functools.cached_property
     def name(self) -> str:
-        """The shortest text that parses back to this format."""
+        """Shortest text that parses back to this format."""
         e, m, u = self.exponent_bits, self.fraction_bits, "" if self.signed else "u"
         suffix = {Specials.FN: "fn", Specials.FNUZ: "fnuz"}.get(self.specials, "")
         kind = {Specials.FNUZ: "f", Specials.EXTENDED: "e"}.get(self.specials, "")
         p3109 = f"binary{self.bits}p{m + 1}{u or 's'}{kind}"
-        return _format_text.shortest(self._constructor, f"{u}e{e}m{m}", f"{u}e{e}m{m}{suffix}", p3109)
+        return _format_text.shortest_name(self._constructor, f"{u}e{e}m{m}", f"{u}e{e}m{m}{suffix}", p3109)
 
     @functools.cached_property
     def _constructor(self) -> str:
-        """The call that builds this format, as text."""
+        """Text of the constructor call that builds this format."""
         given = [str(self.exponent_bits), str(self.fraction_bits)]
         given += [f"bias={self.bias}"] if self.bias != self._standard_bias else []
         given += [] if self.signed else ["signed=False"]
@@ -280,13 +298,18 @@ class FloatFormat(HashedOnce):
     @classmethod
     @in_default_environment
     def parse(cls, text: str) -> FloatFormat:
-        """The format of a name, in any case: the inverse of ``str``.
+        """Return the floating-point format that a text names, as ``str`` prints it, in capitals or not.
 
         ``e4m3`` is OCP's (largest value 448), and ``e2m1``, ``e2m3``, ``e3m2`` and ``e8m0`` are as well;
         every other bare ``eXmY`` has IEEE specials; ``ueXmY`` is unsigned with one NaN and no Inf. The
         suffixes ``fn`` and ``fnuz``, and full names as ``float8_e4m3`` or ``bfloat16``, mean what
         ml_dtypes means. ``binary{K}p{P}{s|u}{e|f}`` are IEEE P3109's. ``fp16``, ``bf16``, ``tf32``,
         ``fp22`` (E8M13), ``fp32``, ``fp64``, and the constructor call itself are known too.
+
+        Parameters
+        ----------
+        text : str
+            A name, or a constructor call as ``FloatFormat(4, 3, specials=FN)``.
 
         Raises
         ------
@@ -303,4 +326,4 @@ class FloatFormat(HashedOnce):
         >>> pr.FloatFormat.parse("binary8p4se").max
         224.0
         """
-        return cast(FloatFormat, _format_text.made(text, {"FloatFormat": cls}, Specials.__members__))
+        return cast(FloatFormat, _format_text.build_format(text, {"FloatFormat": cls}, Specials.__members__))

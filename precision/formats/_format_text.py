@@ -1,4 +1,4 @@
-"""Names of formats, as text: each stands for a constructor call, and a call prints one name."""
+"""Names of formats as text: each stands for a constructor call, and each call prints one name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from precision._support._expressions import checked_text, cut, keywords_of, parsed_expression, shortened
+from precision._support._expressions import checked_text, evaluate_tree, parsed_expression, shortened
 from precision._support._suggestions import close
 
 DTYPES: dict[str, np.dtype[Any]] = {}
@@ -20,10 +20,10 @@ _ALIASES: dict[str, str] = {}  #: calls by all names that stand for them
 
 
 def enter(name: str, call: str, dtype: np.dtype[Any] | None, others: Iterable[str]) -> None:
-    """Enter the name that a constructor call prints, its data type, and other names that stand for it.
+    """Enter in the tables the name and the data type of a constructor call, and other names for it.
 
-    The data type's own name stands for it too, and so does what follows the underscore in one of ml_dtypes
-    that tells which specials it has (``e4m3fn``).
+    The data type's own name stands for the call too. So does the part after the underscore in a name of
+    ml_dtypes that says which special values the type has (``e4m3fn`` of ``float8_e4m3fn``).
 
     Raises
     ------
@@ -43,7 +43,10 @@ def enter(name: str, call: str, dtype: np.dtype[Any] | None, others: Iterable[st
 
 
 def call_of(name: str) -> str | None:
-    """Return the constructor call, perhaps an impossible one, of a name; None for no known pattern."""
+    """Return the constructor call that a name stands for, or None for a name of no known pattern.
+
+    The call may be one that no format has: its numbers are not checked here.
+    """
     name = name.lower()
     if name in _ALIASES:
         return _ALIASES[name]
@@ -58,28 +61,33 @@ def call_of(name: str) -> str | None:
 
 
 def _float_call(exponent_bits: int, fraction_bits: int, signed: bool, specials: str) -> str:
+    """Return the constructor call of a floating-point format with the standard bias."""
     given = [str(exponent_bits), str(fraction_bits)]
     given += [] if signed else ["signed=False"]
     given += [f"specials={specials}"] if specials else []
     return f"FloatFormat({', '.join(given)})"
 
 
-def shortest(call: str, *candidates: str) -> str:
-    """Return the name that a call prints: its own, else the first candidate for it, else the call."""
+def shortest_name(call: str, *candidates: str) -> str:
+    """Return the name that the format of a constructor call prints.
+
+    It is the name that was entered for the call, else the first candidate that stands for the call, else the
+    call itself.
+    """
     return _PRINTED.get(call) or next((name for name in candidates if call_of(name) == call), call)
 
 
-def made(text: str, kinds: Mapping[str, type[Any]], words: Mapping[str, object]) -> Any:
+def build_format(text: str, classes: Mapping[str, type[Any]], words: Mapping[str, object]) -> Any:
     """Build the format that a name or constructor call describes.
 
     Parameters
     ----------
     text : str
-        What the user wrote.
-    kinds : mapping
-        Classes that it may call, by name.
+        The name or the call, as a user wrote it.
+    classes : mapping
+        The classes that a call may name, by their names.
     words : mapping
-        What bare words among the arguments mean.
+        The objects that bare words among the arguments stand for.
 
     Raises
     ------
@@ -90,32 +98,29 @@ def made(text: str, kinds: Mapping[str, type[Any]], words: Mapping[str, object])
     """
     name = checked_text(text).strip()
     source = call_of(name) or name
-    call = _parsed(source)
+    call = _parsed_call(source)
     if call is None:
         near = close(name.lower(), _ALIASES, n=4, cutoff=0.5)
         hint = f"; near: {', '.join(near)}" if near else "; examples: e4m3, e5m2fnuz, bf16, binary8p4se, int8"
         raise ValueError(f"no format {shortened(text)}{hint}")
-    kind, tree = call
-    if kind not in kinds:
-        raise ValueError(f"{shortened(text)} is of class {kind}, must be of {' or '.join(kinds)}")
+    class_name, tree = call
+    if class_name not in classes:
+        raise ValueError(f"{shortened(text)} is of class {class_name}, must be of {' or '.join(classes)}")
+    known = {**words, **classes}
 
-    def constant(node: ast.expr) -> Any:
-        if isinstance(node, ast.Name) and node.id in words:
-            return words[node.id]
-        try:
-            return ast.literal_eval(node)
-        except ValueError:
-            raise ValueError(f"cannot read {shortened(ast.get_source_segment(source, node) or '')}") from None
+    def read_name(word: str) -> object:
+        if word in known:
+            return known[word]
+        raise ValueError(f"cannot read {shortened(word)}")
 
     try:
-        arguments = {word: constant(value) for word, value in keywords_of(tree).items()}
-        return kinds[kind](*map(constant, tree.args), **arguments)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"no format {shortened(text)}: {cut(str(error))}") from error
+        return evaluate_tree(tree, source, read_name)
+    except ValueError as error:
+        raise ValueError(f"no format {shortened(text)}: {error}") from error
 
 
-def _parsed(text: str) -> tuple[str, ast.Call] | None:
-    """Return the class's name and the call of a format's class; None for any other text."""
+def _parsed_call(text: str) -> tuple[str, ast.Call] | None:
+    """Return the class and the syntax tree of a call that builds a format, or None for any other text."""
     try:
         call = parsed_expression(text)
     except ValueError:

@@ -26,11 +26,11 @@ class IntFormat(HashedOnce):
     bits : int
         1 to 16 (signed: 2 to 16).
     signed : bool
-        Two's complement, or unsigned.
+        True for two's complement, False for unsigned integers.
     fraction_bits : int
         Bits below the binary point, 0 to 24; MXINT8 has 6.
     symmetric : bool
-        Whether encoding leaves the code of ``-2**(bits - 1)`` unused. Decoding always accepts it.
+        True if encoding leaves the code of ``-2**(bits - 1)`` unused. Decoding always accepts it.
 
     Raises
     ------
@@ -73,13 +73,13 @@ class IntFormat(HashedOnce):
 
     @property
     def min(self) -> float:
-        """Least value that encoding writes."""
+        """Smallest (most negative) value that encoding writes."""
         least = -(self.max_code + (not self.symmetric)) if self.signed else 0
         return math.ldexp(least, -self.fraction_bits)
 
     @property
     def smallest(self) -> float:
-        """Smallest positive value, the step between values."""
+        """Smallest positive value, which is the distance between neighbouring values."""
         return math.ldexp(1.0, -self.fraction_bits)
 
     @functools.cached_property
@@ -117,12 +117,22 @@ class IntFormat(HashedOnce):
 
     @functools.cached_property
     def code_dtype(self) -> np.dtype[Any]:
-        """The smallest unsigned integer type that holds a code."""
+        """Smallest unsigned integer type that holds a code."""
         return code_dtype(self.bits)
 
     @in_default_environment
     def value(self, code: int) -> float:
-        """The value of one code (two's complement in ``bits`` bits), exactly.
+        """Return the exact value of one code, which is two's complement in ``bits`` bits if signed.
+
+        Parameters
+        ----------
+        code : int
+            0 to ``2**bits - 1``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``code`` is no whole number, or is out of range.
 
         Examples
         --------
@@ -136,12 +146,12 @@ class IntFormat(HashedOnce):
 
     @functools.cached_property
     def name(self) -> str:
-        """The shortest text that parses back to this format."""
-        return _format_text.shortest(self._constructor)
+        """Shortest text that parses back to this format."""
+        return _format_text.shortest_name(self._constructor)
 
     @functools.cached_property
     def _constructor(self) -> str:
-        """The call that builds this format, as text."""
+        """Text of the constructor call that builds this format."""
         given = [str(self.bits)]
         given += [] if self.signed else ["signed=False"]
         given += [f"fraction_bits={self.fraction_bits}"] if self.fraction_bits else []
@@ -154,7 +164,12 @@ class IntFormat(HashedOnce):
     @classmethod
     @in_default_environment
     def parse(cls, text: str) -> IntFormat:
-        """The format of a name (``int8``, ``uint4``, ``mxint8``, …) or constructor call.
+        """Return the integer format that a text names, as ``int8``, ``uint4`` or ``mxint8``.
+
+        Parameters
+        ----------
+        text : str
+            A name in capitals or not, or a constructor call as ``IntFormat(8, fraction_bits=6)``.
 
         Raises
         ------
@@ -169,4 +184,4 @@ class IntFormat(HashedOnce):
         >>> pr.IntFormat.parse("uint4").max
         15.0
         """
-        return cast(IntFormat, _format_text.made(text, {"IntFormat": cls}, {}))
+        return cast(IntFormat, _format_text.build_format(text, {"IntFormat": cls}, {}))

@@ -1,7 +1,7 @@
-"""The named formats, one a line: what each is called, which values it has, and whose data type it is.
+"""The named formats, one a line: name, values, and the data type that holds the codes.
 
 A format is a set of values (which code means which number) and nothing else. Rounding and overflow are
-arguments of the codec, not properties of a format.
+arguments of `round_to` and `encode`, not properties of a format.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Format: TypeAlias = FloatFormat | IntFormat
 Kind = TypeVar("Kind", FloatFormat, IntFormat)
 
 NAMED: dict[str, Format] = {}
-"""The named formats, by the name that they print."""
+"""The named formats, by the names that they print."""
 
 _BY_DTYPE: dict[np.dtype[Any], Format] = {}
 
 
 def _enter(name: str, fmt: Kind, dtype: npt.DTypeLike | None = None, *others: str) -> Kind:
-    """Enter a format under its name, the data type of its codes, and other names that it is read by."""
+    """Enter a format in the tables of names and of data types, and return it."""
     kind = None if dtype is None else np.dtype(dtype)
     _format_text.enter(name, fmt._constructor, kind, others)
     NAMED[name] = fmt
@@ -78,7 +78,9 @@ UINT1 = _enter("uint1", IntFormat(1, signed=False), ml_dtypes.uint1)
 
 @in_default_environment
 def parse_format(text: str) -> Format:
-    """Return the floating-point or integer format of a name or constructor call, as `FloatFormat.parse` says.
+    """Return the floating-point or integer format that a text names.
+
+    `FloatFormat.parse` and `IntFormat.parse` list the names.
 
     Parameters
     ----------
@@ -99,7 +101,7 @@ def parse_format(text: str) -> Format:
     (7.0, 120.0)
     """
     kinds = {"FloatFormat": FloatFormat, "IntFormat": IntFormat}
-    return cast(Format, _format_text.made(text, kinds, Specials.__members__))
+    return cast(Format, _format_text.build_format(text, kinds, Specials.__members__))
 
 
 def format_of(dtype: npt.DTypeLike) -> Format:
@@ -113,7 +115,7 @@ def format_of(dtype: npt.DTypeLike) -> Format:
     Raises
     ------
     TypeError
-        If ``dtype`` names no data type (None is none: NumPy would read it as float64).
+        If ``dtype`` names no data type. (None is refused, which NumPy would read as float64.)
     ValueError
         If it is the type of no known format; the message lists those known.
 
@@ -132,5 +134,5 @@ def format_of(dtype: npt.DTypeLike) -> Format:
 
 
 def format_in_use(dtype: np.dtype[Any]) -> Format | None:
-    """Return the format of a data type, or None where it is of none."""
+    """Return the format of a data type, or None for a type of no known format."""
     return _BY_DTYPE.get(dtype)

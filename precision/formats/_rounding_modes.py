@@ -1,4 +1,4 @@
-"""How a value is rounded, and what becomes of one too large: arguments, not properties of a format."""
+"""Rounding modes and overflow rules, which are arguments of a conversion and not properties of a format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 
 class Named(enum.Enum):
-    """An enumeration whose members print as the name that `parse` reads back."""
+    """An enumeration whose members print as names that the package's parsers read."""
 
     __hash__ = object.__hash__  # quicker than the name's, and there is one object a member
 
@@ -20,10 +20,11 @@ class Named(enum.Enum):
 
 
 class Rounding(Named):
-    """Deterministic rounding modes: IEEE 754's five, and to odd.
+    """Deterministic rounding modes: the five of IEEE 754, and rounding to odd.
 
-    ``TIES_TO_EVEN`` and ``TO_ODD`` look at the parity of the *code*. It is the significand's as well,
-    except in formats without fraction bits, where every significand is odd.
+    ``TO_ODD`` keeps exact values and takes the neighbour with an odd code for any other.
+    "Even" and "odd" speak of the *code*. Its parity is the significand's as well, except in formats without
+    fraction bits, where every significand is odd.
 
     Examples
     --------
@@ -69,7 +70,7 @@ class Stochastic:
     Raises
     ------
     TypeError, ValueError
-        If one of them is not an integer, or is out of range.
+        If ``bits`` or ``seed`` is not an integer, or is out of range.
 
     Examples
     --------
@@ -97,10 +98,10 @@ class Stochastic:
         object.__setattr__(self, "seed", check_int("seed", self.seed, 0, 2**64 - 1))
 
     def with_stream(self, n: int) -> Stochastic:
-        """Return the rounding of as many bits whose seed is ``seed + n * 0x9E3779B97F4A7C15`` modulo 2**64.
+        """Return the stochastic rounding with other random bits: those of stream ``n`` of its seed.
 
-        The factor (2**64 over the golden ratio, made odd) takes each n to another seed, far from the small
-        ones that runs are usually numbered by.
+        The seed is ``seed + n * 0x9E3779B97F4A7C15`` modulo 2**64. The factor (2**64 over the golden ratio,
+        made odd) takes each n to another seed, far from the small ones that runs are usually numbered by.
 
         Parameters
         ----------
@@ -127,12 +128,12 @@ class Stochastic:
 
 
 class Overflow(Named):
-    """What becomes of a value that, rounded with an unbounded exponent, exceeds the format's largest.
+    """Rules for values that exceed a format's largest one after rounding with an unbounded exponent.
 
-    ``SATURATE``: it and the infinities become the largest value of their sign. ``NON_SATURATING``: Inf,
-    or NaN where the format has no Inf, under *every* rounding mode. That is what the conversions of
-    OCP's OFP8 1.0 (Table 3) and the H100's truncating registers do (measured); IEEE 754's directed
-    modes stop at the largest value instead, which SATURATE gives for finite values.
+    ``SATURATE``: such values and the infinities become the largest value of their sign. ``NON_SATURATING``:
+    they become Inf, or NaN in a format without Inf, under *every* rounding mode. The conversions of OCP's
+    OFP8 1.0 (Table 3) and the H100's truncating registers do so (measured); IEEE 754's directed modes stop
+    at the largest value instead, which SATURATE gives for finite values.
 
     Examples
     --------
@@ -146,7 +147,7 @@ class Overflow(Named):
 
 
 def checked_offset(offset: object, size: int) -> int:
-    """The index of the first of ``size`` elements, or an error if it is none or an index passes 2**64 - 1.
+    """Return the index of the first of ``size`` elements, or raise if one of their indices exceeds 64 bits.
 
     Examples
     --------
@@ -164,7 +165,7 @@ def checked_offset(offset: object, size: int) -> int:
 
 
 def signed64(index: int) -> int:
-    """The signed integer of the same 64 bits as an unsigned one, as the kernels take it.
+    """Return the signed integer that has the same 64 bits as an unsigned one, as kernels take it.
 
     Examples
     --------

@@ -1,17 +1,16 @@
-"""The one text language: specs and accumulators print as short constructor calls that parse back.
+"""The text of specs, accumulators and their parts: constructor calls that print short and parse back.
 
-``describe`` leaves defaults out; ``evaluate`` reads names, numbers, strings, tuples, calls and method
-calls of a given vocabulary, and nothing else of Python. A name outside it is tried as a format.
+``describe`` leaves arguments with default values out; ``evaluate`` reads names of a given vocabulary, and
+takes any other name as that of a format. `precision._support._expressions` says what else of Python is read.
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import enum
 from collections.abc import Mapping
 
-from precision._support._expressions import checked_text, cut, keywords_of, parsed_expression, shortened
+from precision._support._expressions import checked_text, evaluate_tree, parsed_expression, shortened
 from precision._support._suggestions import close
 from precision.formats._float_format import FloatFormat, Specials
 from precision.formats._int_format import IntFormat
@@ -19,7 +18,7 @@ from precision.formats._named import parse_format
 
 
 def describe_value(value: object) -> str:
-    """One argument as `evaluate` reads it back."""
+    """Return the text of an argument, as `evaluate` reads it back."""
     if isinstance(value, tuple):
         inner = ", ".join(describe_value(item) for item in value)
         return f"({inner},)" if len(value) == 1 else f"({inner})"
@@ -31,7 +30,7 @@ def describe_value(value: object) -> str:
 
 
 def describe(instance: object, positional: int = 2) -> str:
-    """A frozen dataclass as its constructor call, the first ``positional`` fields without their names."""
+    """Return the constructor call of a dataclass's object, its first ``positional`` fields without names."""
     parts = []
     for index, field in enumerate(dataclasses.fields(instance)):  # type: ignore[arg-type]
         value = getattr(instance, field.name)
@@ -42,24 +41,26 @@ def describe(instance: object, positional: int = 2) -> str:
     return f"{type(instance).__name__}({', '.join(parts)})"
 
 
-def evaluate(text: str, names: Mapping[str, object], what: str) -> object:
-    """What ``text`` says in the vocabulary ``names``, with the methods that objects list in ``TEXT_METHODS``.
+def evaluate(text: str, names: Mapping[str, object], kind: str) -> object:
+    """Return the object that a text describes in a vocabulary of names, which formats' names extend.
+
+    Parameters
+    ----------
+    text : str
+        A name or a constructor call, with or without methods that its class lists in ``TEXT_METHODS``.
+    names : mapping
+        The objects and classes that a name may stand for, in capitals too.
+    kind : str
+        The kind of thing that the text should describe, which messages begin with: "spec", for one.
 
     Raises
     ------
     TypeError
         If ``text`` is not a string.
     ValueError
-        Naming the text and the part that is unknown.
+        If a part of the text cannot be read; the message has the text and that part.
     """
     source = checked_text(text).strip()
-
-    def fail(reason: str) -> ValueError:
-        return ValueError(f"{what} {shortened(text)}: {reason}")
-
-    def written(node: ast.expr) -> str:
-        return shortened(ast.get_source_segment(source, node) or "")
-
     formats: dict[str, object] = {"FloatFormat": FloatFormat, "IntFormat": IntFormat}
     known = {**names, **formats, **{member.name: member for member in Specials}}
 
@@ -72,44 +73,9 @@ def evaluate(text: str, names: Mapping[str, object], what: str) -> object:
         except ValueError:
             near = close(name.upper(), [key.upper() for key in names], n=3, cutoff=0.5)
             hint = f"; near names: {', '.join(near)}" if near else f"; known: {', '.join(names)}"
-            raise fail(f"unknown name {shortened(name)}{hint}") from None
-
-    def read(node: ast.expr) -> object:
-        if isinstance(node, ast.Constant):
-            return node.value
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            value = read(node.operand)
-            if isinstance(value, (int, float)):
-                return -value
-        if isinstance(node, ast.Tuple):
-            return tuple(read(item) for item in node.elts)
-        if isinstance(node, ast.Name):
-            return read_name(node.id)
-        if isinstance(node, ast.Call):
-            function = _method(node.func) if isinstance(node.func, ast.Attribute) else read(node.func)
-            if not callable(function):
-                raise fail(f"{written(node.func)} takes no arguments")
-            arguments = [read(item) for item in node.args]
-            try:
-                named = keywords_of(node)
-            except ValueError as error:
-                raise fail(str(error)) from None
-            keywords = {name: read(item) for name, item in named.items()}
-            try:
-                return function(*arguments, **keywords)
-            except (TypeError, ValueError) as error:
-                raise fail(cut(str(error))) from None
-        raise fail(f"cannot read {written(node)}")
-
-    def _method(node: ast.Attribute) -> object:
-        owner = read(node.value)
-        known = getattr(type(owner), "TEXT_METHODS", ())
-        if node.attr not in known:
-            raise fail(f"unknown form {shortened(node.attr)}; known: {', '.join(known) or 'none'}")
-        return getattr(owner, node.attr)
+            raise ValueError(f"unknown name {shortened(name)}{hint}") from None
 
     try:
-        body = parsed_expression(source)
+        return evaluate_tree(parsed_expression(source), source, read_name)
     except ValueError as error:
-        raise fail(str(error)) from None
-    return read(body)
+        raise ValueError(f"{kind} {shortened(text)}: {error}") from None

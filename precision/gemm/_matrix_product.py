@@ -1,4 +1,4 @@
-"""The matrix product, summed as an accumulator of choice sums it."""
+"""The matrix product `matmul`, which sums as a chosen accumulator does."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from precision.accumulators._kernel_records import CANONICAL_NAN
 from precision.formats._codec import encode
 from precision.formats._named import BF16
 from precision.formats._rounding_modes import Overflow
+from precision.gemm._default_unit import unit_of_operands
 from precision.gemm._operands import Operand, Shapes, checked_dtype, checked_operand, checked_start
-from precision.gemm._scale_epilogue import epilogue_of, product_of
-from precision.units._nvidia import HOPPER_FP8
+from precision.gemm._scale_epilogue import build_product, plan_epilogue
 
 
-def _scaled(out: Array, factors: tuple[Array, ...]) -> None:
-    """Multiply sums by their scales, one after the other; a NaN has all bits set but the sign."""
+def _multiply_by_scales(out: Array, factors: tuple[Array, ...]) -> None:
+    """Multiply sums in place by one scale after the other, and give every NaN all bits but the sign."""
     if not factors:
         return
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
@@ -32,8 +32,8 @@ def _scaled(out: Array, factors: tuple[Array, ...]) -> None:
         out[invalid] = CANONICAL_NAN
 
 
-def _in_type(sums: Array, kind: np.dtype[Any]) -> Array:
-    """Round sums to the type of the result, once."""
+def _round_to_type(sums: Array, kind: np.dtype[Any]) -> Array:
+    """Return sums rounded once to the type of the result."""
     if sums.dtype == kind:
         return sums
     if kind == BF16.dtype and sums.dtype == np.float64:
@@ -47,11 +47,11 @@ def matmul(
     a: Operand,
     b: Operand,
     *,
-    accumulator: Accumulator | str = HOPPER_FP8,
+    accumulator: Accumulator | str | None = None,
     c: npt.ArrayLike | None = None,
     dtype: npt.DTypeLike = np.float32,
 ) -> Array:
-    """The matrix product ``a @ b`` as ``accumulator`` sums it, bit for bit.
+    """Compute the matrix product ``a @ b`` as an accumulator sums it, bit for bit.
 
     Parameters
     ----------
@@ -59,12 +59,12 @@ def matmul(
         Of shapes ``(..., M, K)`` and ``(..., K, N)`` by `numpy.matmul`'s rules: vectors and broadcast
         batch axes too. Arrays are float16, float32 (for units that take TF32, whose low 13 bits they
         ignore) or of an ml_dtypes float; a QuantizedTensor holds its format's codes, of TF32 19 bits.
-    accumulator : Accumulator or str
-        How products are summed; or the text of it, as ``"HOPPER_FP8.promoted(128)"``.
+    accumulator : Accumulator or str, optional
+        The accumulator that sums the products, or its text, as ``"HOPPER_FP8.promoted(128)"``.
     c : array, optional
-        Starts the sum: the register, or with promotion the float32 total. It broadcasts to the
-        result's shape. Tensor-wise and row-wise scales, which multiply the finished sum, multiply it too,
-        unless the unit takes them itself; `EXACT` adds it unscaled.
+        The start of the sum: of the register, or with promotion of the float32 total. float16, bfloat16 or
+        float32; it broadcasts to the result's shape. Tensor-wise and row-wise scales, which multiply the
+        finished sum, multiply ``c`` too, unless the unit takes them itself; `EXACT` adds it unscaled.
     dtype : data type
         float16, bfloat16, float32 or float64; the float32 result is rounded to it once, to nearest
         even. `EXACT` rounds the exact sum to it.
@@ -88,6 +88,16 @@ def matmul(
     by n x n and ``fma(partial * sa, sb, total)`` for 1 x n by 1 x n. Any other pair of scales is
     ``fma(partial, sa * sb, total)``. Every product and sum is one float32 operation. A second, tensor-wise
     scale of each operand multiplies the total last. A unit with ``scale_in_unit`` takes all other scales.
+    `EXACT` merges an operand's second scale into its others, by one float32 product each as
+    `QuantizedTensor.dequantize` does, and takes the merged scales as exact factors.
+
+    With K = 0 nothing is summed: the result is +0, or ``c`` as it is, a NaN's bits and the sign of a zero
+    included. Second scales multiply it, and no other scale does, not even a tensor-wise one. `EXACT` makes
+    a -0 a +0, and multiplies ``c`` by no scale.
+
+    A NaN that a `FusedSum` or an `FmaChain` gives is 0x7FFFFFFF in float32, whatever the register's format,
+    as on NVIDIA's GPUs; converted, it is 0x7FFF in float16, 0x7FC0 in bfloat16 and 0x7FFFFFFFE0000000 in
+    float64. A NaN that `EXACT` gives is quiet, and its sign and payload are not fixed.
 
     Examples
     --------
@@ -97,19 +107,21 @@ def matmul(
     >>> [float(pr.matmul(a, b, accumulator=unit)[0, 0]) for unit in (pr.HOPPER_FP8, pr.EXACT)]
     [0.0, 1.0]
     """
+    if accumulator is None:
+        accumulator = unit_of_operands(("a", a, -1), ("b", b, -2))
     accumulator = as_accumulator(accumulator)
     kind = checked_dtype(dtype)
     left = checked_operand("a", a, accumulator)
     right = checked_operand("b", b, accumulator)
     shapes = Shapes(left, right)
     start = checked_start(c, accumulator, shapes)
-    epilogue = epilogue_of(left, right, accumulator, shapes)
+    epilogue = plan_epilogue(left, right, accumulator, shapes)
     if 0 in shapes.sizes:
         return np.zeros(shapes.result, kind)
-    product = product_of(left, right, accumulator, shapes, start, epilogue)
+    product = build_product(left, right, accumulator, shapes, start, epilogue)
     if shapes.length or accumulator.step is None:
         sums = accumulator.run(product, kind)
     else:
         sums = np.zeros(shapes.sizes, np.float32) if start is None else start.copy()
-    _scaled(sums, epilogue.factors)
-    return _in_type(sums.reshape(shapes.result), kind)
+    _multiply_by_scales(sums, epilogue.factors)
+    return _round_to_type(sums.reshape(shapes.result), kind)

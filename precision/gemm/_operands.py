@@ -1,4 +1,4 @@
-"""The arguments of a product, checked before any work: operands, shapes, scales and the start."""
+"""The checks of a product's arguments before any work: operands, shapes, type of the result and start."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAMES = ", ".join(map(str, _RESULTS))
 
 
 class Checked(NamedTuple):
-    """One operand: codes of shape (..., rows, columns), their format, and scales if it has any."""
+    """A checked operand: codes of shape (..., rows, columns), their format, and the tensor with scales."""
 
     name: str
     codes: Array
@@ -39,7 +39,7 @@ def checked_operand(name: str, x: Operand, accumulator: Accumulator) -> Checked:
     """Return an operand's codes and format, or raise if the accumulator does not take it."""
     if isinstance(x, QuantizedTensor):
         codes, fmt, quantized = clean_codes(x.codes, x.fmt, f"{name}: codes"), x.fmt, x
-        if fmt == TF32:  # a `Stack` holds it as float32
+        if fmt == TF32:  # a `Stack` holds TF32 as the bits of float32
             codes = codes << np.uint32(13)
     else:
         refuse_masked(name, x)
@@ -63,18 +63,20 @@ def checked_operand(name: str, x: Operand, accumulator: Accumulator) -> Checked:
 
 
 def checked_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """Return the type of the result, or raise if no result has that type."""
     kind = named_dtype(dtype, f"one of {_NAMES}")
-    if kind not in _RESULTS:
+    if kind not in _RESULTS and kind.newbyteorder("=") not in _RESULTS:
         raise TypeError(f"dtype must be one of {_NAMES}, got {kind}")
     return kind
 
 
 def _unsigned(codes: Array) -> Array:
+    """Return codes as unsigned integers, a view."""
     return codes.view(WORDS[codes.itemsize])
 
 
 class Shapes:
-    """np.matmul's rules: vectors become matrices, other axes broadcast."""
+    """The shapes of a product by `numpy.matmul`'s rules: vectors are matrices, batch axes broadcast."""
 
     def __init__(self, a: Checked, b: Checked) -> None:
         self.left_vector, self.right_vector = a.codes.ndim == 1, b.codes.ndim == 1
@@ -96,26 +98,27 @@ class Shapes:
                     f"a has shape {a.codes.shape}, b has shape {b.codes.shape}"
                 ) from None
         self.rows, self.length, self.columns = left.shape[-2], left.shape[-1], right.shape[-1]
-        self.left, self.right = _stacked(_unsigned(left)), _stacked(_unsigned(right))
-        self.left_matrix = _matrices(len(self.left), batches[0], self.batch)
-        self.right_matrix = _matrices(len(self.right), batches[1], self.batch)
+        self.left, self.right = _stack_matrices(_unsigned(left)), _stack_matrices(_unsigned(right))
+        self.left_matrix = _matrix_of_each_result(len(self.left), batches[0], self.batch)
+        self.right_matrix = _matrix_of_each_result(len(self.right), batches[1], self.batch)
         squeezed = (() if self.left_vector else (self.rows,)) + (() if self.right_vector else (self.columns,))
         self.result = (*self.batch, *squeezed)
 
     @property
     def sizes(self) -> tuple[int, int, int]:
+        """Numbers of results, rows and columns."""
         return len(self.left_matrix), self.rows, self.columns
 
 
-def _matrices(count: int, batch: tuple[int, ...], whole: tuple[int, ...]) -> Array:
-    """Return which of an operand's matrices each result is of."""
+def _matrix_of_each_result(count: int, batch: tuple[int, ...], whole: tuple[int, ...]) -> Array:
+    """Return for each result the index of the operand's matrix that it is computed from."""
     if not whole:
         return np.zeros(1, np.int64)
     return np.broadcast_to(np.arange(count).reshape(batch), whole).ravel().astype(np.int64)
 
 
-def _stacked(codes: Array) -> Array:
-    """(..., rows, columns) as (matrices, rows, columns), copied only if neither axis is contiguous."""
+def _stack_matrices(codes: Array) -> Array:
+    """Reshape codes to (matrices, rows, columns), with a copy only if neither axis is contiguous."""
     if codes.ndim == 2:
         return codes[None]
     if not codes.flags.c_contiguous and codes.swapaxes(-1, -2).flags.c_contiguous:
@@ -125,6 +128,7 @@ def _stacked(codes: Array) -> Array:
 
 
 def checked_start(c: npt.ArrayLike | None, accumulator: Accumulator, shapes: Shapes) -> Array | None:
+    """Return the starts of the sums as float32 (results, rows, columns), or raise if ``c`` does not fit."""
     if c is None:
         return None
     refuse_masked("c", c)

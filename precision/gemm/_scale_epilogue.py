@@ -1,4 +1,4 @@
-"""The scales of two operands as matrices, and the order in which a product applies them."""
+"""The scales of a product's operands, and the order in which the product applies them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from precision.formats._float_format import FloatFormat
 from precision.formats._named import E8M0
 from precision.gemm._operands import Checked, Shapes
 
+#: A length of K that no product reaches: a group of so many spans all of K.
 _WHOLE = 2**40
 
 
 class Scales(NamedTuple):
-    """An operand's scales as matrices (count, rows or columns, groups of K), and how they lie.
+    """An operand's scales as matrices (count, rows or columns, groups of K), with what each scale spans.
 
     ``kind`` is "none", "tensor" (one number), "vector" (one for each row or column), "group" (changing
     along K too) or "block" (a group of several rows or columns).
@@ -36,7 +37,7 @@ class Scales(NamedTuple):
     fmt: FloatFormat = E8M0
 
     def expanded(self, matrices: int, count: int) -> Array:
-        """Float32 scales [matrix][group][row or column], one line for each row or column."""
+        """Repeat scales so that each row or column has its own: [matrix][group of K][row or column]."""
         repeated = np.repeat(self.values, self.lines, axis=1)[:, :count] if self.lines > 1 else self.values
         groups = np.broadcast_to(repeated, (matrices, count, repeated.shape[2]))
         return np.ascontiguousarray(groups.swapaxes(1, 2))
@@ -46,9 +47,9 @@ _NO_SCALES = Scales("none", np.ones((1, 1, 1), np.float32), 0, 1, None)
 
 
 def read_scales(operand: Checked, axis: int, merged: bool = False) -> Scales:
-    """The scales of an operand whose K is ``axis`` (-1 for the left one, -2 for the right one).
+    """Return the scales of an operand as matrices; K is ``axis``, -1 in the left operand and -2 in the right.
 
-    A tensor scale stays apart, or is ``merged`` as dequantizing does.
+    A tensor scale is kept apart, or ``merged`` into the others as `QuantizedTensor.dequantize` merges it.
     """
     q = operand.quantized
     if q is None:
@@ -80,7 +81,7 @@ def read_scales(operand: Checked, axis: int, merged: bool = False) -> Scales:
 
 
 def _repeat_batch(scale: Array, block: list[Any], batch: tuple[int, ...]) -> Array:
-    """Scales with one entry for each matrix, where a block spans several."""
+    """Repeat the scales of blocks that span several matrices, so that each matrix has its own."""
     for axis, size in enumerate(batch):
         if block[axis] is not None and block[axis] > 1:
             scale = np.repeat(scale, min(block[axis], size), axis=axis).take(range(size), axis=axis)
@@ -88,18 +89,18 @@ def _repeat_batch(scale: Array, block: list[Any], batch: tuple[int, ...]) -> Arr
 
 
 class Epilogue(NamedTuple):
-    """What becomes of scales: group scales enter at promotion, the rest multiplies the sums in order."""
+    """Plan of a product's scales: group scales multiply at promotion, factors multiply the sums in order."""
 
     groups: GroupScales | None
     factors: tuple[Array, ...]  #: each broadcast to (results, rows, columns)
-    unit: UnitScales | None = None  #: those that the unit takes itself
-    exact: tuple[Factors, Factors] | None = None  #: those of an exact sum
+    unit: UnitScales | None = None  #: scales that the unit applies itself
+    exact: tuple[Factors, Factors] | None = None  #: scales of an exact sum
 
 
-def _inside(
+def _scales_inside(
     left: Scales, right: Scales, unit: Accumulator, inside: InnerScales, shapes: Shapes
 ) -> UnitScales:
-    """Return the scales for a unit that takes them itself, or raise if it does not take these."""
+    """Return the scales for a unit that applies them itself, or raise if it does not take them."""
     for name, scales in (("a", left), ("b", right)):
         inside.check_scales(name, unit, scales.fmt, scales.group, shapes.length)
     spans = (s.group if 0 < s.group < shapes.length else _WHOLE for s in (left, right))
@@ -114,7 +115,7 @@ def _inside(
 
 
 def _check_promotion(group: int, accumulator: Accumulator, length: int) -> None:
-    """Raise unless the accumulator is promoted as scales ask that change at each ``group`` of K."""
+    """Raise unless the accumulator is promoted often enough for scales that change every ``group`` of K."""
     promotion = accumulator.promotion
     if promotion is None:
         raise ValueError(
@@ -130,22 +131,27 @@ def _check_promotion(group: int, accumulator: Accumulator, length: int) -> None:
 
 
 def plan_scales(left: Scales, right: Scales, accumulator: Accumulator, shapes: Shapes) -> Epilogue:
-    """FACTS 0.2's orders for its pairs of scales; fma(partial, fl(sa*sb), total) for any other pair."""
+    """Choose the order in which two operands' scales enter a product.
+
+    `matmul` lists the orders measured on an H100; any other pair is ``fma(partial, fl(sa*sb), total)``.
+    """
     kinds = [left.kind, right.kind]
     tensor = [s.tensor_scale for s in (left, right) if s.tensor_scale is not None]
-    last: tuple[Array, ...] = (_multiplied(*tensor),) if tensor else ()
-    if shapes.length == 0:  # nothing is summed, and there are no scales but those of the tensors
+    last: tuple[Array, ...] = (_multiply(*tensor),) if tensor else ()
+    if shapes.length == 0:  # nothing is summed, and tensor scales are the only ones that enter
         return Epilogue(None, last)
     if accumulator.inner_scales is not None:
-        return Epilogue(None, last, _inside(left, right, accumulator, accumulator.inner_scales, shapes))
+        return Epilogue(
+            None, last, _scales_inside(left, right, accumulator, accumulator.inner_scales, shapes)
+        )
     if kinds == ["none", "none"]:
         return Epilogue(None, ())
     promotion = accumulator.promotion
-    if promotion is None:  # one group that spans K is then a scale of its row or column
+    if promotion is None:  # without promotion one group that spans K scales its row or column
         for side, scales in enumerate((left, right)):
             if kinds[side] in ("group", "block") and scales.group >= shapes.length:
                 kinds[side] = "vector"
-    # An unscaled operand has scales of one, as its partner's are.
+    # An operand without scales has scales of one, of the same kind as the other operand's.
     for side, partner in ((0, 1), (1, 0)):
         if kinds[side] == "none":
             kinds[side] = "block" if kinds[partner] in ("group", "block") else kinds[partner]
@@ -159,7 +165,7 @@ def plan_scales(left: Scales, right: Scales, accumulator: Accumulator, shapes: S
     sb = right.expanded(len(shapes.right), shapes.columns)
     if along_k or (promotion and kinds[0] != kinds[1]):
         partial_first = kinds == ["group", "group"]
-        # What spans all of K is one group, however many intervals there are.
+        # A scale of all K is one group, whatever the number of intervals.
         spans = [s.group if 0 < s.group < shapes.length else _WHOLE for s in (left, right)]
         return Epilogue(GroupScales(sa, spans[0], sb, spans[1], partial_first), last)
     row = sa[shapes.left_matrix, 0][:, :, None]
@@ -168,11 +174,11 @@ def plan_scales(left: Scales, right: Scales, accumulator: Accumulator, shapes: S
         return Epilogue(None, (column, row, *last))
     if kinds == ["tensor", "tensor"]:
         row, column = row[:, :1], column[:, :, :1]
-    return Epilogue(None, (_multiplied(row, column), *last))
+    return Epilogue(None, (_multiply(row, column), *last))
 
 
-def _multiplied(*factors: Array | np.float32) -> Array:
-    """The product of float32 scales, from the left, which may overflow to Inf as arithmetic does."""
+def _multiply(*factors: Array | np.float32) -> Array:
+    """Multiply float32 scales from left to right; a product may overflow to Inf or underflow."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         product: Array = np.ones((), np.float32)
         for factor in factors:
@@ -181,7 +187,7 @@ def _multiplied(*factors: Array | np.float32) -> Array:
 
 
 def _exact_factors(left: Checked, right: Checked, shapes: Shapes) -> tuple[Factors, Factors]:
-    """Return both operands' scales for an exact sum, each merged with its tensor scale."""
+    """Return both operands' scales as factors of an exact sum, with tensor scales merged into them."""
     sides = ((left, -1, len(shapes.left), shapes.rows), (right, -2, len(shapes.right), shapes.columns))
     one, other = (
         Factors(scales.expanded(matrices, count).astype(np.float64), scales.group)
@@ -191,14 +197,14 @@ def _exact_factors(left: Checked, right: Checked, shapes: Shapes) -> tuple[Facto
     return one, other
 
 
-def epilogue_of(left: Checked, right: Checked, accumulator: Accumulator, shapes: Shapes) -> Epilogue:
-    """Read both operands' scales, and plan how a product by the accumulator applies them."""
+def plan_epilogue(left: Checked, right: Checked, accumulator: Accumulator, shapes: Shapes) -> Epilogue:
+    """Read both operands' scales, and plan how the product applies them."""
     if accumulator.scale_entry is ScaleEntry.EXACT:
         return Epilogue(None, (), exact=_exact_factors(left, right, shapes))
     return plan_scales(read_scales(left, -1), read_scales(right, -2), accumulator, shapes)
 
 
-def product_of(
+def build_product(
     left: Checked,
     right: Checked,
     accumulator: Accumulator,
@@ -206,7 +212,7 @@ def product_of(
     start: Array | None,
     epilogue: Epilogue,
 ) -> Product:
-    """Build the checked product that accumulators sum."""
+    """Build the record of a checked product, which accumulators sum."""
     return Product(
         Stack(shapes.left, left.fmt), Stack(shapes.right, right.fmt), shapes.left_matrix, shapes.right_matrix,
         accumulator.promotion, epilogue.groups, start, epilogue.unit, epilogue.exact,

@@ -1,6 +1,6 @@
 """Measures of error, what quantizing does to numbers, and distributions to draw numbers from."""
 
-from precision.metrics._columns import COLUMNS, Better, Column
+from precision.metrics._columns import METRICS, Better, Metric
 from precision.metrics._distributions import DISTRIBUTIONS, Distribution, draw
 from precision.metrics._error_measures import (
     MEASURES,
@@ -18,7 +18,7 @@ from precision.metrics._error_measures import (
 from precision.metrics._fidelity import Tally, tally
 
 __all__ = [
-    "COLUMNS", "DISTRIBUTIONS", "MEASURES", "Better", "Column", "Distribution", "Tally", "calc_diff",
+    "DISTRIBUTIONS", "MEASURES", "METRICS", "Better", "Distribution", "Metric", "Tally", "calc_diff",
     "cosine", "draw", "max_error_over_mean", "max_ulp", "mean_ulp", "norm_relative_error", "report",
     "signed_relative_error", "sqnr", "tally", "ulp_distance",
 ]  # fmt: skip

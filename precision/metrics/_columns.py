@@ -1,15 +1,20 @@
-"""Columns that hold a measure: each is declared once, and tables, sweeps, plots and reports read it."""
+"""The record of a metric: each is declared once, and tables, sweeps, plots and reports read it."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy.typing as npt
 
-from precision._support.machine._float_environment import in_default_environment
+from precision._support.machine._float_environment import (
+    in_default_environment,
+    methods_in_default_environment,
+)
 from precision.metrics._pairs import Pair, pair_of
 
 
@@ -24,39 +29,56 @@ class Better(enum.Enum):
         return self.value
 
 
+def number_text(value: float, style: str) -> str:
+    """Return a number with no more of an exponent than it needs (1.39e-4), and NaN as a dash."""
+    if math.isnan(value):
+        return "-"
+    if value == 0 and style[-1] in "eg":
+        return "0"
+    mantissa, e, exponent = f"{value:{style}}".partition("e")
+    return f"{mantissa}{e}{int(exponent)}" if e else mantissa
+
+
+@methods_in_default_environment
 @dataclass(frozen=True, kw_only=True)
-class Column:
-    """A measure as tables and figures show it.
+class Metric:
+    """A metric: everything that tables, sweeps, figures and reports need to know of it.
 
     Parameters
     ----------
     name : str
-        The name of its column, and its key in a report.
+        The name of its column in a table, and its key in a report.
     title : str
         What an axis of it is called, without its unit.
     unit : str
         Its unit, as "dB"; empty for a plain number.
+    heading : str
+        What a printed column of it is called; may have several lines.
+    show : str or callable
+        The text of a value in a printed column, or the style of `format` that gives it.
     better : Better
         The direction in which it improves.
     linear : bool
         Whether an axis of it is linear; else it is logarithmic, and shows magnitudes.
     measure : callable, optional
-        The function of ``(result, reference)`` that computes it; None for a column that is no error of one
-        array against another.
+        The function of ``(result, reference)`` that computes it; None for one that is no error of one array
+        against another.
 
     Examples
     --------
     >>> from precision import metrics
-    >>> column = metrics.COLUMNS["sqnr_db"]
-    >>> print(column.title, column.unit, column.better)
-    SQNR dB more
-    >>> round(column.measure([1.0, 2.0, 2.3], [1.0, 2.0, 2.0]), 6)
+    >>> metric = metrics.METRICS["sqnr_db"]
+    >>> print(metric.label, metric.better, metric.text(31.25), sep="; ")
+    SQNR, dB; more; 31.2
+    >>> round(metric.measure([1.0, 2.0, 2.3], [1.0, 2.0, 2.0]), 6)
     20.0
     """
 
     name: str
     title: str
     unit: str = ""
+    heading: str
+    show: str | Callable[[float], str] = ".2e"
     better: Better = Better.LESS
     linear: bool = False
     measure: Callable[[npt.ArrayLike, npt.ArrayLike], float] | None = None
@@ -66,31 +88,41 @@ class Column:
         """The title with the unit behind it."""
         return f"{self.title}, {self.unit}" if self.unit else self.title
 
+    @property
+    def more_is_better(self) -> bool:
+        """Whether it grows as the result gets better."""
+        return self.better is Better.MORE
 
-#: Every declared column by its name, in the order of declaration.
-COLUMNS: dict[str, Column] = {}
-#: The measures of a pair of arrays, by the name of their columns, in the order of a report.
+    def text(self, value: float) -> str:
+        """Return the text of a value in a printed column."""
+        return number_text(value, self.show) if isinstance(self.show, str) else self.show(value)
+
+
+_DECLARED: dict[str, Metric] = {}
+#: Every metric by its name, in the order of declaration.
+METRICS: Mapping[str, Metric] = MappingProxyType(_DECLARED)
+#: The metrics of a pair of arrays by their names, in the order of a report.
 PAIR_MEASURES: dict[str, Callable[[Pair], float]] = {}
 
 
-def declare(name: str, title: str, **fields: Any) -> Column:
-    """Enter a column under its name, and return it.
+def declare(name: str, title: str, **fields: Any) -> Metric:
+    """Enter a metric under its name, and return it.
 
     Raises
     ------
     ValueError
         If the name is taken.
     """
-    if name in COLUMNS:
+    if name in METRICS:
         raise ValueError(f"name must be new, got {name!r}, which is taken")
-    COLUMNS[name] = Column(name=name, title=title, **fields)
-    return COLUMNS[name]
+    _DECLARED[name] = Metric(name=name, title=title, **fields)
+    return METRICS[name]
 
 
 def metric(
     name: str, title: str, **fields: Any
 ) -> Callable[[Callable[[Pair], float]], Callable[[npt.ArrayLike, npt.ArrayLike], float]]:
-    """Make a public measure of a function of a checked pair, and declare its column."""
+    """Make a public measure of a function of a checked pair, and declare its metric."""
 
     def made(function: Callable[[Pair], float]) -> Callable[[npt.ArrayLike, npt.ArrayLike], float]:
         def measure(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
@@ -106,15 +138,28 @@ def metric(
     return made
 
 
-def find_column(text: str) -> Column | None:
-    """Return the column that a table's heading shows, also behind a prefix, as in total_sqnr_db."""
-    for name in sorted(COLUMNS, key=len, reverse=True):
-        if text == name or text.endswith(f"_{name}"):
-            return COLUMNS[name]
+def find_metric(column: str) -> Metric | None:
+    """Return the metric that a table's column holds, also behind a prefix, as in total_sqnr_db."""
+    for name in sorted(METRICS, key=len, reverse=True):
+        if column == name or column.endswith(f"_{name}"):
+            return METRICS[name]
     return None
 
 
 # What a format costs: `cost` lies below this room, and studies put its numbers into tables.
-declare("bits_per_element", "bits for each element, scales counted", linear=True)
-declare("bytes_per_element", "bytes for each element", linear=True)
-declare("tokens_per_second", "tokens per second", better=Better.MORE, linear=True)
+declare(
+    "bits_per_element",
+    "bits for each element, scales counted",
+    heading="bits /\nelement",
+    show=".3f",
+    linear=True,
+)
+declare("bytes_per_element", "bytes for each element", heading="bytes /\nelement", show=".3f", linear=True)
+declare(
+    "tokens_per_second",
+    "tokens per second",
+    heading="tokens\n/ s",
+    show=".1f",
+    better=Better.MORE,
+    linear=True,
+)

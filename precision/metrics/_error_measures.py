@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats._float_format import FloatFormat
-from precision.metrics._columns import PAIR_MEASURES, Better, metric
+from precision.metrics._columns import PAIR_MEASURES, Better, metric, number_text
 from precision.metrics._pairs import Pair, check_same_shape, is_integer, pair_of, real_array
 from precision.metrics._scaled_sums import add_scaled, magnitudes, shifted, signed_sum, squares
 from precision.metrics._ulp_steps import Float64Array, steps_between, steps_in_format
@@ -48,7 +48,12 @@ def _norm_ratio(pair: Pair) -> tuple[float, int]:
     return ratio, halved + error.exponent - reference.exponent
 
 
-@metric("sqnr_db", "SQNR", unit="dB", better=Better.MORE, linear=True)
+def _from_one(value: float) -> str:
+    """Return the text of what a cosine lacks to 1."""
+    return number_text(value if math.isnan(value) else max(0.0, 1 - value), ".2e")
+
+
+@metric("sqnr_db", "SQNR", unit="dB", heading="SQNR\ndB", show=".1f", better=Better.MORE, linear=True)
 def sqnr(pair: Pair) -> float:
     """Signal-to-quantization-noise ratio, -10 log10(|error|^2 / |reference|^2), in dB (also: QSNR).
 
@@ -75,7 +80,7 @@ def sqnr(pair: Pair) -> float:
         return float(-20.0 * (np.log10(ratio) + exponent * math.log10(2)))
 
 
-@metric("norm_relative_error", "norm relative error")
+@metric("norm_relative_error", "norm relative error", heading="norm\nrelative")
 def norm_relative_error(pair: Pair) -> float:
     """|error| / |reference| in the Euclidean (Frobenius) norm.
 
@@ -98,7 +103,7 @@ def norm_relative_error(pair: Pair) -> float:
     return shifted(*_norm_ratio(pair))
 
 
-@metric("max_error_over_mean", "largest error / mean magnitude")
+@metric("max_error_over_mean", "largest error / mean magnitude", heading="max err\n/ mean")
 def max_error_over_mean(pair: Pair) -> float:
     """max |error| / mean |reference|: a largest relative error that cancellation doesn't blow up.
 
@@ -126,7 +131,7 @@ def max_error_over_mean(pair: Pair) -> float:
     return _scaled_ratio(float(np.abs(values).max()), total.total / len(values), halved - total.exponent)
 
 
-@metric("signed_relative_error", "bias, relative", better=Better.NEAR_ZERO)
+@metric("signed_relative_error", "bias, relative", heading="bias", show="+.1e", better=Better.NEAR_ZERO)
 def signed_relative_error(pair: Pair) -> float:
     """Bias, sum(sign(reference) error) / sum |reference|: negative where results shrink toward zero.
 
@@ -159,7 +164,7 @@ def signed_relative_error(pair: Pair) -> float:
     return _scaled_ratio(signed, total.total, halved + exponent - total.exponent)
 
 
-@metric("cosine", "cosine", better=Better.MORE, linear=True)
+@metric("cosine", "cosine", heading="1 -\ncosine", show=_from_one, better=Better.MORE, linear=True)
 def cosine(pair: Pair) -> float:
     """Cosine similarity of the two arrays as vectors. Two zero vectors give 1, one of them gives 0.
 
@@ -190,7 +195,7 @@ def cosine(pair: Pair) -> float:
         return float(np.sum((x.values / math.sqrt(x.total)) * (y.values / math.sqrt(y.total))))
 
 
-@metric("calc_diff", "calc_diff")
+@metric("calc_diff", "calc_diff", heading="calc_\ndiff")
 def calc_diff(pair: Pair) -> float:
     """DeepGEMM's acceptance measure, 1 - 2<x, y> / (|x|^2 + |y|^2) (its ``testing/numeric.py``).
 
@@ -219,7 +224,7 @@ def calc_diff(pair: Pair) -> float:
     return shifted(_ratio(error.total, total), 2 * (halved + error.exponent - exponent))
 
 
-@metric("mean_ulp", "mean error", unit="ULP")
+@metric("mean_ulp", "mean error", unit="ULP", heading="mean\nULP", show=".1e")
 def mean_ulp(pair: Pair) -> float:
     """Mean distance in ULPs of the result's type, to which the reference is rounded.
 
@@ -243,7 +248,7 @@ def mean_ulp(pair: Pair) -> float:
     return float(pair.ulps.mean())
 
 
-@metric("max_ulp", "largest error", unit="ULP")
+@metric("max_ulp", "largest error", unit="ULP", heading="max\nULP", show=".1e")
 def max_ulp(pair: Pair) -> float:
     """Largest distance in ULPs of the result's type, to which the reference is rounded.
 

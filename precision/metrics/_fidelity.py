@@ -22,7 +22,7 @@ from precision.formats._float_format import FloatFormat
 from precision.formats._named import Format
 from precision.logfmt._design_choices import LogBase
 from precision.logfmt._logfmt_spec import LogFMT, LogFMTTensor
-from precision.metrics._columns import Better, declare
+from precision.metrics._columns import declare, number_text
 from precision.metrics._scaled_sums import add_scaled, magnitudes, shifted, squares
 from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.specs._spec_text import AnySpec
@@ -162,12 +162,20 @@ class Tally:
         return count / self.measured if self.measured else math.nan
 
 
-declare("elements", "elements", better=Better.MORE)
-declare("measured", "measured elements", better=Better.MORE)
-declare("non_finite", "elements that are NaN or infinite")
-declare("clipped_share", "clipped, share of the elements", linear=True)
-declare("flushed_share", "flushed to zero, share of the elements", linear=True)
-declare("max_relative_error", "largest relative error")
+def _percent(share: float) -> str:
+    """Return the text of a share in percent."""
+    return number_text(100 * share, ".2g")
+
+
+declare("clipped_share", "clipped, share of the elements", heading="clipped\n%", show=_percent, linear=True)
+declare(
+    "flushed_share",
+    "flushed to zero, share of the elements",
+    heading="flushed\n%",
+    show=_percent,
+    linear=True,
+)
+declare("max_relative_error", "largest relative error", heading="largest\nrelative", show=".3g")
 
 
 @in_default_environment

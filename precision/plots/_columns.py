@@ -1,22 +1,23 @@
-"""Reading a sweep's table for a figure: its columns, the rows that hold numbers, what tells lines apart."""
+"""Tables of a sweep as figures read them: columns, the rows that hold numbers, and names of lines."""
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from precision import metrics
+from precision._support._suggestions import close
 from precision._support._types import Array
+from precision.plots._style import metric_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 Key: TypeAlias = tuple[Hashable, ...]
+_COUNTS = ("elements", "measured", "non_finite")
 _REPEATS = "seed"
 
 
@@ -28,14 +29,14 @@ def check_columns(table: pd.DataFrame, **columns: str | Sequence[str] | None) ->
     for argument, names in columns.items():
         for name in [names] if isinstance(names, str) else names or ():
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+                near = close(name, known, n=4, cutoff=0.5)
                 near += [other for other in known if name in other and other not in near]
                 hint = f"near names: {', '.join(near)}" if near else f"columns: {', '.join(known)}"
                 raise ValueError(f"{argument} {name!r} is no column of the table; {hint}")
 
 
 def usable(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose cell did not fail; raises ValueError where none is left."""
+    """Return the rows whose cell did not fail; raise ValueError where none is left."""
     if len(table) == 0:
         raise ValueError("table is empty: there is nothing to draw")
     if "error" not in table.columns:
@@ -50,7 +51,7 @@ def usable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def numbers(table: pd.DataFrame, column: str, argument: str) -> Array:
-    """A column as float64, NaN where it is missing."""
+    """Return a column as float64, NaN where it is missing."""
     try:
         return np.array([math.nan if value is None else value for value in table[column]], np.float64)
     except (TypeError, ValueError):
@@ -58,11 +59,11 @@ def numbers(table: pd.DataFrame, column: str, argument: str) -> Array:
 
 
 def _is_measure(column: str) -> bool:
-    return column.removeprefix("accumulation_").removeprefix("total_") in metrics.COLUMNS
+    return column in _COUNTS or metric_of(column) is not None
 
 
 def varying(table: pd.DataFrame, besides: Iterable[str]) -> tuple[str, ...]:
-    """The parameters that are not the same in all rows: columns left of the first measure, a sweep's way."""
+    """Return the parameters that differ between rows: columns left of the first measure."""
     besides = {*besides, _REPEATS, "error"}
     found = []
     for column in map(str, table.columns):
@@ -74,7 +75,7 @@ def varying(table: pd.DataFrame, besides: Iterable[str]) -> tuple[str, ...]:
 
 
 def keys(table: pd.DataFrame, columns: Sequence[str]) -> list[Key]:
-    """The values of some columns in each row; missing ones are None."""
+    """Return the values of some columns in each row; missing ones are None."""
     if not columns:
         return [()] * len(table)
     parts = ([_plain(value) for value in table[column]] for column in columns)
@@ -93,7 +94,7 @@ def _plain(value: Any) -> Hashable:
 
 # ---- names ------------------------------------------------------------------------------------------
 def short_texts(texts: Iterable[str], *, unit_said: bool = False) -> dict[str, str]:
-    """Specs and accumulators without what goes without saying.
+    """Return the texts of specs and accumulators without what all of them share.
 
     ``QuantSpec(e4m3, PerGroup(128))`` is ``e4m3, PerGroup(128)``. ``HOPPER_FP8.promoted(64)`` is
     ``promoted(64)`` where HOPPER_FP8 itself stands beside it (or the figure says it elsewhere), and no form
@@ -118,7 +119,7 @@ def _is_form(text: str) -> bool:
 
 
 def wrapped(text: str, width: int = 34) -> str:
-    """A long name on several lines, broken after its commas."""
+    """Return a long name on several lines, broken after its commas."""
     lines = [""]
     for part in text.split(", "):
         joined = f"{lines[-1]}, {part}" if lines[-1] else part
@@ -131,7 +132,7 @@ def wrapped(text: str, width: int = 34) -> str:
 
 
 def said(value: Hashable) -> str:
-    """A number as people read it."""
+    """Return a number as people read it, other values as text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
@@ -140,7 +141,7 @@ def said(value: Hashable) -> str:
 def names_of(
     columns: Sequence[str], values: Iterable[tuple[Hashable, ...]]
 ) -> dict[tuple[Hashable, ...], str]:
-    """What each combination of values is called: texts as they are, numbers behind their column's name."""
+    """Return the name of each combination of values: texts as they are, numbers behind their column."""
     values = list(dict.fromkeys(values))
     short = [short_texts(str(v[i]) for v in values if isinstance(v[i], str)) for i in range(len(columns))]
     names = {}
@@ -153,12 +154,8 @@ def names_of(
     return names
 
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points than which no other is as small and better, from the smallest on; more of y is better."""
+    """Return the points than which no other is as small and better, from the smallest on."""
     found: list[tuple[float, float]] = []
     for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
         if not found or y > found[-1][1]:

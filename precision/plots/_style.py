@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from precision.metrics._columns import COLUMNS, Better, find_column
+from precision.metrics._columns import METRICS, Metric, find_metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ MARKERS = "osD^vPX*"
 GREY, FAINT, PALE, GRID = "#777777", "#BBBBBB", "#DDDDDD", "#E5E5E5"
 JOINED = "\u00a0"  # a space at which no line is broken
 SMALL = 8  # points: of names and ticks; nothing is smaller
-#: Titles of parameters, which are no measures: those declare their own in `precision.metrics`.
+#: Titles of parameters, which are no metrics: those declare their own in `precision.metrics`.
 _TITLES = {
     "k": "K, products in each sum",
     "width": "fraction bits in the alignment",
@@ -38,27 +38,32 @@ _REFERENCES = {"accumulation_": " (accumulation alone)", "total_": " (with quant
 
 
 # ---- names of columns -------------------------------------------------------------------------------
+def metric_of(column: str) -> Metric | None:
+    """Return the metric that a column holds, whatever reference it is against; None if it holds none."""
+    for prefix in _REFERENCES:
+        column = column.removeprefix(prefix)
+    return METRICS.get(column)
+
+
 def title_of(column: str) -> str:
     """Return what an axis of that column is called, with its unit."""
-    for prefix, meaning in _REFERENCES.items():
-        rest = column.removeprefix(prefix)
-        if rest != column and rest in COLUMNS:
-            return COLUMNS[rest].label + meaning
-    if column in COLUMNS:
-        return COLUMNS[column].label
-    return _TITLES.get(column, column.replace("_", " "))
+    metric = metric_of(column)
+    if metric is None:
+        return _TITLES.get(column, column.replace("_", " "))
+    against = [meaning for prefix, meaning in _REFERENCES.items() if column.startswith(prefix)]
+    return metric.label + "".join(against)
 
 
 def more_is_better(column: str) -> bool:
-    """Tell whether a measure grows as the error falls."""
-    found = find_column(column)
-    return found is not None and found.better is Better.MORE
+    """Tell whether more of a column's numbers is better."""
+    metric = find_metric(column)
+    return metric is not None and metric.more_is_better
 
 
 def is_linear(column: str) -> bool:
-    """Tell whether a measure is drawn as it is: the others are errors, whose magnitudes span decades."""
-    found = find_column(column)
-    return column.endswith("_share") or (found is not None and found.linear)
+    """Tell whether a column is drawn as it is: others are errors, whose magnitudes span decades."""
+    metric = find_metric(column)
+    return column.endswith("_share") or (metric is not None and metric.linear)
 
 
 # ---- places -----------------------------------------------------------------------------------------

@@ -1,38 +1,9 @@
 """Studies: questions about numbers, each with the cells, the table and the figure that answer it."""
 
+from precision._support._moved_names import studies as __getattr__  # noqa: F401 -- Python asks for it
+from precision.studies._array_sources import Arrays, Source, read_sources
 from precision.studies._experiment import Study
-from precision.studies._product_comparison import GemmStudy, ProductRow, compare, default_accumulators
+from precision.studies._matrix_files import Matrices
 from precision.studies._registry import STUDIES, study
-from precision.studies._spec_comparison import (
-    DEFAULT_SPECS,
-    QuantizationStudy,
-    Source,
-    SpecRow,
-    drawn,
-    read_sources,
-    suited,
-    with_rules,
-)
-from precision.studies._wire_comparison import DEFAULT_BITS, PEERS, SentRow, Wire
 
-__all__ = [
-    "DEFAULT_BITS",
-    "DEFAULT_SPECS",
-    "PEERS",
-    "STUDIES",
-    "GemmStudy",
-    "ProductRow",
-    "QuantizationStudy",
-    "SentRow",
-    "Source",
-    "SpecRow",
-    "Study",
-    "Wire",
-    "compare",
-    "default_accumulators",
-    "drawn",
-    "read_sources",
-    "study",
-    "suited",
-    "with_rules",
-]
+__all__ = ["STUDIES", "Arrays", "Matrices", "Source", "Study", "read_sources", "study"]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from precision._support._types import Plain
+from precision.studies._command_options import Command
+from precision.studies._sections import Section
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +36,13 @@ class Study:
         ValueError, which name the parameter, for what is none.
     figure : callable
         Draws the study's table, one row a cell (extra ``plots``).
+    sections : callable, optional
+        Splits the study's table into the sections that a terminal shows. By default every cell is a line
+        of one section.
+    answer : callable, optional
+        Says in one to three sentences what the numbers of the study's table answer.
+    command : Command, optional
+        The options of the study's own subcommand, and what they ask for.
 
     Examples
     --------
@@ -54,3 +63,6 @@ class Study:
     grid: Mapping[str, tuple[Any, ...]]
     reads: Mapping[str, Callable[[Any], Any]]
     figure: Callable[[pd.DataFrame], Figure]
+    sections: Callable[[pd.DataFrame], list[Section]] | None = None
+    answer: Callable[[pd.DataFrame], str] | None = None
+    command: Command | None = None

@@ -1,4 +1,4 @@
-"""How the text of a command line or a TOML file becomes the values of a study's parameters.
+"""Readers, which turn the text of a command line or a TOML file into the values of a study's parameters.
 
 A reader takes text, or a value that is one already, and raises an error that names the parameter. What a
 value prints as, its reader reads back.
@@ -24,29 +24,13 @@ from precision.metrics._distributions import DISTRIBUTIONS
 from precision.quantization._granularity import PerBlock, PerGroup, PerTensor, PerVector
 from precision.quantization._quant_spec import QuantSpec
 from precision.quantization._scale_rules import ScaleRule
-
-__all__ = [
-    "Reader",
-    "accumulator",
-    "any_format",
-    "any_spec",
-    "float_format",
-    "granularity",
-    "mode",
-    "number",
-    "one_of",
-    "operand_spec",
-    "rounding",
-    "scale_rule",
-    "scaled_spec",
-    "whole",
-]
+from precision.studies._array_sources import Arrays
 
 Reader = Callable[[Any], Any]
 
 
 def _reader(name: str, parse: Callable[[str], Any], kinds: tuple[type, ...], said: str) -> Reader:
-    """Text through ``parse``, anything else as it is; then it must be one of ``kinds``."""
+    """Return a reader that parses text, takes anything else as it is, and checks that it is of ``kinds``."""
 
     def read(given: Any) -> Any:
         value = given
@@ -64,7 +48,7 @@ def _reader(name: str, parse: Callable[[str], Any], kinds: tuple[type, ...], sai
 
 
 def whole(name: str, low: int = 1, high: int = 2**31 - 1, *, none: bool = False) -> Reader:
-    """An int from ``low`` to ``high``, or with ``none`` "None"."""
+    """Return a reader of an int from ``low`` to ``high``, or with ``none`` of "None"."""
     said = f"an int from {low} to {high}" + (" or None" if none else "")
 
     def read(given: Any) -> Any:
@@ -87,7 +71,7 @@ def whole(name: str, low: int = 1, high: int = 2**31 - 1, *, none: bool = False)
 
 
 def number(name: str) -> Reader:
-    """A finite float."""
+    """Return a reader of a finite float."""
 
     def read(given: Any) -> float:
         value = given
@@ -106,7 +90,7 @@ def number(name: str) -> Reader:
 
 
 def one_of(name: str, options: Iterable[str]) -> Reader:
-    """One of a few words."""
+    """Return a reader of one of a few words."""
     known = tuple(options)
 
     def read(given: Any) -> str:
@@ -121,28 +105,28 @@ def one_of(name: str, options: Iterable[str]) -> Reader:
 
 
 def accumulator(name: str) -> Reader:
-    """A unit, as HOPPER_FP8.promoted(128)."""
+    """Return a reader of an accumulator, as HOPPER_FP8.promoted(128)."""
     return _reader(name, accumulators.parse, (Accumulator,), "an accumulator, as HOPPER_FP8.promoted(128)")
 
 
 def any_spec(name: str) -> Reader:
-    """A way to store an array: a QuantSpec, a LogFMT, or a bare format."""
+    """Return a reader of what an array can be stored in: a QuantSpec, a LogFMT, or a bare format."""
     return _reader(name, specs.parse, (QuantSpec, LogFMT, FloatFormat), "a spec or a format, as MXFP4")
 
 
 def operand_spec(name: str) -> Reader:
-    """How an operand of a product is quantized: a QuantSpec or a bare format."""
+    """Return a reader of how an operand of a product is quantized: a QuantSpec or a bare format."""
     said = "a QuantSpec or a floating-point format, as QuantSpec(e4m3, PerTensor()) or e4m3"
     return _reader(name, specs.parse, (QuantSpec, FloatFormat), said)
 
 
 def scaled_spec(name: str) -> Reader:
-    """A QuantSpec."""
+    """Return a reader of a QuantSpec."""
     return _reader(name, specs.parse, (QuantSpec,), "a QuantSpec, as MXFP4 or QuantSpec(e4m3, PerGroup(32))")
 
 
 def any_format(name: str) -> Reader:
-    """A floating-point or integer format."""
+    """Return a reader of a floating-point or integer format."""
 
     def parse(text: str) -> Format:
         return parse_format(text.strip())
@@ -151,7 +135,7 @@ def any_format(name: str) -> Reader:
 
 
 def float_format(name: str) -> Reader:
-    """A floating-point format."""
+    """Return a reader of a floating-point format."""
 
     def parse(text: str) -> Format:
         return parse_format(text.strip())
@@ -160,7 +144,7 @@ def float_format(name: str) -> Reader:
 
 
 def granularity(name: str) -> Reader:
-    """Which elements share a scale, as PerGroup(32); an object of a user's own is taken as it is."""
+    """Return a reader of which elements share a scale, as PerGroup(32); takes an object of a user's own."""
     kinds = PerTensor, PerVector, PerGroup, PerBlock
     names: dict[str, object] = {kind.__name__: kind for kind in kinds}
     said = f"one of {', '.join(names)}, as PerGroup(32)"
@@ -176,7 +160,7 @@ def granularity(name: str) -> Reader:
 
 
 def rounding(name: str) -> Reader:
-    """A Rounding, or Stochastic(bits)."""
+    """Return a reader of a Rounding, or Stochastic(bits)."""
     names: dict[str, object] = {mode.name: mode for mode in Rounding} | {"Stochastic": Stochastic}
 
     def parse(text: str) -> object:
@@ -187,7 +171,7 @@ def rounding(name: str) -> Reader:
 
 
 def mode(name: str) -> Reader:
-    """A Rounding."""
+    """Return a reader of a Rounding."""
     text = one_of(name, Rounding.__members__)
 
     def read(given: Any) -> Rounding:
@@ -197,7 +181,7 @@ def mode(name: str) -> Reader:
 
 
 def scale_rule(name: str) -> Reader:
-    """A ScaleRule."""
+    """Return a reader of a ScaleRule."""
     text = one_of(name, ScaleRule.__members__)
 
     def read(given: Any) -> ScaleRule:
@@ -207,14 +191,37 @@ def scale_rule(name: str) -> Reader:
 
 
 def named(*readers: tuple[str, Callable[..., Reader]], **sizes: int) -> dict[str, Reader]:
-    """Readers by the name of their parameter, and of ints by their least value."""
+    """Return readers by the name of their parameter; those of ints are given by their least value."""
     return {name: make(name) for name, make in readers} | {
         name: whole(name, low) for name, low in sizes.items()
     }
 
 
 def distribution(name: str) -> Reader:
+    """Return a reader of a distribution's name."""
     return one_of(name, DISTRIBUTIONS)
+
+
+def text(name: str) -> Reader:
+    """Return a reader of any text."""
+
+    def read(given: Any) -> str:
+        if not isinstance(given, str):
+            raise TypeError(f"{name} must be a str, got {shortened(given)}")
+        return given
+
+    return read
+
+
+def or_word(read_other: Reader, word: str) -> Reader:
+    """Return a reader of one word, or of what another reader reads."""
+    return lambda given: word if isinstance(given, str) and given == word else read_other(given)
+
+
+def distribution_or(name: str, kind: type) -> Reader:
+    """Return a reader of a distribution's name, or of an object of a kind that stands for given arrays."""
+    read_name = distribution(name)
+    return lambda given: given if isinstance(given, kind) else read_name(given)
 
 
 DRAWN = {
@@ -225,5 +232,11 @@ DRAWN = {
 PRODUCT = named(k=1, m=1, n=1) | DRAWN
 NUMBERS = named(rows=1, columns=1) | {
     "distribution": distribution("distribution"),
+    "seed": whole("seed", 0, 2**63 - 1),
+}
+ARRAYS = named(rows=1, columns=1) | {
+    "data": distribution_or("data", Arrays),
+    "tensor": text("tensor"),
+    "axis": whole("axis", -64, 63),
     "seed": whole("seed", 0, 2**63 - 1),
 }

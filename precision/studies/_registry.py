@@ -17,6 +17,9 @@ _MODULES = {
     "scale_rules": "precision.studies.built_in._microscaling_scale_rules",
     "stochastic_bits": "precision.studies.built_in._stochastic_rounding",
     "unit_scaling": "precision.studies.built_in._scaling_in_the_unit",
+    "gemm": "precision.studies.built_in._matrix_product",
+    "quantize": "precision.studies.built_in._spec_fidelity",
+    "all_to_all": "precision.studies.built_in._all_to_all",
 }
 
 

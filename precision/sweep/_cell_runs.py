@@ -21,12 +21,16 @@ from precision.sweep._grid import plain
 
 
 class Outcome(NamedTuple):
-    """What became of a cell: its metrics, or the error it raised, and the seconds it took."""
+    """What became of a cell: its metrics, or the error it raised, and the seconds it took.
+
+    ``raised`` is the error itself, if the task keeps errors and it was raised in the process that asked.
+    """
 
     metrics: dict[str, Plain]
     error: str | None = None
     trace: str | None = None
     seconds: float = 0.0
+    raised: BaseException | None = None
 
 
 class Task(NamedTuple):
@@ -36,6 +40,7 @@ class Task(NamedTuple):
     parameters: frozenset[str]
     kernel_threads: int | None
     home: tuple[str, int]  # of the process that asked
+    keeps_errors: bool = False
 
 
 def home() -> tuple[str, int]:
@@ -101,7 +106,8 @@ def run_cell(task: Task, arguments: Mapping[str, Any]) -> Outcome:
             raise
         if isinstance(error, KeyboardInterrupt):
             raise
-        return Outcome({}, _said(error), _writable(traceback.format_exc()), perf_counter() - start)
+        kept = error if task.keeps_errors and task.home == home() else None
+        return Outcome({}, _said(error), _writable(traceback.format_exc()), perf_counter() - start, kept)
     return Outcome(metrics, seconds=perf_counter() - start)
 
 

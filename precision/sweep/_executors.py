@@ -103,6 +103,7 @@ class Runner:
         done: Callable[[Cell, Outcome], object],
         *,
         kernel_threads: int | None = None,
+        keep_errors: bool = False,
     ) -> None:
         """Run every cell, and hand each with its outcome to ``done`` in the order in which they end.
 
@@ -114,7 +115,7 @@ class Runner:
             Ctrl-C, or what ended the executor; cells that have ended by then are handed over first.
         """
         names = frozenset(name for cell in cells for name in cell.shown)
-        task = Task(function, names, kernel_threads, home())
+        task = Task(function, names, kernel_threads, home(), keep_errors)
         before = get_num_threads()
         try:
             if self._executor is None:

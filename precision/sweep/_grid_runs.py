@@ -41,6 +41,7 @@ def sweep(
     max_cells: int = MAX_CELLS,
     kernel_threads: int | None = None,
     progress: bool | None = None,
+    stop_at_error: bool = False,
 ) -> pd.DataFrame:
     """Call a function at every point of a grid: one row a cell, every parameter and metric a column.
 
@@ -75,6 +76,8 @@ def sweep(
         a worker for each core, and as it is in this one.
     progress : bool, optional
         Show a progress bar; by default if the standard error is a terminal.
+    stop_at_error : bool
+        Raise the error of the first cell that raises one, instead of going on with the others.
 
     Returns
     -------
@@ -154,7 +157,7 @@ def sweep(
                 outcomes = {key: outcome for key, outcome in outcomes.items() if key not in failed}
             kept.begin(provenance)
         left = [cell for cell in cells if cell.key not in outcomes]
-        _run(runner, call, left, len(cells), outcomes, kept, kernel_threads, progress)
+        _run(runner, call, left, len(cells), outcomes, kept, kernel_threads, progress, stop_at_error)
         if kept is not None and len(left):
             outcomes = kept.outcomes()  # an interrupt may have come between the two
     done = [(cell.shown, outcomes[cell.key]) for cell in cells if cell.key in outcomes]
@@ -170,6 +173,7 @@ def _run(
     kept: Store | None,
     kernel_threads: int | None,
     progress: bool | None,
+    stop_at_error: bool,
 ) -> None:
     """Compute the cells that are left into ``outcomes`` and the store. Ctrl-C ends it with a warning."""
     if not left:
@@ -184,13 +188,15 @@ def _run(
         if kept is not None:
             kept.add(cell, outcome)
         outcomes[cell.key] = outcome
+        if stop_at_error and outcome.error is not None:
+            raise outcome.raised or RuntimeError(f"a cell raised {outcome.error}")
         if bar is not None:
             bar.update()
 
     with nullcontext() if bar is None else bar:
         try:
             with callers_environment():  # threads and processes that start here begin with it
-                runner.run(call, left, done, kernel_threads=kernel_threads)
+                runner.run(call, left, done, kernel_threads=kernel_threads, keep_errors=stop_at_error)
         except KeyboardInterrupt:
             missing = sum(cell.key not in outcomes for cell in left)
             where = "the table holds the others" if kept is None else "run again with the same store to go on"

@@ -13,7 +13,7 @@ import numpy as np
 
 from precision._support._array_checks import refuse_masked
 from precision._support._types import Array
-from precision._support.machine._float_environment import callers_environment, of_caller
+from precision._support.machine._float_environment import callers_environment, find_callers_environment
 
 
 class Fault(Exception):
@@ -85,7 +85,7 @@ class Call:
         if self.time_limit is None:
             return self._guarded(arguments)
         box: list[Any] = []
-        environment = of_caller()  # of this thread's caller; the other one has none
+        environment = find_callers_environment()  # of this thread's caller; the other one has none
 
         def work() -> None:
             try:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from precision._support._expressions import shortened
 from precision._support._suggestions import hint, near
 from precision.accumulators._accumulator import Accumulator
-from precision.accumulators._accumulator_text import named
+from precision.accumulators._accumulator_text import enter_accumulator
 
 Kind = TypeVar("Kind", bound=Accumulator)
 
@@ -75,7 +75,7 @@ def unit(
     name: str, accumulator: Kind, *, instruction: str, gpus: tuple[str, ...], evidence: Evidence, source: str
 ) -> Kind:
     """Enter a unit into the catalogue, and return its accumulator with its name."""
-    accumulator = named(name, accumulator)
+    accumulator = enter_accumulator(name, accumulator)
     CATALOGUE[name] = Unit(name, accumulator, instruction, gpus, evidence, source)
     return accumulator
 

@@ -1,1 +1,1 @@
-"""Threads, memory, processors and the floating-point environment of the machine."""
+"""The machine's threads, memory, processors and floating-point environment."""

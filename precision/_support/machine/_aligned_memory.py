@@ -1,4 +1,4 @@
-"""Aligned memory, and when results are written past the caches."""
+"""Aligned memory, and the choice between writing results to the caches and past them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from precision._support._types import Array
 
-#: Bytes of an operation's arrays from which on no cache holds them, so that results stream past it.
+#: Bytes of an operation's arrays from which on no cache could hold them, and results are written past caches.
 LARGE = 1 << 25
-_LINE = 64
+_LINE = 64  # bytes of a line of the cache
 _BLOCK = 4096  # elements: a block, its source and the codes stay in the first-level cache
 
 
 def aligned(size: int, dtype: npt.DTypeLike) -> Array:
-    """An empty array that starts at a multiple of 64 bytes."""
+    """Allocate an array, without values, that starts at a multiple of 64 bytes."""
     kind = np.dtype(dtype)
     raw = np.empty(size * kind.itemsize + _LINE, np.uint8)
     offset = -raw.ctypes.data % _LINE
@@ -25,9 +25,9 @@ def aligned(size: int, dtype: npt.DTypeLike) -> Array:
 
 
 def aligned_parts(*parts: tuple[int, np.dtype[Any]], zeros: bool = False) -> list[Array]:
-    """Return arrays of these sizes and types in one memory, each at a multiple of 64 bytes; empty, or zeros.
+    """Allocate arrays of given sizes and types in one piece of memory, each at a multiple of 64 bytes.
 
-    They hold the memory together: it is for arrays that live as long as each other.
+    The arrays have no values, or zeros. The memory lives as long as any of them.
     """
     nbytes = _LINE
     for size, kind in parts:
@@ -42,14 +42,15 @@ def aligned_parts(*parts: tuple[int, np.dtype[Any]], zeros: bool = False) -> lis
 
 @functools.lru_cache(maxsize=8)
 def _nothing(dtype: np.dtype[Any]) -> Array:
+    """Return an array of no element, which stands for no buffer."""
     return np.empty(0, dtype)
 
 
 def streaming(out: Array, nbytes: int) -> tuple[int, Array]:
-    """Choose how a loop writes its piece ``out`` of an operation over ``nbytes``.
+    """Choose whether a loop writes its piece ``out`` past the caches, in an operation over ``nbytes`` bytes.
 
-    Returns the number of elements before the first whole line of the cache, and a buffer to fill with those
-    that follow; an empty one if the loop is to write as usual.
+    Returns the number of elements before the first whole line of the cache, and a buffer for those that
+    follow, from which whole lines are written. An empty buffer tells the loop to write as usual.
     """
     if nbytes < LARGE or out.size < 2 * _BLOCK:
         return 0, _nothing(out.dtype)

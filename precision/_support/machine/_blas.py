@@ -1,4 +1,4 @@
-"""The floating-point environment of the threads of NumPy's BLAS, which no caller can set."""
+"""The check of the floating-point environment of the threads of NumPy's BLAS, which no caller can set."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def check_blas() -> None:
 
     OpenBLAS starts its threads when NumPy is imported (and anew in a forked process), and each keeps the
     environment of the thread that started it. Where that was not the default one, products of float64
-    matrices are wrong, and nothing here can set it. So whatever takes numbers from such products asks
-    this first. (Exact products by BLAS need not ask: nothing in them rounds, underflows or is subnormal.)
-    The first call of a process computes a product that shows it, in some milliseconds.
+    matrices are wrong, and nothing here can set it. So functions that take numbers from such products call
+    this one first. (Exact products by BLAS need no check: nothing in them rounds, underflows or is
+    subnormal.) The first call of a process computes a product that shows errors, in some milliseconds.
 
     Raises
     ------
     FloatingPointError
-        If some element of that product is wrong.
+        If an element of that product is wrong.
     """
     _check(os.getpid())
 
@@ -30,6 +30,7 @@ def check_blas() -> None:
 @functools.lru_cache(maxsize=1)
 @in_default_environment
 def _check(process: int) -> None:
+    """Raise if BLAS's threads compute wrong numbers, once in each process."""
     if _wrong_elements():
         raise FloatingPointError(
             "NumPy's BLAS has threads that do not round to nearest even, or that take subnormal numbers for "
@@ -39,10 +40,10 @@ def _check(process: int) -> None:
 
 
 def _wrong_elements() -> int:
-    """Return how many elements of a product of 1024 rows and columns, some for any thread, are wrong.
+    """Count the wrong elements of a BLAS product that is large enough to keep every thread at work.
 
     Every row of the left operand is alike, and the columns of the right one are of four kinds, so that each
-    thread has some of each: 1 + 2**-53 and 1 + 1.5 * 2**-53 find rounding, as in `is_default`;
+    thread computes some of each: 1 + 2**-53 and 1 + 1.5 * 2**-53 find rounding, as in `is_default`;
     2**-1022 / 2, a subnormal result, finds FTZ; 2**-1050 * 2**1000, a subnormal operand, finds DAZ.
     """
     size = 1024

@@ -1,4 +1,4 @@
-"""The floating-point environment of a thread: found cheaply, set to the default for our work, and put back.
+"""The floating-point environment of a thread: a cheap test of it, and ways to set and restore it.
 
 The environment is the CPU's register (MXCSR on x86-64, FPCR on ARM) that says how results are rounded, and
 whether subnormal results (flush-to-zero, FTZ) and operands (denormals-are-zero, DAZ) become zero. It belongs
@@ -6,7 +6,7 @@ to a thread, and any library may change it: ``torch.set_flush_denormal`` does, s
 ``-ffast-math``, and so does C's ``fesetround``. Our arithmetic is that of the default environment: rounding
 to nearest even, no FTZ, no DAZ. Every public function that computes goes through `in_default_environment`.
 
-What a library's own threads compute is not protected here; `precision._support._blas` looks at BLAS's.
+The threads that another library starts are not protected here; `_blas` checks those of BLAS.
 Traps that a caller has unmasked stay unmasked as long as nothing else is wrong with the environment.
 """
 
@@ -27,11 +27,11 @@ C = TypeVar("C", bound=type)
 
 
 def _double(bits: int) -> float:
-    """Return the double of these bits; reading text or computing powers could round in a bad environment."""
+    """Return the double with these bits, without parsing or arithmetic, which a bad environment spoils."""
     return float(struct.unpack("<d", struct.pack("<Q", bits))[0])
 
 
-# Names of the module, which Python's compiler cannot fold: the sums and the product are computed each time.
+# These are variables, not literals, so that Python's compiler does not compute the sums and the product.
 _ONE = _double(0x3FF0_0000_0000_0000)  # 1
 _AFTER_ONE = _double(0x3FF0_0000_0000_0001)  # 1 + 2**-52, the next double
 _HALF_STEP = _double((1023 - 53) << 52)  # 2**-53, half the way from 1 to it
@@ -53,12 +53,12 @@ _LEAST_NORMAL = _double(1 << 52)  # 2**-1022
 
 
 def is_default() -> bool:
-    """Return whether this thread rounds to nearest even and keeps subnormal numbers; costs some 100 ns."""
+    """Tell whether this thread rounds to nearest even and keeps subnormal numbers, in some 100 ns."""
     return bool(_ONE + _HALF_STEP + _LONG_STEP == _AFTER_ONE and _LEAST_NORMAL * _HALF)
 
 
-def described() -> str:
-    """Say in words how this thread's environment differs from the default one; "" where it does not."""
+def describe_difference() -> str:
+    """Describe how this thread's environment differs from the default one, or return "" if it does not."""
     found = []
     if _ONE + _HALF_STEP != _ONE:
         found.append("rounds upward or ties away from zero")
@@ -72,7 +72,7 @@ def described() -> str:
 
 
 class _Register:
-    """The C library's access to the calling thread's environment: `save`, `set_default` and `restore`."""
+    """Access to the calling thread's environment by the C library."""
 
     def __init__(self) -> None:
         import ctypes
@@ -89,23 +89,23 @@ class _Register:
             self._default = ctypes.c_void_p(-1)
 
     def save(self) -> Any:
-        """Return the whole environment: rounding, FTZ, DAZ, masks of exceptions and flags."""
+        """Return the whole environment: rounding, FTZ, DAZ, flags and masks of exceptions."""
         kept = self._ctypes.create_string_buffer(256)  # no C library's fenv_t is as large
         if self._get(kept):
             raise OSError("fegetenv failed")
         return kept
 
     def set_default(self) -> None:
-        """Set rounding to nearest even without FTZ and DAZ, every exception masked."""
+        """Set rounding to nearest even, no FTZ, no DAZ, and every exception masked."""
         self._set(self._default)
 
     def restore(self, kept: Any) -> None:
-        """Set the environment that `save` returned."""
+        """Set the environment to one that `save` returned."""
         self._set(kept)
 
 
 class _WindowsRegister:
-    """Read, write and reset rounding, FTZ and DAZ by ``_controlfp_s``: all that this module changes."""
+    """Access to rounding, FTZ and DAZ of the calling thread on Windows, by ``_controlfp_s``."""
 
     _MASK = 0x0300_0300  # _MCW_DN and _MCW_RC
 
@@ -118,19 +118,23 @@ class _WindowsRegister:
         self._control.restype = ctypes.c_int
 
     def save(self) -> Any:
+        """Return the control word of the calling thread."""
         kept = self._ctypes.c_uint()
         if self._control(self._ctypes.byref(kept), 0, 0):
             raise OSError("_controlfp_s failed")
         return kept.value
 
     def set_default(self) -> None:
+        """Set rounding to nearest even, no FTZ and no DAZ."""
         self.restore(0)  # _DN_SAVE and _RC_NEAR
 
     def restore(self, kept: Any) -> None:
+        """Set rounding, FTZ and DAZ to those of a control word that `save` returned."""
         self._control(self._ctypes.byref(self._ctypes.c_uint()), kept & self._MASK, self._MASK)
 
 
 def _is_glibc() -> bool:
+    """Tell whether the C library of this process is glibc."""
     import os
 
     try:
@@ -141,11 +145,15 @@ def _is_glibc() -> bool:
 
 @functools.cache
 def _register() -> _Register | _WindowsRegister:
+    """Return the access to the environment that suits this system."""
     return _WindowsRegister() if sys.platform == "win32" else _Register()
 
 
 class _Callers(threading.local):
-    """The environments of each thread's callers, the innermost last; None where we called one back."""
+    """The environments that the callers of this thread's work had, the innermost last.
+
+    None stands for user code that our work calls back.
+    """
 
     def __init__(self) -> None:
         self.environments: list[Any] = []
@@ -154,15 +162,15 @@ class _Callers(threading.local):
 _callers = _Callers()
 
 
-def _saved_and_default() -> Any:
-    """Return the environment of this thread, which is not the default one, and set the default.
+def _save_and_set_default() -> Any:
+    """Set the default environment, and return the one that this thread had.
 
     Raises
     ------
     FloatingPointError
-        If that cannot be done here; the environment is then as it was.
+        If the environment cannot be set here; it is then as it was.
     """
-    found = described()
+    found = describe_difference()
     why = "it cannot be set"
     try:
         register = _register()
@@ -170,7 +178,7 @@ def _saved_and_default() -> Any:
         register.set_default()
         if is_default():
             return kept
-        why = f"after it was set the thread still {described()}"
+        why = f"after it was set the thread still {describe_difference()}"
         register.restore(kept)
     except (OSError, AttributeError, ValueError) as error:  # no such library or function
         why = f"it cannot be set: {error}"
@@ -182,7 +190,7 @@ def _saved_and_default() -> Any:
 
 
 class default_environment:
-    """A context in which this thread has the default environment; afterwards it has again what it had.
+    """A context in which this thread has the default environment; its own comes back at the end.
 
     Examples
     --------
@@ -198,7 +206,7 @@ class default_environment:
         self._kept: Any = None
         if is_default():
             return
-        self._kept = _saved_and_default()
+        self._kept = _save_and_set_default()
         _callers.environments.append(self._kept)
 
     def __exit__(
@@ -210,14 +218,14 @@ class default_environment:
 
 
 class callers_environment:
-    """A context for code of the user that our work calls: in it this thread has what the caller of ours had.
+    """A context for user code, which runs in the environment that the caller of our work had.
 
-    Afterwards the thread has again what it had before, whatever the user's code did to it.
+    At the end the thread's environment is what it was before, whatever the user's code did to it.
 
     Parameters
     ----------
     environment : object, optional
-        What `of_caller` returned in another thread, where the code runs in a thread of its own.
+        The result of `find_callers_environment` in the thread that called, if the code runs in another one.
     """
 
     __slots__ = ("_caller", "_kept")
@@ -226,7 +234,7 @@ class callers_environment:
         self._caller = environment
 
     def __enter__(self) -> None:
-        caller = of_caller() if self._caller is None else self._caller
+        caller = find_callers_environment() if self._caller is None else self._caller
         self._kept = None if is_default() else _register().save()
         _callers.environments.append(None)
         if caller is not None:
@@ -239,18 +247,19 @@ class callers_environment:
         if self._kept is not None:
             _register().restore(self._kept)
         elif not is_default():
-            _saved_and_default()
+            _save_and_set_default()
 
 
-def of_caller() -> Any:
-    """Return the environment that the caller of our work had, or None where it was the default one."""
+def find_callers_environment() -> Any:
+    """Return the environment that the caller of our work had, or None for the default one."""
     return _callers.environments[-1] if _callers.environments else None
 
 
 def in_default_environment(function: Callable[P, R]) -> Callable[P, R]:
-    """Let ``function`` run in the default environment, and leave the caller's as it was, also if it raises.
+    """Decorate a function to run in the default environment, and to leave the caller's as it was.
 
-    It costs some 0.2 us where the environment is the default one; a method without arguments half of that.
+    It does so also if the function raises. A call costs some 0.2 us more if the environment is the default
+    one already; a call of a method without arguments costs half of that.
     A generator function has its own decorator, `each_in_default_environment`.
     """
     if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
@@ -264,12 +273,13 @@ def in_default_environment(function: Callable[P, R]) -> Callable[P, R]:
         with default_environment():
             return function(*args, **kwargs)
 
-    made: Callable[P, R] = _with_self_alone(function) if _takes_self_alone(function) else protected
-    made.runs_in_default_environment = True  # type: ignore[attr-defined]
-    return made
+    decorated: Callable[P, R] = _with_self_alone(function) if _takes_self_alone(function) else protected
+    decorated.runs_in_default_environment = True  # type: ignore[attr-defined]
+    return decorated
 
 
 def _takes_self_alone(function: Callable[..., Any]) -> bool:
+    """Tell whether a function is a method without other arguments than ``self``."""
     code = getattr(function, "__code__", None)  # a signature takes long, for each function of an import
     if code is None or code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
         return False
@@ -277,7 +287,7 @@ def _takes_self_alone(function: Callable[..., Any]) -> bool:
 
 
 def _with_self_alone(function: Callable[..., R]) -> Callable[..., R]:
-    """Do as `in_default_environment` for a method that takes nothing else, where Python calls it faster."""
+    """Decorate a method without arguments as `in_default_environment` does, by a call that costs less."""
 
     @functools.wraps(function)
     def protected(self: object) -> R:
@@ -290,9 +300,9 @@ def _with_self_alone(function: Callable[..., R]) -> Callable[..., R]:
 
 
 def each_in_default_environment(function: Callable[P, Iterator[R]]) -> Callable[P, Iterator[R]]:
-    """Let a generator function run in the default environment, from one item to the next.
+    """Decorate a generator function to run in the default environment from one item to the next.
 
-    Between two items the thread has what it had, as the code that takes the items needs it.
+    Between two items the thread has its own environment, for the code that takes the items.
     """
 
     @functools.wraps(function)
@@ -315,15 +325,16 @@ def each_in_default_environment(function: Callable[P, Iterator[R]]) -> Callable[
 
 
 def methods_in_default_environment(cls: C) -> C:
-    """Let every method and property that ``cls`` itself defines run in the default environment.
+    """Decorate a class so that the methods and properties it defines run in the default environment.
 
-    It stands below ``@dataclass``, whose own methods (``__init__``, ``__eq__``, ``__hash__``) stay bare.
+    The decorator stands below ``@dataclass``, whose methods (``__init__``, ``__eq__``, ``__hash__``) are then
+    left as they are.
     """
     for name, value in list(vars(cls).items()):
         if inspect.isfunction(value):
             generator = inspect.isgeneratorfunction(value)
-            made = each_in_default_environment(value) if generator else in_default_environment(value)
-            setattr(cls, name, made)
+            method = each_in_default_environment(value) if generator else in_default_environment(value)
+            setattr(cls, name, method)
         elif isinstance(value, classmethod | staticmethod):
             setattr(cls, name, type(value)(in_default_environment(value.__func__)))
         elif isinstance(value, property) and value.fget is not None:
@@ -334,7 +345,7 @@ def methods_in_default_environment(cls: C) -> C:
 
 
 def is_protected(function: object) -> bool:
-    """Return whether a function, or a property's getter, went through `in_default_environment`."""
+    """Tell whether a function, or a property's getter, is decorated to run in the default environment."""
     if isinstance(function, property):
         function = function.fget
     elif isinstance(function, functools.cached_property):

@@ -1,8 +1,8 @@
 """Imports of the package's modules: in the default floating-point environment, and from the ground up.
 
-A module computes constants, and where there is no compiled file of it yet Python reads the numbers in its
-text; both round. Without this an import in a thread that flushes subnormal numbers would keep wrong constants
-for as long as the process lives (a compiled file: for good).
+A module computes constants, and if it has no compiled file yet, Python parses the numbers in its text; both
+round. Without the guard an import in a thread that flushes subnormal numbers would leave wrong constants for
+as long as the process lives (in a compiled file for good).
 
 Rooms are imported when they are first asked for, by several threads at once it may be. Python locks every
 module by itself: a room first and then its modules, but a module of another room before that room, where it
@@ -22,7 +22,7 @@ from precision._support.machine._float_environment import in_default_environment
 
 _PACKAGE = __name__.partition(".")[0] + "."
 #: The rooms of the everyday names, from the ground up. Every other room stands on all of them.
-GROUND = ("formats", "quantization", "logfmt", "accumulators", "units", "gemm")
+GROUND = ("formats", "quantization", "logfmt", "specs", "accumulators", "units", "gemm")
 
 
 def _room_below(name: str) -> str | None:
@@ -44,12 +44,13 @@ def _after(below: str, run: Callable[[ModuleType], None]) -> Callable[[ModuleTyp
 
 
 class _Finder:
-    """Python's own search for the modules of this package, with another way to run what it finds."""
+    """A finder of this package's modules whose loaders run them in the default environment."""
 
     @staticmethod
     def find_spec(
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Return the spec of a module of this package with a guarded loader, or None for any other module."""
         if not name.startswith(_PACKAGE):
             return None
         found = PathFinder.find_spec(name, path, target)
@@ -63,6 +64,6 @@ class _Finder:
 
 
 def guard_imports() -> None:
-    """Let every module of the package that is imported from now on run in the default environment."""
+    """Make every module of the package that is imported from now on run in the default environment."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())

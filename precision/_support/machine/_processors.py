@@ -1,4 +1,4 @@
-"""The number of threads that a process may use: by its environment, its processors and its container."""
+"""The default number of threads, from environment variables, the processors and the container."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path  # it takes a while to import, and `import precision` needs none
 
-#: Other libraries' variables, in the order in which they win: the one of Numba first, then everybody's.
+#: Environment variables of other libraries; the first one that is set decides.
 SHARED_VARIABLES = "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"
 OWN_VARIABLE = "PRECISION_NUM_THREADS"
 
+#: Text of a positive whole number.
 _WHOLE = re.compile(r"\s*\+?0*([1-9][0-9]{0,8})\s*", re.ASCII)
+#: Variables and values that a warning has told of.
 _warned: set[tuple[str, str]] = set()
 
 
 def default_threads() -> int:
-    """Return the number of threads where no call has set it: the environment's, else the processors'.
+    """Return the number of threads that environment variables set, else the number of processors.
 
     Raises
     ------
@@ -30,30 +32,32 @@ def default_threads() -> int:
     """
     text = os.environ.get(OWN_VARIABLE, "")
     if text.strip():
-        number = _whole(text)
+        number = _read_whole(text)
         if number is None:
             raise ValueError(f"{OWN_VARIABLE} must be a whole number of at least 1, got {text!r}")
         return number
     for name in SHARED_VARIABLES:
-        number = _shared(name, os.environ.get(name, ""))
+        number = _read_shared(name, os.environ.get(name, ""))
         if number is not None:
             return number
     return processors()
 
 
-def _whole(text: str) -> int | None:
+def _read_whole(text: str) -> int | None:
+    """Return the positive whole number in a text, or None if the text is none."""
     found = _WHOLE.fullmatch(text)
     return int(found[1]) if found else None
 
 
-def _shared(name: str, text: str) -> int | None:
-    """Read another library's variable; as OpenMP does, one that cannot be read is ignored with a warning.
+def _read_shared(name: str, text: str) -> int | None:
+    """Return the number of threads that another library's variable sets, or None if it sets none.
 
-    OpenMP's may be a list, a number for each level of nested threads, of which the first is ours.
+    OpenMP's variable may be a list, with a number for each level of nested threads; the first one counts. A
+    text that cannot be read is ignored with a warning, as OpenMP ignores it.
     """
     if not text.strip():
         return None
-    entries = [_whole(entry) for entry in (text.split(",") if name == "OMP_NUM_THREADS" else [text])]
+    entries = [_read_whole(entry) for entry in (text.split(",") if name == "OMP_NUM_THREADS" else [text])]
     if None not in entries:
         return entries[0]
     if (name, text) not in _warned:
@@ -67,7 +71,7 @@ def _shared(name: str, text: str) -> int | None:
 
 
 def processors() -> int:
-    """Return the number of processors that this process may keep busy, by affinity and by quota."""
+    """Return the number of processors that affinity and CPU quota let this process use."""
     known = hasattr(os, "sched_getaffinity")
     count = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     quota = _own_quota()
@@ -76,13 +80,16 @@ def processors() -> int:
 
 @functools.cache
 def _own_quota() -> int | None:
+    """Return the CPU quota of this process, which is read once."""
     from pathlib import Path
 
     return cpu_quota(Path("/proc/self"), Path("/"))
 
 
 def cpu_quota(process: Path, root: Path) -> int | None:
-    """Return the processors that the control groups of a process grant it, rounded up; None without limit.
+    """Return the number of processors that a process's control groups grant it, or None without a limit.
+
+    A fraction of a processor counts as a whole one.
 
     Parameters
     ----------
@@ -93,7 +100,7 @@ def cpu_quota(process: Path, root: Path) -> int | None:
 
     Notes
     -----
-    A group's quota binds all that are below it, so the least of the group's own and its ancestors' counts:
+    A group's quota binds all groups below it, so the smallest quota of the group and its ancestors counts:
     ``cpu.max`` in version 2 of control groups, ``cpu.cfs_quota_us`` and ``cpu.cfs_period_us`` in version 1
     (Linux's Documentation/admin-guide/cgroup-v2.rst and scheduler/sched-bwc.rst).
     """
@@ -101,12 +108,12 @@ def cpu_quota(process: Path, root: Path) -> int | None:
         folders = list(_group_folders(process, root))
     except (OSError, ValueError):
         return None
-    quotas = [quota for folder in folders if (quota := _quota_of(folder)) is not None]
+    quotas = [quota for folder in folders if (quota := _read_quota(folder)) is not None]
     return min(quotas, default=None)
 
 
 def _group_folders(process: Path, root: Path) -> Iterator[Path]:
-    """List the folders of a process's control groups that may limit its processors, and all above them."""
+    """Yield the folders of a process's control groups that may limit its processors, and all above them."""
     from pathlib import PurePosixPath
 
     groups: dict[bool, str] = {}
@@ -120,11 +127,11 @@ def _group_folders(process: Path, root: Path) -> Iterator[Path]:
         second = kind == "cgroup2"
         if second not in groups or not (second or (kind == "cgroup" and "cpu" in options.split(","))):
             continue
-        mounted, point = (_unescaped(field) for field in before.split(" ")[3:5])
+        mounted, point = (_unescape(field) for field in before.split(" ")[3:5])
         top = root / point.lstrip("/")
         folder = top
         yield folder
-        # The mount may show a part of the tree alone, as a container's does; then its top is all there is.
+        # A mount may show a part of the tree alone, as a container's does; then its top is the only folder.
         group = PurePosixPath(groups[second])
         if group.is_relative_to(mounted) and ".." not in group.parts:
             for part in group.relative_to(mounted).parts:
@@ -132,13 +139,13 @@ def _group_folders(process: Path, root: Path) -> Iterator[Path]:
                 yield folder
 
 
-def _unescaped(text: str) -> str:
-    """Undo the octal escapes of /proc for spaces and the like."""
+def _unescape(text: str) -> str:
+    """Return a field of /proc with octal escapes (of spaces and the like) undone."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
-def _quota_of(folder: Path) -> int | None:
-    """Read one group's quota, in processors rounded up; None where it has none."""
+def _read_quota(folder: Path) -> int | None:
+    """Return the quota in a control group's folder, in processors rounded up, or None if it has none."""
     for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         try:
             quota, period = (number for name in names for number in (folder / name).read_text().split())

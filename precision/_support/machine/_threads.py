@@ -1,4 +1,6 @@
-"""Hands ranges of work to a shared pool of threads. Kernels release the GIL; results never depend on it.
+"""The shared pool of threads, and `parallel`, which divides work between them.
+
+Kernels release the GIL. Results never depend on the number of threads.
 
 Python sees Ctrl-C between two steps of its main thread. So a piece of work, or what lies between two calls
 of `checkpoint` in it, is short: some hundredths of a second, below half a second for the slowest loop.
@@ -29,7 +31,7 @@ _num_threads: int | None = None
 def get_num_threads() -> int:
     """Return how many threads a computation may use.
 
-    The first of these that is there decides:
+    The first of these that is set decides:
 
     1. the last call of `set_num_threads`;
     2. the environment variable ``PRECISION_NUM_THREADS``;
@@ -55,9 +57,9 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(n: SupportsIndex) -> None:
-    """Let every computation of this process use up to ``n`` threads. Results do not depend on ``n``.
+    """Set how many threads every computation of this process may use; results do not depend on it.
 
-    It wins over every environment variable; `get_num_threads` has the whole order.
+    The call wins over every environment variable; `get_num_threads` lists the whole order.
 
     Parameters
     ----------
@@ -88,7 +90,7 @@ def set_num_threads(n: SupportsIndex) -> None:
 
 
 def _forget_pool() -> None:
-    """A forked child has none of its parent's threads: it starts its own pool."""
+    """Forget the pool in a forked child, which has none of its parent's threads."""
     global _pool, _pool_size, _lock
     _pool, _pool_size, _lock = None, 0, threading.Lock()
 
@@ -98,7 +100,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _shared_pool(workers: int) -> ThreadPoolExecutor:
-    """The pool, grown to ``workers``. A smaller one that is replaced still ends what it was given."""
+    """Return the pool, of ``workers`` threads at least; a smaller pool is replaced, and ends its work."""
     from concurrent.futures import ThreadPoolExecutor
 
     global _pool, _pool_size
@@ -110,27 +112,30 @@ def _shared_pool(workers: int) -> ThreadPoolExecutor:
 
 
 class _Stopped(BaseException):
-    """Ends a piece of work halfway, because another thread's piece of the same call has failed."""
+    """Exception that ends a piece of work halfway, after another piece of the same call has failed."""
 
 
 class _Call:
-    """The state that the threads at work on one call of `parallel` share: whether they are to stop."""
+    """State of one call of `parallel`, which its threads share: ``stopped`` tells them to stop."""
 
     def __init__(self) -> None:
         self.stopped = False
 
 
-class _Present(threading.local):
-    """The call whose piece the present thread works on."""
+class _PresentCall(threading.local):
+    """Call of `parallel` whose piece each thread works on, or None."""
 
     call: _Call | None = None
 
 
-_present = _Present()
+_present = _PresentCall()
 
 
 def checkpoint() -> None:
-    """Leave the piece of work that calls this if its call is to stop; long pieces ask it now and then."""
+    """Leave the piece of work that calls this function if its call of `parallel` was stopped.
+
+    Long pieces of work call it now and then.
+    """
     call = _present.call
     if call is not None and call.stopped:
         raise _Stopped
@@ -139,9 +144,10 @@ def checkpoint() -> None:
 def parallel(work: Callable[[int, int], None], total: int, grain: int) -> None:
     """Call ``work(start, stop)`` over ``range(total)`` in pieces of ``grain``, on this thread and the pool's.
 
-    The pieces are always the same ones; threads take the next piece as they become free. The first
+    The pieces do not depend on the number of threads, which take the next one as they become free. The first
     exception raised by ``work``, or Ctrl-C, stops every thread after its present piece, and is raised here
-    once they have stopped; a second Ctrl-C is raised at once. No call waits for a pool that others keep busy.
+    once they have stopped; a second Ctrl-C is raised at once. A call does not wait for a pool that others
+    keep busy.
     """
     pieces = -(-total // grain)
     if pieces <= 0:
@@ -162,7 +168,7 @@ def parallel(work: Callable[[int, int], None], total: int, grain: int) -> None:
             _present.call = outer
 
     def helper() -> None:
-        with default_environment():  # which the calling thread has from the public function on
+        with default_environment():  # as the calling thread has it, by its public function
             loop()
 
     helpers = min(get_num_threads(), pieces) - 1
@@ -186,7 +192,7 @@ def parallel(work: Callable[[int, int], None], total: int, grain: int) -> None:
 
 
 def _wait(futures: list[Future[None]]) -> None:
-    """Wait for the loops that have begun, and take back the others, for which no piece is left."""
+    """Wait for the loops that have begun, and cancel the others, for which no piece is left."""
     for future in [future for future in futures if not future.cancel()]:
         while not future.done():
             # Ctrl-C ends a wait at once on POSIX, and on Windows after its time.

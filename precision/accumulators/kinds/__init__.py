@@ -1,1 +1,1 @@
-"""The kinds of accumulators, one a module."""
+"""The kinds of accumulators, each in a module of its own."""

@@ -1,4 +1,4 @@
-"""A chain of float32 fused multiply-adds, one a product."""
+"""Chains of float32 fused multiply-adds, one for each product."""
 
 from __future__ import annotations
 
@@ -26,10 +26,21 @@ _STEP = Step(1, None, None, Rounding.TOWARD_ZERO, FP32, Rounding.TIES_TO_EVEN)
 
 @dataclass(frozen=True, repr=False)
 class FmaChain(Accumulator):
-    """One float32 fused multiply-add a product, in the order of K; any operands of float32 values.
+    """Accumulator that adds each product by a float32 fused multiply-add, in the order of K.
 
-    With ``promotion`` the chain restarts at zero every so many of K and is added to a float32 total.
-    NaN results have all bits set but the sign, as on NVIDIA's GPUs.
+    It takes operands of any format whose values are float32 values. A float32 result that is NaN has all
+    bits set but the sign (0x7FFFFFFF), as on NVIDIA's GPUs.
+
+    Parameters
+    ----------
+    promotion : int, optional
+        Elements of K after which the chain's value is added to a float32 total (one addition, to nearest
+        even) and starts again at zero.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``promotion`` is no whole number, or is below 1.
 
     Examples
     --------
@@ -46,25 +57,32 @@ class FmaChain(Accumulator):
         check_promotion(self.promotion, 1)
 
     def promoted(self, every: int | None) -> Self:
-        """Return the chain, restarted and added to a float32 total every ``every`` of K (None: never)."""
+        """Return the chain with another interval of promotion.
+
+        Parameters
+        ----------
+        every : int or None
+            Elements of K after which the chain is added to a float32 total and restarted; None for never.
+        """
         return dataclasses.replace(self, promotion=every)._derived(self)
 
     def constructor_text(self) -> str:
+        """Return the text of the constructor call that builds this accumulator."""
         return _text_language.describe(self)
 
     @property
     def step(self) -> Step:
-        """The arithmetic of one step: one fused multiply-add."""
+        """Arithmetic of one step: one fused multiply-add."""
         return _STEP
 
     def run(self, product: Product, dtype: np.dtype[Any]) -> Array:
-        """Return every output of a product: float32 (results, rows, columns)."""
+        """Compute every output of a product, as a float32 array (results, rows, columns)."""
         return sum_chain(product, _STEP)
 
     def trace(self, product: Product) -> tuple[Array, Array]:
-        """Return the chain's value and the float32 total after each product."""
+        """Return the chain's value and the float32 total after each product of one row and one column."""
         return trace_sum(product, _STEP)
 
     def neighbours(self) -> Iterator[tuple[str, Accumulator | None]]:
-        """Yield chains with other intervals of promotion."""
+        """Yield chains with other intervals of promotion, each after the difference in words."""
         return other_intervals(self, 1)

@@ -1,4 +1,4 @@
-"""Fused sums: a few products aligned at their largest exponent and added at once."""
+"""Fused sums, which align a few products at their largest exponent and add them at once."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from precision.formats._rounding_modes import Rounding
 
 @dataclass(frozen=True, repr=False)
 class FusedSum(Accumulator):
-    """A unit that aligns a few exact products and its register at their largest exponent and adds once.
+    """Accumulator that aligns a few exact products and its register at their largest exponent and adds once.
 
     One step multiplies ``products`` pairs exactly, without normalising (a subnormal operand has its
     format's smallest exponent), takes the largest exponent of the non-zero products and the
     register, but at least ``min_exponent``, rounds each term to a multiple of
     ``2**(largest - fraction_bits)``, adds the rounded terms exactly, and rounds the sum once into
     the register. Overflow gives Inf only then. A zero sum is +0; NaN, Inf times 0 and Inf minus Inf
-    give NaN with all bits set but the sign. K that is not a multiple of ``products`` is padded with
-    zeros.
+    give NaN, which in a float32 result has all bits set but the sign (0x7FFFFFFF), whatever the
+    register's format. K that is not a multiple of ``products`` is padded with zeros.
 
     Parameters
     ----------
@@ -48,11 +48,11 @@ class FusedSum(Accumulator):
     register : FloatFormat
         The accumulator's format, signed, with Inf and NaN.
     alignment_rounding, register_rounding : Rounding
-        Of the aligned terms, and of the sum into the register.
+        The rounding of the aligned terms, and that of the sum into the register.
     min_exponent : int
         Floor of the largest exponent, -300 to 0.
     promotion : int, optional
-        Every so many of K, a multiple of ``products``, the register is added to a float32 total (one
+        Elements of K, a multiple of ``products``, after which the register is added to a float32 total (one
         addition, to nearest even) and starts again at zero.
     scale_in_unit : ScaledProducts or ScaledGroups, optional
         The unit takes the operands' scales itself, every term being scaled exactly before it is aligned.
@@ -121,6 +121,7 @@ class FusedSum(Accumulator):
             self.scale_in_unit.check_unit(self.operands, self.products, self.fraction_bits)
 
     def _check_inner_scales(self) -> None:
+        """Raise TypeError unless ``scale_in_unit`` is a kind of inner scales or None."""
         if self.scale_in_unit is not None and not isinstance(self.scale_in_unit, InnerScales):
             raise TypeError(
                 f"scale_in_unit must be ScaledProducts(), ScaledGroups(n) or None, got {self.scale_in_unit!r}"
@@ -128,17 +129,51 @@ class FusedSum(Accumulator):
 
     @property
     def _most_fraction_bits(self) -> int:
+        """Largest number of fraction bits that the alignment may keep."""
         return self.scale_in_unit.most_fraction_bits if self.scale_in_unit else 30
 
-    # ---- its forms --------------------------------------------------------------------------------
+    # ---- variants --------------------------------------------------------------------------------
     def promoted(self, every: int | None) -> Self:
-        """Return the unit, its register added to a float32 total every ``every`` of K (None: never)."""
+        """Return the unit with another interval of promotion.
+
+        Parameters
+        ----------
+        every : int or None
+            Elements of K after which the register is added to a float32 total and cleared; None for never.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``every`` is no whole number, or not a multiple of ``products``.
+
+        Examples
+        --------
+        >>> import precision as pr
+        >>> pr.HOPPER_FP8.promoted(128).promotion
+        128
+        """
         return dataclasses.replace(self, promotion=every)._derived(self)
 
     def with_width(self, bits: int) -> Self:
         """Return the unit with ``bits`` fraction bits in its alignment, ``min(bits, 23)`` in its register.
 
         A register with fewer exponent bits than float32 (FP16) stays as it is.
+
+        Parameters
+        ----------
+        bits : int
+            1 to 30 (40 with `ScaledGroups`).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``bits`` is no whole number, or is out of range.
+
+        Examples
+        --------
+        >>> import precision as pr
+        >>> str(pr.HOPPER_FP8.register), str(pr.HOPPER_FP8.with_width(10).register)
+        ('e8m13', 'tf32')
         """
         check_int("bits", bits, 1, self._most_fraction_bits)
         register = self.register
@@ -147,43 +182,45 @@ class FusedSum(Accumulator):
         return dataclasses.replace(self, fraction_bits=bits, register=register)._derived(self)
 
     def _forms(self, base: Any) -> str:
+        """Return the text of the method calls that turn ``base`` into this unit."""
         width = "" if self.fraction_bits == base.fraction_bits else f".with_width({self.fraction_bits})"
         return width + super()._forms(base)
 
     def constructor_text(self) -> str:
+        """Return the text of the constructor call that builds this unit."""
         return _text_language.describe(self)
 
-    # ---- what it takes ----------------------------------------------------------------------------
+    # ---- operands and scales ----------------------------------------------------------------------------
     @property
     def operand_formats(self) -> tuple[FloatFormat, ...]:
-        """The formats that operands may have."""
+        """Formats that operands may have."""
         return self.operands
 
     def takes(self, fmt: Format) -> Format | None:
-        """Return the format as which operands are read: float32 as TF32 where the unit takes only that."""
+        """Return the format as which an operand is read (TF32 for float32 too), or None if it is refused."""
         if fmt in self.operands:
             return fmt
         return TF32 if fmt == FP32 and TF32 in self.operands else None
 
     @property
     def scale_entry(self) -> ScaleEntry:
-        """Inside, where the unit takes scales itself."""
+        """Place where scales enter: inside the unit if it applies scales itself, else after it."""
         return ScaleEntry.AFTER if self.scale_in_unit is None else ScaleEntry.INSIDE
 
     @property
     def inner_scales(self) -> InnerScales | None:
-        """``scale_in_unit``."""
+        """Kind of scales that the unit applies itself, which is ``scale_in_unit``."""
         return self.scale_in_unit
 
     @property
     def start_format(self) -> FloatFormat:
-        """The register's format, or float32's where the register is promoted into a total."""
+        """Format of the start of a sum: the register's, or float32 if the register is promoted."""
         return self.register if self.promotion is None else FP32
 
-    # ---- what it computes -------------------------------------------------------------------------
+    # ---- the sum -------------------------------------------------------------------------
     @functools.cached_property
     def step(self) -> Step:
-        """The arithmetic of one step."""
+        """Arithmetic of one step."""
         inner = self.scale_in_unit
         return Step(
             self.products, self.fraction_bits, self.min_exponent, self.alignment_rounding, self.register,
@@ -191,13 +228,13 @@ class FusedSum(Accumulator):
         )  # fmt: skip
 
     def run(self, product: Product, dtype: np.dtype[Any]) -> Array:
-        """Return every output of a product: float32 (results, rows, columns)."""
+        """Compute every output of a product, as a float32 array (results, rows, columns)."""
         return sum_fused(product, self.step)
 
     def trace(self, product: Product) -> tuple[Array, Array]:
-        """Return the register and the float32 total after each step."""
+        """Return the register and the float32 total after each step of a product of two vectors."""
         return trace_sum(product, self.step)
 
     def neighbours(self) -> Iterator[tuple[str, Accumulator | None]]:
-        """Yield fused sums that differ in a parameter or two, those that are more often met first."""
+        """Yield fused sums that differ in a parameter or two, the more common ones first."""
         return other_fused_sums(self)

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from precision._support._suggestions import hint
 from precision._support._user_functions import function_named
 from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._accumulator_text import parse as parse_accumulator
 from precision.cli import _printed_tables
-from precision.cli._shared_options import reads, said_plainly
+from precision.cli._shared_options import Parsed, said_plainly
 from precision.cli._standard_streams import printing, say
 from precision.formats._rounding_modes import Overflow, Rounding
 from precision.quantization._quant_spec import QuantSpec
@@ -24,7 +25,8 @@ from precision.testing.matmuls._matmul_checks import check_matmul
 def _member(kind: Any) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         if text.upper() not in kind.__members__:
-            raise ValueError(f"must be one of {', '.join(kind.__members__)}; got {text!r}")
+            near = hint(text.upper(), kind.__members__)
+            raise ValueError(f"must be one of {', '.join(kind.__members__)}; got {text!r}{near}")
         return kind[text.upper()]
 
     return read
@@ -69,13 +71,13 @@ def _checked(fn: Callable[..., Any], options: dict[str, Any]) -> Report:
 
 
 @click.command()
-@click.argument("function", callback=reads(function_named), metavar="MODULE:FUNCTION")
+@click.argument("function", type=Parsed(function_named), metavar="MODULE:FUNCTION")
 @click.option("--like", required=True, metavar="TEXT", help="As mxfp8_e4m3, e4m3 or HOPPER_FP8.")
 @click.option("--dequantizer", is_flag=True, help="The function turns codes into values.")
 @click.option(
-    "--rounding", callback=reads(_member(Rounding)), metavar="MODE", help="Of a format (TIES_TO_EVEN)."
+    "--rounding", type=Parsed(_member(Rounding)), metavar="MODE", help="Of a format (TIES_TO_EVEN)."
 )
-@click.option("--overflow", callback=reads(_member(Overflow)), metavar="RULE", help="Of a format (SATURATE).")
+@click.option("--overflow", type=Parsed(_member(Overflow)), metavar="RULE", help="Of a format (SATURATE).")
 @click.option("--axis", type=int, default=-1, show_default=True, help="Along which groups run.")
 @click.option("--whole-blocks", is_flag=True, help="Try no lengths that blocks do not divide.")
 @click.option("--integers", is_flag=True, help="Give a dequantizer unsigned integers, not ml_dtypes' types.")

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
-from rich.table import Table
 
 from precision._support.files._whole_files import check_regular
 from precision.cli import _printed_tables
 from precision.cli._file_trust import refuse_untrusted
-from precision.cli._shared_options import FILE_OUT, Outputs, output_options, reads, said_plainly, tried
+from precision.cli._shared_options import FILE_OUT, Outputs, Parsed, output_options, said_plainly, tried
 from precision.cli._standard_streams import say
 from precision.cli._sweep_options import asked_for, axis_of, swept
+from precision.studies._experiment import Study
 from precision.studies._registry import STUDIES
+from precision.studies._sections import Section
 from precision.sweep._grid_runs import MAX_CELLS
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def _list() -> None:
 @click.option("--list", "listing", is_flag=True, help="The built-in studies, their questions and grids.")
 @click.option(
     "--set",
-    callback=reads(axis_of),
+    type=Parsed(axis_of),
     multiple=True,
     metavar="NAME=VALUE,...",
     help="Values of a parameter, instead of the grid's. Repeatable.",
@@ -104,7 +105,7 @@ def sweep_command(context: click.Context, /, **options: Any) -> None:
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
         draw = (lambda: of.figure(table)) if of is not None and len(table) else None
         try:
-            outputs.write(rows, draw, lambda: _print(table), provenance=provenance)
+            outputs.write(rows, draw, lambda: _print(table, of), provenance=provenance)
         except click.ClickException as error:
             if provenance["complete"]:
                 raise
@@ -128,35 +129,41 @@ def _say_what_went_wrong(table: pd.DataFrame, said: list[warnings.WarningMessage
 _SHOWN = 48  # rows of a table that a terminal gets
 
 
-def _print(table: pd.DataFrame) -> None:
-    """What varies and the first metrics, a line a cell; of a long table its ends."""
-    console = _printed_tables.console()
-    parameters = [name for name in table.attrs["provenance"]["parameters"] if name in table]
-    varying = [name for name in parameters if table[name].nunique(dropna=False) > 1] or parameters[:1]
+def _print(table: pd.DataFrame, of: Study | None) -> None:
+    """Print what varies and the measures, a line a cell; of a long table its ends; then a study's answer."""
     if not len(table):
         return
-    if len(varying) < len(parameters):
-        fixed = [f"{name} = {table[name].iloc[0]}" for name in parameters if name not in varying]
-        _printed_tables.say(console, ", ".join(fixed))
-    metrics = [name for name in table.columns if name not in parameters and name != "error"]
-    # As many metrics as fit beside what varies, whose text is not to be folded.
-    taken = sum(1 + max(len(_cell(value)) for value in table[name].unique()) for name in varying)
-    fitting = max(2, (console.width - taken) // 11)
-    columns = varying + metrics[:fitting] + (["error"] if table["error"].notna().any() else [])
-    lines = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in columns:
-        left = table[name].dtype.kind not in "iuf"
-        heading = "\n".join(textwrap.wrap(name.replace("_", " "), 9, break_long_words=False))
-        lines.add_column(heading, justify="left" if left else "right", overflow="fold")
-    shown = range(len(table))
-    head, tail = (shown, shown[:0]) if len(table) <= _SHOWN else (shown[: _SHOWN // 2], shown[-_SHOWN // 2 :])
-    for i in (*head, *tail):
-        if i == tail.start and tail:
-            lines.add_row(f"… {tail.start - head.stop} more")
-        lines.add_row(*(_cell(table[name].iloc[i]) for name in columns))
-    console.print(lines)
-    if len(metrics) > fitting:
-        _printed_tables.say(console, f"and {', '.join(metrics[fitting:])} in --json and --csv")
+    console, provenance = _printed_tables.console(), table.attrs["provenance"]
+    _printed_tables.print_section(console, _section(table))
+    errors = table["error"].dropna()
+    for text, count in errors.value_counts(sort=False).items():
+        _printed_tables.say(console, f"{count} of {len(table)} cells: {text}")
+    if of is not None and of.answer is not None and provenance["complete"] and not len(errors):
+        _printed_tables.print_answer(console, of.answer(table))
+
+
+def _section(table: pd.DataFrame) -> Section:
+    """Return the lines of a table as a terminal shows them."""
+    parameters = [name for name in table.attrs["provenance"]["parameters"] if name in table]
+    varying = [name for name in parameters if table[name].nunique(dropna=False) > 1] or parameters[:1]
+    fixed = [f"{name} = {table[name].iloc[0]}" for name in parameters if name not in varying]
+    places, half = list(range(len(table))), _SHOWN // 2
+    cut = len(table) > _SHOWN
+
+    def texts(name: str) -> list[str]:
+        shown = [_cell(table[name].iloc[i]) for i in (places[:half] + places[-half:] if cut else places)]
+        mark = f"… {len(table) - 2 * half} more" if name == varying[0] else ""
+        return [*shown[:half], mark, *shown[half:]] if cut else shown
+
+    def heading(name: str) -> str:
+        return "\n".join(textwrap.wrap(name.replace("_", " "), 9, break_long_words=False))
+
+    measures = [name for name in table.columns if name not in parameters and name != "error"]
+    return Section(
+        ", ".join(fixed),
+        {heading(name): texts(name) for name in varying},
+        {heading(name): texts(name) for name in measures},
+    )
 
 
 def _cell(value: Any) -> str:

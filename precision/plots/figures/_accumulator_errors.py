@@ -1,4 +1,4 @@
-"""The figure of `precision gemm`: accumulators compared over K. `plots` gives it out."""
+"""The figure of `precision gemm`: the errors of accumulators over K."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from precision._support.machine._float_environment import in_default_environment
 from precision.metrics._distributions import DISTRIBUTIONS
 from precision.plots._axes import new_figure
-from precision.plots._columns import short_texts
+from precision.plots._columns import check_columns, short_texts, usable
 from precision.plots._named_lines import Line, draw_lines
-from precision.plots._rows import HasErrors
 from precision.plots._style import GREY, MARKERS, Style, dress, is_linear, ticks_at, title_of
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 # Families of accumulators in shades of Okabe and Ito's colours; the members of a family differ in line
@@ -57,21 +57,21 @@ def _styles(names: Iterable[str]) -> dict[str, Style]:
 
 @in_default_environment
 def gemm_errors(
-    rows: Iterable[HasErrors], *, measure: str = "norm_relative_error", reference: str = "accumulation"
+    table: pd.DataFrame, *, measure: str = "norm_relative_error", reference: str = "accumulation"
 ) -> Figure:
-    """One panel for each kind of data, one line for each accumulator, error over K on two log scales.
+    """Draw a panel for each kind of data, a line for each accumulator, error over K on two log scales.
 
     Beside the accumulators, a dashed grey line shows the error that quantization alone makes, where
-    the rows hold EXACT.
+    the table holds EXACT.
 
     Parameters
     ----------
-    rows : iterable of ProductRow
-        Of a study.
+    table : pandas.DataFrame
+        Of the study ``gemm``, as `sweep` or ``precision gemm --json`` gives it.
     measure : str
         One of `metrics.MEASURES`; the magnitude is drawn.
     reference : {"accumulation", "total"}
-        Which of a row's two references.
+        Which of the two references.
 
     Returns
     -------
@@ -81,20 +81,20 @@ def gemm_errors(
     ------
     ImportError
         Without matplotlib; names the extra.
+    TypeError
+        If ``table`` is no DataFrame.
     ValueError
-        If there are no rows.
+        If it lacks a column, or has no row without an error.
     """
-    table = list(rows)
-    if not table:
-        raise ValueError("rows is empty: there is nothing to draw")
-    panels = list(dict.fromkeys(row.data for row in table))
-    names = list(dict.fromkeys(row.accumulator for row in table))
+    check_columns(table, column=("data", "accumulator", "k", f"{reference}_{measure}"))
+    table = usable(table)
+    panels, names = list(table["data"].unique()), list(table["accumulator"].unique())
     short, styles = short_texts(names, unit_said=True), _styles(names)
 
     def line(panel: str, name: str, against: str) -> tuple[list[int], list[float]]:
-        its = (row for row in table if (row.data, row.accumulator) == (panel, name))
-        points = sorted((row.k, abs(getattr(row, against)[measure])) for row in its)
-        return [k for k, _ in points], [y if y > _SHOWN else math.nan for _, y in points]
+        its = table[(table["data"] == panel) & (table["accumulator"] == name)].sort_values("k")
+        errors = its[f"{against}_{measure}"].abs()
+        return its["k"].tolist(), errors.where(errors > _SHOWN).tolist()
 
     figure = new_figure(max(7.5, 1.0 + 5.0 * len(panels)), 4.8)
     figures = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -115,14 +115,14 @@ def gemm_errors(
         dress(axes)
         draw_lines(axes, [one for one in lines if not all(map(math.isnan, one.ys))], not is_linear(measure))
         axes.set(xscale="log", xlabel="K")
-        ticks = sorted({row.k for row in table if row.data == panel})
+        ticks = sorted(set(table["k"][table["data"] == panel]))
         ticks_at(axes, ticks, [f"{k:,}" for k in ticks])
         axes.set_title(DISTRIBUTIONS[panel].description if panel in DISTRIBUTIONS else panel, fontsize=11)
     figures[0].set_ylabel(title_of(measure))
-    first = table[0]
-    same = first.a_spec == first.b_spec
-    operands = first.a_spec if same else f"a: {first.a_spec}, b: {first.b_spec}"
-    outputs = f"{first.m} × {first.n} outputs"
+    first = table.iloc[0]
+    same = first["a_spec"] == first["b_spec"]
+    operands = first["a_spec"] if same else f"a: {first['a_spec']}, b: {first['b_spec']}"
+    outputs = f"{first['m']} × {first['n']} outputs"
     hidden = {name.partition(".")[0] for name in names if short[name] != name}
     outputs += "".join(f", accumulated by forms of {unit}" for unit in hidden - set(names))
     wide = len(panels) > 1

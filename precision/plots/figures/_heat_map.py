@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -108,13 +108,7 @@ def error_heatmap(
     >>> axes.images[0].get_array().tolist(), axes.images[0].get_clim()
     ([[0.0, -0.5], [0.0, 1.0]], (-1.0, 1.0))
     """
-    error = _matrix(result, "result")
-    if reference is not None:
-        right = _matrix(reference, "reference")
-        if right.shape != error.shape:
-            raise ValueError(f"reference must have result's shape {error.shape}, got {right.shape}")
-        with np.errstate(invalid="ignore"):
-            error = error - right
+    error = _difference(result, reference)
     if reduce not in _REDUCED:
         raise ValueError(f"reduce must be 'max' or 'rms', got {reduce!r}")
     if block is not None and (len(block) != 2 or min(block) < 1):
@@ -124,45 +118,24 @@ def error_heatmap(
     step = (-(-error.shape[0] // _CELLS), -(-error.shape[1] // _CELLS))
     bad = int(np.count_nonzero(~np.isfinite(error)))
     cells = error if step == (1, 1) else _reduced(error, step, reduce)
-
     axes = own_axes(ax, 6.0, 4.8)
-    from matplotlib import colormaps
-    from matplotlib.colors import LogNorm, Normalize
-
-    finite = np.abs(cells[np.isfinite(cells)])
-    largest = float(finite.max(initial=0.0))
-    most = limit or largest or 1.0
     signed = not log and not (reduce == "rms" and step != (1, 1))
-    norm: Any
-    if log:
-        cells = np.abs(cells)
-        least = float(finite[finite > 0].min(initial=most))
-        norm = LogNorm(least if least < most else most / 10, most)
-        cells = np.where(cells == 0, float(norm.vmin) / 2, cells)  # under the scale: white
-    else:
-        norm = Normalize(-most if signed else 0.0, most)
-    colours = colormaps["RdBu_r" if signed else "viridis_r"].with_extremes(bad=BLACK)
-    if log:
-        colours = colours.with_extremes(bad=BLACK, under="white")
+    largest = float(np.abs(cells[np.isfinite(cells)]).max(initial=0.0))
+    most = limit or largest or 1.0
+    colours = _log_colours(cells, most) if log else _linear_colours(cells, most, signed)
     rows, columns = error.shape
     image = axes.imshow(
-        np.ma.masked_invalid(cells), cmap=colours, norm=norm, interpolation="nearest", aspect="auto",
-        extent=(0.0, float(step[1] * cells.shape[1]), float(step[0] * cells.shape[0]), 0.0),
+        np.ma.masked_invalid(colours.cells), cmap=colours.map, norm=colours.norm, interpolation="nearest",
+        aspect="auto", extent=(0.0, float(step[1] * cells.shape[1]), float(step[0] * cells.shape[0]), 0.0),
     )  # fmt: skip
     axes.set(xlim=(0, columns), ylim=(rows, 0), xlabel="column", ylabel="row")
     axes.tick_params(labelsize=9)
     if block is not None:
-        lines: dict[str, Any] = {"color": "#404040", "linewidth": 0.5}
-        if block[0] >= 4 * step[0]:  # finer ones would hide what they part
-            for row in range(block[0], rows, block[0]):
-                axes.axhline(row, **lines)
-        if block[1] >= 4 * step[1]:
-            for column in range(block[1], columns, block[1]):
-                axes.axvline(column, **lines)
+        _mark_blocks(axes, error.shape, block, step)
     said = []
     if step != (1, 1):
         said.append(f"each cell: {_REDUCED[reduce]} of {step[0]} × {step[1]} elements")
-    if log and bool((cells < norm.vmin).any()):
+    if log and bool((colours.cells < colours.norm.vmin).any()):
         said.append("white: no error")
     if bad:
         said.append(f"black: {bad:,} not finite")
@@ -172,3 +145,52 @@ def error_heatmap(
     bar = root_of(axes).colorbar(image, ax=axes, label=label, extend=extend)
     bar.ax.tick_params(labelsize=SMALL)
     return axes
+
+
+def _difference(result: npt.ArrayLike, reference: npt.ArrayLike | None) -> Array:
+    """Return the errors of a matrix in float64; without a reference it holds them itself."""
+    error = _matrix(result, "result")
+    if reference is None:
+        return error
+    right = _matrix(reference, "reference")
+    if right.shape != error.shape:
+        raise ValueError(f"reference must have result's shape {error.shape}, got {right.shape}")
+    with np.errstate(invalid="ignore"):
+        found: Array = error - right
+    return found
+
+
+class _Colours(NamedTuple):
+    cells: Array
+    norm: Any
+    map: Any
+
+
+def _linear_colours(cells: Array, most: float, signed: bool) -> _Colours:
+    """Return colours of errors up to ``most``; of signed ones zero is the middle, white."""
+    from matplotlib import colormaps
+    from matplotlib.colors import Normalize
+
+    norm = Normalize(-most if signed else 0.0, most)
+    return _Colours(cells, norm, colormaps["RdBu_r" if signed else "viridis_r"].with_extremes(bad=BLACK))
+
+
+def _log_colours(cells: Array, most: float) -> _Colours:
+    """Return colours of magnitudes up to ``most`` on a logarithmic scale; zeros lie under it, white."""
+    from matplotlib import colormaps
+    from matplotlib.colors import LogNorm
+
+    sizes = np.abs(cells)
+    least = float(sizes[np.isfinite(sizes) & (sizes > 0)].min(initial=most))
+    norm = LogNorm(least if least < most else most / 10, most)
+    shown = np.where(sizes == 0, float(norm.vmin or 0.0) / 2, sizes)
+    return _Colours(shown, norm, colormaps["viridis_r"].with_extremes(bad=BLACK, under="white"))
+
+
+def _mark_blocks(axes: Axes, shape: tuple[int, ...], block: tuple[int, int], step: tuple[int, int]) -> None:
+    """Draw lines between blocks of at least four cells; finer ones would hide what they part."""
+    lines: dict[str, Any] = {"color": "#404040", "linewidth": 0.5}
+    for draw, size, every, cell in zip((axes.axhline, axes.axvline), shape, block, step, strict=True):
+        if every >= 4 * cell:
+            for place in range(every, size, every):
+                draw(place, **lines)

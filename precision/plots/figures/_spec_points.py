@@ -1,10 +1,12 @@
-"""Figures in which every spec is a point: what it loses over what it takes. `plots` gives them out."""
+"""Figures in which every spec is a point: SQNR over the bits that it stores, or the bytes that it sends."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from precision import specs
 from precision._support.machine._float_environment import in_default_environment
@@ -13,8 +15,7 @@ from precision.formats._named import FP32
 from precision.logfmt._logfmt_spec import LogFMT
 from precision.metrics._distributions import DISTRIBUTIONS
 from precision.plots._axes import new_figure
-from precision.plots._columns import front
-from precision.plots._rows import HasLink, HasTally, HasTime
+from precision.plots._columns import check_columns, front, usable
 from precision.plots._style import (
     BLACK,
     BLUE,
@@ -26,12 +27,12 @@ from precision.plots._style import (
     PURPLE,
     VERMILION,
     dress,
-    spread,
 )
 from precision.quantization._quant_spec import SPECS, QuantSpec, alike_but_for_rule
 from precision.specs._spec_text import AnySpec
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -45,11 +46,13 @@ _SCALES = {
     "a tile's min and step": ORANGE,
     "none": BLACK,
 }
+_COLUMNS = ("data", "tensor", "shape", "spec", "sqnr_db")
+_WIRE = ("dispatch", "seconds_dispatch", "tokens", "experts", "hidden", "bandwidth", "latency")
 
 
 # ---- names and places -------------------------------------------------------------------------------
 def _kinds(spec: AnySpec) -> tuple[str, str]:
-    """What scales the elements, and what they are."""
+    """Return what scales the elements of a spec, and what kind of numbers they are."""
     if isinstance(spec, LogFMT):
         return "a tile's min and step", "logarithmic"
     if isinstance(spec, FloatFormat):
@@ -63,7 +66,7 @@ def _kinds(spec: AnySpec) -> tuple[str, str]:
 
 
 def _spec_label(spec: AnySpec) -> str:
-    """``MXFP4``, ``MXFP4 RCEIL`` for its kin with another rule, ``e4m3, PerGroup(128)``."""
+    """Return a spec's short name: ``MXFP4``, ``MXFP4 RCEIL`` with another rule, ``e4m3, PerGroup(128)``."""
     for name, known in SPECS.items():
         if alike_but_for_rule(spec, known):
             return name if spec == known else f"{name} {spec.scale_rule}"
@@ -72,59 +75,35 @@ def _spec_label(spec: AnySpec) -> str:
     )
 
 
-def _label_points(axes: Axes, points: list[tuple[float, float, str, str]]) -> None:
-    """Name points at their right, those of nearly the same width in one column beside all of them."""
-    low, high = axes.get_xlim()
-    bottom, top = axes.get_ylim()
-    columns: list[list[tuple[float, float, str, str]]] = []
-    for point in sorted(points):
-        if columns and point[0] - columns[-1][-1][0] < 0.09 * (high - low):
-            columns[-1].append(point)
-        else:
-            columns.append([point])
-    for column in columns:
-        beside = max(x for x, *_ in column) + 0.025 * (high - low)
-        column.sort(key=lambda point: point[1])
-        heights = [(y - bottom) / (top - bottom) for _, y, *_ in column]
-        placed = spread(heights, 0.042, 0.02, 0.98)
-        for (x, y, text, colour), height in zip(column, placed, strict=True):
-            axes.annotate(
-                text,
-                xy=(x, y),
-                xytext=(beside, bottom + height * (top - bottom)),
-                textcoords="data",
-                fontsize=8,
-                color=colour,
-                va="center",
-                arrowprops={
-                    "arrowstyle": "-",
-                    "lw": 0.6,
-                    "color": colour,
-                    "alpha": 0.6,
-                    "relpos": (0, 0.5),
-                    "shrinkA": 1,
-                    "shrinkB": 4,
-                },
-            )
+def _label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]]) -> None:
+    """Name points, each given by its place, text and colour."""
+    from precision.plots._name_placement import End, PointNames
+
+    PointNames(axes, [End(*point) for point in points])
 
 
-def _panels(rows: Sequence[HasTally]) -> dict[str, list[int]]:
-    """Which rows each panel shows: one for each array, or for a file of several their total."""
-    if not rows:
-        raise ValueError("rows is empty: there is nothing to draw")
-    totals = {row.data for row in rows if not row.shape}
-    panels: dict[str, list[int]] = {}
-    for i, row in enumerate(rows):
-        if row.data not in totals or not row.shape:
-            name = DISTRIBUTIONS[row.data].description if row.data in DISTRIBUTIONS else row.data
-            panels.setdefault(name + (f", {row.tensor}" if row.tensor else ""), []).append(i)
+def _panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the rows that each panel shows: those of each array, or of a file of several their total."""
+    panels = {}
+    for (data, tensor, shape), rows in table.groupby(["data", "tensor", "shape"], sort=False):
+        if not shape or "" not in set(table["shape"][table["data"] == data]):
+            name = DISTRIBUTIONS[data].description if data in DISTRIBUTIONS else data
+            panels[name + (f", {tensor}" if tensor else "")] = rows
     return panels
+
+
+def _points(rows: pd.DataFrame, x: str) -> list[tuple[AnySpec, float, float]]:
+    """Return each spec of some rows with its place, without those that have no finite SQNR."""
+    places = zip(
+        map(specs.parse, rows["spec"]), rows[x].astype(float), rows["sqnr_db"].astype(float), strict=True
+    )
+    return [place for place in places if math.isfinite(place[2])]
 
 
 def _limits(
     points: Sequence[tuple[float, float]], least: float, room: float = 0.32
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Of both axes, with room for names at the right of the last points; at least ``least`` wide."""
+    """Return the limits of both axes, with room for names at the right; at least ``least`` wide."""
     widths, heights = zip(*(points or [(4.0, 20.0), (8.0, 40.0)]), strict=True)
     span = max(max(widths) - min(widths), least)
     left, right = min(widths) - 0.1 * span, max(widths) + 0.1 * span
@@ -134,67 +113,28 @@ def _limits(
 
 
 # ---- the figures ------------------------------------------------------------------------------------
-@in_default_environment
-def error_over_bits(rows: Iterable[HasTally]) -> Figure:
-    """SQNR over the bits stored for each element: one panel for each kind of data, a point for each spec.
+def _new_axes(panels: int, height: float) -> tuple[Figure, list[Axes]]:
+    figure = new_figure(1.0 + 7.0 * panels, height)
+    return figure, list(figure.subplots(1, panels, squeeze=False, sharey=True)[0])
 
-    Of a file of several tensors their total is drawn. A dashed line gains 6.02 dB a bit: the limit that
-    rate-distortion theory sets for independent normal numbers, whatever the code.
 
-    Parameters
-    ----------
-    rows : iterable of SpecRow
-        Of a study.
+def _draw_point(axes: Axes, spec: AnySpec, x: float, y: float) -> str:
+    """Draw the point of a spec, and return its colour."""
+    scales, kind = _kinds(spec)
+    colour = _SCALES[scales]
+    axes.plot([x], [y], _ELEMENTS[kind], color=colour, markersize=7, markeredgecolor="white")
+    return colour
 
-    Returns
-    -------
-    matplotlib.figure.Figure
 
-    Raises
-    ------
-    ImportError
-        Without matplotlib; names the extra.
-    ValueError
-        If there are no rows.
-    """
-    table = list(rows)
-    panels = _panels(table)
-    shown = [
-        (row.tally.bits_per_element, row.tally.sqnr_db)
-        for i in panels.values()
-        for row in map(table.__getitem__, i)
-    ]
-    across, up = _limits([point for point in shown if math.isfinite(point[1])], 1.0)
-
-    figure = new_figure(1.0 + 7.0 * len(panels), 5.2)
-    figures = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    colours: dict[str, None] = {}
-    markers: dict[str, None] = {}
-    for axes, (name, places) in zip(figures, panels.items(), strict=True):
-        axes.set(xlim=across, ylim=up, xlabel="bits for each element, scales counted")
-        axes.plot(across, [6.02 * x for x in across], "--", color=FAINT, linewidth=1, zorder=0)
-        points = []
-        for row in map(table.__getitem__, places):
-            x, y = row.tally.bits_per_element, row.tally.sqnr_db
-            if not math.isfinite(y):
-                continue
-            spec = specs.parse(row.spec)
-            scales, kind = _kinds(spec)
-            colours[scales] = markers[kind] = None
-            colour = _SCALES[scales]
-            axes.plot([x], [y], _ELEMENTS[kind], color=colour, markersize=7, markeredgecolor="white")
-            points.append((x, y, _spec_label(spec), colour))
-        _label_points(axes, points)
-        dress(axes)
-        widest = max((x for x, *_ in points), default=across[1])
-        if widest - min((x for x, *_ in points), default=across[1]) > 1:
-            axes.set_xticks(range(math.ceil(across[0]), math.ceil(widest) + 1))
-        axes.set_title(name, fontsize=11)
-    figures[0].set_ylabel("SQNR, dB")
+def _draw_legend(figure: Figure, drawn: Sequence[AnySpec]) -> None:
+    """Say below the axes what the colours and the markers of some specs mean."""
     from matplotlib.lines import Line2D
 
-    entries = [(f"scales: {name}", _SCALES[name], "o") for name in colours]
-    entries += [(f"elements: {name}", GREY, _ELEMENTS[name]) for name in markers]
+    kinds = list(map(_kinds, drawn))
+    entries = [(f"scales: {name}", _SCALES[name], "o") for name in dict.fromkeys(one for one, _ in kinds)]
+    entries += [
+        (f"elements: {name}", GREY, _ELEMENTS[name]) for name in dict.fromkeys(two for _, two in kinds)
+    ]
     handles = [
         Line2D([], [], color=colour, marker=marker, linestyle="none", label=name)
         for name, colour, marker in entries
@@ -202,23 +142,19 @@ def error_over_bits(rows: Iterable[HasTally]) -> Figure:
     limit = "6.02 dB a bit: the limit for N(0,1)"
     handles.append(Line2D([], [], color=FAINT, linestyle="--", linewidth=1, label=limit))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    return figure
 
 
 @in_default_environment
-def error_over_bytes(rows: Iterable[HasTime], wire: HasLink) -> Figure:
-    """SQNR over the bytes sent for each value, and the time that takes: a panel for each kind of data.
+def error_over_bits(table: pd.DataFrame) -> Figure:
+    """Draw SQNR over the bits stored for each element: a panel for each kind of data, a point for each spec.
 
-    LogFMT with its defaults is one line, with the widths as its labels, every other spec a point. A grey band
-    follows the Pareto front: what lies on it is beaten by nothing that is as small. Of a file of several
-    tensors their total is drawn.
+    Of a file of several tensors their total is drawn. A dashed line gains 6.02 dB a bit: the limit that
+    rate-distortion theory sets for independent normal numbers, whatever the code.
 
     Parameters
     ----------
-    rows : iterable of SentRow
-        Of a study.
-    wire : Wire
-        Through what they were sent; the upper axis is its time.
+    table : pandas.DataFrame
+        Of the study ``quantize``, as `sweep` or ``precision quantize --json`` gives it.
 
     Returns
     -------
@@ -228,72 +164,121 @@ def error_over_bytes(rows: Iterable[HasTime], wire: HasLink) -> Figure:
     ------
     ImportError
         Without matplotlib; names the extra.
+    TypeError
+        If ``table`` is no DataFrame.
     ValueError
-        If there are no rows.
+        If it lacks a column, or has no row without an error.
     """
-    table = list(rows)
-    panels = _panels([sent.row for sent in table])
-    places = {
-        i: (table[i].bytes_per_element, table[i].row.tally.sqnr_db)
-        for its in panels.values()
-        for i in its
-        if math.isfinite(table[i].row.tally.sqnr_db)
-    }
-    across, up = _limits(list(places.values()), 0.125, room=0.15)
-    values = wire.ep.tokens * wire.ep.experts_per_token * wire.ep.hidden
-    fixed = 0.0 if wire.dispatch is None else table[0].time.dispatch
-    slope = (2 if wire.dispatch is None else 1) * 1e6 * values / wire.link.bandwidth  # µs for each byte
-    start = 1e6 * (fixed + (2 if wire.dispatch is None else 1) * wire.link.latency)
+    check_columns(table, column=(*_COLUMNS, "bits_per_element"))
+    panels = {name: _points(rows, "bits_per_element") for name, rows in _panels(usable(table)).items()}
+    drawn = [point for points in panels.values() for point in points]
+    across, up = _limits([(x, y) for _, x, y in drawn], 1.0)
+    figure, all_axes = _new_axes(len(panels), 5.2)
+    for axes, (name, points) in zip(all_axes, panels.items(), strict=True):
+        axes.set(xlim=across, ylim=up, xlabel="bits for each element, scales counted")
+        axes.plot(across, [6.02 * x for x in across], "--", color=FAINT, linewidth=1, zorder=0)
+        _label_points(
+            axes, [(x, y, _spec_label(spec), _draw_point(axes, spec, x, y)) for spec, x, y in points]
+        )
+        dress(axes)
+        widest = max((x for _, x, _ in points), default=across[1])
+        if widest - min((x for _, x, _ in points), default=across[1]) > 1:
+            axes.set_xticks(range(math.ceil(across[0]), math.ceil(widest) + 1))
+        axes.set_title(name, fontsize=11)
+    all_axes[0].set_ylabel("SQNR, dB")
+    _draw_legend(figure, [spec for spec, _, _ in drawn])
+    return figure
 
-    figure = new_figure(1.0 + 7.0 * len(panels), 5.6)
-    figures = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for axes, (name, its) in zip(figures, panels.items(), strict=True):
+
+@in_default_environment
+def error_over_bytes(table: pd.DataFrame) -> Figure:
+    """Draw SQNR over the bytes sent for each value, and the time that takes: a panel for each kind of data.
+
+    LogFMT with its defaults is one line, with the widths as its labels, every other spec a point. A grey band
+    follows the Pareto front: what lies on it is beaten by nothing that is as small. Of a file of several
+    tensors their total is drawn. The upper axis is the time of both ways.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of the study ``all_to_all``, as `sweep` gives it.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib; names the extra.
+    TypeError
+        If ``table`` is no DataFrame.
+    ValueError
+        If it lacks a column, or has no row without an error.
+    """
+    check_columns(table, column=(*_COLUMNS, "combine_bytes_per_element", *_WIRE))
+    table = usable(table)
+    panels = {name: _points(rows, "combine_bytes_per_element") for name, rows in _panels(table).items()}
+    across, up = _limits([(x, y) for points in panels.values() for _, x, y in points], 0.125, room=0.15)
+    start, slope = _time(table)
+    figure, all_axes = _new_axes(len(panels), 5.6)
+    for axes, (name, points) in zip(all_axes, panels.items(), strict=True):
         axes.set(
             xlim=across, ylim=up, xlabel="bytes sent for each value (combine), scales and metadata counted"
         )
-        best = front([places[i] for i in its if i in places])
+        best = front([(x, y) for _, x, y in points])
         if best:
             axes.step(*zip(*best, strict=True), where="post", color=PALE, linewidth=5, zorder=0)
-        points, line = [], []
-        for i in its:
-            if i not in places:
-                continue
-            spec, (x, y) = specs.parse(table[i].row.spec), places[i]
-            if isinstance(spec, LogFMT) and spec == LogFMT(spec.bits):
-                line.append((x, y, spec.bits))
-                continue
-            scales, kind = _kinds(spec)
-            colour = _SCALES[scales]
-            axes.plot([x], [y], _ELEMENTS[kind], color=colour, markersize=7, markeredgecolor="white")
-            points.append((x, y, _wire_label(spec), colour))
-        _draw_widths(axes, sorted(line))
-        _label_points(axes, points)
+        line = {
+            spec: (x, y) for spec, x, y in points if isinstance(spec, LogFMT) and spec == LogFMT(spec.bits)
+        }
+        others = [
+            (x, y, _wire_label(spec), _draw_point(axes, spec, x, y))
+            for spec, x, y in points
+            if spec not in line
+        ]
+        _draw_widths(axes, sorted((x, y, spec.bits) for spec, (x, y) in line.items()))
+        _label_points(axes, others)
         dress(axes)
         above = axes.secondary_xaxis(
-            "top", functions=(lambda x: start + slope * x, lambda t: (t - start) / slope)
+            "top",
+            functions=(lambda x: start + slope * np.asarray(x), lambda t: (np.asarray(t) - start) / slope),
         )
         above.set_xlabel("dispatch and combine, µs", fontsize=9)
         above.tick_params(labelsize=9)
         axes.set_title(name, fontsize=11)
-    figures[0].set_ylabel("SQNR, dB")
-    ep = wire.ep
-    there = "in the same format" if wire.dispatch is None else f"in {table[0].dispatch}"
+    all_axes[0].set_ylabel("SQNR, dB")
+    first = table.iloc[0]
+    there = "in the same format" if _sent_alike(table) else f"in {first['dispatch']}"
     figure.suptitle(
-        f"all-to-all of {ep.tokens:,} tokens to {ep.experts_per_token} experts, {ep.hidden:,} values, "
-        f"{wire.link.bandwidth / 1e9:g} GB/s: there {there}, back as drawn\n"
+        f"all-to-all of {first['tokens']:,} tokens to {first['experts']} experts, {first['hidden']:,} "
+        f"values, {first['bandwidth']:g} GB/s: there {there}, back as drawn\n"
         "grey: the Pareto front, beaten by nothing as small",
         fontsize=9,
     )
     return figure
 
 
+def _sent_alike(table: pd.DataFrame) -> bool:
+    """Return whether every row goes to the experts in the spec in which it comes back."""
+    return bool((table["dispatch"] == table["spec"]).all() or (table["dispatch"] == "same").all())
+
+
+def _time(table: pd.DataFrame) -> tuple[float, float]:
+    """Return the microseconds of both ways at 0 bytes sent back for each value, and those for each byte."""
+    first, ways = table.iloc[0], 2 if _sent_alike(table) else 1
+    values = first["tokens"] * first["experts"] * first["hidden"]
+    fixed = 0.0 if ways == 2 else first["seconds_dispatch"]
+    return 1e6 * (fixed + ways * first["latency"]), ways * 1e-3 * values / first["bandwidth"]
+
+
 def _wire_label(spec: AnySpec) -> str:
-    """`_spec_label`, shorter for groups as DeepSeek-V3's: ``e4m3, 1x128``."""
+    """Return a spec's short name, with DeepSeek-V3's groups as ``e4m3, 1x128``."""
     return _spec_label(spec).replace("PerGroup(128)", "1x128")
 
 
 def _draw_widths(axes: Axes, line: Sequence[tuple[float, float, int]]) -> None:
-    """LogFMT's widths as a line, each point named at its upper left, the line at its end."""
+    """Draw LogFMT's widths as a line, each point named at its upper left, the line at its end."""
     if not line:
         return
     colour, marker = _SCALES["a tile's min and step"], _ELEMENTS["logarithmic"]

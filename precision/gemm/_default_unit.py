@@ -1,0 +1,43 @@
+"""The unit of a product whose caller names none, by the table of `precision.units`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from precision.accumulators._accumulator import Accumulator
+from precision.formats._named import FP64, format_in_use
+from precision.gemm._operands import Operand, checked_operand
+from precision.quantization._quantized_tensor import QuantizedTensor
+from precision.units._defaults import OperandKind, default_unit
+from precision.units._plain_arithmetic import EXACT
+
+
+def _kind_of(x: Operand, axis: int) -> OperandKind:
+    """Return what the choice depends on: the format, and the scales along the axis that is summed."""
+    if isinstance(x, QuantizedTensor):
+        group = x.block[axis] if len(x.block) >= -axis else x.block[-1]
+        return OperandKind(x.fmt, x.scale_format, group)
+    return OperandKind(format_in_use(np.asarray(x).dtype) or FP64)
+
+
+def unit_of_operands(*operands: tuple[str, Operand, int]) -> Accumulator:
+    """Return the unit that two operands get, each given by its name, itself and the axis that is summed.
+
+    Raises
+    ------
+    TypeError
+        If an operand is of a type that no accumulator takes, or no unit takes both by default.
+    """
+    kinds = [_kind_of(x, axis) for _, x, axis in operands]
+    unit = default_unit(*kinds)
+    if unit is None:
+        for name, x, _ in operands:
+            checked_operand(name, x, EXACT)  # its errors come first
+        given = " and ".join(
+            f"{name} of {kind.fmt}" + (f" with {kind.scale_format} scales" if kind.group else "")
+            for (name, _, _), kind in zip(operands, kinds, strict=True)
+        )
+        raise TypeError(
+            f"accumulator must be given for {given}: no line of precision.units.DEFAULTS fits both"
+        )
+    return unit
