@@ -34,7 +34,7 @@ from precision.formats._named import TF32
 from precision.formats._rounding_modes import Overflow, Rounding
 from precision.gemm._matrix_product import matmul
 from precision.gemm._operands import Operand
-from precision.metrics._scaled_sums import shifted, squares
+from precision.metrics._scaled_sums import multiply_by_power, sum_squares
 from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.units._plain_arithmetic import EXACT
 
@@ -87,7 +87,7 @@ class Explanation:
         The shares add up to one. All are 0 where the total is zero everywhere or has no elements, and NaN
         where the total holds NaN.
         """
-        total = squares(self.total.ravel())
+        total = sum_squares(self.total.ravel())
         values, exponent = total.values.reshape(self.total.shape), total.exponent
         size = float(np.vdot(values, values))
         if not size:
@@ -103,8 +103,8 @@ class Explanation:
             part = getattr(self, name)
             if not part.size:
                 return "no outputs"
-            found = squares(part.ravel())
-            rms = shifted(math.sqrt(found.total / part.size), found.exponent)
+            found = sum_squares(part.ravel())
+            rms = multiply_by_power(math.sqrt(found.total / part.size), found.exponent)
             numbers = rms, np.abs(part).max(), part.mean()
             share = 1.0 if name == "total" else shares[name]
             lines.append(

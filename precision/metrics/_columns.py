@@ -1,4 +1,4 @@
-"""Columns that hold a measure: each is declared once, and tables, sweeps, plots and reports read it."""
+"""Columns of tables that hold a measure, declared once for tables, sweeps, plots and reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from precision._support.machine._float_environment import in_default_environment
-from precision.metrics._pairs import Pair, pair_of
+from precision.metrics._pairs import Pair, check_pair
 
 
 class Better(enum.Enum):
@@ -26,20 +26,20 @@ class Better(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A measure as tables and figures show it.
+    """A measure as tables and figures show it: its name, title, unit and direction.
 
     Parameters
     ----------
     name : str
         The name of its column, and its key in a report.
     title : str
-        What an axis of it is called, without its unit.
+        The title of an axis that shows it, without the unit.
     unit : str
-        Its unit, as "dB"; empty for a plain number.
+        The unit, as "dB"; empty for a plain number.
     better : Better
         The direction in which it improves.
     linear : bool
-        Whether an axis of it is linear; else it is logarithmic, and shows magnitudes.
+        True if an axis that shows it is linear; else the axis is logarithmic, and shows magnitudes.
     measure : callable, optional
         The function of ``(result, reference)`` that computes it; None for a column that is no error of one
         array against another.
@@ -63,7 +63,7 @@ class Column:
 
     @property
     def label(self) -> str:
-        """The title with the unit behind it."""
+        """The title, followed by the unit if there is one."""
         return f"{self.title}, {self.unit}" if self.unit else self.title
 
 
@@ -74,7 +74,7 @@ PAIR_MEASURES: dict[str, Callable[[Pair], float]] = {}
 
 
 def declare(name: str, title: str, **fields: Any) -> Column:
-    """Enter a column under its name, and return it.
+    """Declare a column under its name, and return it.
 
     Raises
     ------
@@ -90,11 +90,11 @@ def declare(name: str, title: str, **fields: Any) -> Column:
 def metric(
     name: str, title: str, **fields: Any
 ) -> Callable[[Callable[[Pair], float]], Callable[[npt.ArrayLike, npt.ArrayLike], float]]:
-    """Make a public measure of a function of a checked pair, and declare its column."""
+    """Turn a function of a checked pair into a public measure of two arrays, and declare its column."""
 
-    def made(function: Callable[[Pair], float]) -> Callable[[npt.ArrayLike, npt.ArrayLike], float]:
+    def register(function: Callable[[Pair], float]) -> Callable[[npt.ArrayLike, npt.ArrayLike], float]:
         def measure(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
-            return function(pair_of(result, reference))
+            return function(check_pair(result, reference))
 
         for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
             setattr(measure, attribute, getattr(function, attribute))
@@ -103,18 +103,19 @@ def metric(
         declare(name, title, measure=public, **fields)
         return public
 
-    return made
+    return register
 
 
 def find_column(text: str) -> Column | None:
-    """Return the column that a table's heading shows, also behind a prefix, as in total_sqnr_db."""
+    """Return the column that a heading names, with or without a prefix as in total_sqnr_db; None if none."""
     for name in sorted(COLUMNS, key=len, reverse=True):
         if text == name or text.endswith(f"_{name}"):
             return COLUMNS[name]
     return None
 
 
-# What a format costs: `cost` lies below this room, and studies put its numbers into tables.
+# These are columns of numbers that `precision.cost` computes: it lies below this room and cannot declare
+# them.
 declare("bits_per_element", "bits for each element, scales counted", linear=True)
 declare("bytes_per_element", "bytes for each element", linear=True)
 declare("tokens_per_second", "tokens per second", better=Better.MORE, linear=True)

@@ -14,13 +14,17 @@ from precision._support.machine._float_environment import in_default_environment
 
 
 class Distribution(NamedTuple):
-    """What a distribution is, in words, and how to draw ``shape`` from it; axis ``k`` is the one summed."""
+    """A named distribution: its description, and the function that draws a matrix of it.
+
+    The function takes a generator, the shape, and the axis ``k`` that a product sums over.
+    """
 
     description: str
     draw: Callable[[np.random.Generator, tuple[int, int], int], Array]
 
 
 def _outliers(rng: np.random.Generator, shape: tuple[int, int], k: int) -> Array:
+    """Draw normal numbers, and multiply by 32 one channel of K in about 128."""
     x = rng.standard_normal(shape, np.float32)
     channels = rng.random(shape[k]) < 1 / 128
     factors: Array = np.expand_dims(np.where(channels, np.float32(32), np.float32(1)), 1 - k)
@@ -51,7 +55,7 @@ for _name, _kind in DISTRIBUTIONS.items():
 
 @in_default_environment
 def draw(distribution: str, shape: tuple[int, int], *, k_axis: int, seed: int = 0) -> Array:
-    """A float32 matrix of a named distribution, the same for the same arguments.
+    """Draw a float32 matrix of a named distribution; the same arguments give the same matrix.
 
     Parameters
     ----------
@@ -60,9 +64,15 @@ def draw(distribution: str, shape: tuple[int, int], *, k_axis: int, seed: int = 
     shape : (int, int)
         Shape of the matrix.
     k_axis : int
-        The axis summed over: 1 for a left operand, 0 for a right one. It is part of the seed.
+        The axis that a product sums over: 1 for a left operand, 0 for a right one. The matrix depends on it
+        as on the seed.
     seed : int
-        At least 0.
+        Seed of the generator, at least 0.
+
+    Returns
+    -------
+    ndarray of float32
+        The matrix, of that shape. It has no NaN or Inf, and no elements if a size is 0.
 
     Raises
     ------
