@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from precision._support.files._regular_files import opened
+from precision._support.files._regular_files import open_regular
 
 _LOCKED = 0x40000002, 510  # where, and how many bytes, SQLite locks while it reads
 _NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")  # how a journal ends that names a super-journal
@@ -102,7 +102,7 @@ def readable(path: Path) -> Iterator[tuple[sqlite3.Connection, int]]:
         found = os.stat(path)
         if (found.st_dev, found.st_ino) in _taken:
             raise busy(path)
-        with opened(path) as (file, length):
+        with open_regular(path) as (file, length):
             if file.read(16) != b"SQLite format 3\0":
                 why = "" if length else ": it is empty"
                 raise ValueError(f"store: {path} is not a store of a sweep{why}")

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     """A regular file, open to be read, and its size in bytes.
 
     Raises
