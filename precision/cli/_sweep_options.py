@@ -19,7 +19,7 @@ from precision._support._suggestions import near
 from precision._support._user_functions import function_named
 from precision.studies._experiment import Study
 from precision.studies._registry import STUDIES, study
-from precision.sweep._cell_runs import interrupts_wait, start_worker
+from precision.sweep._cell_runs import delay_interrupts, start_worker
 from precision.sweep._grid_runs import sweep
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class _Processes(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Hand a call over; this is where processes are started."""
-        with interrupts_wait():
+        with delay_interrupts():
             return super().submit(fn, *args, **kwargs)
 
 
