@@ -1,4 +1,4 @@
-"""Text that a user wrote, read as one expression of Python's syntax, of bounded length and depth."""
+"""Reading of text that a user wrote as one expression of Python's syntax, of bounded length and depth."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import ast
 import reprlib
 
 LONGEST = 10_000
-"""Characters of a text that is read; a Hadamard rotation with 1024 signs has half as many."""
+"""The most characters of a text; a Hadamard rotation with 1024 signs has half as many."""
 DEEPEST = 50
-"""Levels of its syntax tree."""
+"""The most levels of the syntax tree of a text."""
 WIDEST = 128
-"""Bits of a whole number in it; seeds have 64."""
+"""The most bits of a whole number in a text; seeds have 64."""
 
 
 def checked_text(text: object) -> str:
-    """Return ``text`` if it is a string, else raise a TypeError that says so."""
+    """Return ``text`` if it is a string, else raise TypeError."""
     if not isinstance(text, str):
         raise TypeError(f"text must be a str, got {reprlib.repr(text)}")
     return str.__str__(text)
 
 
 def shortened(value: object, most: int = 200) -> str:
-    """Return the repr of a value for a message; of a long string its beginning, and how long it is.
+    """Return the repr of a value for a message; a long string is cut, and its length is given.
 
     Examples
     --------
@@ -37,12 +37,12 @@ def shortened(value: object, most: int = 200) -> str:
 
 
 def cut(message: str, most: int = 400) -> str:
-    """Return the beginning of a message that a long text made long."""
+    """Return the beginning of a message that is too long."""
     return message if len(message) <= most else message[:most] + "…"
 
 
 def parsed_expression(text: str) -> ast.expr:
-    """Return the syntax tree of one expression.
+    """Parse a text as one expression, and return its syntax tree.
 
     Raises
     ------
@@ -68,13 +68,14 @@ def parsed_expression(text: str) -> ast.expr:
         raise ValueError("it has half of a surrogate pair") from None
     except SyntaxError as error:
         raise ValueError(f"cannot be read ({error.msg})") from None
-    except (RecursionError, MemoryError):  # of the parser's own stack
+    except (RecursionError, MemoryError):  # the parser's own stack is full
         raise ValueError("it is nested too deeply") from None
     _check_tree(body)
     return body
 
 
 def _check_tree(body: ast.expr) -> None:
+    """Raise ValueError if a syntax tree is too deep, or has a whole number of too many bits."""
     level: list[ast.AST] = [body]
     for _ in range(DEEPEST):
         for node in level:

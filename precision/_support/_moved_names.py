@@ -1,4 +1,4 @@
-"""Names of version 0.1 that moved: an error says where each one is now."""
+"""Names of version 0.1 that moved, with errors that say where each one is now."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import NoReturn
 
-#: Modules that are gone, and the room that has their public names.
+#: The modules that are gone, each with the room that has its public names.
 MODULES = {
     "codec": "formats",
     "distributions": "metrics",
@@ -30,18 +30,18 @@ _UNITS = (
     "HOPPER_FP16", "HOPPER_FP16_ACC16", "HOPPER_TF32",
 )  # fmt: skip
 
-#: Public names that left their module, and where they are.
+#: The public names that left their module, each with its new name.
 NAMES = {f"precision.accumulators.{name}": f"precision.units.{name}" for name in _UNITS}
 
 
-def where(module: str) -> str:
-    """Return the words that say where a module of 0.1 went."""
+def describe_move(module: str) -> str:
+    """Return the sentence that says where a module of version 0.1 is now."""
     room = MODULES[module]
     return f"precision.{module} moved to precision.{room}: import its names from there"
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds no module, but says of one that moved where it is."""
+    """An import finder that finds nothing, and raises for a module that moved."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -49,22 +49,23 @@ class _Finder(importlib.abc.MetaPathFinder):
         """Raise ModuleNotFoundError for a module that moved; return None for any other."""
         parent, _, name = fullname.rpartition(".")
         if parent == "precision" and name in MODULES:
-            raise ModuleNotFoundError(where(name), name=fullname)
+            raise ModuleNotFoundError(describe_move(name), name=fullname)
         return None
 
 
-def install() -> None:
-    """Let imports of modules that moved say where they are."""
+def install_finder() -> None:
+    """Make imports of modules that moved raise errors that say where the modules are."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
 
 
-def accumulators(name: str) -> NoReturn:
-    """Raise AttributeError for a name that `precision.accumulators` does not have, and say where it is."""
-    _missing("precision.accumulators", name)
+def raise_for_accumulators(name: str) -> NoReturn:
+    """Raise AttributeError for a missing name of `precision.accumulators`, with its new place if it moved."""
+    _raise_missing("precision.accumulators", name)
 
 
-def _missing(module: str, name: str) -> NoReturn:
+def _raise_missing(module: str, name: str) -> NoReturn:
+    """Raise AttributeError for a missing name of a module, and say where it is if it moved."""
     new = NAMES.get(f"{module}.{name}")
     moved = f": it is {new} now" if new else ""
     raise AttributeError(f"module {module!r} has no attribute {name!r}{moved}", name=name)

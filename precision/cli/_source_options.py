@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from precision._support._suggestions import hint as did_you_mean
+from precision._support._suggestions import did_you_mean
 from precision.cli._shared_options import name_of, reads
 from precision.cli._standard_streams import say
 from precision.metrics._distributions import DISTRIBUTIONS

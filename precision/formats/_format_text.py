@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from precision._support._expressions import checked_text, cut, keywords_of, parsed_expression, shortened
-from precision._support._suggestions import close
+from precision._support._suggestions import find_close_names
 
 CALLS: dict[str, str] = {
     "e4m3": "FloatFormat(4, 3, specials=FN)",
@@ -133,7 +133,7 @@ def made(text: str, kinds: Mapping[str, type[Any]], words: Mapping[str, object])
     source = call_of(name) or name
     call = _parsed(source)
     if call is None:
-        near = close(name.lower(), _ALIASES, n=4, cutoff=0.5)
+        near = find_close_names(name.lower(), _ALIASES, n=4, cutoff=0.5)
         hint = f"; near: {', '.join(near)}" if near else "; examples: e4m3, e5m2fnuz, bf16, binary8p4se, int8"
         raise ValueError(f"no format {shortened(text)}{hint}")
     kind, tree = call

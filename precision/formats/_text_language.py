@@ -12,7 +12,7 @@ import enum
 from collections.abc import Mapping
 
 from precision._support._expressions import checked_text, cut, keywords_of, parsed_expression, shortened
-from precision._support._suggestions import close
+from precision._support._suggestions import find_close_names
 from precision.formats._float_format import FloatFormat, Specials
 from precision.formats._int_format import IntFormat
 from precision.formats._named import parse_format
@@ -70,7 +70,7 @@ def evaluate(text: str, names: Mapping[str, object], what: str) -> object:
         try:
             return parse_format(name)
         except ValueError:
-            near = close(name.upper(), [key.upper() for key in names], n=3, cutoff=0.5)
+            near = find_close_names(name.upper(), [key.upper() for key in names], n=3, cutoff=0.5)
             hint = f"; near names: {', '.join(near)}" if near else f"; known: {', '.join(names)}"
             raise fail(f"unknown name {shortened(name)}{hint}") from None
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from precision import units
 from precision._support._types import Array
-from precision._support.files._strict_json import printable, shown
+from precision._support.files._strict_json import escape_text, quote_text
 from precision._support.machine._float_environment import in_default_environment
 from precision.accumulators._accumulator import Accumulator
 from precision.formats._named import format_of
@@ -161,10 +161,12 @@ def read(path: str | Path) -> list[Case]:
         try:
             cases += _build_cases(name, parts)
         except KeyError as error:
-            missing = shown(error.args[0])
-            raise ValueError(f"{path}: {shown(name)} lacks {missing}, or names what is not known") from None
+            missing = quote_text(error.args[0])
+            raise ValueError(
+                f"{path}: {quote_text(name)} lacks {missing}, or names what is not known"
+            ) from None
         except (ValueError, TypeError, IndexError) as error:
-            raise ValueError(f"{path}: {shown(name)}: {printable(str(error), 500)}") from None
+            raise ValueError(f"{path}: {quote_text(name)}: {escape_text(str(error), 500)}") from None
     return cases
 
 

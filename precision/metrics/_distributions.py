@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from precision._support._suggestions import hint as did_you_mean
+from precision._support._suggestions import did_you_mean
 from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
 

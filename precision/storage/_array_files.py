@@ -23,7 +23,7 @@ import numpy.typing as npt
 from precision._support._optional_packages import require
 from precision._support._types import Array
 from precision._support.files._regular_files import open_regular
-from precision._support.files._strict_json import printable, shown, strict_json
+from precision._support.files._strict_json import escape_text, quote_text, strict_json
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats import _bit_packing
 from precision.formats._named import E2M1, E2M3, E3M2, Format
@@ -188,8 +188,8 @@ def unknown_name_error(path: Path, name: str, names: Iterable[str]) -> ValueErro
     # The search for near names takes time that grows with the lengths of both, which no file bounds.
     known = [known for known in itertools.islice(names, 10_000) if len(known) <= 500]
     near = difflib.get_close_matches(name, known, n=5, cutoff=0.4) if len(name) <= 500 else []
-    listed = ", ".join(map(printable, near or known[:5]))
-    return ValueError(f"{path} has no tensor {shown(name)}; near names: {listed or 'none'}")
+    listed = ", ".join(map(escape_text, near or known[:5]))
+    return ValueError(f"{path} has no tensor {quote_text(name)}; near names: {listed or 'none'}")
 
 
 def _choose_name(path: Path, entries: dict[str, TensorEntry], name: str | None) -> str:
@@ -197,7 +197,7 @@ def _choose_name(path: Path, entries: dict[str, TensorEntry], name: str | None) 
     if name is None:
         if len(entries) != 1:
             matrices = [key for key, entry in entries.items() if len(entry.shape) == 2]
-            some = ", ".join(map(printable, matrices[:8])) + (", …" if len(matrices) > 8 else "")
+            some = ", ".join(map(escape_text, matrices[:8])) + (", …" if len(matrices) > 8 else "")
             raise ValueError(f"{path} holds {len(entries)} tensors: name one of them ({some})")
         (name,) = entries
     if name not in entries:
@@ -228,10 +228,10 @@ def _read_checked_header(path: Path) -> tuple[dict[str, TensorEntry], dict[str, 
         try:
             check_shape(shape, -(-bits // 8))
         except ValueError as error:
-            raise ValueError(f"{path}: tensor {shown(name)}: {error}") from None
+            raise ValueError(f"{path}: tensor {quote_text(name)}: {error}") from None
         stop = start + math.prod(shape) * bits // 8
         if declared[name]["data_offsets"] != [start - first, stop - first]:
-            raise ValueError(f"{path}: tensor {shown(name)} does not lie where the sizes before it say")
+            raise ValueError(f"{path}: tensor {quote_text(name)} does not lie where the sizes before it say")
         entries[name] = TensorEntry(dtype, shape, start, stop)
         start = stop
     return entries, metadata
@@ -258,7 +258,7 @@ def _find_bits(path: Path, name: str, dtype: str) -> int:
     if dtype in DTYPES:
         return 8 * np.dtype(DTYPES[dtype]).itemsize
     known = ", ".join([*DTYPES, *PACKED])
-    raise ValueError(f"{path}: tensor {shown(name)} has type {dtype}, which is not among {known}")
+    raise ValueError(f"{path}: tensor {quote_text(name)} has type {dtype}, which is not among {known}")
 
 
 def _explain_refusal(path: Path, header: bytes, size: int, message: str) -> str:
@@ -274,13 +274,13 @@ def _explain_refusal(path: Path, header: bytes, size: int, message: str) -> str:
             needed = -(-math.prod(entry["shape"]) * _find_bits(path, name, entry["dtype"]) // 8)
             if 0 <= needed != stop - start >= 0:
                 return (
-                    f"{path}: tensor {shown(name)} of shape {tuple(entry['shape'])} and type "
+                    f"{path}: tensor {quote_text(name)} of shape {tuple(entry['shape'])} and type "
                     f"{entry['dtype']} needs {needed:,} bytes and has {stop - start:,}"
                 )
             if first + stop > size:
                 return (
-                    f"{path} is truncated: tensor {shown(name)} ends at byte {first + stop:,}, the file at "
-                    f"byte {size:,}"
+                    f"{path} is truncated: tensor {quote_text(name)} ends at byte {first + stop:,}, the file "
+                    f"at byte {size:,}"
                 )
     words = message.removeprefix("Error while deserializing header: ")
-    return f"{path} is not a valid safetensors file: {printable(words, 300)}"
+    return f"{path} is not a valid safetensors file: {escape_text(words, 300)}"

@@ -18,7 +18,7 @@ import numpy as np
 
 from precision._support._types import Array
 from precision._support.files._regular_files import open_regular
-from precision._support.files._strict_json import printable, shown
+from precision._support.files._strict_json import escape_text, quote_text
 
 _MAGIC = b"\x93NUMPY"
 _HEADER_LIMIT = 10_000  # bytes; the limit of NumPy's reader
@@ -53,7 +53,7 @@ def check_shape(shape: tuple[int, ...], itemsize: int) -> None:
     if len(shape) > _MOST_AXES:
         raise ValueError(f"it has {len(shape)} axes, and NumPy's arrays have at most {_MOST_AXES}")
     if math.prod(n for n in shape if n) * max(itemsize, 1) >= 1 << 63:
-        raise ValueError(f"its shape {shown(shape)} is larger than any array")
+        raise ValueError(f"its shape {quote_text(shape)} is larger than any array")
 
 
 def read_npy(path: Path) -> Array:
@@ -95,7 +95,7 @@ def read_npz(path: Path) -> dict[str, Array]:
                     member.filename.removesuffix(".npy"): _read_member(archive, member) for member in members
                 }
         except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            reason = printable(str(error), 500)
+            reason = escape_text(str(error), 500)
             raise ValueError(f"{path} is not a readable .npz file: {reason}") from None
 
 
@@ -109,7 +109,7 @@ def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
     if len(set(names)) < len(names):
         raise ValueError("it has several members of one name")
     for member in members:
-        label = f"its member {shown(member.filename)}"
+        label = f"its member {quote_text(member.filename)}"
         if not member.filename.endswith(".npy"):
             raise ValueError(f"{label} is no .npy file")
         if not 0 <= member.header_offset < size:
@@ -138,7 +138,7 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
             while file.read(1 << 16):  # the checksum is compared at the end
                 pass
     except ValueError as error:
-        raise ValueError(f"its member {shown(member.filename)}: {error}") from None
+        raise ValueError(f"its member {quote_text(member.filename)}: {error}") from None
     return array
 
 
@@ -202,7 +202,7 @@ def _parse_header(text: str, *, python2: bool) -> _Header:
             break
         found[key] = value
     if len(found) < 3 or text[at:] != "}":
-        raise ValueError(f"its header is none of an array of one plain type: {shown(text)}")
+        raise ValueError(f"its header is none of an array of one plain type: {quote_text(text)}")
     numbers = (found["shape"].replace("L", "") if python2 else found["shape"]).split(",")
     shape = tuple(int(number) for number in numbers if number.strip())
     dtype = _parse_dtype(found["descr"])
@@ -217,4 +217,4 @@ def _parse_dtype(descr: str) -> np.dtype[Any]:
             return np.dtype(descr)
         except (TypeError, ValueError):
             pass  # a name such as f3, which the pattern lets pass
-    raise ValueError(f"its type {shown(descr)} is none of numbers, dates, characters or bytes")
+    raise ValueError(f"its type {quote_text(descr)} is none of numbers, dates, characters or bytes")

@@ -14,7 +14,7 @@ import numpy as np
 
 from precision._support._optional_packages import require
 from precision._support._types import Array
-from precision._support.files._strict_json import shown, strict_json
+from precision._support.files._strict_json import quote_text, strict_json
 from precision._support.files._whole_files import draft
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats._bit_packing import pack, row_bytes, unpack
@@ -191,17 +191,17 @@ class _TensorRecord(NamedTuple):
         """Read the description from decoded JSON, and check it."""
         texts = value["fmt"], value["scale_format"]
         if not all(type(text) is str and len(text) <= _LONGEST_FORMAT for text in texts):
-            raise ValueError(f"fmt and scale_format must be the texts of formats, got {shown(texts)}")
+            raise ValueError(f"fmt and scale_format must be the texts of formats, got {quote_text(texts)}")
         fmt, scale_format = map(parse_format, texts)
         if not isinstance(scale_format, FloatFormat):
             raise ValueError(f"scale_format must be a floating-point format, got {scale_format}")
         shape, block = tuple(value["shape"]), tuple(value["block"])
         check_shape(tuple(n for n in shape if type(n) is int), 4)
         if not all(type(n) is int and n >= 0 for n in shape) or not shape:
-            raise ValueError(f"shape must be a list of whole numbers, got {shown(list(shape))}")
+            raise ValueError(f"shape must be a list of whole numbers, got {quote_text(list(shape))}")
         whole = all(n is None or (type(n) is int and 0 < n < 1 << 63) for n in block)
         if not whole or len(block) != len(shape):
-            text = shown(list(block))
+            text = quote_text(list(block))
             raise ValueError(f"block must have {len(shape)} positive entries or null, got {text}")
         if type(value["tensor_scale"]) is not bool or type(value["stored"]) is not str:
             raise ValueError("tensor_scale must be true or false, and stored the name of a type")
@@ -219,7 +219,7 @@ def _read_records(path: Path, metadata: Mapping[str, str]) -> dict[str, _TensorR
         found = strict_json(metadata[_KEY])
         version = found["version"]
         if type(version) is not int or version != _VERSION:
-            raise ValueError(f"its version is {shown(version)}, and {_VERSION} can be read")
+            raise ValueError(f"its version is {quote_text(version)}, and {_VERSION} can be read")
         tensors = dict(found["tensors"].items())
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path}: the metadata {_KEY!r} cannot be read: {_describe_error(error)}") from None
@@ -229,7 +229,7 @@ def _read_records(path: Path, metadata: Mapping[str, str]) -> dict[str, _TensorR
             result[name] = _TensorRecord.read(value)
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
-                f"{path}: the metadata of tensor {shown(name)}: {_describe_error(error)}"
+                f"{path}: the metadata of tensor {quote_text(name)}: {_describe_error(error)}"
             ) from None
     return result
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from precision import accumulators, specs
 from precision._support._expressions import shortened
-from precision._support._suggestions import hint as did_you_mean
+from precision._support._suggestions import did_you_mean
 from precision.accumulators._accumulator import Accumulator
 from precision.formats import _text_language
 from precision.formats._float_format import FloatFormat

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from precision._support._suggestions import near
+from precision._support._suggestions import suggest_names
 from precision._support._types import Plain
 
 Axes: TypeAlias = Mapping[str, Any]
@@ -198,7 +198,7 @@ def list_cells(
             if name not in known and not takes_any:
                 raise ValueError(
                     f"grid: {_name_function(function)} has no parameter {name!r}; "
-                    f"{near(name, known, 'it has')}"
+                    f"{suggest_names(name, known, 'it has')}"
                 )
         lacking = [name for name in required if name not in one]
         if lacking:

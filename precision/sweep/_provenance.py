@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeAlias
 
-from precision._support._user_functions import spoken_name
+from precision._support._user_functions import displayed_module_name
 from precision.studies._experiment import Study
 from precision.sweep._grid import Cell
 from precision.sweep._store_checks import Identity
@@ -36,7 +36,7 @@ def build_identity(chosen: Function | Study, cells: Sequence[Cell]) -> Identity:
         function = function.func
     if not hasattr(function, "__qualname__"):
         function = type(function)
-    module = spoken_name(str(getattr(function, "__module__", "?")))
+    module = displayed_module_name(str(getattr(function, "__module__", "?")))
     name = f"{module}:{function.__qualname__}{bound}"
     if isinstance(chosen, Study):  # a study keeps its name when its module moves
         name = f"study:{chosen.name}"

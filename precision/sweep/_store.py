@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from precision._support._types import Plain
-from precision._support.files._strict_json import printable
+from precision._support.files._strict_json import escape_text
 from precision.sweep import _store_reading
 from precision.sweep._cell_runs import CellOutcome
 from precision.sweep._grid import Cell
@@ -70,7 +70,7 @@ def _translate_errors(path: Path, attempted: str = "written") -> Iterator[None]:
         if name.startswith(_OF_THE_SYSTEM) and name != "SQLITE_IOERR_SHORT_READ":
             kept = ". The cells before are kept; run again to go on" if attempted == "written" else ""
             raise OSError(f"store: {path} cannot be {attempted}: {error}{kept}") from error
-        reason = printable(str(error))
+        reason = escape_text(str(error))
         raise ValueError(f"store: {path} is not a store of a sweep, or is damaged: {reason}") from error
 
 

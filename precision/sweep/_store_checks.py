@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from precision._support._types import Plain
-from precision._support.files._strict_json import shown, strict_json
+from precision._support.files._strict_json import quote_text, strict_json
 from precision.sweep._cell_runs import CellOutcome
 from precision.sweep._grid import Cell
 
@@ -77,7 +77,7 @@ def is_new(database: sqlite3.Connection) -> bool:
     if layout != LAYOUT:
         raise ValueError(f"has layout {layout}, and this version of precision writes {LAYOUT}")
     if schema != _SCHEMA:
-        other = sorted(f"{kind} {shown(name)}" for kind, name, *_ in schema ^ _SCHEMA)
+        other = sorted(f"{kind} {quote_text(name)}" for kind, name, *_ in schema ^ _SCHEMA)
         differing = ", ".join(other[:5])
         raise ValueError(f"is not a store of a sweep as precision makes one: it differs in {differing}")
     return False
@@ -94,7 +94,7 @@ def check_pages(database: sqlite3.Connection, size: int) -> None:
     database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(size, 1 << 16))
     (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise ValueError(f"is damaged: {shown(found, 300)}")
+        raise ValueError(f"is damaged: {quote_text(found, 300)}")
 
 
 def read_contents(database: sqlite3.Connection) -> StoreContents:
@@ -108,11 +108,11 @@ def read_contents(database: sqlite3.Connection) -> StoreContents:
     identity, grid = _check_meta(database.execute("SELECT name, value FROM meta").fetchall())
     runs = {}
     for number, text in database.execute("SELECT id, provenance FROM runs ORDER BY id"):
-        runs[number] = _check_row(f"run {shown(number)}", _check_run, text, identity)
+        runs[number] = _check_row(f"run {quote_text(number)}", _check_run, text, identity)
     order = {key: i for i, key in enumerate(grid)}
     rows = []
     for key, parameters, metrics, error, trace, seconds, run in database.execute("SELECT * FROM cells"):
-        label = f"cell {shown(key)}"
+        label = f"cell {quote_text(key)}"
         if key not in order:
             raise ValueError(f"is damaged: {label} is not of its grid")
         if run not in runs:
@@ -191,7 +191,7 @@ def _check_outcome(metrics: object, error: Any, trace: Any, seconds: Any, identi
     if not (error is trace is None or (type(error) is type(trace) is str and not values)):
         raise ValueError("it must have metrics, or the text and the trace of an error")
     if type(seconds) is not float or not 0 <= seconds < math.inf:
-        raise ValueError(f"seconds must be a number, got {shown(seconds)}")
+        raise ValueError(f"seconds must be a number, got {quote_text(seconds)}")
     return CellOutcome(values, error, trace, seconds)
 
 
@@ -231,7 +231,7 @@ def _decode_plain_values(text: object) -> dict[str, Plain]:
     found = _decode_object(text)
     for name, value in found.items():
         if value is not None and type(value) not in (bool, int, float, str):
-            raise ValueError(f"{shown(name)} must be a number, a text, a truth value or null")
+            raise ValueError(f"{quote_text(name)} must be a number, a text, a truth value or null")
     return found
 
 

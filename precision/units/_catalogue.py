@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from precision._support._expressions import shortened
-from precision._support._suggestions import hint, near
+from precision._support._suggestions import did_you_mean, suggest_names
 from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._accumulator_text import named
 
@@ -89,11 +89,11 @@ def find_unit(name: str) -> Unit:
         If there is none; the message lists near names.
     """
     if name not in CATALOGUE:
-        raise ValueError(f"unit {shortened(name)} is not in the catalogue: {near(name, CATALOGUE)}")
+        raise ValueError(f"unit {shortened(name)} is not in the catalogue: {suggest_names(name, CATALOGUE)}")
     return CATALOGUE[name]
 
 
-def accumulator_of(name: str) -> Any:
+def find_accumulator(name: str) -> Any:
     """Return the accumulator of a unit, as the attribute of `precision.units` with its name.
 
     Raises
@@ -103,10 +103,10 @@ def accumulator_of(name: str) -> Any:
     """
     if name in CATALOGUE:
         return CATALOGUE[name].accumulator
-    hinted = "" if name.startswith("_") else hint(name, CATALOGUE)
+    hinted = "" if name.startswith("_") else did_you_mean(name, CATALOGUE)
     raise AttributeError(f"module 'precision.units' has no attribute {name!r}{hinted}", name=name)
 
 
-def unit_names() -> list[str]:
+def list_names() -> list[str]:
     """List the attributes of `precision.units` for `dir`: the units, and the room's public names."""
     return sorted({*CATALOGUE, *sys.modules["precision.units"].__all__})

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from precision._support._user_functions import function_named
+from precision._support._user_functions import import_function
 from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._accumulator_text import parse as parse_accumulator
 from precision.cli import _printed_tables
@@ -69,7 +69,7 @@ def _checked(fn: Callable[..., Any], options: dict[str, Any]) -> Report:
 
 
 @click.command()
-@click.argument("function", callback=reads(function_named), metavar="MODULE:FUNCTION")
+@click.argument("function", callback=reads(import_function), metavar="MODULE:FUNCTION")
 @click.option("--like", required=True, metavar="TEXT", help="As mxfp8_e4m3, e4m3 or HOPPER_FP8.")
 @click.option("--dequantizer", is_flag=True, help="The function turns codes into values.")
 @click.option(

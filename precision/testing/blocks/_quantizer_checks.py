@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._support._expressions import shortened
-from precision._support._suggestions import close
+from precision._support._suggestions import find_close_names
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
@@ -56,7 +56,7 @@ def parsed(like: Like) -> Format | QuantSpec:
     try:
         return parse_format(text)
     except ValueError as error:
-        near = close(text.upper(), SPECS, n=2, cutoff=0.6)
+        near = find_close_names(text.upper(), SPECS, n=2, cutoff=0.6)
         hint = f"; near specs: {', '.join(near)}" if near else ""
         raise ValueError(f"like {shortened(text)} is no spec, and {error}{hint}") from None
 
