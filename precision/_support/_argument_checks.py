@@ -28,7 +28,7 @@ def check_int(name: str, value: object, low: int, high: int | None = None) -> in
     return number
 
 
-def checked_axis(axis: object, ndim: int) -> int:
+def check_axis(axis: object, ndim: int) -> int:
     """Return ``axis`` as an int from 0 to ndim - 1, or raise an error that names it."""
     if isinstance(axis, bool) or not isinstance(axis, SupportsIndex):
         raise TypeError(f"axis must be an int, got {axis!r}")

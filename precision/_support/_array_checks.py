@@ -19,7 +19,7 @@ def refuse_masked(name: str, value: object) -> None:
         )
 
 
-def named_dtype(value: npt.DTypeLike | None, wanted: str, name: str = "dtype") -> np.dtype[Any]:
+def check_dtype(value: npt.DTypeLike | None, wanted: str, name: str = "dtype") -> np.dtype[Any]:
     """Return the data type that ``value`` names; raise TypeError for None, which NumPy reads as float64."""
     try:
         if value is not None:

@@ -13,20 +13,20 @@ WIDEST = 128
 """The most bits of a whole number in a text; seeds have 64."""
 
 
-def checked_text(text: object) -> str:
+def check_text(text: object) -> str:
     """Return ``text`` if it is a string, else raise TypeError."""
     if not isinstance(text, str):
         raise TypeError(f"text must be a str, got {reprlib.repr(text)}")
     return str.__str__(text)
 
 
-def shortened(value: object, most: int = 200) -> str:
+def shorten(value: object, most: int = 200) -> str:
     """Return the repr of a value for a message; a long string is cut, and its length is given.
 
     Examples
     --------
-    >>> from precision._support._expressions import shortened
-    >>> print(shortened("bf16"), shortened("x" * 5000, most=8), shortened(12))
+    >>> from precision._support._expressions import shorten
+    >>> print(shorten("bf16"), shorten("x" * 5000, most=8), shorten(12))
     'bf16' 'xxxxxxxx…' (5000 characters) 12
     """
     if not isinstance(value, str):
@@ -41,7 +41,7 @@ def cut(message: str, most: int = 400) -> str:
     return message if len(message) <= most else message[:most] + "…"
 
 
-def parsed_expression(text: str) -> ast.expr:
+def parse_expression(text: str) -> ast.expr:
     """Parse a text as one expression, and return its syntax tree.
 
     Raises
@@ -52,8 +52,8 @@ def parsed_expression(text: str) -> ast.expr:
 
     Examples
     --------
-    >>> from precision._support._expressions import parsed_expression
-    >>> parsed_expression("-" * 9000 + "1")
+    >>> from precision._support._expressions import parse_expression
+    >>> parse_expression("-" * 9000 + "1")
     Traceback (most recent call last):
     ValueError: it is nested too deeply
     """
@@ -88,7 +88,7 @@ def _check_tree(body: ast.expr) -> None:
     raise ValueError("it is nested too deeply")
 
 
-def keywords_of(call: ast.Call) -> dict[str, ast.expr]:
+def read_keywords(call: ast.Call) -> dict[str, ast.expr]:
     """Return the keyword arguments of a call by their names.
 
     Raises
@@ -101,6 +101,6 @@ def keywords_of(call: ast.Call) -> dict[str, ast.expr]:
         if word.arg is None:
             raise ValueError("arguments must be written one by one, got **")
         if word.arg in found:
-            raise ValueError(f"argument {shortened(word.arg)} must be given once, got it twice")
+            raise ValueError(f"argument {shorten(word.arg)} must be given once, got it twice")
         found[word.arg] = word.value
     return found

@@ -10,7 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from precision._support._expressions import checked_text, cut, keywords_of, parsed_expression, shortened
+from precision._support._expressions import check_text, cut, parse_expression, read_keywords, shorten
 from precision._support._suggestions import find_close_names
 
 CALLS: dict[str, str] = {
@@ -129,16 +129,16 @@ def made(text: str, kinds: Mapping[str, type[Any]], words: Mapping[str, object])
     ValueError
         If no format has that name (the message lists near ones), or if it names an impossible one.
     """
-    name = checked_text(text).strip()
+    name = check_text(text).strip()
     source = call_of(name) or name
     call = _parsed(source)
     if call is None:
         near = find_close_names(name.lower(), _ALIASES, n=4, cutoff=0.5)
         hint = f"; near: {', '.join(near)}" if near else "; examples: e4m3, e5m2fnuz, bf16, binary8p4se, int8"
-        raise ValueError(f"no format {shortened(text)}{hint}")
+        raise ValueError(f"no format {shorten(text)}{hint}")
     kind, tree = call
     if kind not in kinds:
-        raise ValueError(f"{shortened(text)} is of class {kind}, must be of {' or '.join(kinds)}")
+        raise ValueError(f"{shorten(text)} is of class {kind}, must be of {' or '.join(kinds)}")
 
     def constant(node: ast.expr) -> Any:
         if isinstance(node, ast.Name) and node.id in words:
@@ -146,19 +146,19 @@ def made(text: str, kinds: Mapping[str, type[Any]], words: Mapping[str, object])
         try:
             return ast.literal_eval(node)
         except ValueError:
-            raise ValueError(f"cannot read {shortened(ast.get_source_segment(source, node) or '')}") from None
+            raise ValueError(f"cannot read {shorten(ast.get_source_segment(source, node) or '')}") from None
 
     try:
-        arguments = {word: constant(value) for word, value in keywords_of(tree).items()}
+        arguments = {word: constant(value) for word, value in read_keywords(tree).items()}
         return kinds[kind](*map(constant, tree.args), **arguments)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"no format {shortened(text)}: {cut(str(error))}") from error
+        raise ValueError(f"no format {shorten(text)}: {cut(str(error))}") from error
 
 
 def _parsed(text: str) -> tuple[str, ast.Call] | None:
     """The class's name and the call of a format's class; None for any other text."""
     try:
-        call = parsed_expression(text)
+        call = parse_expression(text)
     except ValueError:
         return None
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from precision._support._array_checks import named_dtype
+from precision._support._array_checks import check_dtype
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats._float_format import FloatFormat, Specials
 from precision.formats._format_text import CALLS, DTYPES, made
@@ -128,7 +128,7 @@ def format_of(dtype: npt.DTypeLike) -> Format:
     >>> str(format_of(np.float16))
     'fp16'
     """
-    wanted = named_dtype(dtype, "a data type of NumPy or ml_dtypes")
+    wanted = check_dtype(dtype, "a data type of NumPy or ml_dtypes")
     known: dict[np.dtype[Any], Format] = {kind: NAMED[name] for name, kind in DTYPES.items()}
     known |= {fmt.dtype: fmt for fmt in (INT8, UINT8, INT4, UINT4, INT2, UINT2, UINT1)}
     if wanted not in known:

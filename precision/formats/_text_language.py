@@ -11,7 +11,7 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
-from precision._support._expressions import checked_text, cut, keywords_of, parsed_expression, shortened
+from precision._support._expressions import check_text, cut, parse_expression, read_keywords, shorten
 from precision._support._suggestions import find_close_names
 from precision.formats._float_format import FloatFormat, Specials
 from precision.formats._int_format import IntFormat
@@ -52,13 +52,13 @@ def evaluate(text: str, names: Mapping[str, object], what: str) -> object:
     ValueError
         Naming the text and the part that is unknown.
     """
-    source = checked_text(text).strip()
+    source = check_text(text).strip()
 
     def fail(reason: str) -> ValueError:
-        return ValueError(f"{what} {shortened(text)}: {reason}")
+        return ValueError(f"{what} {shorten(text)}: {reason}")
 
     def written(node: ast.expr) -> str:
-        return shortened(ast.get_source_segment(source, node) or "")
+        return shorten(ast.get_source_segment(source, node) or "")
 
     formats: dict[str, object] = {"FloatFormat": FloatFormat, "IntFormat": IntFormat}
     known = {**names, **formats, **{member.name: member for member in Specials}}
@@ -72,7 +72,7 @@ def evaluate(text: str, names: Mapping[str, object], what: str) -> object:
         except ValueError:
             near = find_close_names(name.upper(), [key.upper() for key in names], n=3, cutoff=0.5)
             hint = f"; near names: {', '.join(near)}" if near else f"; known: {', '.join(names)}"
-            raise fail(f"unknown name {shortened(name)}{hint}") from None
+            raise fail(f"unknown name {shorten(name)}{hint}") from None
 
     def read(node: ast.expr) -> object:
         if isinstance(node, ast.Constant):
@@ -91,7 +91,7 @@ def evaluate(text: str, names: Mapping[str, object], what: str) -> object:
                 raise fail(f"{written(node.func)} takes no arguments")
             arguments = [read(item) for item in node.args]
             try:
-                named = keywords_of(node)
+                named = read_keywords(node)
             except ValueError as error:
                 raise fail(str(error)) from None
             keywords = {name: read(item) for name, item in named.items()}
@@ -105,11 +105,11 @@ def evaluate(text: str, names: Mapping[str, object], what: str) -> object:
         owner = read(node.value)
         known = getattr(type(owner), "TEXT_METHODS", ())
         if node.attr not in known:
-            raise fail(f"unknown form {shortened(node.attr)}; known: {', '.join(known) or 'none'}")
+            raise fail(f"unknown form {shorten(node.attr)}; known: {', '.join(known) or 'none'}")
         return getattr(owner, node.attr)
 
     try:
-        body = parsed_expression(source)
+        body = parse_expression(source)
     except ValueError as error:
         raise fail(str(error)) from None
     return read(body)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from precision._support._array_checks import named_dtype, refuse_masked
+from precision._support._array_checks import check_dtype, refuse_masked
 from precision._support._types import Array
 from precision.accumulators._accumulator import Accumulator
 from precision.formats._code_checks import clean_codes
@@ -62,7 +62,7 @@ def checked_operand(name: str, x: Operand, accumulator: Accumulator) -> Checked:
 
 def checked_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     known = ("float16", "bfloat16", "float32", "float64")
-    kind = named_dtype(dtype, f"one of {', '.join(known)}")
+    kind = check_dtype(dtype, f"one of {', '.join(known)}")
     if kind.name not in known:
         raise TypeError(f"dtype must be one of {', '.join(known)}, got {kind}")
     return kind

@@ -13,9 +13,9 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from precision._support._argument_checks import check_int, checked_axis
+from precision._support._argument_checks import check_axis, check_int
 from precision._support._array_checks import refuse_masked
-from precision._support._expressions import shortened
+from precision._support._expressions import shorten
 from precision._support._types import Array
 from precision._support.machine._float_environment import methods_in_default_environment
 from precision.formats import _text_language
@@ -190,7 +190,7 @@ class LogFMT:
         """
         found = _text_language.evaluate(text, vocabulary(), "spec")
         if not isinstance(found, cls):
-            raise ValueError(f"spec {shortened(text)}: must say a LogFMT, as LogFMT(8)")
+            raise ValueError(f"spec {shorten(text)}: must say a LogFMT, as LogFMT(8)")
         return found
 
     @property
@@ -207,7 +207,7 @@ class LogFMT:
         >>> pr.LogFMT(8).tiles_shape((4, 300))
         (4, 3)
         """
-        along = checked_axis(axis, len(shape))
+        along = check_axis(axis, len(shape))
         return tuple(-(-n // self.block_size) if i == along else n for i, n in enumerate(shape))
 
     def bits_per_element(self, shape: tuple[int, ...], axis: int = -1) -> float:
@@ -308,7 +308,7 @@ class LogFMTTensor:
             raise TypeError(f"codes must be an ndarray of {spec.code_dtype}, got {got}")
         if codes.ndim == 0:
             raise ValueError("codes must have at least one axis")
-        object.__setattr__(self, "axis", checked_axis(self.axis, codes.ndim))
+        object.__setattr__(self, "axis", check_axis(self.axis, codes.ndim))
         kind, shape = METADATA_TYPES[spec.metadata_format], spec.tiles_shape(codes.shape, self.axis)
         if not isinstance(self.metadata, tuple) or len(self.metadata) != 2:
             raise TypeError(f"metadata must be a tuple of two ndarrays, got {type(self.metadata).__name__}")

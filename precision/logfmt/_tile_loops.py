@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._kernels._params import StochasticParams
-from precision._support._argument_checks import checked_axis
+from precision._support._argument_checks import check_axis
 from precision._support._array_checks import refuse_overlapping
 from precision._support._shared_memory import refuse_shared
 from precision._support._types import Array
@@ -70,7 +70,7 @@ def quantized(
     """What `LogFMT.quantize` returns."""
     source = source_of(x)
     first = checked_offset(offset, source.size)
-    along = checked_axis(axis, source.ndim)
+    along = check_axis(axis, source.ndim)
     codes, metadata = _targets(source.shape, spec, along, out)
     if any(np.may_share_memory(source, array) for array in (codes, *metadata)):
         source = source.copy()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from precision._support._argument_checks import checked_axis
+from precision._support._argument_checks import check_axis
 from precision._support._types import Array
 from precision.formats._bit_packing import pack_bits, unpack_bits
 from precision.formats._float_format import code_dtype
@@ -42,7 +42,7 @@ def unpacked(data: Array, spec: LogFMT, shape: tuple[int, ...], axis: int) -> Lo
         raise TypeError(f"shape must be a tuple of ints, got {shape!r}") from None
     if not sizes or min(sizes) < 0:
         raise ValueError(f"shape must have at least one axis and no negative size, got {sizes}")
-    along = checked_axis(axis, len(sizes))
+    along = check_axis(axis, len(sizes))
     tiles, kind = spec.tiles_shape(sizes, along), METADATA_TYPES[spec.metadata_format]
     count = int(np.prod(tiles)) * kind.itemsize
     size = int(np.prod(sizes))

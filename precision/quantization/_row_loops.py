@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._kernels._params import StochasticParams
-from precision._support._argument_checks import checked_axis
-from precision._support._array_checks import named_dtype, refuse_masked, refuse_overlapping
+from precision._support._argument_checks import check_axis
+from precision._support._array_checks import check_dtype, refuse_masked, refuse_overlapping
 from precision._support._shared_memory import refuse_shared
 from precision._support._types import Array
 from precision._support.machine._threads import parallel
@@ -101,7 +101,7 @@ def quantized(
     given = spec.granularity.block(source.shape, axis)
     block = filled(given, source.shape)
     # Rows run along the axis of the groups; of a block's axes along the one that memory runs along.
-    spread = [i for i, step in enumerate(block) if step > 1] or [checked_axis(axis, source.ndim)]
+    spread = [i for i, step in enumerate(block) if step > 1] or [check_axis(axis, source.ndim)]
     along = min(spread, key=lambda i: abs(source.strides[i]))
     codes, scale = _targets(source, spec, given, along, out)
     tensor_scale = np.float32(1) if spec.tensor_scale else None
@@ -431,7 +431,7 @@ def source_of(x: npt.ArrayLike) -> Array:
 
 def checked_out(shape: tuple[int, ...], dtype: npt.DTypeLike, out: Array | None) -> np.dtype[Any]:
     """The type to dequantize to, or an error if it is another than float32 and float64, or ``out`` unfit."""
-    kind = named_dtype(dtype, "float32 or float64")
+    kind = check_dtype(dtype, "float32 or float64")
     if kind not in (np.float32, np.float64):
         raise TypeError(f"dtype must be float32 or float64, got {kind}")
     if out is not None:

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from precision._support._argument_checks import checked_axis
-from precision._support._expressions import shortened
+from precision._support._argument_checks import check_axis
+from precision._support._expressions import shorten
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats import _text_language
 from precision.formats._codec import encode
@@ -49,17 +49,17 @@ def parse(text: str) -> AnySpec:
     found = _text_language.evaluate(text, _quant_spec.vocabulary() | _logfmt_spec.vocabulary(), "spec")
     if not isinstance(found, QuantSpec | LogFMT | FloatFormat):
         raise ValueError(
-            f"spec {shortened(text)}: must say a QuantSpec, as QuantSpec(e4m3, PerGroup(128)), "
+            f"spec {shorten(text)}: must say a QuantSpec, as QuantSpec(e4m3, PerGroup(128)), "
             "a LogFMT, as LogFMT(8), or a floating-point format, as bf16"
         )
     if isinstance(found, FloatFormat) and not (found.signed and found.has_zero):
-        raise ValueError(f"spec {shortened(text)}: a format without scales must have a sign and a zero")
+        raise ValueError(f"spec {shorten(text)}: a format without scales must have a sign and a zero")
     return found
 
 
 def check_suits(spec: AnySpec, shape: tuple[int, ...], axis: int = -1) -> None:
     """Raise ValueError if ``spec`` cannot take an array of ``shape`` with groups along ``axis``."""
-    checked_axis(axis, len(shape))
+    check_axis(axis, len(shape))
     if isinstance(spec, QuantSpec):
         spec.scale_shape(shape, axis)
 

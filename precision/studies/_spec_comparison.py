@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from precision._support._argument_checks import checked_axis
+from precision._support._argument_checks import check_axis
 from precision._support._types import Array
 from precision._support.machine._float_environment import (
     in_default_environment,
@@ -68,7 +68,7 @@ def drawn(
         If there is no such distribution, or no such axis.
     """
     draw(distribution, (1, 1), k_axis=0)
-    k_axis = checked_axis(axis, 2)
+    k_axis = check_axis(axis, 2)
     return Source("", shape, lambda: draw(distribution, shape, k_axis=k_axis, seed=seed))
 
 

@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from precision._support._array_checks import named_dtype
+from precision._support._array_checks import check_dtype
 from precision._support._types import Array
 from precision.formats._codec import decode
 from precision.formats._float_format import FloatFormat
@@ -31,7 +31,7 @@ def wide(numbers: Sequence[float]) -> Array:
 def checked_source(dtype: npt.DTypeLike) -> np.dtype[Any]:
     """The type of the numbers to quantize, or an error that names the argument."""
     wanted = f"one of {', '.join(map(str, SOURCES))}"
-    kind = named_dtype(dtype, wanted)
+    kind = check_dtype(dtype, wanted)
     if kind not in SOURCES:
         raise TypeError(f"dtype must be {wanted}, got {kind}")
     return kind

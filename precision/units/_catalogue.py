@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from precision._support._expressions import shortened
+from precision._support._expressions import shorten
 from precision._support._suggestions import did_you_mean, suggest_names
 from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._accumulator_text import named
@@ -89,7 +89,7 @@ def find_unit(name: str) -> Unit:
         If there is none; the message lists near names.
     """
     if name not in CATALOGUE:
-        raise ValueError(f"unit {shortened(name)} is not in the catalogue: {suggest_names(name, CATALOGUE)}")
+        raise ValueError(f"unit {shorten(name)} is not in the catalogue: {suggest_names(name, CATALOGUE)}")
     return CATALOGUE[name]
 
 

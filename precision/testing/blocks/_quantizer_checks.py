@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from precision._support._expressions import shortened
+from precision._support._expressions import shorten
 from precision._support._suggestions import find_close_names
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats._float_format import FloatFormat
@@ -58,7 +58,7 @@ def parsed(like: Like) -> Format | QuantSpec:
     except ValueError as error:
         near = find_close_names(text.upper(), SPECS, n=2, cutoff=0.6)
         hint = f"; near specs: {', '.join(near)}" if near else ""
-        raise ValueError(f"like {shortened(text)} is no spec, and {error}{hint}") from None
+        raise ValueError(f"like {shorten(text)} is no spec, and {error}{hint}") from None
 
 
 @in_default_environment
