@@ -25,7 +25,7 @@ def import_room(name: str) -> Any:
     """
     if name in ROOMS:
         return importlib.import_module(f"precision.{name}")
-    moved = f": {_moved_names.where(name)}" if name in _moved_names.MODULES else ""
+    moved = f": {_moved_names.describe_move(name)}" if name in _moved_names.MODULES else ""
     raise AttributeError(f"module 'precision' has no attribute {name!r}{moved}", name=name)
 
 
