@@ -66,8 +66,9 @@ SCALED = ["test_scaled_units.py", "test_sum_edges.py"]
 #: Tests for the mutants of a file, those that kill most in the least time first.
 TESTS = {
     "_scalar_rounding": [*SCALAR, *LOOPS, *SUMS, *SCALED],
+    "_llvm_scalars": [*SCALAR, *LOOPS, *SUMS, *SCALED],
     "numbers/_conversion_loops": [*SCALAR[1:2], *SCALAR[3:], *LOOPS],
-    "products/_narrow_step": SUMS,
+    "products/_llvm_narrow_step": SUMS,
     "_llvm_pieces": [*SUMS, *SCALED],
     "_llvm_vectors": [*SUMS, *SCALED, "test_codec.py::test_what_streams_past_the_caches_is_the_same"],
     "products/_panel_steps": [*SUMS, *SCALED],
@@ -165,11 +166,11 @@ UNLIKE = {
     "fpext", "trunc", "bitcast", "fptosi", "body", "pointer", "declared", "splat", "write_rounding",
     "declare_intrinsic", "lookup", "getattr", "get_constant", "exponents", "step", "cut_step",
     "exponent_step", "own_function", "counted_loop", "insert_element", "astype",
-    "get_or_insert_function",
+    "get_global",
 }  # fmt: skip
 #: Hints to LLVM, and what Numba is told of types: no arithmetic.
 HINTS = re.compile(
-    r"attributes\.add|prefer_wide_vectors|always_inline\(\)|(set|add)_metadata|get_dummy_value|fmt: skip"
+    r"attributes\.add|prefer_wide_vectors|always_inline\(\)|(set|add)_metadata|nothing\(context\)|fmt: skip"
 )
 
 

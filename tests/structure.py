@@ -153,10 +153,13 @@ def _code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef, text: list[str
 
 
 def _emits_machine_code(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Tell whether a function writes LLVM code itself, or holds the one that does."""
-    return any(isinstance(node, ast.arg) and node.arg == "builder" for node in ast.walk(function)) or any(
-        isinstance(node, ast.Name) and node.id == "intrinsic" for node in function.decorator_list
-    )
+    """Tell whether a function writes LLVM code itself, or holds the one that does.
+
+    Such a function has a parameter for the builder of code, ``outer`` where it also makes one of its own.
+    """
+    return any(
+        isinstance(node, ast.arg) and node.arg in ("builder", "outer") for node in ast.walk(function)
+    ) or any(isinstance(node, ast.Name) and node.id == "intrinsic" for node in function.decorator_list)
 
 
 def long_functions() -> Iterator[tuple[str, int]]:

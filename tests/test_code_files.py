@@ -164,11 +164,11 @@ def test_processes_that_compile_at_the_same_time(tmp_path):
 
 
 def test_another_numba_keeps_code_in_its_own_way(tmp_path):
-    """Where the private parts that we use are gone, Numba's own cache follows."""
+    """Where an attribute that we replace is gone, Numba's own cache follows (see test_private_parts.py)."""
     before = (
-        "import precision._kernels._jit as jit\n"
+        "import precision._kernels._numba_cache as fence\n"
         "    def gone(*_): raise AttributeError('filename_base')\n"
-        "    jit.CodeFiles = gone"
+        "    fence.CodeFiles = gone"
     )
     value, compiled, warnings = run(tmp_path, before)
     assert (value, compiled, len(warnings)) == (RIGHT, 1, 1)

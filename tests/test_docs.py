@@ -30,7 +30,11 @@ def run(*arguments):
     return found
 
 
-@pytest.mark.parametrize("page", make.pages(), ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [*make.pages(), *sorted(ROOT.glob("docs/rooms/*.md")), ROOT / "CONTRIBUTING.md"],
+    ids=lambda page: f"{page.parent.name}/{page.name}",
+)
 def test_links_lead_somewhere(page):
     for link in LINK.findall(page.read_text(encoding="utf-8")):
         name, _, anchor = link.partition("#")

@@ -1,6 +1,9 @@
 """Formats: limits, codes, names, and agreement with ml_dtypes and with the oracle's decoder."""
 
+import dataclasses
 import math
+import os
+import pickle
 import re
 import subprocess
 import sys
@@ -25,6 +28,7 @@ from precision.formats import (
     FloatFormat,
     IntFormat,
     Specials,
+    _format_text,
     format_of,
     parse_format,
 )
@@ -289,3 +293,26 @@ def test_constants_are_the_named_formats():
     assert len(constants) == 28 and set(constants.values()) <= set(NAMED.values())
     spelled = {n: str(f) for n, f in constants.items() if n != "E4M3_IEEE"}
     assert spelled == {n: n.lower() for n in spelled}
+
+
+def test_pickles_hold_fields_alone():
+    """A hash kept by one process is not that of another, where texts hash differently."""
+    for fmt in NAMED.values():
+        assert hash(fmt) == hash(fmt) and fmt.max > 0 and fmt.dtype is not None
+        state = fmt.__getstate__()
+        assert set(state) == {field.name for field in dataclasses.fields(fmt)}
+        again = pickle.loads(pickle.dumps(fmt))
+        assert again == fmt and hash(again) == hash(fmt) and again.dtype == fmt.dtype
+    data = pickle.dumps(NAMED["e4m3"])
+    program = f"import pickle, precision as pr; print(pickle.loads({data!r}) in {{pr.E4M3}})"
+    for seed in ("1", "2"):
+        found = subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True
+        )
+        assert found.stdout.split() == [b"True"], found.stderr
+
+
+def test_a_format_has_one_name():
+    with pytest.raises(ValueError, match=r"name must be the only one of FloatFormat\(5, 2\), got 'again'"):
+        _format_text.enter("again", "FloatFormat(5, 2)", None, ())
+    assert formats.format_of(np.int8) == formats.INT8 and parse_format("fp22") == formats.E8M13

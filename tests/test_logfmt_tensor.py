@@ -109,6 +109,20 @@ def test_bad_specs(error, name, arguments, options):
         LogFMT(*arguments, **options)
 
 
+def test_specs_print_as_text_that_reads_back():
+    fallback = Fallback(pr.FP16, 64, amax_below=0.5)
+    specs = [
+        LogFMT(8),
+        LogFMT(np.int64(10), np.uint8(64), clamp=np.int32(5), rounding=pr.Stochastic(8, seed=3)),
+        LogFMT(9, 16, metadata=Metadata.EXTREMES, metadata_format=pr.BF16, fallback=fallback),
+        pr.DEEPEP_LOGFMT10,
+    ]
+    for spec in specs:
+        assert repr(spec) == str(spec) and LogFMT.parse(repr(spec)) == spec
+    assert repr(specs[1]) == "LogFMT(10, 64, rounding=Stochastic(bits=8, seed=3), clamp=5)"
+    assert repr(fallback) == "Fallback(fp16, 64, amax_below=0.5)" and repr(specs[3]) == "DEEPEP_LOGFMT10"
+
+
 def test_bad_arrays():
     spec = LogFMT(8)
     for x in (np.arange(4), np.array([1.0, None]), np.array([True]), np.array([1j]), np.array(["a"])):

@@ -21,10 +21,10 @@ def test_every_module_lies_in_a_room():
 
 #: Breaches that are known, and may only become fewer.
 KNOWN = {
-    "circles of modules": 2,
-    "modules over 400 lines": 6,
+    "circles of modules": 1,
+    "modules over 400 lines": 5,
     "faces over 40 lines": 2,
-    "functions over 60 lines of code (emitters of machine code aside)": 9,
+    "functions over 60 lines of code (emitters of machine code aside)": 7,
 }
 
 

@@ -343,7 +343,8 @@ def test_command():
     ):
         failed = run(command, ["check", text, "--like", "e4m3"])
         assert failed.exit_code == 2 and message in failed.output
-    assert "near" in run(command, ["check", "mine_of_the_test:good", "--like", "mxfp8"]).output
+    mistaken = run(command, ["check", "mine_of_the_test:good", "--like", "mxfp8"]).output
+    assert "did you mean" in mistaken and "MXFP8_E5M2" in mistaken
 
 
 def test_a_property_as_the_strategies_page_shows_it_passes_in_an_empty_cache(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import precision as pr
 from precision import specs
 from precision.studies import _parameters as reads
-from precision.testing.blocks._quantizer_checks import parsed
+from precision.testing.blocks._quantizer_checks import parse_like
 
 PARSERS = {
     "parse_format": pr.parse_format,
@@ -22,7 +22,7 @@ PARSERS = {
     "Hadamard.parse": pr.Hadamard.parse,
 }
 READERS = {
-    "testing.parsed": parsed,
+    "testing.parse_like": parse_like,
     "granularity": reads.granularity("group"),
     "rounding": reads.rounding("rounding"),
     "whole": reads.whole("k"),

@@ -1,8 +1,7 @@
 """Compiled code on disk: a file for each function and signature, which begins with a checksum of the rest.
 
 A file that is damaged, of another state, or cannot be read or written is a miss, of which one warning tells;
-nothing is unpickled before its checksum is right. What it touches of Numba's private parts: `Cache` calls
-``load``, ``save`` and ``flush`` of its ``_cache_file``, and ``numba.core.serialize.dumps`` pickles code.
+nothing is unpickled before its checksum is right.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ import os
 import pickle
 import uuid
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import llvmlite
 import numba
-from numba.core.serialize import dumps
 
 _MARK = b"precision: compiled code, version 1\n"
 _SIZE = 32  # bytes of a checksum
@@ -48,10 +47,13 @@ class CodeFiles:
 
     There is no index: the signature's checksum is part of the file's name, and the signature itself of its
     content. So processes that compile at the same time neither lose each other's entries nor mix them up.
+    ``dumps`` pickles code.
     """
 
-    def __init__(self, folder: str, name: str, stamp: object) -> None:
-        self.folder, self.name = Path(folder), name
+    def __init__(
+        self, folder: str, name: str, stamp: object, dumps: Callable[[object], bytes] = pickle.dumps
+    ) -> None:
+        self.folder, self.name, self.dumps = Path(folder), name, dumps
         self.state = numba.__version__, llvmlite.__version__, stamp
 
     def path(self, key: object) -> Path:
@@ -82,7 +84,7 @@ class CodeFiles:
 
     def save(self, key: object, code: object) -> None:
         """Save the code for a signature, unless the disk does not let it."""
-        body = dumps((self.state, key, code))  # type: ignore[no-untyped-call]
+        body = self.dumps((self.state, key, code))
         path = self.path(key)
         draft = path.with_name(f"{path.name}.tmp.{uuid.uuid4().hex[:16]}")
         try:

@@ -1,6 +1,7 @@
-"""The one jit policy of the house, and the typed wrapper that mypy sees.
+"""The one policy by which kernels are compiled, and typed wrappers of Numba's decorators.
 
-Lazy ``njit(cache=True, nogil=True, error_model="numpy")``: never fastmath, never parallel.
+Kernels are compiled at their first call, as by ``njit(cache=True, nogil=True, error_model="numpy")``: never
+fastmath, never parallel. Nothing of Numba is used here that it does not document.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from typing import Any, ParamSpec, TypeVar, cast
 import numba
 import numba.extending
 import numpy as np
-from numba.core.caching import FunctionCache
 
-from precision._kernels._code_files import CodeFiles, warn_once
+from precision._kernels._numba_cache import keep_on_disk
 
 if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise RuntimeError(
@@ -47,60 +47,10 @@ def _room_stamp() -> str:
 _STAMP = _room_stamp()
 
 
-class _Cache(FunctionCache):
-    """Numba's cache of a function, for the room as it is, safe from damaged files, and quicker to load."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(function)  # type: ignore[no-untyped-call]
-        # Entries of another state of the room lie in other files: they may name types that are gone.
-        name = f"{self._impl.filename_base}-{_STAMP}"
-        self._cache_file: Any = CodeFiles(self._cache_path, name, _STAMP)
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Load compiled code before Numba loads what it knows of Python and NumPy, a third of a first call.
-
-        Only compiling needs that, and asks for it by itself. Compiled code calls Numba's runtime and nothing
-        else. Where a newer Numba works in another way, its own method follows; and what that cannot load is
-        compiled.
-        """
-        try:
-            from numba.core.runtime.nrt import rtsys
-
-            rtsys.initialize(target_context)
-            return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
-        except Warning:  # where warnings are errors
-            raise
-        except Exception:
-            pass
-        try:
-            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
-        except Warning:
-            raise
-        except Exception as error:
-            warn_once(f"compiled code cannot be loaded ({type(error).__name__}: {error})")
-            return None
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        """Save compiled code, where the folder for it can be made and Numba finds a form for it."""
-        try:
-            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
-        except (
-            OSError,
-            RuntimeError,
-        ) as error:  # Ctrl-C as LLVM hands the code over
-            warn_once(f"compiled code cannot be saved ({error})")
-
-
 def jit(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` at its first call, without the GIL, cached on disk where that can be."""
     compiled: Any = numba.njit(nogil=True, error_model="numpy")(function)
-    try:
-        compiled._cache = _Cache(function)
-    except (RuntimeError, OSError) as error:  # Numba: "no locator available"
-        warn_once(f"no folder for compiled code can be written ({error})")
-    except (AttributeError, TypeError) as error:  # another Numba, of other private parts: its own way
-        warn_once(f"this Numba keeps compiled code in its own way ({error}), and misses edits of kernels")
-        compiled.enable_caching()
+    keep_on_disk(compiled, function, _STAMP)
     return cast(Callable[P, R], compiled)
 
 
@@ -113,10 +63,10 @@ def inline(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:
-    """Numba's ``intrinsic``: a function that writes its own LLVM code, for any types that it takes."""
+    """Make an intrinsic of Numba's: a function that writes its own LLVM code, for any types that it takes."""
     return numba.extending.intrinsic(function)
 
 
 def overload(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
-    """Numba's ``overload``: what compiled code calls in place of ``function``, chosen by argument types."""
+    """Choose by its arguments' types what compiled code calls in the place of ``function``."""
     return numba.extending.overload(function, jit_options={"nogil": True, "error_model": "numpy"})

@@ -1,4 +1,8 @@
-"""Pieces of LLVM code of which `vector` and `narrow` are made, as llvmlite's builders take them."""
+"""Pieces of LLVM code that several loops are made of, written with llvmlite's documented builder.
+
+A *vector* is what the processor adds or multiplies at once, a *lane* one of its elements, and *splat* a
+vector of equal lanes.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+
+from precision._kernels._numba_codegen import prefer_wide_vectors, processor_features
 
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
@@ -15,30 +20,30 @@ REGISTER_BYTES = 64
 
 
 def splat(builder: Any, x: Any, lanes: int) -> Any:
+    """Return a vector of equal lanes."""
     vector = ir.VectorType(x.type, lanes)
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, x, I32(0))
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
 
 
-def pointer(context: Any, builder: Any, kind: Any, array: Any, offset: Any) -> Any:
-    return builder.gep(context.make_array(kind)(context, builder, array).data, [offset])
-
-
 def declared(module: Any, signature: Any, name: str) -> Any:
-    """An LLVM intrinsic of a vector type, which llvmlite's own ``declare_intrinsic`` cannot name."""
-    return cgutils.get_or_insert_function(module, signature, name)  # type: ignore[no-untyped-call]
+    """Declare an LLVM intrinsic of a vector type, which llvmlite's ``declare_intrinsic`` cannot name."""
+    try:
+        return module.get_global(name)
+    except KeyError:
+        return ir.Function(module, signature, name)
 
 
 def float_types(kind: Any) -> tuple[Any, Any, int]:
-    """LLVM's float and integer types of this size, and how many fill one register."""
+    """Return LLVM's float and integer types of this size, and how many fill one register."""
     if kind == types.float32:
         return ir.FloatType(), I32, 16
     return ir.DoubleType(), I64, 8
 
 
 def counted_loop(builder: Any, count: Any, carried: list[Any], body: Any) -> list[Any]:
-    """``for k in range(count): carried = body(k, carried)``, for a count of at least 1."""
+    """Write ``for k in range(count): carried = body(k, carried)``, for a count of at least 1."""
     before = builder.block
     loop = builder.append_basic_block("products")
     after = builder.append_basic_block("products.end")
@@ -62,22 +67,12 @@ def counted_loop(builder: Any, count: Any, carried: list[Any], body: Any) -> lis
 
 
 def passes(context: Any) -> list[range]:
-    """Which of the four vectors of lanes to take at once, so that the sums, two each, stay in registers."""
-    features = context.codegen().magic_tuple()[2]
-    return [range(4)] if "+avx512f" in features else [range(2), range(2, 4)]
-
-
-def prefer_wide_vectors(function: Any) -> None:
-    """Let LLVM use 512-bit registers in this function where the processor has them.
-
-    For several processors it would keep to 256 bits. llvmlite's set of attributes takes only names that
-    it knows; the set beneath takes any.
-    """
-    set.add(function.attributes, '"prefer-vector-width"="512"')
+    """Choose the vectors of lanes, of four, to take at once, so that their sums stay in registers."""
+    return [range(4)] if "+avx512f" in processor_features(context) else [range(2), range(2, 4)]
 
 
 def own_function(builder: Any, name: str, arguments: list[Any]) -> tuple[Any, Any]:
-    """Call a new function that is never inlined; returns its parameters and the builder of its body.
+    """Call a new function that is never inlined, and return its parameters and the builder of its body.
 
     None of its arithmetic can leave its rounding mode, and it costs Numba nothing to compile.
     """
@@ -85,7 +80,7 @@ def own_function(builder: Any, name: str, arguments: list[Any]) -> tuple[Any, An
     function = ir.Function(builder.module, kind, builder.module.get_unique_name(name))
     function.linkage = "internal"
     function.attributes.add("noinline")
-    # Else registers would be kept on the stack across the ends of pages, at a tenth of the speed.
+    # Without it, registers would be kept on the stack across the ends of pages, at a tenth of the speed.
     function.attributes.alignstack = REGISTER_BYTES
     prefer_wide_vectors(function)
     builder.call(function, arguments)
@@ -93,17 +88,18 @@ def own_function(builder: Any, name: str, arguments: list[Any]) -> tuple[Any, An
 
 
 def write_rounding(builder: Any, mode: Any) -> None:
-    """0 toward zero, 1 to nearest even (the default), for this thread."""
+    """Set this thread's rounding of float arithmetic: 0 toward zero, 1 to nearest even (the default)."""
     signature = ir.FunctionType(ir.VoidType(), [I32])
     builder.call(declared(builder.module, signature, "llvm.set.rounding"), [mode])
 
 
 def larger(builder: Any, x: Any, y: Any) -> Any:
+    """Return the larger of two signed integers, or of the lanes of two vectors."""
     return builder.select(builder.icmp_signed(">", x, y), x, y)
 
 
 def exponent_step(builder: Any, a: Any, b: Any, vector: Any) -> Any:
-    """The loop body of a largest exponent: ``(k, largest so far) -> largest``."""
+    """Make the loop body of a largest exponent: ``(k, largest so far) -> largest``."""
     width, lanes = vector.element.width, vector.count
     signature = ir.FunctionType(vector, [vector, vector])
     add = declared(builder.module, signature, f"llvm.sadd.sat.v{lanes}i{width}")
@@ -118,16 +114,18 @@ def exponent_step(builder: Any, a: Any, b: Any, vector: Any) -> Any:
 
 
 def exponent_vector(kind: Any) -> Any:
+    """Return the vector type of one register of an array's exponents."""
     width = kind.dtype.bitwidth
     return ir.VectorType(ir.IntType(width), 8 * REGISTER_BYTES // width)
 
 
 def lowest(vector: Any) -> Any:
+    """Return the lowest signed integer in every lane."""
     return ir.Constant(vector, [-(1 << (vector.element.width - 1))] * vector.count)
 
 
 def cut_step(builder: Any, left: Any, right: Any, vector: Any, some: range) -> Any:
-    """The loop body of `add_cut_products` for some of its vectors: ``(k, sums so far) -> sums``."""
+    """Make the loop body of `add_cut_products` for some of its vectors: ``(k, sums so far) -> sums``."""
     registers = VECTOR_BYTES // REGISTER_BYTES
     absolute = builder.module.declare_intrinsic("llvm.fabs", [ir.FloatType()])
     half = I64(registers)

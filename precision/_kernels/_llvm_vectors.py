@@ -1,11 +1,11 @@
-"""Vector loops written straight in LLVM, where Numba's own loops would leave registers unused.
+"""Loops over products written in LLVM, where Numba's own loops would leave registers unused.
 
-A *vector of lanes* is 64 columns of the right operand (float32 lanes) or 32 (float64 lanes): 256
-bytes, which LLVM keeps in as few registers as the processor has (four of 512 bits). Every function
-here walks ``count`` products of one dot product for all lanes at once, its sums in registers.
+The *lanes* are 64 columns of the right operand (float32) or 32 (float64): 256 bytes, which LLVM keeps in as
+few registers as the processor has (four of 512 bits). Every loop walks ``count`` products of one row with all
+lanes at once, its sums in registers.
 
-Arrays are flat, one-dimensional and contiguous; offsets are in elements. The right operand's
-arrays are aligned to 64 bytes and their offsets are whole vectors.
+Arrays are flat and contiguous; offsets count elements. The right operand's arrays are aligned to 64 bytes,
+and their offsets are whole vectors. `_plain_vectors` has the same loops in Python.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
+from precision._kernels import _plain_vectors as plain
 from precision._kernels._jit import intrinsic
 from precision._kernels._llvm_pieces import (
     I32,
@@ -29,11 +30,11 @@ from precision._kernels._llvm_pieces import (
     float_types,
     lowest,
     passes,
-    pointer,
-    prefer_wide_vectors,
     splat,
     write_rounding,
 )
+from precision._kernels._llvm_scalars import fused_multiply_add as fused_multiply_add
+from precision._kernels._numba_codegen import llvm_loop, nothing, pointer, prefer_wide_vectors
 
 
 @intrinsic
@@ -42,34 +43,24 @@ def set_rounding(typingctx: Any, mode: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         write_rounding(builder, args[0])
-        return context.get_dummy_value()
+        return nothing(context)
 
     return types.void(types.int32), codegen
 
 
 @intrinsic
 def keep_apart(typingctx: Any) -> Any:
-    """Called first in a kernel: never inline it, so that none of its arithmetic leaves its rounding mode."""
+    """Keep the function that calls this first from being inlined, so that arithmetic keeps its rounding."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         builder.function.attributes.add("noinline")
         prefer_wide_vectors(builder.function)
-        return context.get_dummy_value()
+        return nothing(context)
 
     return types.void(), codegen
 
 
-@intrinsic
-def fused_multiply_add(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-    """``a*b + c`` rounded once, on any processor (float32 or float64)."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.fma(*args)
-
-    return a(a, a, a), codegen
-
-
-@intrinsic
+@llvm_loop(plain.stream)
 def stream(typingctx: Any, source: Any, s0: Any, target: Any, t0: Any, count: Any) -> Any:
     """Copy ``count`` elements to memory past the caches, which a normal store would first fill from there.
 
@@ -93,7 +84,7 @@ def stream(typingctx: Any, source: Any, s0: Any, target: Any, t0: Any, count: An
             return []
 
         counted_loop(builder, builder.udiv(args[4], I64(each)), [], body)
-        return context.get_dummy_value()
+        return nothing(context)
 
     if source.dtype != target.dtype:
         return None
@@ -102,7 +93,7 @@ def stream(typingctx: Any, source: Any, s0: Any, target: Any, t0: Any, count: An
 
 @intrinsic
 def add_exact_product(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-    """``a*b + c`` where ``a*b`` is exact: fused where the processor can, the same bits where not."""
+    """Return ``a*b + c`` where ``a*b`` is exact: fused where the processor can, the same bits where not."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         product = builder.fmul(args[0], args[1], flags=("contract",))
@@ -111,11 +102,11 @@ def add_exact_product(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     return a(a, a, a), codegen
 
 
-@intrinsic
+@llvm_loop(plain.largest_exponents)
 def largest_exponents(typingctx: Any, count: Any, ae: Any, a0: Any, be: Any, b0: Any, out: Any) -> Any:
-    """``out[j] = max over k of ae[a0 + k] + be[b0 + k*lanes + j]``, saturating, for int8 or int16 exponents.
+    """Write the largest ``ae[a0 + k] + be[b0 + k*lanes + j]`` over k, saturating, into ``out[j]``.
 
-    There are as many lanes as exponents in 64 bytes.
+    Exponents are int8 or int16; there are as many lanes as exponents in 64 bytes.
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -127,12 +118,12 @@ def largest_exponents(typingctx: Any, count: Any, ae: Any, a0: Any, be: Any, b0:
         step = exponent_step(builder, a, b, vector)
         (largest,) = counted_loop(builder, count, [lowest(vector)], lambda k, carried: [step(k, carried[0])])
         builder.store(largest, target, align=REGISTER_BYTES)
-        return context.get_dummy_value()
+        return nothing(context)
 
     return types.void(types.intp, ae, types.intp, be, types.intp, out), codegen
 
 
-@intrinsic
+@llvm_loop(plain.add_cut_products)
 def add_cut_products(typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: Any, sums: Any) -> Any:
     """Add positive products to ``sums[:lanes]`` and the magnitudes of negative ones to ``sums[lanes:]``.
 
@@ -156,16 +147,16 @@ def add_cut_products(typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: An
             results = counted_loop(builder, count, initial, cut_step(builder, left, right, vector, some))
             for value, place in zip(results, places, strict=True):
                 builder.store(value, place, align=REGISTER_BYTES)
-        return context.get_dummy_value()
+        return nothing(context)
 
     return types.void(types.intp, a, types.intp, b, types.intp, sums), codegen
 
 
-@intrinsic
+@llvm_loop(plain.add_scaled_products)
 def add_scaled_products(
     typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: Any, scale: Any, sums: Any, s0: Any
 ) -> Any:
-    """``sums[s0 + j] += sum over k of int32(a[a0 + k] * b[b0 + k*lanes + j] * scale[j])``, cut toward zero.
+    """Add each ``a[a0 + k] * b[b0 + k*lanes + j] * scale[j]``, cut to an integer, to ``sums[s0 + j]``.
 
     Products and scaled products are exact in float32; the sums are int32 and must not overflow.
     """
@@ -199,7 +190,7 @@ def add_scaled_products(
         initial = [builder.load(place, align=REGISTER_BYTES) for place in places]
         for value, place in zip(counted_loop(builder, count, initial, body), places, strict=True):
             builder.store(value, place, align=REGISTER_BYTES)
-        return context.get_dummy_value()
+        return nothing(context)
 
     return (
         types.void(types.intp, a, types.intp, b, types.intp, scale, sums, types.intp),
@@ -207,9 +198,9 @@ def add_scaled_products(
     )
 
 
-@intrinsic
+@llvm_loop(plain.chain_products)
 def chain_products(typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: Any, sums: Any, s0: Any) -> Any:
-    """``sums[s0 + j] = fma(a[a0 + k], b[b0 + k*lanes + j], sums[s0 + j])`` for each k in turn, in float32."""
+    """Add ``a[a0 + k] * b[b0 + k*lanes + j]`` to ``sums[s0 + j]`` for each k in turn, by float32 FMAs."""
     registers = VECTOR_BYTES // REGISTER_BYTES
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -234,6 +225,6 @@ def chain_products(typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: Any,
         initial = [builder.load(place, align=REGISTER_BYTES) for place in places]
         for value, place in zip(counted_loop(builder, count, initial, body), places, strict=True):
             builder.store(value, place, align=REGISTER_BYTES)
-        return context.get_dummy_value()
+        return nothing(context)
 
     return types.void(types.intp, a, types.intp, b, types.intp, sums, types.intp), codegen

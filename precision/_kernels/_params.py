@@ -1,4 +1,7 @@
-"""What kernels know of formats, rounding modes and special results: tuples of integers. No compiler here."""
+"""Formats, rounding modes, units and special results as kernels take them: tuples of numbers and arrays.
+
+This module imports no compiler.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ class FormatParams(NamedTuple):
     min_exponent: int  #: exponent of the lowest binade; the quantum is 2**(min_exponent - fraction_bits)
     hidden: int  #: 0 with subnormals, else 2**fraction_bits
     max_code: int  #: largest finite magnitude code
-    max_negative: int  #: the same for negative values; 0 or -1 (not even a zero) for unsigned formats
+    max_negative: (
+        int  #: largest finite magnitude code of negative values; 0, or -1 where there is no -0 either
+    )
     mask: int  #: all bits of a code
     magnitude_mask: int  #: all bits of a code but the sign
     negate_flip: int  #: negative code = ((magnitude ^ negate_flip) + negate_base) & mask
@@ -26,7 +31,7 @@ class FormatParams(NamedTuple):
 
 
 class ModeParams(NamedTuple):
-    """A rounding mode as the addend that carries into the kept places.
+    """A rounding mode, as the addend that carries into the kept places.
 
     addend = ((mask >> shift_of_the_sign) + (odd & use_odd | one)) & mask, where mask covers the
     discarded bits and odd is the parity of the code without them.
@@ -48,7 +53,7 @@ TO_ODD = ModeParams(_ALL, _ALL, 1, 0)  # an odd code turns the addend over to ze
 
 
 class StochasticParams(NamedTuple):
-    """Random bits and Philox key of a stochastic rounding."""
+    """The number of random bits and the Philox key of a stochastic rounding."""
 
     bits: int
     key_low: int
@@ -56,18 +61,18 @@ class StochasticParams(NamedTuple):
 
 
 class ShortParams(NamedTuple):
-    """A format for the short ways of float32, where codes and values of either sign are alike."""
+    """A format for the faster loops from float32, valid where both signs have the same magnitudes."""
 
     shift: int  #: fraction bits cut off a normal value
     threshold: int  #: float32 bits of the lowest normal value
     magic: int  #: float32 bits of the power of two whose last place is the format's quantum
-    offset: int  #: from a float32's bits, shifted, to the code
+    offset: int  #: subtracted from a float32's shifted bits, it gives the code
     maximum: int  #: float32 bits of the largest value
     max_code: int
 
 
 class Ends(NamedTuple):
-    """What overflow and NaN become: codes when encoding, bit patterns of the result when rounding."""
+    """The results for overflow and NaN: codes when encoding, bits of the result when rounding."""
 
     over_positive: int
     over_negative: int
@@ -77,7 +82,7 @@ class Ends(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """What a kernel knows of a unit."""
+    """A matrix unit's step: how many products it sums, and how it aligns them."""
 
     products: int
     fraction_bits: int
@@ -87,7 +92,7 @@ class Unit(NamedTuple):
 
 
 class Register(NamedTuple):
-    """A register that does more than drop a float32's last bits."""
+    """A register that rounds to a format, rather than drop a float32's last bits."""
 
     format: FormatParams
     mode: ModeParams
@@ -95,7 +100,7 @@ class Register(NamedTuple):
 
 
 class Epilogue(NamedTuple):
-    """What happens to partial sums. Scales are flat float32 [matrix][group of K][row or column]."""
+    """The scaling and adding of partial sums. Scales are flat float32 [matrix][group of K][row or column]."""
 
     promote: int  #: chunks between promotions, 0: none
     partial_first: bool  #: fma(fl(partial*sa), sb, total), else fma(partial, fl(sa*sb), total)
@@ -108,7 +113,7 @@ class Epilogue(NamedTuple):
 
 
 class UnitScales(NamedTuple):
-    """Scales that a unit takes itself, flat [matrix][group of K][row or column], and K under one.
+    """Scales that a unit applies itself, flat [matrix][group of K][row or column], and the K under each.
 
     A scale is ``significand * 2**(exponent - fraction bits of its format)``.
     """

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import operator
-from typing import SupportsIndex
 
 
-def check_int(name: str, value: object, low: int, high: int | None = None) -> int:
+def check_int(name: str, value: object, low: int, high: int | None = None, kind: str = "an int") -> int:
     """Return a whole number from ``low`` to ``high`` as an int.
 
-    Anything with ``__index__`` is a whole number, a bool is not.
+    Anything with ``__index__`` is a whole number, a bool is not. ``kind`` is the error's word for one.
 
     Raises
     ------
@@ -18,8 +17,8 @@ def check_int(name: str, value: object, low: int, high: int | None = None) -> in
     ValueError
         If it lies outside the range.
     """
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise TypeError(f"{name} must be an int, got {value!r}")
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be {kind}, got {value!r}")
     number = operator.index(value)
     if high is None and number < low:
         raise ValueError(f"{name} must be at least {low}, got {number}")
@@ -30,7 +29,7 @@ def check_int(name: str, value: object, low: int, high: int | None = None) -> in
 
 def check_axis(axis: object, ndim: int) -> int:
     """Return ``axis`` as an int from 0 to ndim - 1, or raise an error that names it."""
-    if isinstance(axis, bool) or not isinstance(axis, SupportsIndex):
+    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
         raise TypeError(f"axis must be an int, got {axis!r}")
     index = operator.index(axis)
     if not -ndim <= index < ndim:

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["refuse_shared"]
-
 _WORK: Any = 100_000  # NumPy's type stubs allow only -1 and 0
 """The most steps that NumPy may take to find a common byte: more than any two regular layouts need."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 LONGEST = 100
@@ -13,6 +12,8 @@ def find_close_names(name: str, names: Iterable[str], n: int, cutoff: float) -> 
     """Return the names that are most like a given one, at most ``n`` of them."""
     if len(name) > LONGEST:
         return []
+    import difflib  # only after a mistake
+
     return difflib.get_close_matches(name, list(names), n=n, cutoff=cutoff)
 
 

@@ -44,6 +44,11 @@ def named(name: str, accumulator: Kind) -> Kind:
 def parse(text: str) -> Accumulator:
     """Return the accumulator that prints as ``text``: a name, a form of one, or a ``FusedSum(...)``.
 
+    Parameters
+    ----------
+    text : str
+        A name as ``HOPPER_FP8``, with or without forms as ``.promoted(128)``, or a constructor call.
+
     Raises
     ------
     TypeError
@@ -72,6 +77,11 @@ def parse(text: str) -> Accumulator:
 
 def as_accumulator(value: object) -> Accumulator:
     """Return the accumulator that an argument is or names.
+
+    Parameters
+    ----------
+    value : Accumulator or str
+        An accumulator, or the text of one.
 
     Raises
     ------

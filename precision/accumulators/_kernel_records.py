@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from precision._support._types import Array
 from precision.accumulators._product import GroupScales, Product, scale_parts
 from precision.accumulators._step import Step
 from precision.formats._codec_constants import MODES, code_ends, format_params, value_ends
 from precision.formats._rounding_modes import Overflow, Rounding
 
 _WHOLE = 2**40
+_NO_SCALES: Array = np.empty(0, np.float32)
 
 
 CANONICAL_NAN = np.uint32(0x7FFFFFFF).view(np.float32)
@@ -25,11 +27,13 @@ def _epilogue(product: Product, step: int) -> Any:
     _, rows, columns = product.shape
     promote = product.promotion // step if product.promotion else 0
     scales = product.scales
+    if scales is None and not promote:
+        return Epilogue(0, False, _NO_SCALES, 1, 1, _NO_SCALES, 1, 1)
     if scales is None:
         shapes = (len(product.left.codes), 1, rows), (len(product.right.codes), 1, columns)
-        left, right = (np.ones(shape if promote else 0, np.float32) for shape in shapes)
+        ones = [np.ones(shape, np.float32) for shape in shapes]
         whole = max(1, product.length)
-        scales = GroupScales(left, whole, right, whole, False)
+        scales = GroupScales(ones[0], whole, ones[1], whole, False)
         groups = 1, 1
     else:
         groups = scales.left.shape[1], scales.right.shape[1]

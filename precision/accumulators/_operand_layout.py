@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._support._types import Array
-from precision._support.machine._aligned_memory import aligned
-from precision._support.machine._threads import checkpoint, parallel
+from precision._support.machine._aligned_memory import aligned_parts
+from precision._support.machine._pieces import in_pieces
+from precision._support.machine._threads import checkpoint
 from precision.formats._codec import decode
+from precision.formats._codec_arrays import F32
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
 from precision.formats._named import BF16, FP32, TF32, Format
@@ -102,7 +104,7 @@ def exponents(stack: Stack) -> tuple[int, int]:
 
     operand = as_operand(stack)
     found: list[tuple[int, int]] = []
-    parallel(
+    in_pieces(
         lambda start, stop: found.append(exponent_range(operand, start, stop)), operand.codes.size, 2**18
     )
     lowest, highest = min(f[0] for f in found), max(f[1] for f in found)
@@ -165,18 +167,20 @@ def tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Tables:
                     piece, stack.fmt, reference, kind
                 )
 
-    parallel(work, len(stack.codes), 1)
+    in_pieces(work, len(stack.codes), 1)
     return found
 
 
-def specials(stack: Stack, found: Tables, axis: int) -> Array:
-    """Which rows (axis 2) or columns (axis 1) of which matrix hold NaN or Inf."""
+def specials(stack: Stack, found: Tables, axis: int) -> Array | None:
+    """Return which rows (axis 2) or columns (axis 1) of which matrix hold NaN or Inf; None for none."""
     codes = stack.codes
     if not found.values.size:
-        return np.asarray(found.special.any(axis=axis))
-    marked = np.zeros(np.delete(codes.shape, axis), np.bool_)
-    if not found.special.any():
-        return marked
+        return np.asarray(found.special.any(axis=axis)) if found.special.any() else None
+    if not stack.fmt.has_nan and not stack.fmt.has_inf:
+        return None
+    if codes.size <= 2**16 and not found.special.take(codes, mode="clip").any():
+        return None
+    marked = np.zeros((len(codes), codes.shape[3 - axis]), bool)
     pieces = _pieces(codes.shape[1:])
 
     def work(start: int, stop: int) -> None:
@@ -186,7 +190,7 @@ def specials(stack: Stack, found: Tables, axis: int) -> Array:
             if odd.any():  # other threads mark the same lines: none takes a mark back
                 marked[matrix, some[2 - axis]][odd.any(axis=axis - 1)] = True
 
-    parallel(work, len(codes) * len(pieces), 1)
+    in_pieces(work, len(codes) * len(pieces), 1)
     return marked
 
 
@@ -201,9 +205,10 @@ def packed_left(stack: Stack, found: Tables, depth: int) -> Any:
     count, rows, length = codes.shape
     chunks = -(-length // depth)
     kind = found.exponents.dtype
-    flat_values = aligned(count * chunks * rows * depth, np.float32)
-    flat_exponents = aligned(flat_values.size, kind)
-    packed, exponents = (flat.reshape(count, chunks, rows, depth) for flat in (flat_values, flat_exponents))
+    size = count * chunks * rows * depth
+    flat_values, flat_exponents = aligned_parts((size, F32), (size, kind))
+    packed = flat_values.reshape(count, chunks, rows, depth)
+    exponents = flat_exponents.reshape(packed.shape)
     step, wide = max(1, 2**16 // (chunks * depth)), max(1, min(chunks, _PIECE // depth))
     high, across = -(-rows // step), -(-chunks // wide)
 
@@ -213,9 +218,19 @@ def packed_left(stack: Stack, found: Tables, depth: int) -> Any:
             matrix, first = line // high, line % high * step
             some, into = slice(first, min(rows, first + step)), slice(chunk, min(chunks, chunk + wide))
             along = slice(chunk * depth, min(length, into.stop * depth))
-            value = np.zeros((some.stop - first, (into.stop - chunk) * depth), np.float32)
+            code, here = codes[matrix, some, along], (matrix, into, some)
+            if found.values.size and code.shape[1] == (into.stop - chunk) * depth:
+                code = code.reshape(len(code), -1, depth).swapaxes(0, 1)
+                if high == across == 1:  # memory without gaps
+                    found.values.take(code, out=packed[matrix], mode="clip")
+                    found.exponents.take(code, out=exponents[matrix], mode="clip")
+                else:
+                    packed[here] = found.values.take(code, mode="clip")
+                    exponents[here] = found.exponents.take(code, mode="clip")
+                continue
+            value = np.zeros((len(code), (into.stop - chunk) * depth), np.float32)
             exponent = np.full(value.shape, np.iinfo(kind).min, kind)
-            code, own = codes[matrix, some, along], np.s_[:, : along.stop - along.start]
+            own = np.s_[:, : code.shape[1]]
             if found.values.size:
                 value[own] = found.values.take(code, mode="clip")
                 exponent[own] = found.exponents.take(code, mode="clip")
@@ -223,11 +238,10 @@ def packed_left(stack: Stack, found: Tables, depth: int) -> Any:
                 value[own] = values(Stack(code, stack.fmt))
                 value[own][found.special[matrix, some, along]] = 0
                 exponent[own] = found.exponents[matrix, some, along]
-            here = matrix, into, some
             packed[here] = value.reshape(len(value), -1, depth).swapaxes(0, 1)
             exponents[here] = exponent.reshape(len(value), -1, depth).swapaxes(0, 1)
 
-    parallel(work, count * high * across, 1)
+    in_pieces(work, count * high * across, 1)
     return Left(flat_values, flat_exponents)
 
 
@@ -236,20 +250,21 @@ class RightPanels:
 
     def __init__(self, stack: Stack, found: Tables, lanes: int, most: int) -> None:
         self.stack, self.found, self.lanes = stack, found, lanes
-        self.codes = aligned(most * lanes, stack.codes.dtype)
+        self.codes = np.empty(most * lanes, stack.codes.dtype)
         self.exponents = found.exponents
         if not found.values.size:
-            self.exponents = aligned(most * lanes, found.exponents.dtype)
+            self.exponents = np.empty(most * lanes, found.exponents.dtype)
 
     def take(self, matrix: int, first_column: int, start: int, count: int) -> Any:
         """K from ``start``, ``count`` of it (beyond its end: zeros), as `panels` reads it."""
         from precision._kernels.products._tile_sums import Right
 
-        some = np.s_[matrix, start : start + count, first_column : first_column + self.lanes]
+        some = (matrix, slice(start, start + count), slice(first_column, first_column + self.lanes))
         codes = self.stack.codes[some]
         deep, wide = codes.shape
         table = self.codes[: count * self.lanes].reshape(count, self.lanes)
-        table[deep:], table[:deep, wide:] = 0, 0  # finite, and multiplied by zeros on the left
+        if deep < count:
+            table[deep:] = 0  # finite, and multiplied by zeros on the left
         if self.found.values.size:
             table[:deep, :wide] = codes
         else:

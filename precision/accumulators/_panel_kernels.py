@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from precision.accumulators._kernel_records import as_unit
 from precision.accumulators._operand_layout import Stack, Tables, exponents, tables, values
 from precision.accumulators._product import Product, scale_parts
 from precision.accumulators._step import Step
+from precision.formats._named import Format
 from precision.formats._rounding_modes import Rounding
 
 
@@ -45,37 +46,46 @@ def choose_kernel(product: Product, step: Step) -> tuple[PanelKernel | None, int
     Returns the kernel and the exponents that those of the left and the right operand are relative to. A
     kernel of None means that only the general loop is exact. The kernels' comments prove the conditions.
     """
-    assert step.fraction_bits is not None and step.min_exponent is not None
-    width, terms = step.fraction_bits + 2, step.products
     if step.inner is not None:
         return _choose_scaled(product, step, step.inner)
     if step.alignment_rounding is not Rounding.TOWARD_ZERO:
         return None, 0, 0
-    significands = sum(stack.fmt.fraction_bits + 1 for stack in (product.left, product.right))
-    if as_unit(step).register_mask and significands <= 24:
-        narrow = width + math.ceil(math.log2(terms + 1)) <= 23
-        integer = step.fraction_bits <= 25 and _fits_int32_parts(product, step)
-        if narrow or integer:
-            (low_a, high_a), (low_b, high_b) = exponents(product.left), exponents(product.right)
-            near = max(high_a - low_a, high_b - low_b) <= 62
-            for kernel, suits, reach in ((NARROW, narrow, 60), (INTEGER, integer, 100)):
-                inside = -reach <= low_a + low_b and high_a + high_b <= reach
-                if suits and near and inside and _starts_within(product, -reach, 100):
-                    return kernel, high_a, high_b
-    if width + math.ceil(math.log2(terms + 1)) <= 52 and step.min_exponent >= -300:
-        return WIDE, 0, 0
-    return None, 0, 0
+    ways = _panel_ways(step, product.left.fmt, product.right.fmt)
+    if ways:
+        (low_a, high_a), (low_b, high_b) = exponents(product.left), exponents(product.right)
+        near = max(high_a - low_a, high_b - low_b) <= 62
+        for kernel, reach in ways:
+            inside = -reach <= low_a + low_b and high_a + high_b <= reach
+            if near and inside and _starts_within(product, -reach, 100):
+                return kernel, high_a, high_b
+    return (WIDE, 0, 0) if _suits_wide(step) else (None, 0, 0)
 
 
-def largest_term(product: Product) -> float:
-    """The largest product of two significands."""
-    return math.prod(2 - 2.0**-stack.fmt.fraction_bits for stack in (product.left, product.right))
-
-
-def _fits_int32_parts(product: Product, step: Step) -> bool:
-    """Whether a step's cut terms and register stay within the 2**32 that `advance_integer` joins."""
+@functools.lru_cache(maxsize=256)
+def _panel_ways(step: Step, left: Format, right: Format) -> list[tuple[PanelKernel, int]]:
+    """Return the float32 ways that suit a step and two formats, with the exponents that each reaches."""
     assert step.fraction_bits is not None
-    return (step.products * largest_term(product) + 2) * 2.0**step.fraction_bits <= 2.0**32
+    if not as_unit(step).register_mask or left.fraction_bits + right.fraction_bits + 2 > 24:
+        return []
+    narrow = step.fraction_bits + 2 + step.products.bit_length() <= 23
+    integer = step.fraction_bits <= 25 and _fits_int32_parts(step, left, right)
+    return [way for way, suits in (((NARROW, 60), narrow), ((INTEGER, 100), integer)) if suits]
+
+
+def _suits_wide(step: Step) -> bool:
+    assert step.fraction_bits is not None and step.min_exponent is not None
+    return step.fraction_bits + 2 + step.products.bit_length() <= 52 and step.min_exponent >= -300
+
+
+def largest_term(left: Format, right: Format) -> float:
+    """Return the largest product of two significands."""
+    return (2 - 2.0**-left.fraction_bits) * (2 - 2.0**-right.fraction_bits)
+
+
+def _fits_int32_parts(step: Step, left: Format, right: Format) -> bool:
+    """Return whether a step's cut terms and register stay within the 2**32 that `advance_integer` joins."""
+    assert step.fraction_bits is not None
+    return (step.products * largest_term(left, right) + 2) * 2.0**step.fraction_bits <= 2.0**32
 
 
 def _in_use(stack: Stack, axis: int, group: int) -> Array:
@@ -125,7 +135,11 @@ def _choose_scaled(product: Product, step: Step, inside: InnerScales) -> tuple[P
         found = exponent[kept]
         low, high = low + int(found.min(initial=0)), high + int(found.max(initial=0))
     significands = sum(stack.fmt.fraction_bits + 1 for stack in (product.left, product.right))
-    suits = significands <= 24 and step.fraction_bits <= 25 and _fits_int32_parts(product, step)
+    suits = (
+        significands <= 24
+        and step.fraction_bits <= 25
+        and _fits_int32_parts(step, product.left.fmt, product.right.fmt)
+    )
     if near and suits and low >= -100 and high <= 100 and _starts_within(product, -100, 100):
         return INTEGER, high_a, high_b
     return general

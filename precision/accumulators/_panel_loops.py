@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from precision._support._types import Array
-from precision._support.machine._aligned_memory import aligned
-from precision._support.machine._threads import checkpoint, get_num_threads, parallel
+from precision._support.machine._aligned_memory import aligned, aligned_parts
+from precision._support.machine._pieces import in_pieces
+from precision._support.machine._threads import checkpoint, get_num_threads
 from precision.accumulators._general_loops import run_general
 from precision.accumulators._inner_scales import InnerScales
 from precision.accumulators._kernel_records import _WHOLE, CANONICAL_NAN, _epilogue, as_register, as_unit
@@ -24,6 +25,7 @@ from precision.accumulators._panel_kernels import (
 )
 from precision.accumulators._product import Product, UnitScales, scale_parts
 from precision.accumulators._step import Step
+from precision.formats._codec_arrays import F32
 
 #: Elements of a panel of the right operand that are laid out at once.
 SLAB = 2**18
@@ -31,38 +33,41 @@ SLAB = 2**18
 
 def _scratch(kernel: PanelKernel, depth: int, tile: int, step: Step, promoted: bool, part: int) -> Any:
     """Memory of one thread."""
-    from precision._kernels.products import _panel_steps
+    from precision._kernels.products._panel_steps import Chain, Grouped, Integer, Narrow, Wide
 
     lanes = kernel.lanes
-    common = {
-        "values": aligned(depth * kernel.halves * lanes, kernel.real),
-        "exponents": aligned(depth * lanes, kernel.exponent),
-        "registers": aligned(tile * lanes, np.float32),
-    }
-    common["totals"] = aligned(tile * lanes, np.float32) if promoted else common["registers"]
-    if kernel is CHAIN:
-        return _panel_steps.Chain(**common)
+    # Kernels write the values of the columns that there are; those of other lanes are zeros.
+    values, exponents, registers = aligned_parts(
+        (depth * kernel.halves * lanes, np.dtype(kernel.real)),
+        (depth * lanes, np.dtype(kernel.exponent)),
+        (tile * lanes, F32),
+        zeros=True,
+    )
+    totals = aligned(tile * lanes, np.float32) if promoted else registers
     if kernel is NARROW:
-        return _panel_steps.Narrow(**common)
+        return Narrow(values, exponents, registers, totals)
+    if kernel is CHAIN:
+        return Chain(values, exponents, registers, totals)
+    common = {"values": values, "exponents": exponents, "registers": registers, "totals": totals}
     common["largest"] = aligned(lanes, kernel.exponent)
     if kernel is INTEGER:
         whole = aligned((max(2, -(-step.products // part)) + 1) * lanes, np.int32)
         whole[:] = 0
         scales, none = aligned(2 * lanes, np.float32), np.zeros(max(tile, lanes), np.int32)
-        return _panel_steps.Integer(
+        return Integer(
             **common, left_shift=none, right_shift=none, left_group=_WHOLE, right_group=_WHOLE,
             shifts=aligned(lanes, np.int32), scale=scales[:lanes], unscale=scales[lanes:], whole=whole,
             part=part,
         )  # fmt: skip
     if step.inner and step.inner.group:
         size, no_scale, no_exponent = step.inner.group, np.empty(0, np.float32), np.empty(0, np.int32)
-        return _panel_steps.Grouped(
+        return Grouped(
             **common, dots=aligned(lanes, np.float32), top=aligned(lanes, np.int32), group=size,
             terms=aligned(step.products // size * lanes, np.float64), left_scale=no_scale,
             left_exponent=no_exponent, right_scale=no_scale, right_exponent=no_exponent,
         )  # fmt: skip
     sums = aligned(2 * lanes, kernel.real)
-    return _panel_steps.Wide(**common, sums=sums, register=as_register(step))
+    return Wide(**common, sums=sums, register=as_register(step))
 
 
 def _chunk_depth(product: Product, step: Step, target: int) -> int:
@@ -90,9 +95,8 @@ def _tile_rows(product: Product, lanes: int) -> int:
 
 def _int32_terms(product: Product, step: Step) -> int:
     """Terms cut at the unit's width that an int32 sums beside the register, as a power of two."""
-    if step.fraction_bits is None:
-        return 1
-    most = (2.0 ** (31 - step.fraction_bits) - 2) / largest_term(product)
+    assert step.fraction_bits is not None
+    most = (2.0 ** (31 - step.fraction_bits) - 2) / largest_term(product.left.fmt, product.right.fmt)
     return min(step.products, 1 << max(0, math.frexp(most)[1] - 1))
 
 
@@ -144,26 +148,25 @@ class _InnerScales:
 
 def run_panels(
     product: Product, kernel: PanelKernel, step: Step, references: tuple[int, int], out: Array
-) -> tuple[Array, Array]:
-    """Sum every output by ``kernel``; returns which left rows and right columns hold NaN or Inf."""
-    from precision._kernels.products import _tile_sums
+) -> tuple[Array | None, Array | None]:
+    """Sum every output by ``kernel``; return which left rows and right columns hold NaN or Inf, or None."""
+    from precision._kernels.products._tile_sums import Grid, Tile, sum_tile
 
     results, rows, columns = product.shape
     length, lanes = product.length, kernel.lanes
     depth = _chunk_depth(product, step, kernel.depth)
     chunks = -(-length // depth)
-    found_left, found_right = (
-        tables(stack, reference, np.dtype(kernel.exponent))
-        for stack, reference in zip((product.left, product.right), references, strict=True)
-    )
+    kind = np.dtype(kernel.exponent)
+    found_left = tables(product.left, references[0], kind)
+    found_right = tables(product.right, references[1], kind)
     left = packed_left(product.left, found_left, depth)
     model, reference = as_unit(step), sum(references)
     height = _tile_rows(product, lanes)
     tiles, across = -(-rows // height), -(-columns // lanes)
-    grid = _tile_sums.Grid(rows, columns, length, depth, chunks, lanes, kernel.halves)
+    grid = Grid(rows, columns, length, depth, chunks, lanes, kernel.halves)
     epilogue = _epilogue(product, depth)
     most = max(1, min(chunks, SLAB // (depth * lanes)))
-    part = _int32_terms(product, step)
+    part = _int32_terms(product, step) if kernel is INTEGER else 1
     inside = None
     if product.unit_scales is not None and step.inner is not None:
         inside = _InnerScales(product.unit_scales, step.inner, chunks * depth)
@@ -175,42 +178,59 @@ def run_panels(
             pair, row = item // (tiles * across), item % tiles * height
             column = item // tiles % across * lanes
             i, j = int(product.left_matrix[pair]), int(product.right_matrix[pair])
-            tile = _tile_sums.Tile(
-                rows=min(height, rows - row),
-                columns=min(lanes, columns - column),
-                first=0,
-                last=0,
-                left=(i * chunks * rows + row) * depth,
-                left_scale=i * epilogue.left_groups * rows + row,
-                right_scale=j * epilogue.right_groups * columns + column,
+            high, wide = min(height, rows - row), min(lanes, columns - column)
+            places = (
+                (i * chunks * rows + row) * depth,
+                i * epilogue.left_groups * rows + row,
+                j * epilogue.right_groups * columns + column,
             )
             if inside:
-                scratch = inside.beside(scratch, i, j, row, tile.rows, column, lanes)
-            here = np.s_[pair, row : row + tile.rows, column : column + tile.columns]
-            totals = scratch.totals[: tile.rows * lanes].reshape(-1, lanes)
+                scratch = inside.beside(scratch, i, j, row, high, column, lanes)
+            here = (pair, slice(row, row + high), slice(column, column + wide))
+            totals = scratch.totals[: high * lanes].reshape(-1, lanes)
             scratch.registers.fill(0)
             totals.fill(0)
             if product.start is not None:
-                totals[:, : tile.columns] = product.start[here]
+                totals[:, :wide] = product.start[here]
             for start in range(0, chunks, most):
                 checkpoint()
                 stop = min(chunks, start + most)
                 panel = right.take(j, column, start * depth, (stop - start) * depth)
-                slab = tile._replace(first=start, last=stop)
-                _tile_sums.sum_tile(slab, left, panel, reference, model, grid, epilogue, scratch)
+                tile = Tile(high, wide, start, stop, *places)
+                sum_tile(tile, left, panel, reference, model, grid, epilogue, scratch)
             invalid = np.isnan(totals)
             if invalid.any():
                 totals[invalid] = CANONICAL_NAN
-            out[here] = totals[:, : tile.columns]
+            out[here] = totals[:, :wide]
 
     items = results * tiles * across
-    parallel(work, items, max(1, items // (16 * get_num_threads())))
-    left_special = specials(product.left, found_left, 2)
-    right_special = specials(product.right, found_right, 1)
-    if product.unit_scales is not None:
-        left_special = left_special | ~np.isfinite(product.unit_scales.left).all(axis=1)
-        right_special = right_special | ~np.isfinite(product.unit_scales.right).all(axis=1)
-    return left_special, right_special
+    in_pieces(work, items, 1 if items < 16 else max(1, items // (16 * get_num_threads())))
+    special = specials(product.left, found_left, 2), specials(product.right, found_right, 1)
+    scales = product.unit_scales
+    if scales is None:
+        return special
+    return _or_not_finite(special[0], scales.left), _or_not_finite(special[1], scales.right)
+
+
+def _or_not_finite(some: Array | None, scales: Array) -> Array:
+    """Return which rows or columns are marked or have a scale that is NaN or Inf."""
+    return _either(some, np.asarray(~np.isfinite(scales).all(axis=1)))
+
+
+def _either(some: Array | None, others: Array) -> Array:
+    """Return marks of either kind."""
+    return others if some is None else some | others
+
+
+def _run_special(product: Product, step: Step, out: Array, left: Array | None, right: Array | None) -> None:
+    """Sum the outputs of marked rows and columns, if there are any, by the general loop."""
+    if left is None and right is None:
+        return
+    if left is None:
+        left = np.zeros((len(product.left.codes), product.shape[1]), bool)
+    if right is None:
+        right = np.zeros((len(product.right.codes), product.shape[2]), bool)
+    run_general(product, step, out, left, right)
 
 
 def sum_fused(product: Product, step: Step) -> Array:
@@ -220,13 +240,15 @@ def sum_fused(product: Product, step: Step) -> Array:
     if kernel is None:
         run_general(product, step, out)
         return out
-    special = run_panels(product, kernel, step, (left_reference, right_reference), out)
+    left, right = run_panels(product, kernel, step, (left_reference, right_reference), out)
     if product.start is not None and not product.promotion:
         # A register that starts at NaN or Inf is the general kernel's as well.
         odd = ~np.isfinite(product.start)
         if odd.any():
-            np.logical_or.at(special[0], product.left_matrix, odd.any(axis=2))
-    run_general(product, step, out, *special)
+            starts = np.zeros((len(product.left.codes), product.shape[1]), bool)
+            np.logical_or.at(starts, product.left_matrix, odd.any(axis=2))
+            left = _either(left, starts)
+    _run_special(product, step, out, left, right)
     return out
 
 
@@ -234,5 +256,5 @@ def sum_chain(product: Product, step: Step) -> Array:
     """Return every output of a product by float32 fused multiply-adds in the order of K."""
     out = np.empty(product.shape, np.float32)
     special = run_panels(product, CHAIN, step, (0, 0), out)
-    run_general(product, step, out, *special)
+    _run_special(product, step, out, *special)
     return out

@@ -93,6 +93,15 @@ def probabilistic_gamma(n: int, u: float, lam: float) -> float:
     truncation, whose errors are one-sided and grow with n, and doubtful where the sum's magnitude far
     exceeds the terms'. Source: Higham and Mary, SISC 41(5), 2019, theorems 2.4 and 3.1.
 
+    Parameters
+    ----------
+    n : int
+        Roundings that an output is subject to, or products of an inner product.
+    u : float
+        Unit roundoff, at most 1.
+    lam : float
+        Which multiple of the standard deviation is allowed: a larger one fails more rarely.
+
     Raises
     ------
     TypeError, ValueError
@@ -117,6 +126,15 @@ def failure_probability(lam: float, u: float = 0.0, n: int = 1) -> float:
     It is ``2 n exp(-lam**2 (1 - u)**2 / 2)``, at most 1.
 
     Source: Higham and Mary, SISC 41(5), 2019: theorem 2.4 for n = 1; theorem 3.1, an inner product of n.
+
+    Parameters
+    ----------
+    lam : float
+        As `probabilistic_gamma` takes it.
+    u : float
+        Unit roundoff.
+    n : int
+        Products of the inner product.
 
     Raises
     ------
@@ -147,6 +165,11 @@ def stochastic_gamma(n: int, u: float, lam: float) -> float:
     (`Stochastic`) they are biased toward zero by less than ``2**-bits`` of a last place, which adds up to
     n times that.
     Source: Connolly, Higham, Mary, SIMAX 42, 2021.
+
+    Parameters
+    ----------
+    n, u, lam
+        As `probabilistic_gamma` takes them.
 
     Raises
     ------

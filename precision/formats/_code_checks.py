@@ -78,7 +78,7 @@ def clean_codes(codes: Array, fmt: Format, name: str = "codes") -> Array:
     """
     if codes.itemsize * 8 <= fmt.bits:
         return codes
-    bits = codes.view(f"u{codes.itemsize}")
+    bits = codes.view(np.dtype(f"u{codes.itemsize}"))
     largest = largest_code(bits)
     if not largest >> fmt.bits:
         return codes

@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from precision._kernels._params import Ends, StochasticParams
-from precision._support._array_checks import refuse_masked, refuse_overlapping
+from precision._kernels._params import Ends
+from precision._support._array_checks import refuse_masked
 from precision._support._types import Array
-from precision._support.machine._aligned_memory import streaming
 from precision._support.machine._float_environment import in_default_environment
-from precision._support.machine._threads import parallel
+from precision._support.machine._pieces import in_pieces
 from precision.formats._code_checks import clean_codes
-from precision.formats._codec_constants import (
-    MODES,
-    code_ends,
-    float_bits,
-    format_params,
-    nearest_suits,
-    short_params,
-    value_ends,
-)
+from precision.formats._codec_arrays import F32, WORDS, delivered, float_source, room_for, wide_type, widened
+from precision.formats._codec_constants import code_ends, float_bits, format_params
+from precision.formats._conversion_loop import choose_loop, ends_of, loop_of
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
-from precision.formats._named import BF16, FP64, Format, format_of
+from precision.formats._named import Format
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, checked_offset
 
 GRAIN = 1 << 18
 """Least elements that a call of a loop works on."""
-_LOW = 0xFFFFFFFF  #: the counter's low word
 
 
 @in_default_environment
@@ -104,10 +93,7 @@ def round_to(
     >>> bool((pr.round_to(x[3], pr.E4M3, rounding=random, offset=3 * 100) == whole[3]).all())
     True
     """
-    source = _source(x)
-    how = _Conversion(fmt, rounding, overflow, nan, source, offset)
-    dtype = _wide(source)
-    return how.run(source, out, dtype, np.dtype(f"u{dtype.itemsize}"), to_codes=False)
+    return _converted(x, fmt, rounding, overflow, nan, offset, out, to_codes=False)
 
 
 @in_default_environment
@@ -148,9 +134,7 @@ def encode(
     >>> pr.encode(np.float32([1.0, -0.3, np.nan]), pr.E4M3).view(np.uint8)
     array([ 56, 170, 127], dtype=uint8)
     """
-    source = _source(x)
-    how = _Conversion(fmt, rounding, overflow, nan, source, offset)
-    return how.run(source, out, fmt.dtype, fmt.code_dtype, to_codes=True)
+    return _converted(x, fmt, rounding, overflow, nan, offset, out, to_codes=True)
 
 
 @in_default_environment
@@ -193,8 +177,8 @@ def decode(codes: npt.ArrayLike, fmt: Format, *, out: Array | None = None) -> Ar
     if given.dtype != fmt.dtype and given.dtype.kind != "u":
         raise TypeError(f"codes must have dtype {fmt.dtype} or an unsigned integer one, got {given.dtype}")
     given = clean_codes(given, fmt)
-    bits = np.ascontiguousarray(given).reshape(-1).view(f"u{given.itemsize}")
-    result, target = _target(out, given, np.dtype(np.float32))
+    bits = np.ascontiguousarray(given).reshape(-1).view(WORDS[given.itemsize])
+    result, target = room_for(given, F32, out)
     if not bits.size:
         return result
 
@@ -205,143 +189,91 @@ def decode(codes: npt.ArrayLike, fmt: Format, *, out: Array | None = None) -> Ar
 
     def work(start: int, stop: int) -> None:
         piece = bits[start:stop]
-        _conversion_loops.decode(
-            piece.astype(np.uint32) if piece.itemsize == 8 else piece, values[start:stop], fp
-        )
+        if piece.itemsize == 8:
+            piece = piece.astype(np.uint32)
+        _conversion_loops.decode(piece, values[start:stop], fp)
 
-    parallel(work, bits.size, _grain(bits.size))
-    return _delivered(result, target)
+    in_pieces(work, bits.size, _grain(bits.size))
+    return delivered(result, target)
 
 
-class _Conversion:
-    """One checked call of `round_to` or `encode`."""
+def _converted(
+    x: npt.ArrayLike,
+    fmt: Format,
+    rounding: Rounding | Stochastic,
+    overflow: Overflow,
+    nan: float | None,
+    offset: int,
+    out: Array | None,
+    to_codes: bool,
+) -> Array:
+    """Check the arguments of `round_to` or `encode` once, and convert."""
+    source = float_source(x)
+    _check_format(fmt)
+    if not isinstance(rounding, (Rounding, Stochastic)):
+        raise TypeError(f"rounding must be a Rounding or a Stochastic, got {rounding!r}")
+    if not isinstance(overflow, Overflow):
+        raise TypeError(f"overflow must be an Overflow, got {overflow!r}")
+    first = checked_offset(offset, source.size)
+    code = None if nan is None else _exact_code(nan, fmt)
+    wide = wide_type(source)
+    word = WORDS[wide.itemsize]
+    if nan is None and not fmt.has_nan:
+        _refuse_nan(source, fmt, rounding, overflow, first)
+    result, target = room_for(source, fmt.dtype if to_codes else wide, out)
+    if not source.size:
+        return result
+    if isinstance(rounding, Stochastic):
+        ends = ends_of(fmt, overflow, code, wide.itemsize, to_codes)
+        loop = choose_loop(fmt, rounding, ends, wide.itemsize, to_codes, code)
+    else:
+        loop = loop_of(fmt, rounding, overflow, code, wide.itemsize, to_codes)
+    flat, cells = source.reshape(-1), target.reshape(-1).view(WORDS[target.itemsize])
+    nbytes = source.nbytes + target.nbytes
 
-    def __init__(
-        self,
-        fmt: Format,
-        rounding: Rounding | Stochastic,
-        overflow: Overflow,
-        nan: float | None,
-        source: Array,
-        offset: int,
-    ) -> None:
-        _check_format(fmt)
-        if not isinstance(rounding, Rounding | Stochastic):
-            raise TypeError(f"rounding must be a Rounding or a Stochastic, got {rounding!r}")
-        if not isinstance(overflow, Overflow):
-            raise TypeError(f"overflow must be an Overflow, got {overflow!r}")
-        self.fmt, self.rounding, self.overflow = fmt, rounding, overflow
-        self.offset = checked_offset(offset, source.size)
-        self.nbytes = 0  #: of the source and the result, once there is one
-        self.ends = code_ends(fmt, overflow, None if nan is None else _exact_code(nan, fmt))
-        # Whether results of either sign differ in the sign bit alone. A replacement of NaN has one sign.
-        self.symmetric = nan is None and isinstance(fmt, FloatFormat) and fmt.has_negative_zero
-        if nan is None and not fmt.has_nan:
-            self._refuse_nan(source)
+    def work(start: int, stop: int) -> None:
+        loop(widened(flat[start:stop], wide).view(word), cells[start:stop], first + start, nbytes)
 
-    def _refuse_nan(self, source: Array) -> None:
-        """Raise before any work if the result would hold a NaN in a format that has none."""
-        flat, wide = source.reshape(-1), _wide(source)
+    as_is = source.dtype == wide
+    if as_is and flat.size <= GRAIN:
+        loop(flat.view(word), cells, first, nbytes)
+    else:
+        in_pieces(work, flat.size, _grain(flat.size) if as_is else GRAIN)  # what is widened stays in cache
+    return delivered(result, target)
+
+
+def _refuse_nan(
+    source: Array, fmt: Format, rounding: Rounding | Stochastic, overflow: Overflow, first: int
+) -> None:
+    """Raise before any work if the result would hold a NaN in a format that has none."""
+    flat, wide = source.reshape(-1), wide_type(source)
+    found: list[int] = []
+    loop = None
+    if overflow is Overflow.NON_SATURATING:  # what overflows shows only when it is rounded
         mark = float_bits(math.nan, wide.itemsize)
-        marked = Ends(mark, mark, mark, mark, self.ends.zero_is_nan)
-        found: list[int] = []
+        marked = Ends(mark, mark, mark, mark, code_ends(fmt, overflow).zero_is_nan)
+        loop = choose_loop(fmt, rounding, marked, wide.itemsize, to_codes=False)
 
-        def work(start: int, stop: int) -> None:
-            piece = result = _widened(flat[start:stop], wide)
-            if self.overflow is Overflow.NON_SATURATING:  # what overflows shows only when it is rounded
-                result = np.empty_like(piece)
-                kernel = self._kernel(wide.itemsize, False, marked)
-                kernel(piece.view(f"u{wide.itemsize}"), result.view(f"u{wide.itemsize}"), start)
-            bad = np.isnan(result)
-            if bad.any():
-                found.append(start + int(bad.argmax()))
+    def work(start: int, stop: int) -> None:
+        piece = result = widened(flat[start:stop], wide)
+        if loop is not None:
+            result, word = np.empty_like(piece), WORDS[wide.itemsize]
+            loop(piece.view(word), result.view(word), first + start, 0)
+        bad = np.isnan(result)
+        if bad.any():
+            found.append(start + int(bad.argmax()))
 
-        parallel(work, flat.size, GRAIN)
-        if found:
-            first = min(found)
-            raise ValueError(
-                f"x has {flat[first]} at flat index {first}, which would become NaN, and {self.fmt} "
-                "has none: choose a replacement (nan=0.0, for one) or Overflow.SATURATE"
-            )
-
-    def _kernel(self, itemsize: int, to_codes: bool, ends: Ends) -> Callable[[Array, Array, int], None]:
-        """The loop for a source of this size: (source bits, result, index of the first) -> None."""
-        from precision._kernels.numbers import _conversion_loops
-
-        fp, name = format_params(self.fmt), "encode" if to_codes else "round"
-        if isinstance(self.rounding, Stochastic):
-            seed = self.rounding.seed
-            random = StochasticParams(self.rounding.bits, seed & 0xFFFFFFFF, seed >> 32)
-            loop = getattr(_conversion_loops, f"{name}_random{8 * itemsize}")
-
-            def work(x: Array, out: Array, start: int) -> None:
-                index, done = self.offset + start, 0
-                while done < x.size:  # a loop's counter carries no further than its low word
-                    low, high = (index + done) & _LOW, (index + done) >> 32
-                    stop = min(x.size, done + _LOW + 1 - low)
-                    loop(x[done:stop], out[done:stop], fp, random, ends, low, high)
-                    done = stop
-
-            return work
-        if itemsize == 4 and self.symmetric:
-            short = self._short_kernel(to_codes, ends)
-            if short is not None:
-                return short
-        mode, loop = MODES[self.rounding], getattr(_conversion_loops, f"{name}{8 * itemsize}")
-        return lambda x, out, start: loop(x, out, fp, mode, ends)
-
-    def _short_kernel(self, to_codes: bool, ends: Ends) -> Callable[[Array, Array, int], None] | None:
-        """The same for float32 and a deterministic mode, where a short way suits the format."""
-        from precision._kernels.numbers import _conversion_loops
-
-        short = short_params(self.fmt)
-        if short is None:
-            return None
-        assert isinstance(self.rounding, Rounding)
-        mode, nearest = MODES[self.rounding], self.rounding is Rounding.TIES_TO_EVEN
-        unsigned = (1 << (self.fmt.bits - 1 if to_codes else 31)) - 1
-        over, nan, places = ends.over_positive & unsigned, ends.nan_positive & unsigned, 32 - self.fmt.bits
-        if nearest and not to_codes:
-            return lambda x, out, start: _conversion_loops.round_nearest32(
-                x, out, *streaming(out, self.nbytes), short, over, nan
-            )
-        # Whatever lies past the largest value has the code after its own, which is Inf's or NaN's.
-        cap = short.maximum + ((over > short.max_code) << short.shift)
-        if nearest and nearest_suits(short, cap):
-            return lambda x, out, start: _conversion_loops.encode_nearest32(
-                x, out, *streaming(out, self.nbytes), short, cap, nan, places
-            )
-        if short.shift < 2:
-            return None
-        if to_codes:
-            return lambda x, out, start: _conversion_loops.encode_short32(
-                x, out, short, mode, over, nan, places
-            )
-        return lambda x, out, start: _conversion_loops.round_short32(x, out, short, mode, over, nan)
-
-    def run(
-        self, source: Array, out: Array | None, dtype: np.dtype[Any], word: np.dtype[Any], *, to_codes: bool
-    ) -> Array:
-        result, target = _target(out, source, dtype)
-        if not source.size:
-            return result
-        flat, cells = source.reshape(-1), target.reshape(-1).view(word)
-        wide = _wide(source)
-        self.nbytes = source.nbytes + target.nbytes
-        ends = self.ends if to_codes else value_ends(self.fmt, self.ends, wide.itemsize)
-        kernel = self._kernel(wide.itemsize, to_codes, ends)
-
-        def work(start: int, stop: int) -> None:
-            piece = _widened(flat[start:stop], wide)
-            kernel(piece.view(f"u{wide.itemsize}"), cells[start:stop], start)
-
-        grain = _grain(flat.size) if source.dtype == wide else GRAIN  # what is widened stays in cache
-        parallel(work, flat.size, grain)
-        return _delivered(result, target)
+    in_pieces(work, flat.size, GRAIN)
+    if found:
+        index = min(found)
+        raise ValueError(
+            f"x has {flat[index]} at flat index {index}, which would become NaN, and {fmt} "
+            "has none: choose a replacement (nan=0.0, for one) or Overflow.SATURATE"
+        )
 
 
 def _exact_code(value: float, fmt: Format) -> int:
-    """The code of a value that the format has."""
+    """Return the code of a value that the format has."""
     if isinstance(value, bool) or not isinstance(value, float | int | np.floating):
         raise TypeError(f"nan must be a number, got {value!r}")
     if math.isfinite(value):
@@ -352,70 +284,12 @@ def _exact_code(value: float, fmt: Format) -> int:
 
 
 def _check_format(fmt: object) -> None:
-    if not isinstance(fmt, FloatFormat | IntFormat):
+    if not isinstance(fmt, (FloatFormat, IntFormat)):
         raise TypeError(f"fmt must be a FloatFormat or an IntFormat, got {fmt!r}")
-    if fmt == FP64:
+    if fmt.bits == 64:
         raise ValueError("fmt must not be fp64: it describes inputs and outputs only")
-
-
-def _source(x: npt.ArrayLike) -> Array:
-    """The input as a contiguous native array of a floating-point type."""
-    refuse_masked("x", x)
-    array = np.asarray(x)
-    if not _is_float(array.dtype):
-        raise TypeError(
-            f"x must be of a floating-point type (float16, bfloat16, …, float64), got {array.dtype}"
-        )
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
-
-
-@functools.lru_cache(maxsize=256)
-def _is_float(dtype: np.dtype[Any]) -> bool:
-    try:
-        return isinstance(format_of(dtype.newbyteorder("=")), FloatFormat)
-    except (ValueError, TypeError):  # TypeError: a type without byte order
-        return False
 
 
 def _grain(size: int) -> int:
     """A sixteenth of a large array as a power of two, since calls of a few hundred microseconds cost dear."""
     return max(GRAIN, min(1 << 20, 1 << (size // 16).bit_length() - 1)) if size >= 16 else GRAIN
-
-
-def _wide(source: Array) -> np.dtype[Any]:
-    """The type that the kernels read: float64 as it is, anything else widened to float32."""
-    return np.dtype(np.float64 if source.dtype == np.float64 else np.float32)
-
-
-def _widened(piece: Array, wide: np.dtype[Any]) -> Array:
-    if piece.dtype != BF16.dtype:
-        return piece.astype(wide, copy=False)
-    bits = piece.view(np.uint16).astype(np.uint32)  # several times as fast as ml_dtypes' cast
-    bits <<= 16
-    return bits.view(wide)
-
-
-def _target(out: Array | None, source: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    """The array to return, and a contiguous one to fill, which overlaps no part of the source but all."""
-    if out is None:
-        result = np.empty(source.shape, dtype)
-        return result, result
-    refuse_masked("out", out)
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be an ndarray, got {type(out).__name__}")
-    if out.dtype != dtype or out.shape != source.shape:
-        raise ValueError(f"out must be {dtype} of shape {source.shape}, got {out.dtype} of shape {out.shape}")
-    if not out.flags.writeable:
-        raise ValueError("out must be writable, got a read-only array")
-    refuse_overlapping("out", out)
-    same = out.ctypes.data == source.ctypes.data and out.itemsize == source.itemsize
-    if not out.flags.c_contiguous or (np.may_share_memory(out, source) and not same):
-        return out, np.empty(source.shape, dtype)
-    return out, out
-
-
-def _delivered(result: Array, target: Array) -> Array:
-    """The result, copied from the array that was filled where that is another one."""
-    if result is not target:
-        result[...] = target
-    return result

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from precision._support._argument_checks import check_int
+from precision._support._hashed_once import HashedOnce
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats import _format_text
 
@@ -47,7 +48,7 @@ def code_dtype(bits: int) -> np.dtype[Any]:
 
 
 @dataclass(frozen=True)
-class FloatFormat:
+class FloatFormat(HashedOnce):
     """A binary floating-point format of up to 8 exponent and 23 fraction bits.
 
     Every finite value must be a float32 value. The one wider format is `FP64` (11 and 52 bits), which
@@ -88,6 +89,8 @@ class FloatFormat:
     specials: Specials = field(default=Specials.IEEE, kw_only=True)
     subnormals: bool = field(default=True, kw_only=True)
 
+    __hash__ = HashedOnce.__hash__
+
     def __post_init__(self) -> None:
         is_fp64 = (self.exponent_bits, self.fraction_bits) == (11, 52)
         if not is_fp64:
@@ -125,17 +128,17 @@ class FloatFormat:
         return half if self.specials in (Specials.FNUZ, Specials.EXTENDED) else half - 1
 
     # ---- codes ----------------------------------------------------------------------------------
-    @property
+    @functools.cached_property
     def bits(self) -> int:
         """Width of a code in bits."""
         return self.signed + self.exponent_bits + self.fraction_bits
 
-    @property
+    @functools.cached_property
     def magnitude_mask(self) -> int:
         """All bits but the sign."""
         return (1 << (self.exponent_bits + self.fraction_bits)) - 1
 
-    @property
+    @functools.cached_property
     def max_code(self) -> int:
         """Code of the largest finite value."""
         if self.specials is Specials.IEEE:
@@ -154,7 +157,7 @@ class FloatFormat:
         """Code of +Inf, or None."""
         return self.max_code + 1 if self.has_inf else None
 
-    @property
+    @functools.cached_property
     def nan_code(self) -> int | None:
         """Code of the NaN that encoding writes (quiet, positive where NaN has a sign), or None."""
         if self.specials is Specials.IEEE:
@@ -170,44 +173,44 @@ class FloatFormat:
         """Whether the format has infinities."""
         return self.specials in (Specials.IEEE, Specials.EXTENDED)
 
-    @property
+    @functools.cached_property
     def has_nan(self) -> bool:
         """Whether the format has a NaN."""
         return self.specials is not Specials.NONE
 
-    @property
+    @functools.cached_property
     def has_zero(self) -> bool:
         """Whether the format has a zero."""
         return self.subnormals
 
-    @property
+    @functools.cached_property
     def has_negative_zero(self) -> bool:
         """Whether the format has a zero of either sign."""
         no = (Specials.FNUZ, Specials.EXTENDED)
         return self.signed and self.subnormals and self.specials not in no
 
-    @property
+    @functools.cached_property
     def dtype(self) -> np.dtype[Any]:
         """Data type of arrays of codes: ml_dtypes' or NumPy's, else the smallest unsigned integer."""
-        return _format_text.DTYPES.get(self.name, self.code_dtype)
+        return _format_text.DTYPES.get(self._constructor, self.code_dtype)
 
-    @property
+    @functools.cached_property
     def code_dtype(self) -> np.dtype[Any]:
         """The smallest unsigned integer type that holds a code."""
         return code_dtype(self.bits)
 
     # ---- values ---------------------------------------------------------------------------------
-    @property
+    @functools.cached_property
     def min_exponent(self) -> int:
         """Exponent of the smallest normal value."""
         return 1 - self.bias if self.subnormals else -self.bias
 
-    @property
+    @functools.cached_property
     def max_exponent(self) -> int:
         """Exponent of the largest finite value."""
         return math.frexp(self.max)[1] - 1
 
-    @property
+    @functools.cached_property
     def max(self) -> float:
         """Largest finite value."""
         return self.value(self.max_code)
@@ -261,8 +264,9 @@ class FloatFormat:
         p3109 = f"binary{self.bits}p{m + 1}{u or 's'}{kind}"
         return _format_text.shortest(self._constructor, f"{u}e{e}m{m}", f"{u}e{e}m{m}{suffix}", p3109)
 
-    @property
+    @functools.cached_property
     def _constructor(self) -> str:
+        """The call that builds this format, as text."""
         given = [str(self.exponent_bits), str(self.fraction_bits)]
         given += [f"bias={self.bias}"] if self.bias != self._standard_bias else []
         given += [] if self.signed else ["signed=False"]

@@ -11,13 +11,14 @@ import ml_dtypes
 import numpy as np
 
 from precision._support._argument_checks import check_int
+from precision._support._hashed_once import HashedOnce
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats import _format_text
 from precision.formats._float_format import code_dtype
 
 
 @dataclass(frozen=True)
-class IntFormat:
+class IntFormat(HashedOnce):
     """An integer format with an implicit power-of-two scale: code times ``2**-fraction_bits``.
 
     Parameters
@@ -49,6 +50,8 @@ class IntFormat:
     fraction_bits: int = field(default=0, kw_only=True)
     symmetric: bool = field(default=True, kw_only=True)
 
+    __hash__ = HashedOnce.__hash__
+
     def __post_init__(self) -> None:
         for name in ("signed", "symmetric"):
             if not isinstance(getattr(self, name), bool):
@@ -58,12 +61,12 @@ class IntFormat:
         if not self.signed:  # there is no such code: keep equality by value
             object.__setattr__(self, "symmetric", True)
 
-    @property
+    @functools.cached_property
     def max_code(self) -> int:
         """Code of the largest value."""
         return (1 << (self.bits - self.signed)) - 1
 
-    @property
+    @functools.cached_property
     def max(self) -> float:
         """Largest value."""
         return math.ldexp(self.max_code, -self.fraction_bits)
@@ -79,7 +82,7 @@ class IntFormat:
         """Smallest positive value, the step between values."""
         return math.ldexp(1.0, -self.fraction_bits)
 
-    @property
+    @functools.cached_property
     def max_exponent(self) -> int:
         """Exponent of the largest power of two among the values."""
         return self.bits - self.signed - 1 - self.fraction_bits
@@ -89,22 +92,22 @@ class IntFormat:
         """False: integers have no infinities."""
         return False
 
-    @property
+    @functools.cached_property
     def has_nan(self) -> bool:
         """False: integers have no NaN."""
         return False
 
-    @property
+    @functools.cached_property
     def has_zero(self) -> bool:
         """True: integers have a zero."""
         return True
 
-    @property
+    @functools.cached_property
     def has_negative_zero(self) -> bool:
         """False: two's complement has one zero."""
         return False
 
-    @property
+    @functools.cached_property
     def dtype(self) -> np.dtype[Any]:
         """Data type of arrays of codes: ml_dtypes' or NumPy's, else the smallest unsigned integer."""
         if self.bits in (8, 16):
@@ -112,7 +115,7 @@ class IntFormat:
         known = getattr(ml_dtypes, f"{'' if self.signed else 'u'}int{self.bits}", None)
         return self.code_dtype if known is None else np.dtype(known)
 
-    @property
+    @functools.cached_property
     def code_dtype(self) -> np.dtype[Any]:
         """The smallest unsigned integer type that holds a code."""
         return code_dtype(self.bits)
@@ -134,11 +137,16 @@ class IntFormat:
     @functools.cached_property
     def name(self) -> str:
         """The shortest text that parses back to this format."""
+        return _format_text.shortest(self._constructor)
+
+    @functools.cached_property
+    def _constructor(self) -> str:
+        """The call that builds this format, as text."""
         given = [str(self.bits)]
         given += [] if self.signed else ["signed=False"]
         given += [f"fraction_bits={self.fraction_bits}"] if self.fraction_bits else []
         given += [] if self.symmetric else ["symmetric=False"]
-        return _format_text.shortest(f"IntFormat({', '.join(given)})")
+        return f"IntFormat({', '.join(given)})"
 
     def __str__(self) -> str:
         return self.name

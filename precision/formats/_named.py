@@ -1,65 +1,89 @@
-"""Number formats: a format is a set of values (which code means which number) and nothing else.
+"""The named formats, one a line: what each is called, which values it has, and whose data type it is.
 
-Rounding and overflow are arguments of the codec, not properties of a format.
+A format is a set of values (which code means which number) and nothing else. Rounding and overflow are
+arguments of the codec, not properties of a format.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
 from precision._support._array_checks import check_dtype
 from precision._support.machine._float_environment import in_default_environment
+from precision.formats import _format_text
 from precision.formats._float_format import FloatFormat, Specials
-from precision.formats._format_text import CALLS, DTYPES, made
 from precision.formats._int_format import IntFormat
 
-__all__ = [
-    "BF16",
-    "E2M1",
-    "E2M3",
-    "E3M2",
-    "E3M4",
-    "E4M3",
-    "E4M3B11FNUZ",
-    "E4M3FNUZ",
-    "E4M3_IEEE",
-    "E5M2",
-    "E5M2FNUZ",
-    "E5M6",
-    "E8M0",
-    "E8M13",
-    "FP16",
-    "FP32",
-    "FP64",
-    "INT2",
-    "INT4",
-    "INT8",
-    "MXINT8",
-    "NAMED",
-    "TF32",
-    "UE4M3",
-    "UE5M3",
-    "UINT1",
-    "UINT2",
-    "UINT4",
-    "UINT8",
-    "FloatFormat",
-    "Format",
-    "IntFormat",
-    "Specials",
-    "format_of",
-    "parse_format",
-]
-
+#: A format of either kind.
 Format: TypeAlias = FloatFormat | IntFormat
+Kind = TypeVar("Kind", FloatFormat, IntFormat)
+
+NAMED: dict[str, Format] = {}
+"""The named formats, by the name that they print."""
+
+_BY_DTYPE: dict[np.dtype[Any], Format] = {}
+
+
+def _enter(name: str, fmt: Kind, dtype: npt.DTypeLike | None = None, *others: str) -> Kind:
+    """Enter a format under its name, the data type of its codes, and other names that it is read by."""
+    kind = None if dtype is None else np.dtype(dtype)
+    _format_text.enter(name, fmt._constructor, kind, others)
+    NAMED[name] = fmt
+    if kind is not None:
+        _BY_DTYPE[kind] = fmt
+    return fmt
+
+
+_FN, _FNUZ, _EXTENDED, _NONE = Specials.FN, Specials.FNUZ, Specials.EXTENDED, Specials.NONE
+
+E4M3 = _enter("e4m3", FloatFormat(4, 3, specials=_FN), ml_dtypes.float8_e4m3fn)
+E5M2 = _enter("e5m2", FloatFormat(5, 2), ml_dtypes.float8_e5m2)
+E3M4 = _enter("e3m4", FloatFormat(3, 4), ml_dtypes.float8_e3m4)
+E4M3_IEEE = _enter("float8_e4m3", FloatFormat(4, 3), ml_dtypes.float8_e4m3)
+E4M3FNUZ = _enter("e4m3fnuz", FloatFormat(4, 3, specials=_FNUZ), ml_dtypes.float8_e4m3fnuz)
+E5M2FNUZ = _enter("e5m2fnuz", FloatFormat(5, 2, specials=_FNUZ), ml_dtypes.float8_e5m2fnuz)
+E4M3B11FNUZ = _enter("e4m3b11fnuz", FloatFormat(4, 3, bias=11, specials=_FNUZ), ml_dtypes.float8_e4m3b11fnuz)
+_enter("binary8p4se", FloatFormat(4, 3, specials=_EXTENDED))
+_enter("binary8p3se", FloatFormat(5, 2, specials=_EXTENDED))
+_enter("binary8p1uf", FloatFormat(8, 0, signed=False, specials=_FNUZ))
+_enter("binary4p2sf", FloatFormat(2, 1, specials=_FNUZ))
+E2M3 = _enter("e2m3", FloatFormat(2, 3, specials=_NONE), ml_dtypes.float6_e2m3fn)
+E3M2 = _enter("e3m2", FloatFormat(3, 2, specials=_NONE), ml_dtypes.float6_e3m2fn)
+E2M1 = _enter("e2m1", FloatFormat(2, 1, specials=_NONE), ml_dtypes.float4_e2m1fn, "float4_e2m1")
+E8M0 = _enter(
+    "e8m0", FloatFormat(8, 0, signed=False, specials=_FN, subnormals=False), ml_dtypes.float8_e8m0fnu, "ue8m0"
+)
+UE4M3 = _enter("ue4m3", FloatFormat(4, 3, signed=False, specials=_FN))
+UE5M3 = _enter("ue5m3", FloatFormat(5, 3, signed=False, specials=_FN))
+E5M6 = _enter("e5m6", FloatFormat(5, 6))
+FP16 = _enter("fp16", FloatFormat(5, 10), np.float16)
+BF16 = _enter("bf16", FloatFormat(8, 7), ml_dtypes.bfloat16)
+TF32 = _enter("tf32", FloatFormat(8, 10))
+E8M13 = _enter("e8m13", FloatFormat(8, 13), None, "fp22")
+FP32 = _enter("fp32", FloatFormat(8, 23), np.float32)
+FP64 = _enter("fp64", FloatFormat(11, 52), np.float64)
+INT8 = _enter("int8", IntFormat(8), np.int8)
+MXINT8 = _enter("mxint8", IntFormat(8, fraction_bits=6))
+UINT8 = _enter("uint8", IntFormat(8, signed=False), np.uint8)
+INT4 = _enter("int4", IntFormat(4), ml_dtypes.int4)
+UINT4 = _enter("uint4", IntFormat(4, signed=False), ml_dtypes.uint4)
+INT2 = _enter("int2", IntFormat(2), ml_dtypes.int2)
+UINT2 = _enter("uint2", IntFormat(2, signed=False), ml_dtypes.uint2)
+UINT1 = _enter("uint1", IntFormat(1, signed=False), ml_dtypes.uint1)
 
 
 @in_default_environment
 def parse_format(text: str) -> Format:
-    """The floating-point or integer format of a name or constructor call, as `FloatFormat.parse` describes.
+    """Return the floating-point or integer format of a name or constructor call, as `FloatFormat.parse` says.
+
+    Parameters
+    ----------
+    text : str
+        A name in any case, as ``e4m3`` or ``int4``, or a constructor call, as ``FloatFormat(4, 3)``.
 
     Raises
     ------
@@ -75,44 +99,16 @@ def parse_format(text: str) -> Format:
     (7.0, 120.0)
     """
     kinds = {"FloatFormat": FloatFormat, "IntFormat": IntFormat}
-    return cast(Format, made(text, kinds, Specials.__members__))
-
-
-E4M3 = FloatFormat(4, 3, specials=Specials.FN)
-E5M2 = FloatFormat(5, 2)
-E3M4 = FloatFormat(3, 4)
-E4M3FNUZ = FloatFormat(4, 3, specials=Specials.FNUZ)
-E5M2FNUZ = FloatFormat(5, 2, specials=Specials.FNUZ)
-E4M3B11FNUZ = FloatFormat(4, 3, bias=11, specials=Specials.FNUZ)
-E4M3_IEEE = FloatFormat(4, 3)
-E2M1 = FloatFormat(2, 1, specials=Specials.NONE)
-E2M3 = FloatFormat(2, 3, specials=Specials.NONE)
-E3M2 = FloatFormat(3, 2, specials=Specials.NONE)
-E8M0 = FloatFormat(8, 0, signed=False, specials=Specials.FN, subnormals=False)
-UE4M3 = FloatFormat(4, 3, signed=False, specials=Specials.FN)
-UE5M3 = FloatFormat(5, 3, signed=False, specials=Specials.FN)
-E5M6 = FloatFormat(5, 6)
-E8M13 = FloatFormat(8, 13)
-FP16 = FloatFormat(5, 10)
-BF16 = FloatFormat(8, 7)
-TF32 = FloatFormat(8, 10)
-FP32 = FloatFormat(8, 23)
-FP64 = FloatFormat(11, 52)
-INT8 = IntFormat(8)
-INT4 = IntFormat(4)
-INT2 = IntFormat(2)
-UINT8 = IntFormat(8, signed=False)
-UINT4 = IntFormat(4, signed=False)
-UINT2 = IntFormat(2, signed=False)
-UINT1 = IntFormat(1, signed=False)
-MXINT8 = IntFormat(8, fraction_bits=6)
-
-NAMED: dict[str, Format] = {name: parse_format(name) for name in CALLS}
-"""The named formats, by the name that they print."""
+    return cast(Format, _format_text.made(text, kinds, Specials.__members__))
 
 
 def format_of(dtype: npt.DTypeLike) -> Format:
-    """The format of a NumPy or ml_dtypes data type.
+    """Return the format of a NumPy or ml_dtypes data type.
+
+    Parameters
+    ----------
+    dtype : dtype
+        A data type, its scalar type or its name.
 
     Raises
     ------
@@ -129,8 +125,12 @@ def format_of(dtype: npt.DTypeLike) -> Format:
     'fp16'
     """
     wanted = check_dtype(dtype, "a data type of NumPy or ml_dtypes")
-    known: dict[np.dtype[Any], Format] = {kind: NAMED[name] for name, kind in DTYPES.items()}
-    known |= {fmt.dtype: fmt for fmt in (INT8, UINT8, INT4, UINT4, INT2, UINT2, UINT1)}
-    if wanted not in known:
-        raise ValueError(f"no format has dtype {wanted}; known: {', '.join(map(str, known))}")
-    return known[wanted]
+    found = format_in_use(wanted)
+    if found is None:
+        raise ValueError(f"no format has dtype {wanted}; known: {', '.join(map(str, _BY_DTYPE))}")
+    return found
+
+
+def format_in_use(dtype: np.dtype[Any]) -> Format | None:
+    """Return the format of a data type, or None where it is of none."""
+    return _BY_DTYPE.get(dtype)

@@ -34,10 +34,12 @@ def _scaled(out: Array, factors: tuple[Array, ...]) -> None:
 
 def _in_type(sums: Array, kind: np.dtype[Any]) -> Array:
     """Round sums to the type of the result, once."""
+    if sums.dtype == kind:
+        return sums
+    if kind == BF16.dtype and sums.dtype == np.float64:
+        return encode(sums, BF16, overflow=Overflow.NON_SATURATING)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        if kind.name == "bfloat16" and sums.dtype == np.float64:
-            return encode(sums, BF16, overflow=Overflow.NON_SATURATING)
-        return sums.astype(kind, copy=False)
+        return sums.astype(kind)
 
 
 @in_default_environment

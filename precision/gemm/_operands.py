@@ -13,12 +13,17 @@ from precision._support._types import Array
 from precision.accumulators._accumulator import Accumulator
 from precision.formats._code_checks import clean_codes
 from precision.formats._codec import round_to
+from precision.formats._codec_arrays import WORDS
 from precision.formats._float_format import FloatFormat
-from precision.formats._named import FP64, TF32, Format, format_of
+from precision.formats._named import BF16, FP16, FP32, FP64, TF32, Format, format_in_use
 from precision.formats._rounding_modes import Overflow
 from precision.quantization._quantized_tensor import QuantizedTensor
 
 Operand = npt.ArrayLike | QuantizedTensor
+
+#: The types of results, and their names.
+_RESULTS = tuple(fmt.dtype for fmt in (FP16, BF16, FP32, FP64))
+_NAMES = ", ".join(map(str, _RESULTS))
 
 
 class Checked(NamedTuple):
@@ -39,11 +44,8 @@ def checked_operand(name: str, x: Operand, accumulator: Accumulator) -> Checked:
     else:
         refuse_masked(name, x)
         codes, quantized = np.asarray(x), None
-        try:
-            fmt = format_of(codes.dtype)
-        except ValueError:
-            fmt = FP64
-        if not isinstance(fmt, FloatFormat) or fmt == FP64:
+        fmt = format_in_use(codes.dtype) or FP64
+        if not isinstance(fmt, FloatFormat) or fmt.bits == 64:
             raise TypeError(
                 f"{name} must be a QuantizedTensor or an array of float16, float32 or an ml_dtypes float, "
                 f"got an array of {codes.dtype}"
@@ -61,15 +63,14 @@ def checked_operand(name: str, x: Operand, accumulator: Accumulator) -> Checked:
 
 
 def checked_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
-    known = ("float16", "bfloat16", "float32", "float64")
-    kind = check_dtype(dtype, f"one of {', '.join(known)}")
-    if kind.name not in known:
-        raise TypeError(f"dtype must be one of {', '.join(known)}, got {kind}")
+    kind = check_dtype(dtype, f"one of {_NAMES}")
+    if kind not in _RESULTS:
+        raise TypeError(f"dtype must be one of {_NAMES}, got {kind}")
     return kind
 
 
 def _unsigned(codes: Array) -> Array:
-    return codes.view(f"u{codes.dtype.itemsize}")
+    return codes.view(WORDS[codes.itemsize])
 
 
 class Shapes:
@@ -85,25 +86,32 @@ class Shapes:
                 f"so K is {left.shape[-1]} and {right.shape[-2]}"
             )
         batches = left.shape[:-2], right.shape[:-2]
-        try:
-            self.batch = np.broadcast_shapes(*batches)
-        except ValueError:
-            raise ValueError(
-                f"the batch axes of a and b must broadcast: "
-                f"a has shape {a.codes.shape}, b has shape {b.codes.shape}"
-            ) from None
+        self.batch: tuple[int, ...] = ()
+        if batches != ((), ()):
+            try:
+                self.batch = np.broadcast_shapes(*batches)
+            except ValueError:
+                raise ValueError(
+                    f"the batch axes of a and b must broadcast: "
+                    f"a has shape {a.codes.shape}, b has shape {b.codes.shape}"
+                ) from None
         self.rows, self.length, self.columns = left.shape[-2], left.shape[-1], right.shape[-1]
-        self.left, self.right = (_stacked(_unsigned(x)) for x in (left, right))
-        self.left_matrix, self.right_matrix = (
-            np.broadcast_to(np.arange(len(x)).reshape(batch), self.batch).ravel().astype(np.int64)
-            for x, batch in zip((self.left, self.right), batches, strict=True)
-        )
+        self.left, self.right = _stacked(_unsigned(left)), _stacked(_unsigned(right))
+        self.left_matrix = _matrices(len(self.left), batches[0], self.batch)
+        self.right_matrix = _matrices(len(self.right), batches[1], self.batch)
         squeezed = (() if self.left_vector else (self.rows,)) + (() if self.right_vector else (self.columns,))
         self.result = (*self.batch, *squeezed)
 
     @property
     def sizes(self) -> tuple[int, int, int]:
         return len(self.left_matrix), self.rows, self.columns
+
+
+def _matrices(count: int, batch: tuple[int, ...], whole: tuple[int, ...]) -> Array:
+    """Return which of an operand's matrices each result is of."""
+    if not whole:
+        return np.zeros(1, np.int64)
+    return np.broadcast_to(np.arange(count).reshape(batch), whole).ravel().astype(np.int64)
 
 
 def _stacked(codes: Array) -> Array:

@@ -42,6 +42,9 @@ class Scales(NamedTuple):
         return np.ascontiguousarray(groups.swapaxes(1, 2))
 
 
+_NO_SCALES = Scales("none", np.ones((1, 1, 1), np.float32), 0, 1, None)
+
+
 def read_scales(operand: Checked, axis: int, merged: bool = False) -> Scales:
     """The scales of an operand whose K is ``axis`` (-1 for the left one, -2 for the right one).
 
@@ -49,7 +52,7 @@ def read_scales(operand: Checked, axis: int, merged: bool = False) -> Scales:
     """
     q = operand.quantized
     if q is None:
-        return Scales("none", np.ones((1, 1, 1), np.float32), 0, 1, None)
+        return _NO_SCALES
     if merged:
         scale = q.multipliers()
     else:

@@ -19,7 +19,9 @@ from precision._support._types import Array
 from precision.hardware._instructions import INSTRUCTIONS, Instruction, code_dtype
 from precision.hardware._library_gemms import Gemm
 
+#: The CUDA program that runs instructions: `build` compiles it.
 SOURCE = Path(__file__).with_name("probe.cu")
+#: Rows and columns of the result of one instruction as the probe stores it.
 TILE_ROWS, TILE_COLUMNS = 64, 8
 
 

@@ -25,6 +25,7 @@ CANDIDATES = (-133, *range(-30, -9))
 PROBED = tuple(INSTRUCTIONS[name] for name in ("wgmma.f16.f16.f16", "mma.f16.f16.f16", "wgmma.f16.e5m2.e5m2"))
 """The instructions with FP16 registers whose operands have values that are small enough."""
 
+#: Runs an instruction on codes of A, codes of B and registers, and returns the registers afterwards.
 Runner = Callable[[Instruction, Array, Array, Array], Array]
 
 

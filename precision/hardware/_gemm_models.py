@@ -18,6 +18,7 @@ from precision.hardware import _recorded_cases
 from precision.hardware._instructions import as_bits
 from precision.hardware._library_gemms import BLOCK, Gemm
 
+#: A guess of how a library computes a GEMM: it returns the bit patterns of the result.
 Model = Callable[[Gemm], Array]
 
 

@@ -14,6 +14,7 @@ from precision._support.machine._float_environment import in_default_environment
 from precision.hardware import _random_operands, _recorded_cases
 from precision.hardware._instructions import OPERAND_DTYPES
 
+#: Elements along K under one scale of a block-scaled GEMM.
 BLOCK = 128
 
 

@@ -17,7 +17,9 @@ from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
 from precision.hardware._instructions import as_bits, code_dtype
 
+#: NumPy's generator of random numbers.
 Rng = np.random.Generator
+#: Draws bit patterns of a data type and a shape that are hard in one way.
 Regime = Callable[[Rng, np.dtype[Any], tuple[int, int]], Array]
 
 

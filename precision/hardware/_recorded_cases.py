@@ -33,8 +33,10 @@ from precision.quantization._granularity import Block, scale_shape
 from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.storage._npy_files import read_npz
 
+#: An operand of a recorded product: codes as they are, or codes with scales.
 Operand = Array | QuantizedTensor
 
+#: The array type of a result, by the name that vector files use.
 OUTPUT_DTYPES: dict[str, np.dtype[Any]] = {
     "f32": np.dtype(np.float32),
     "bf16": np.dtype(ml_dtypes.bfloat16),

@@ -1,4 +1,4 @@
-"""The choices that LogFMT's paper leaves open, each a small class of its own."""
+"""The choices that LogFMT's paper leaves open, each an enumeration or a small record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from precision.formats._rounding_modes import Named
 
 
 class LogBase(Named):
-    """Of the logarithms whose min and step are stored. The grid is the same; their rounding is not.
+    """The base of the logarithms min and step that are stored for a tile: E or TWO.
+
+    Levels are ``base**(min + step*(K - 1))``, so both bases have the same grid but for the rounding of min
+    and step when they are stored.
 
     Examples
     --------
@@ -31,10 +34,10 @@ class LogBase(Named):
 
 
 class Space(Named):
-    """Where an element is rounded to one of the two levels around it.
+    """The distances that decide between the two levels around an element: of numbers or of logarithms.
 
-    ``LINEAR``: by its distance from the levels, as the paper demands; to nearest, the boundary is their
-    arithmetic mean. ``LOG``: by the distance of logarithms; the boundary is their geometric mean.
+    ``LINEAR``: those of the numbers, as the paper demands; to nearest, the boundary between two levels is
+    their arithmetic mean. ``LOG``: those of their logarithms; the boundary is the geometric mean.
 
     Examples
     --------
@@ -52,12 +55,12 @@ class Space(Named):
 
 
 class BelowClamp(Named):
-    """What becomes of an element below the lowest level of a tile whose min was raised by the clamp.
+    """The rule for elements below the lowest level of a tile whose min was raised by the clamp.
 
-    ``NEAREST``: it is rounded to zero or the lowest level like any number between two neighbours (always in
-    linear space, since zero has no logarithm). ``MIN``: the lowest level. ``ZERO``: zero. ``NEXT_LEVEL``:
-    it is rounded as if code 0 stood for one more level, a step below the lowest, and restores to zero
-    (DeepEP).
+    ``NEAREST``: such an element is rounded to zero or to the lowest level as any number between two
+    neighbours is (always in linear space, since zero has no logarithm). ``MIN``: it becomes the lowest
+    level. ``ZERO``: it becomes zero. ``NEXT_LEVEL``: it is rounded as if code 0 stood for one more level, a
+    step below the lowest; code 0 restores to zero nevertheless (DeepEP).
 
     Examples
     --------
@@ -79,11 +82,11 @@ class BelowClamp(Named):
 
 
 class Metadata(Named):
-    """The two numbers that are stored for a tile.
+    """The choice of the two numbers that are stored for a tile.
 
     ``MIN_STEP``: min, the logarithm of the lowest level, and step. ``EXTREMES``: the smallest and the
-    largest magnitude themselves, from which both sides compute the logarithms, the clamp and the step
-    (DeepEP). Where those are numbers of the metadata's format, the extremes are then met exactly.
+    largest magnitude themselves, from which writer and reader compute the logarithms, the clamp and the
+    step (DeepEP). Where both are numbers of the metadata's format, they are restored exactly.
 
     Examples
     --------
@@ -99,9 +102,11 @@ class Metadata(Named):
 
 
 class SingleValued(Named):
-    """The code of every nonzero element of a tile whose step is zero: the FIRST level's, or the LAST's.
+    """The code of every nonzero finite element of a tile whose step is zero: the first or the last level's.
 
-    All levels are then one, so this is seen in the codes alone.
+    ``FIRST`` is code 1, ``LAST`` code 2**(bits-1) - 1, with the element's sign. All levels of such a tile
+    are one number, so the choice changes codes and no restored value. The step is zero where all nonzero
+    elements have one magnitude, or where magnitudes are so near each other that storing loses the step.
 
     Examples
     --------
@@ -117,23 +122,28 @@ class SingleValued(Named):
     LAST = "last"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 @methods_in_default_environment
 class Fallback:
-    """Tiles that are not cast, but sent as numbers of a 16-bit format.
+    """A rule by which some tiles are not cast to codes, but stored as numbers of a 16-bit format.
 
-    A tile *applies* if its amax lies below ``amax_below`` and above its amin. Spans of ``span`` neighbours
-    along the axis are cast together, if all their tiles apply; a last span may be shorter. Elements of the
-    others are rounded to ``fmt``, ties to even.
+    A tile may be cast if its stored largest magnitude lies below ``amax_below`` and above its stored smallest
+    one. So a tile of zeros or of one magnitude may not, nor one whose stored numbers are NaN. Tiles are
+    decided on together in spans of ``span`` neighbouring elements along the axis, of which the last may be
+    shorter: a span is cast if each of its tiles may be, else none of them is.
+
+    Elements that are not cast are rounded to ``fmt``, ties to even, overflow to Inf; NaN and Inf stay. Their
+    entries in a tensor's ``codes`` are the 16 bits of that number, and the tile's two numbers are stored all
+    the same: from them the reader sees which tiles were cast.
 
     Parameters
     ----------
     fmt : FloatFormat
-        BF16 or FP16.
+        The format of elements that are not cast: BF16 or FP16.
     span : int
-        Elements, a multiple of the tile.
+        Elements that are cast together or not at all: a multiple of the tile's ``block_size``.
     amax_below : float
-        Positive.
+        The bound, positive, below which a tile's largest magnitude must lie.
 
     Raises
     ------
@@ -142,10 +152,16 @@ class Fallback:
 
     Examples
     --------
-    >>> import precision as pr
-    >>> from precision.logfmt import Fallback
-    >>> str(Fallback(pr.BF16, 1024))
-    'Fallback(bf16, 1024)'
+    Of two tiles of four elements the second has a magnitude of 1 or more, and keeps its BF16 bits:
+
+    >>> import numpy as np, precision as pr
+    >>> from precision.logfmt import Fallback, Metadata
+    >>> spec = pr.LogFMT(8, 4, metadata=Metadata.EXTREMES, fallback=Fallback(pr.BF16, 4))
+    >>> q = pr.quantize(np.float32([0.1, 0.2, 0.4, 0.8, 1, 2, 4, 8]), spec)
+    >>> q.cast, q.codes.tolist(), q.nbytes
+    (array([ True, False]), [1, 43, 85, 127, 16256, 16384, 16512, 16640], 28)
+    >>> Fallback(pr.BF16, 1024)
+    Fallback(bf16, 1024)
     """
 
     fmt: FloatFormat = BF16
@@ -157,7 +173,7 @@ class Fallback:
             raise TypeError(f"fmt must be a FloatFormat, got {self.fmt!r}")
         if self.fmt not in (BF16, FP16):
             raise ValueError(f"fmt must be BF16 or FP16, got {self.fmt}")
-        check_int("span", self.span, 1, 2**31)
+        object.__setattr__(self, "span", check_int("span", self.span, 1, 2**31))
         if isinstance(self.amax_below, bool) or not isinstance(self.amax_below, int | float):
             raise TypeError(f"amax_below must be a float, got {self.amax_below!r}")
         if not self.amax_below > 0:
@@ -165,3 +181,5 @@ class Fallback:
 
     def __str__(self) -> str:
         return _text_language.describe(self)
+
+    __repr__ = __str__

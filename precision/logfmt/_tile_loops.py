@@ -1,348 +1,197 @@
-"""Runs the loops of `_kernels.logfmt`: arrays of any shape as rows of tiles, tiles in pieces on threads."""
+"""Arrays of any shape encoded and decoded by the loops of `_kernels.logfmt`, on threads.
+
+An array is taken as rows along the tiles' axis, and the loops work on a range of tiles at a time.
+"""
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+import functools
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from precision._kernels._params import StochasticParams
-from precision._support._argument_checks import check_axis
-from precision._support._array_checks import refuse_overlapping
-from precision._support._shared_memory import refuse_shared
 from precision._support._types import Array
 from precision._support.machine._threads import checkpoint, parallel
 from precision.formats._codec import decode, encode
-from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, checked_offset, signed64
-from precision.logfmt import _near_boundaries
+from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, signed64
+from precision.logfmt import _long_tiles
+from precision.logfmt._axis_views import from_last, to_last
 from precision.logfmt._design_choices import BelowClamp, LogBase, Metadata, SingleValued, Space
-from precision.logfmt._logfmt_spec import METADATA_TYPES, LogFMT, LogFMTTensor
-from precision.quantization._row_loops import source_of
+from precision.logfmt._encoding import Encoding
+from precision.logfmt._logfmt_fields import METADATA_TYPES, LogFMTFields
+from precision.logfmt._stored_numbers import cast_elements
 from precision.quantization._scale_rules import NonFinite
 
 if TYPE_CHECKING:
     from precision._kernels.logfmt._levels import Grid
 
+_PIECE = 1 << 19
+"""Elements that one call of a loop works on, about; fewer of small arrays."""
+_NO_CLAMP = 1 << 20
+"""Binades that no tile's range reaches."""
 
-_PIECE = 1 << 19  # elements that one call of a loop works on, at least; fewer for small arrays
-_LONG = 1 << 20  # elements of a tile; one that has more is made in parts of `_PIECE`
-_DOUBTS = 1 << 10
-_NO_CLAMP = 1 << 20  # binades
 
-
-def grid_of(spec: LogFMT) -> Grid:
-    """The spec in numbers."""
+@functools.lru_cache(maxsize=256)
+def grid_of(fields: LogFMTFields) -> Grid:
+    """Return the parameters of a spec as the numbers that the loops read."""
     from precision._kernels.logfmt import _levels as levels
 
-    info = spec.metadata_format
-    rounding = spec.rounding
+    stored, rounding = fields.metadata_format, fields.rounding
     return levels.Grid(
-        bits=spec.bits,
-        steps=2 ** (spec.bits - 1) - 2,
-        natural=int(spec.base is LogBase.E),
-        linear=int(spec.space is Space.LINEAR),
+        bits=fields.bits,
+        steps=2 ** (fields.bits - 1) - 2,
+        natural=int(fields.base is LogBase.E),
+        linear=int(fields.space is Space.LINEAR),
         ties_away=int(rounding is Rounding.TIES_TO_AWAY),
         random_bits=rounding.bits if isinstance(rounding, Stochastic) else 0,
-        clamp=_NO_CLAMP if spec.clamp is None else spec.clamp,
+        clamp=_NO_CLAMP if fields.clamp is None else fields.clamp,
         below={
             BelowClamp.NEAREST: levels.NEAREST,
             BelowClamp.MIN: levels.MIN,
             BelowClamp.ZERO: levels.ZERO,
             BelowClamp.NEXT_LEVEL: levels.NEXT_LEVEL,
-        }[spec.below_clamp],
-        extremes=int(spec.metadata is Metadata.EXTREMES),
-        precision=info.fraction_bits + 1,
-        min_exponent=info.min_exponent,
-        largest=info.max,
-        from_stored=int(spec.from_stored),
-        single_last=int(spec.single_valued is SingleValued.LAST),
-        skip_zeros=int(spec.skip_zeros),
-        keep_sign=int(spec.negative_zero),
-        finite=int(spec.non_finite is NonFinite.FINITE_AMAX),
+        }[fields.below_clamp],
+        extremes=int(fields.metadata is Metadata.EXTREMES),
+        precision=stored.fraction_bits + 1,
+        min_exponent=stored.min_exponent,
+        largest=stored.max,
+        from_stored=int(fields.from_stored),
+        single_last=int(fields.single_valued is SingleValued.LAST),
+        skip_zeros=int(fields.skip_zeros),
+        keep_sign=int(fields.negative_zero),
+        finite=int(fields.non_finite is NonFinite.FINITE_AMAX),
     )
 
 
-def quantized(
-    x: npt.ArrayLike, spec: LogFMT, axis: int, out: LogFMTTensor | None, offset: int = 0
-) -> LogFMTTensor:
-    """What `LogFMT.quantize` returns."""
-    source = source_of(x)
-    first = checked_offset(offset, source.size)
-    along = check_axis(axis, source.ndim)
-    codes, metadata = _targets(source.shape, spec, along, out)
-    if any(np.may_share_memory(source, array) for array in (codes, *metadata)):
-        source = source.copy()
-    rows = np.moveaxis(source, along, -1)
-    if source.size:
-        target = np.moveaxis(codes, along, -1)
-        direct = target.flags.c_contiguous
-        flat = target if direct else np.empty(rows.shape, codes.dtype)
-        moved = [np.moveaxis(array, along, -1) for array in metadata]
-        numbers = [_as_float32(array) for array in moved]
-        _fill(rows, spec, source.shape, along, flat.reshape(-1), numbers, first)
-        for kept, made in zip(moved, numbers, strict=True):
-            if made is not kept:
-                kept[...] = made
-        if not direct:
-            target[...] = flat
-    tensor = LogFMTTensor(codes, metadata, spec, axis=along)
-    if spec.fallback is not None and source.size:
-        raw = encode(source, spec.fallback.fmt, overflow=Overflow.NON_SATURATING).view(np.uint16)
-        np.copyto(codes, raw, where=~tensor.cast_elements())
-    return tensor
+def new_arrays(shape: tuple[int, ...], fields: LogFMTFields, along: int) -> tuple[Array, tuple[Array, Array]]:
+    """Return codes, contiguous along the axis, and the two arrays of metadata of an array; not yet filled."""
+    codes = np.empty((*shape[:along], *shape[along + 1 :], shape[along]), fields.code_dtype)
+    tiles = *shape[:along], -(-shape[along] // fields.block_size), *shape[along + 1 :]
+    kind = METADATA_TYPES[fields.metadata_format]
+    return from_last(codes, along), (np.empty(tiles, kind), np.empty(tiles, kind))
 
 
-def _targets(
-    shape: tuple[int, ...], spec: LogFMT, along: int, out: LogFMTTensor | None
-) -> tuple[Array, tuple[Array, Array]]:
-    """Codes, contiguous along the axis, and metadata to fill: new ones, or those of ``out`` if they fit."""
-    if out is None:
-        moved = *shape[:along], *shape[along + 1 :], shape[along]
-        codes = np.moveaxis(np.empty(moved, spec.code_dtype), -1, along)
-        tiles, kind = spec.tiles_shape(shape, along), METADATA_TYPES[spec.metadata_format]
-        return codes, (np.empty(tiles, kind), np.empty(tiles, kind))
-    if not isinstance(out, LogFMTTensor):
-        raise TypeError(f"out must be a LogFMTTensor, got {type(out).__name__}")
-    wanted = {"shape": shape, "spec": spec, "axis": along}
-    for name, value in wanted.items():
-        if getattr(out, name) != value:
-            raise ValueError(f"out must have {name} {value}, got {getattr(out, name)}")
-    if not all(array.flags.writeable for array in (out.codes, *out.metadata)):
-        raise ValueError("out must be writable, got read-only codes or metadata")
-    first, second = out.metadata
-    refuse_shared(codes=out.codes, **{"metadata[0]": first, "metadata[1]": second})
-    refuse_overlapping("the codes of out", out.codes)
-    for array in out.metadata:
-        refuse_overlapping("the metadata of out", array)
-    return out.codes, out.metadata
-
-
-def _as_float32(array: Array) -> Array:
-    """Stored numbers as the kernels take them: the array itself if it is such, else another like it."""
-    return np.ascontiguousarray(array, np.float32)
-
-
-def _fill(
-    rows: Array,
-    spec: LogFMT,
-    shape: tuple[int, ...],
-    along: int,
-    codes: Array,
-    numbers: list[Array],
-    offset: int,
+def encode_tiles(
+    source: Array, fields: LogFMTFields, along: int, offset: int, codes: Array, metadata: tuple[Array, Array]
 ) -> None:
-    """Codes of rows, and the stored numbers of their tiles; ``offset`` is the first element's index."""
-    from precision._kernels.logfmt import _tiles as kernels
+    """Fill the codes and the metadata of ``source``, whose tiles run along the axis ``along``.
 
-    grid = grid_of(spec)
-    random = isinstance(spec.rounding, Stochastic)
-    seed = spec.rounding.seed if isinstance(spec.rounding, Stochastic) else 0
-    philox = StochasticParams(grid.random_bits, seed & 0xFFFFFFFF, seed >> 32)
-    width = rows.shape[-1]
-    tiles = -(-width // spec.block_size)
-    inner = int(np.prod(shape[along + 1 :]))
-    block = min(spec.block_size, width)
-    where = kernels.Rows(width, block, tiles, 0, 0, width, inner, signed64(offset))
-    total = rows.size // width * tiles
-    firsts, seconds = (array.reshape(-1) for array in numbers)
-    fast = rows.dtype.itemsize <= 4 and not random
-    flat = np.ascontiguousarray(rows).reshape(-1)
-    encoding = _Encoding(spec, grid, philox, fast)
-    if block > _LONG:
-        _fill_long_tiles(flat, where, encoding, codes, firsts, seconds)
+    ``offset`` is the index of its first element, from which random bits are counted. The arrays to fill may
+    have any strides, but share no memory with ``source``.
+    """
+    if not source.size:
         return
-    each = max(1, min(_PIECE, max(flat.size >> 4, 1 << 13)) // block)
+    target, moved = to_last(codes, along), [to_last(array, along) for array in metadata]
+    direct = target.flags.c_contiguous
+    filled = target if direct else np.empty(target.shape, codes.dtype)
+    numbers = [np.ascontiguousarray(array, np.float32) for array in moved]  # itself, if it is such an array
+    flat = numbers[0].reshape(-1), numbers[1].reshape(-1)
+    _encode_rows(source, fields, along, offset, filled.reshape(-1), flat)
+    for array, number in zip(moved, numbers, strict=True):
+        if number is not array:
+            array[...] = number
+    if not direct:
+        target[...] = filled
+    if fields.fallback is not None:
+        cast = cast_elements(codes.shape, metadata, fields, along)
+        if not cast.all():
+            raw = encode(source, fields.fallback.fmt, overflow=Overflow.NON_SATURATING).view(np.uint16)
+            np.copyto(codes, raw, where=~cast)
+
+
+def _encode_rows(
+    source: Array, fields: LogFMTFields, along: int, offset: int, codes: Array, stored: tuple[Array, Array]
+) -> None:
+    """Fill flat codes, and the two numbers of all tiles, of an array as rows along the axis ``along``."""
+    from precision._kernels.logfmt._tiles import Rows
+
+    rows, grid = to_last(source, along), grid_of(fields)
+    seed = fields.rounding.seed if isinstance(fields.rounding, Stochastic) else 0
+    philox = StochasticParams(grid.random_bits, seed & 0xFFFFFFFF, seed >> 32)
+    width, inner = rows.shape[-1], math.prod(source.shape[along + 1 :])
+    block, tiles = min(fields.block_size, width), -(-width // fields.block_size)
+    whole = Rows(width, block, tiles, 0, 0, width, inner, signed64(offset))
+    elements = np.ascontiguousarray(rows).reshape(-1)
+    encoding = Encoding(fields, grid, philox, rows.dtype.itemsize <= 4 and not grid.random_bits)
+    firsts, seconds = stored
+    if block > _long_tiles.LONG:
+        _long_tiles.encode_long_tiles(elements, whole, encoding, codes, firsts, seconds)
+        return
 
     def work(first: int, last: int) -> None:
-        # Whole rows, or tiles of one row, are converted piece by piece.
+        """Encode the tiles ``first`` to ``last``: those of whole rows, or some of one row."""
         checkpoint()
-        top = first // tiles
-        bottom = -(-last // tiles)
-        left = (first % tiles) * block if bottom - top == 1 else 0
-        right = min(width, ((last - 1) % tiles + 1) * block) if bottom - top == 1 else width
-        part = flat[top * width + left : (bottom - 1) * width + right]
-        shift = top * width + left
-        own = where._replace(width=right - left, tiles=-(-(right - left) // block), top=top, left=left)
+        top, bottom = first // tiles, -(-last // tiles)
+        one_row = bottom - top == 1
+        left = (first % tiles) * block if one_row else 0
+        right = min(width, ((last - 1) % tiles + 1) * block) if one_row else width
+        here = slice(top * width + left, (bottom - 1) * width + right)
+        layout = whole._replace(width=right - left, tiles=-(-(right - left) // block), top=top, left=left)
         base = top * tiles + left // block
-        some = first - base, last - base
-        stored = firsts[base:last], seconds[base:last]
-        if not encoding.run(part, some, own, codes[shift : shift + part.size], stored):
+        own = firsts[base:last], seconds[base:last]
+        if not encoding.run(elements[here], (first - base, last - base), layout, codes[here], own):
             middle = (first + last) // 2
             work(first, middle)
             work(middle, last)
 
-    parallel(work, total, each)
+    parallel(work, elements.size // width * tiles, _tiles_each(elements.size, block))
 
 
-class _Encoding(NamedTuple):
-    """The numbers of a spec by which loops encode elements."""
+def decode_tiles(
+    codes: Array,
+    metadata: tuple[Array, Array],
+    fields: LogFMTFields,
+    along: int,
+    dtype: np.dtype[Any],
+    out: Array | None,
+) -> Array:
+    """Return the values of a tensor's parts as float32 or float64, in ``out`` where it is given.
 
-    spec: LogFMT
-    grid: Grid
-    philox: StochasticParams
-    fast: bool  #: by the loops for float32 that round to nearest
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of elements that the loops read."""
-        return np.dtype(np.float32 if self.fast else np.float64)
-
-    def run(
-        self, part: Array, some: tuple[int, int], own: Any, target: Array, stored: tuple[Array, Array]
-    ) -> bool:
-        """Fill codes and stored numbers of some tiles of a part, which ``own`` lays out.
-
-        Return False if they have more elements near boundaries than there is room for, and are several.
-        """
-        from precision._kernels.logfmt import _tiles as kernels
-
-        grid, block = self.grid, own.block
-        # Room for every element of a tile: two boundaries at most lie near one.
-        doubts = np.zeros(_DOUBTS + 4 * block, np.int64)
-        elements = np.ascontiguousarray(part, self.dtype)
-        if self.fast:
-            kernels.encode_tiles(elements.view(np.uint32), *some, own, grid, target, *stored, doubts)
-        else:
-            kernels.encode_each(elements, *some, own, grid, self.philox, target, *stored, doubts)
-        if doubts[0] >= len(doubts) and some[1] - some[0] > 1:
-            return False
-        for index in sorted(set(doubts[1 : doubts[0] + 1].tolist())):
-            checkpoint()
-            row, column = divmod(index, own.width)
-            number = row * own.tiles + column // block
-            start = row * own.width + column // block * block
-            tile = part[start : min(start + block, (row + 1) * own.width)].astype(np.float64)
-            t = 0.5
-            if grid.random_bits:
-                t = kernels.random_threshold(own.top + row, own.left + column, own, self.philox)
-            pair = float(stored[0][number]), float(stored[1][number])
-            sign, guess = divmod(int(target[index]), grid.steps + 2)
-            x, threshold = float(part[index]), Decimal(float(t))
-            code = _near_boundaries.code_of(x, tile, pair, self.spec, guess, threshold)
-            target[index] = sign * (grid.steps + 2) + code
-        return True
-
-
-class _Part(NamedTuple):
-    """Some elements of one long tile."""
-
-    tile: int
-    row: int  #: row and column of the first element
-    column: int
-    here: slice  #: of the flat array
-
-
-def _parts(size: int, where: Any) -> list[_Part]:
-    """Cut the long tiles of ``size`` elements into parts."""
-    found, width = [], where.width
-    for row in range(size // width):
-        for tile in range(where.tiles):
-            end = min((tile + 1) * where.block, width)
-            for column in range(tile * where.block, end, _PIECE):
-                here = slice(row * width + column, row * width + min(column + _PIECE, end))
-                found.append(_Part(row * where.tiles + tile, row, column, here))
-    return found
-
-
-def _fill_long_tiles(
-    flat: Array, where: Any, encoding: _Encoding, codes: Array, firsts: Array, seconds: Array
-) -> None:
-    """Encode tiles that one call of a loop would take long for, part by part.
-
-    A tile's levels come from its smallest and largest magnitudes, and from whether it holds zeros, NaN or
-    Inf: a part beside elements of the tile that say as much is a tile of the same levels.
+    ``along`` is the axis along which tiles run. ``out`` may have any strides, and lie in the parts' memory.
     """
-    parts, dtype = _parts(flat.size, where), encoding.dtype
-    seen: list[list[Array]] = [[] for _ in range(len(firsts))]
-
-    def look(first: int, last: int) -> None:
-        for part in parts[first:last]:
-            checkpoint()
-            seen[part.tile].append(_witnesses(np.ascontiguousarray(flat[part.here], dtype)))
-
-    parallel(look, len(parts), 1)
-    beside = [_witnesses(np.concatenate(tile)) for tile in seen]
-
-    def encode_parts(first: int, last: int) -> None:
-        for part in parts[first:last]:
-            checkpoint()
-            elements = np.concatenate([np.ascontiguousarray(flat[part.here], dtype), beside[part.tile]])
-            size, target = elements.size, np.empty(elements.size, codes.dtype)
-            own = where._replace(width=size, block=size, tiles=1, top=part.row, left=part.column)
-            stored = np.empty(1, np.float32), np.empty(1, np.float32)
-            encoding.run(elements, (0, 1), own, target, stored)
-            codes[part.here] = target[: part.here.stop - part.here.start]
-            firsts[part.tile], seconds[part.tile] = stored[0][0], stored[1][0]
-
-    parallel(encode_parts, len(parts), 1)
-
-
-def _witnesses(elements: Array) -> Array:
-    """Return the least and the largest finite magnitude above zero, a zero and an Inf, if there are any."""
-    word = np.dtype(f"u{elements.itemsize}").type
-    infinity = np.array(np.inf, elements.dtype).view(word)[()]
-    sizes = elements.view(word) & word(2 ** (8 * elements.itemsize - 1) - 1)
-    found = []
-    if sizes.max() >= infinity:
-        sizes = sizes[sizes < infinity]
-        found.append(infinity)
-    if sizes.size:
-        smallest = ((sizes - word(1)).min(keepdims=True) + word(1))[0]  # a zero wraps around
-        largest = sizes.max()
-        if sizes.min() == 0:
-            found.append(word(0))
-        if largest > 0:
-            found += [smallest, largest]
-    return np.array(found, word).view(elements.dtype)
-
-
-def dequantized(tensor: LogFMTTensor, dtype: np.dtype[Any], out: Array | None) -> Array:
-    """What `LogFMTTensor.dequantize` returns."""
-    from precision._kernels.logfmt import _decoding as kernels
+    from precision._kernels.logfmt import _decoding
     from precision._kernels.logfmt._tiles import Rows
 
-    spec, along = tensor.spec, tensor.axis
-    codes = np.ascontiguousarray(np.moveaxis(tensor.codes, along, -1))
-    given = None if out is None else np.moveaxis(out, along, -1)
-    shared = out is not None and any(
-        np.may_share_memory(out, array) for array in (tensor.codes, *tensor.metadata)
+    rows = np.ascontiguousarray(to_last(codes, along))
+    target = None if out is None else to_last(out, along)
+    direct = (
+        out is not None
+        and target is not None
+        and target.flags.c_contiguous
+        and not any(np.may_share_memory(out, array) for array in (codes, *metadata))
     )
-    direct = given is not None and given.flags.c_contiguous and not shared
-    result = given if given is not None and direct else np.empty(codes.shape, dtype)
-    if codes.size:
-        width = codes.shape[-1]
-        block = min(spec.block_size, width)
-        tiles = -(-width // spec.block_size)
-        where = Rows(width, block, tiles, 0, 0, width, 1, 0)
+    result = target if direct and target is not None else np.empty(rows.shape, dtype)
+    if rows.size:
+        width = rows.shape[-1]
+        block, tiles = min(fields.block_size, width), -(-width // fields.block_size)
+        layout, grid = Rows(width, block, tiles, 0, 0, width, 1, 0), grid_of(fields)
         firsts, seconds = (
-            _as_float32(np.moveaxis(array, along, -1)).reshape(-1) for array in tensor.metadata
+            np.ascontiguousarray(to_last(array, along), np.float32).reshape(-1) for array in metadata
         )
-        flat, target, grid = codes.reshape(-1), result.reshape(-1), grid_of(spec)
-        loop = kernels.decode_tiles if dtype == np.float32 else kernels.decode_each
-        parts = _parts(flat.size, where) if block > _LONG else []
-
-        def decode_parts(first: int, last: int) -> None:
-            for part in parts[first:last]:
-                size = part.here.stop - part.here.start
-                own = Rows(size, size, 1, 0, 0, size, 1, 0)
-                stored = firsts[part.tile : part.tile + 1], seconds[part.tile : part.tile + 1]
-                loop(flat[part.here], 0, 1, own, grid, *stored, target[part.here])
-
-        if parts:
-            parallel(decode_parts, len(parts), 1)
+        flat, values = rows.reshape(-1), result.reshape(-1)
+        loop = _decoding.decode_tiles if dtype == np.float32 else _decoding.decode_each
+        if block > _long_tiles.LONG:
+            _long_tiles.decode_long_tiles(loop, flat, layout, grid, [firsts, seconds], values)
         else:
             parallel(
-                lambda first, last: loop(flat, first, last, where, grid, firsts, seconds, target),
+                lambda first, last: loop(flat, first, last, layout, grid, firsts, seconds, values),
                 len(firsts),
-                max(1, min(_PIECE, max(flat.size >> 4, 1 << 13)) // block),
+                _tiles_each(flat.size, block),
             )
-        if spec.fallback is not None:
-            raw = decode(codes.view(spec.fallback.fmt.dtype), spec.fallback.fmt)
-            np.copyto(result, raw, where=~np.moveaxis(tensor.cast_elements(), along, -1))
+        if fields.fallback is not None:
+            cast = to_last(cast_elements(codes.shape, metadata, fields, along), along)
+            if not cast.all():
+                raw = decode(rows.view(fields.fallback.fmt.dtype), fields.fallback.fmt)
+                np.copyto(result, raw, where=~cast)
     if out is None:
-        return np.moveaxis(result, -1, along)
-    if given is not None and not direct:
-        given[...] = result
+        return from_last(result, along)
+    if target is not None and not direct:
+        target[...] = result
     return out
+
+
+def _tiles_each(size: int, block: int) -> int:
+    """Return how many tiles of ``block`` elements one call of a loop takes, of an array of ``size``."""
+    return max(1, min(_PIECE, max(size >> 4, 1 << 13)) // block)

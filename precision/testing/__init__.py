@@ -1,4 +1,4 @@
-"""Is a quantizer right? Hypothesis strategies and conformance checks for *other people's* code.
+"""Conformance checks of other people's quantizers, packers and matrix products; Hypothesis strategies.
 
 `check_quantizer`, `check_dequantizer`, `check_roundtrip`, `check_packing` and `check_matmul` try a callable
 on everything that is hard and return a `Report`; `quantizer_properties` and its kin give the same properties

@@ -1,4 +1,4 @@
-"""Calls a user's callable safely: whatever goes wrong in it becomes a named `Fault`."""
+"""Safe calls of a user's callable: whatever goes wrong in it becomes a named `Fault`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from precision._support.machine._float_environment import callers_environment, o
 
 
 class Fault(Exception):
-    """What a callable did that no callable may do.
+    """A misdeed of a callable that no property may excuse: it raises, hangs, or returns no such array.
 
     ``kind`` is one of "raises", "hangs", "changes its input", "wrong shape", "wrong dtype", "wrong type",
     "not deterministic"; the message says the rest.
@@ -30,7 +30,7 @@ class Fault(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """A callable under test, as the checks call it.
+    """A callable under test, with the ways in which the checks call it.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Call:
             raise ValueError(f"time_limit must be seconds above 0, got {self.time_limit!r}")
 
     def __call__(self, *arrays: Array) -> Any:
-        """What ``fn`` makes of copies of the arrays.
+        """Call ``fn`` with copies of the arrays, and return its result.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class Call:
 
 
 def as_array(value: Any) -> Array:
-    """A NumPy array of what a callable returned, in this machine's byte order.
+    """Return the result of a callable as a NumPy array in this machine's byte order.
 
     It may be an array, a number, or a tensor of PyTorch.
 
@@ -159,20 +159,20 @@ def _from_torch(tensor: Any, torch: Any) -> Array:
 
 
 def same_bits(a: Array, b: Array) -> bool:
-    """Whether two arrays are the same to the last bit, NaNs and signs of zeros too."""
+    """Return whether two arrays are the same to the last bit, NaNs and signs of zeros too."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     return a.tobytes() == b.tobytes()
 
 
 def expect_shape(what: str, array: Array, shape: tuple[int, ...]) -> Array:
-    """The array, or a fault "wrong shape" that says what of."""
+    """Return the array if it has this shape; else raise the fault "wrong shape", which names ``what``."""
     if array.shape != shape:
         raise Fault("wrong shape", f"{what} must have shape {shape}, got {array.shape}")
     return array
 
 
 def label(fn: object) -> str:
-    """What to call a callable in a report."""
+    """Return the name by which reports call a callable."""
     name = getattr(fn, "__qualname__", None) or getattr(fn, "__name__", None) or type(fn).__name__
     return str(name).replace("<locals>.", "")

@@ -1,4 +1,4 @@
-"""A property as something to try on a callable, and the loop that tries many of them."""
+"""Properties that can be tried on a callable, and the loop that tries many of them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from precision.testing._reports import CheckFailed, Outcome, Report, Verdict
 Guess = Callable[[Sequence[Any]], str | Iterable[str]]
 
 
-class Tried(NamedTuple):
-    """An outcome, and what was observed on the way to it, in the form that the family's `Guess` reads."""
+class Attempt(NamedTuple):
+    """An outcome, with what was observed on the way to it, in the form that the property's `Guess` reads."""
 
     outcome: Outcome
     observed: tuple[Any, ...] = ()
@@ -28,7 +28,7 @@ def _no_guess(observed: Sequence[Any]) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class Property:
-    """One thing that is true of a right implementation, tried on inputs of its own.
+    """A claim that holds of a right implementation, with the inputs that try it.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Property:
 
     name: str
     meaning: str
-    test: Callable[[Call], Tried] = field(kw_only=True, repr=False)  #: may raise `Fault`
+    test: Callable[[Call], Attempt] = field(kw_only=True, repr=False)  #: may raise `Fault`
     guess: Guess = field(default=_no_guess, kw_only=True, repr=False)
     essential: bool = field(default=False, kw_only=True)  #: nothing else is tried where it fails
     alone: bool = field(default=False, kw_only=True)  #: guessed from what it observed itself
@@ -56,7 +56,7 @@ class Property:
         convert: Callable[[Any], Any] | None = None,
         time_limit: float | None = None,
     ) -> Outcome:
-        """Try it on ``fn``; the keywords are those of the check it belongs to."""
+        """Try the property on ``fn``, and return the outcome; the keywords are those of `check_quantizer`."""
         tried = self.attempt(Call(fn, convert=convert, time_limit=time_limit))
         return with_cause(tried, self.guess)
 
@@ -68,40 +68,40 @@ class Property:
         convert: Callable[[Any], Any] | None = None,
         time_limit: float | None = None,
     ) -> Outcome:
-        """The outcome for ``fn``; one that failed is raised as `CheckFailed`, an AssertionError."""
+        """Try the property on ``fn``; return the outcome, or raise `CheckFailed`, an AssertionError."""
         found = self.outcome(fn, convert=convert, time_limit=time_limit)
         if found.failed:
             raise CheckFailed("\n" + str(found))
         return found
 
     @in_default_environment
-    def attempt(self, call: Call) -> Tried:
-        """Try it; a fault of the callable is a failure that the fault names."""
+    def attempt(self, call: Call) -> Attempt:
+        """Try the property on a call; a `Fault` of the callable becomes a failure with the fault's name."""
         try:
             return self.test(call)
         except Fault as fault:
             failed = Outcome(self.name, Verdict.FAILED, got=str(fault), cause=fault.kind)
-            return Tried(failed, (fault,))
+            return Attempt(failed, (fault,))
 
 
-def not_applicable(name: str, why: str) -> Tried:
-    """The outcome of a property that does not apply, with the reason."""
-    return Tried(Outcome(name, Verdict.NOT_APPLICABLE, note=why))
+def as_not_applicable(name: str, why: str) -> Attempt:
+    """Return the outcome of a property that does not apply, with the reason."""
+    return Attempt(Outcome(name, Verdict.NOT_APPLICABLE, note=why))
 
 
-def passed(name: str, cases: int, observed: Sequence[Any] = ()) -> Tried:
-    """The outcome of a property that holds in so many cases."""
-    return Tried(Outcome(name, Verdict.PASSED, cases=cases), tuple(observed))
+def as_passed(name: str, cases: int, observed: Sequence[Any] = ()) -> Attempt:
+    """Return the outcome of a property that holds in so many cases."""
+    return Attempt(Outcome(name, Verdict.PASSED, cases=cases), tuple(observed))
 
 
 def guesses(guess: Guess, observed: Sequence[Any]) -> Iterable[str]:
-    """The names of a guess, faults left out of what was observed."""
+    """Return the names that a guess gives for what was observed, faults left out."""
     found = guess([one for one in observed if not isinstance(one, Fault)])
     return (name for name in ((found,) if isinstance(found, str) else found) if name)
 
 
-def with_cause(tried: Tried, guess: Guess) -> Outcome:
-    """A failed outcome with the first guess that what was observed supports."""
+def with_cause(tried: Attempt, guess: Guess) -> Outcome:
+    """Return the outcome; a failed one gets the first name of the guess as its cause."""
     outcome = tried.outcome
     if not outcome.failed or outcome.cause:
         return outcome
@@ -114,11 +114,11 @@ def run(properties: Sequence[Property], call: Call, *, subject: str, like: str) 
     A callable that hung is not called again, and one that fails an essential property (it raises, or
     returns something of the wrong shape or type) is asked for nothing else.
     """
-    attempts: list[tuple[Property, Tried]] = []
+    attempts: list[tuple[Property, Attempt]] = []
     stopped = ""
     for prop in properties:
         if stopped:
-            attempts.append((prop, not_applicable(prop.name, f"not tried: {stopped}")))
+            attempts.append((prop, as_not_applicable(prop.name, f"not tried: {stopped}")))
             continue
         tried = prop.attempt(call)
         attempts.append((prop, tried))
@@ -128,7 +128,8 @@ def run(properties: Sequence[Property], call: Call, *, subject: str, like: str) 
     return Report(subject, like, outcomes=_explained(attempts))
 
 
-def _explained(attempts: Sequence[tuple[Property, Tried]]) -> tuple[Outcome, ...]:
+def _explained(attempts: Sequence[tuple[Property, Attempt]]) -> tuple[Outcome, ...]:
+    """Return the outcomes with causes: one for all failures, or as few as explain them."""
     open_ones = {
         i: prop
         for i, (prop, tried) in enumerate(attempts)

@@ -1,4 +1,4 @@
-"""What a check found: one `Outcome` for each property, and the `Report` that holds them."""
+"""The result of a check: one `Outcome` for each property, and the `Report` that holds them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from precision._support._suggestions import suggest_names
+
 
 class CheckFailed(AssertionError):
-    """A checked callable lacks a property; the message is the outcome or the report."""
+    """The error that a checked callable lacks a property; its message is the outcome or the report."""
 
 
 class Verdict(enum.Enum):
-    """Whether a property holds; NOT_APPLICABLE where the declared arithmetic does not say, or nobody tried.
+    """The verdict on a property: it holds, it fails, or it was not tried because it does not apply.
 
     Examples
     --------
@@ -32,7 +34,7 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one property came to.
+    """The result of trying one property on a callable.
 
     Attributes
     ----------
@@ -67,7 +69,7 @@ class Outcome:
         return self.verdict is Verdict.FAILED
 
     def details(self) -> Iterator[tuple[str, str]]:
-        """The parts of a failure that there are, each with its heading."""
+        """Yield those parts of a failure that are not empty, each with its heading."""
         for heading, text in (
             ("input", self.example),
             ("expected", self.expected),
@@ -85,13 +87,13 @@ class Outcome:
         return "\n".join(lines)
 
     def counts(self) -> str:
-        """How many numbers were compared, and how many of them were wrong."""
+        """Return as text how many numbers were compared, and how many of them were wrong."""
         return f"{self.failures:,} of {self.cases:,}" if self.failures else f"{self.cases:,}"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a check of a callable found; true in a condition exactly if no property failed.
+    """The outcomes of all properties of a check; as a condition it is true exactly if none failed.
 
     Attributes
     ----------
@@ -102,6 +104,11 @@ class Report:
 
     Examples
     --------
+    >>> import ml_dtypes, precision as pr
+    >>> from precision.testing import check_quantizer
+    >>> report = check_quantizer(lambda x: x.astype(ml_dtypes.float8_e4m3fn), like=pr.E4M3)
+    >>> report.ok, report["overflow rule"].cause
+    (False, 'does not saturate')
     """
 
     subject: str
@@ -131,11 +138,11 @@ class Report:
         for outcome in self.outcomes:
             if outcome.name == name:
                 return outcome
-        known = ", ".join(outcome.name for outcome in self.outcomes)
-        raise KeyError(f"no property {name!r}; there are: {known}")
+        names = [outcome.name for outcome in self.outcomes]
+        raise KeyError(f"no property {name!r}; {suggest_names(name, names, 'there are')}")
 
     def headline(self) -> str:
-        """One line: what was checked against what, and how many properties failed."""
+        """Return one line: the callable, what it was checked against, and how many properties failed."""
         tried = sum(outcome.verdict is not Verdict.NOT_APPLICABLE for outcome in self.outcomes)
         count = (
             f"{len(self.failed)} of {tried} properties failed" if self.failed else f"{tried} properties hold"
@@ -157,7 +164,7 @@ class Report:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: text, numbers, lists and dictionaries alone."""
+        """Return the report as text, numbers, lists and dictionaries alone, as JSON holds them."""
         outcomes = [{**asdict(outcome), "verdict": outcome.verdict.name.lower()} for outcome in self.outcomes]
         return {
             "subject": self.subject,

@@ -1,4 +1,4 @@
-"""How numbers are compared and shown: NaN equals NaN, and every number has its decimal and its bits."""
+"""Comparison of numbers, in which NaN equals NaN, and their text: a decimal with the bits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEW = 8
 
 
 def differ(expected: Array, got: Array, *, signs: bool = False) -> Array:
-    """Where two float64 arrays are not the same; NaN is the same as NaN, and 0 as -0 unless ``signs``."""
+    """Return where two float64 arrays differ; NaN is the same as NaN, and 0 as -0 unless ``signs``."""
     nan = np.isnan(expected) & np.isnan(got)
     same = (expected == got) | nan
     if signs:
@@ -26,21 +26,21 @@ def differ(expected: Array, got: Array, *, signs: bool = False) -> Array:
     return np.asarray(~same)
 
 
-def plain(value: Any) -> str:
-    """The shortest decimal that reads back as the same number, of its own type."""
+def shortest_decimal(value: Any) -> str:
+    """Return the shortest decimal that reads back as the same number of its own type."""
     text = str(value)
     return text.removesuffix(".0")
 
 
-def shown_source(value: Any) -> str:
-    """A number of an input: decimal, and its bits."""
+def show_number(value: Any) -> str:
+    """Return a number of an input as text: its decimal and its bits."""
     array = np.asarray(value)
     word = word_of(array.dtype)
-    return f"{plain(array[()])} (0x{int(array.view(word)[()]):0{2 * word.itemsize}X})"
+    return f"{shortest_decimal(array[()])} (0x{int(array.view(word)[()]):0{2 * word.itemsize}X})"
 
 
 def code_of(value: float, fmt: Format) -> int | None:
-    """The code of a value; None if it is none of the format's."""
+    """Return the code of a value, or None if the format does not have the value."""
     if math.isnan(value):
         return fmt.nan_code if isinstance(fmt, FloatFormat) else None
     if not isinstance(fmt, FloatFormat):
@@ -55,23 +55,27 @@ def code_of(value: float, fmt: Format) -> int | None:
     return magnitude | (1 << (fmt.bits - 1) if negative else 0)
 
 
-def shown(value: float, fmt: Format) -> str:
-    """A value of a format: decimal, and its code."""
+def show_value(value: float, fmt: Format) -> str:
+    """Return a value of a format as text: its decimal and its code."""
     code = code_of(value, fmt)
-    text = plain(np.float32(value)) if float(np.float32(value)) == value or value != value else plain(value)
+    text = (
+        shortest_decimal(np.float32(value))
+        if float(np.float32(value)) == value or value != value
+        else shortest_decimal(value)
+    )
     return f"{text} (no value of {fmt})" if code is None else f"{text} (0x{code:0{-(-fmt.bits // 4)}X})"
 
 
-def shown_array(x: Array) -> str:
-    """An input: its only number, or its shape and its first few that are not zero."""
+def show_array(x: Array) -> str:
+    """Return an input as text: its only number, or its shape and its first numbers that are not zero."""
     if x.size == 1 and x.ndim == 1:
-        return shown_source(x.reshape(-1)[0])
+        return show_number(x.reshape(-1)[0])
     flat = x.reshape(-1)
     told = [i for i in range(flat.size) if flat[i] != 0 or np.signbit(flat[i])]
     parts = []
     for i in told[:FEW]:
         where = np.unravel_index(i, x.shape)
-        parts.append(f"x[{', '.join(map(str, map(int, where)))}] = {shown_source(flat[i])}")
+        parts.append(f"x[{', '.join(map(str, map(int, where)))}] = {show_number(flat[i])}")
     if len(told) > FEW:
         parts.append(f"and {len(told) - FEW} more")
     elif len(told) < flat.size:

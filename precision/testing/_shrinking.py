@@ -1,4 +1,4 @@
-"""The smallest failing input: fewer elements, then more zeros, then simpler numbers, as long as it fails."""
+"""The search for the smallest failing input: fewer elements, then more zeros, then simpler numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRIES = 300
 
 
 def simplicity(value: float) -> tuple[int, int, int, int]:
-    """A key that sorts numbers by how easily they are read: few significant bits, near 1, positive.
+    """Return a key that sorts numbers by how easily they are read: few significant bits, near 1, positive.
 
     A float32 beside a simple number is simpler than one beside none.
 
@@ -45,14 +45,14 @@ _BESIDE = 10
 
 
 def _significant(value: float) -> tuple[int, int]:
-    """Significant bits, and the exponent."""
+    """Return the number of significant bits of a number, and its exponent."""
     fraction, exponent = math.frexp(abs(value))
     significand = int(math.ldexp(fraction, 53))
     return 53 - ((significand & -significand).bit_length() - 1), exponent
 
 
 def simplest_first(values: Array) -> tuple[float, ...]:
-    """Positive finite numbers sorted by `simplicity`, many at a time."""
+    """Return positive finite numbers in the order of `simplicity`, the simplest first."""
     numbers = values.astype(np.float64)
     bits, exponent = _significant_bits(numbers)
     with np.errstate(all="ignore"):
@@ -74,7 +74,7 @@ def _significant_bits(numbers: Array) -> tuple[Array, Array]:
 
 
 class Budget:
-    """A predicate that is asked at most so many times, and then says no."""
+    """A predicate that calls another at most so many times, and then returns False."""
 
     def __init__(self, fails: Fails, tries: int = TRIES) -> None:
         self.fails, self.left = fails, tries
@@ -87,7 +87,7 @@ class Budget:
 
 
 def smallest_element(x: Array, bad: Array, fails: Fails) -> Array:
-    """One failing element of a flat array, alone if it fails alone; else as few of them as is found."""
+    """Return one element of a flat array that fails alone, or else as few elements as are found to fail."""
     ask = Budget(fails)
     order = sorted(np.flatnonzero(bad).tolist(), key=lambda i: simplicity(float(x[i])))
     special = [i for i in order if not math.isfinite(float(x[i]))]
@@ -95,11 +95,11 @@ def smallest_element(x: Array, bad: Array, fails: Fails) -> Array:
         alone = x[index : index + 1]
         if ask(alone):
             return alone
-    return fewer(x, ask)
+    return drop_slices(x, ask)
 
 
-def fewer(x: Array, fails: Fails, axis: int = 0, step: int = 1) -> Array:
-    """As few slices along an axis as still fail, ``step`` elements at a time (delta debugging)."""
+def drop_slices(x: Array, fails: Fails, axis: int = 0, step: int = 1) -> Array:
+    """Return as few slices along an axis as still fail, taken ``step`` at a time (delta debugging)."""
     pieces = -(-x.shape[axis] // step)
     parts = 2
     while pieces > 1:
@@ -117,8 +117,8 @@ def fewer(x: Array, fails: Fails, axis: int = 0, step: int = 1) -> Array:
     return x
 
 
-def more_zeros(x: Array, fails: Fails) -> Array:
-    """Zeros in the place of as many elements as possible, many at a time first."""
+def put_zeros(x: Array, fails: Fails) -> Array:
+    """Return the array with as many zeros as it still fails with; many are tried at a time first."""
     x = x.copy()
     where = np.flatnonzero((x != 0) | np.signbit(x))
     size = len(where)
@@ -133,8 +133,8 @@ def more_zeros(x: Array, fails: Fails) -> Array:
     return x
 
 
-def simpler_values(x: Array, fails: Fails) -> Array:
-    """Numbers of fewer significant bits, and positive ones, where it still fails."""
+def simplify_values(x: Array, fails: Fails) -> Array:
+    """Return the array with simpler numbers (fewer significant bits, positive) where it still fails."""
     x = x.copy()
     flat = x.reshape(-1)
     for index in np.flatnonzero(flat).tolist():
@@ -152,7 +152,7 @@ def simpler_values(x: Array, fails: Fails) -> Array:
 
 
 def _simpler(value: float) -> list[float]:
-    """The number cut to 1, 2, 3, … significant bits, of the other sign if it is negative."""
+    """Return the number cut to 1, 2, 3, … significant bits; a negative one with the other sign as well."""
     fraction, exponent = math.frexp(abs(value))
     cut = [
         math.ldexp(math.floor(math.ldexp(fraction, bits)), exponent - bits) for bits in (1, 2, 3, 4, 6, 8, 12)
@@ -163,7 +163,7 @@ def _simpler(value: float) -> list[float]:
 
 
 def shrink(x: Array, fails: Fails, *, steps: tuple[int, ...] | None = None) -> Array:
-    """As small an array as is found that still fails: slices, then zeros, then simpler numbers.
+    """Return as small an array as is found that still fails: fewer slices, more zeros, simpler numbers.
 
     Parameters
     ----------
@@ -177,6 +177,6 @@ def shrink(x: Array, fails: Fails, *, steps: tuple[int, ...] | None = None) -> A
     ask = Budget(fails)
     for axis, step in enumerate(steps or (1,) * x.ndim):
         if step:
-            x = fewer(x, ask, axis, step)
-    x = more_zeros(x, ask)
-    return simpler_values(x, ask)
+            x = drop_slices(x, ask, axis, step)
+    x = put_zeros(x, ask)
+    return simplify_values(x, ask)

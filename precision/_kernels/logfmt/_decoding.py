@@ -1,4 +1,7 @@
-"""LogFMT's way back: values of the codes of tiles, laid out as `logfmt.Rows` says."""
+"""LogFMT's decoding loops: values of the codes of tiles, laid out as `_tiles.Rows` says.
+
+A tile's *ladder* is its levels in the form that the loop in LLVM takes (`_llvm_powers.Ladder`).
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ import numpy as np
 from precision._kernels._jit import jit
 from precision._kernels._scalar_rounding import U64
 from precision._kernels.logfmt import _double_double as dd
-from precision._kernels.logfmt import _powers as powers
-from precision._kernels.logfmt._lanes import GROUP
+from precision._kernels.logfmt import _llvm_powers as powers
 from precision._kernels.logfmt._levels import Grid, binades, is_clamped, low_pair, step_pair
+from precision._kernels.logfmt._llvm_lanes import GROUP
 from precision._kernels.logfmt._tiles import Rows, span
 
 _LN2, _LOG2E = dd.LN2[0], dd.LOG2E[0]
@@ -19,7 +22,7 @@ _LN2, _LOG2E = dd.LN2[0], dd.LOG2E[0]
 
 @jit
 def _levels(first: float, second: float, grid: Grid) -> Any:
-    """Low and step of a tile in binades, from its extremes."""
+    """Return lowest level and step of a tile in binades, from its extremes."""
     if second == 0.0:
         return 0.0, 0.0
     return binades(first, second, is_clamped(first, second, first == 0.0, grid), grid)
@@ -29,7 +32,7 @@ def _levels(first: float, second: float, grid: Grid) -> Any:
 def _find_ladders(
     first: int, tiles: int, grid: Grid, firsts: Any, seconds: Any, logs: Any, ladders: Any, slow: Any
 ) -> None:
-    """Ladders of some tiles, and which tiles reach beyond them."""
+    """Write ladders of some tiles, and which tiles reach beyond what a ladder holds."""
     if grid.extremes:
         for i in range(tiles):
             pair = np.float64(firsts[first + i]), np.float64(seconds[first + i])
@@ -58,7 +61,7 @@ def _find_ladders(
 def _decode_slow(
     codes: Any, start: int, count: int, grid: Grid, low: float, step: float, out: Any, to: int
 ) -> None:
-    """float32 values of a tile beyond its ladder, from ``out[to]`` on."""
+    """Write float32 values of a tile that no ladder holds, from ``out[to]`` on."""
     sign, top = 1 << (grid.bits - 1), np.float64(np.finfo(np.float32).max)
     for i in range(count):
         code = np.int64(codes[start + i])
@@ -72,7 +75,7 @@ def _decode_slow(
 def decode_tiles(
     codes: Any, first: int, last: int, rows: Rows, grid: Grid, firsts: Any, seconds: Any, out: Any
 ) -> None:
-    """float32 values of tiles ``first`` to ``last``. (Past the caches they would be slower.)"""
+    """Write float32 values of tiles ``first`` to ``last``. (Stores past the caches would be slower.)"""
     some_codes, some_values = np.zeros(16, codes.dtype), np.empty(16, np.float32)
     logs, ladders = np.empty((2, GROUP), np.float64), np.empty((5, GROUP), np.float32)
     slow = np.empty(GROUP, np.uint8)
@@ -102,6 +105,7 @@ def decode_tiles(
 
 @jit
 def _pairs(smallest: float, largest: float, grid: Grid) -> Any:
+    """Return lowest level and step of a tile as pairs, from its extremes."""
     if not largest > 0.0:  # zeros or NaN
         return (largest, 0.0), (largest, 0.0)
     clamped = is_clamped(smallest, largest, smallest == 0.0, grid)
@@ -112,7 +116,7 @@ def _pairs(smallest: float, largest: float, grid: Grid) -> Any:
 def decode_each(
     codes: Any, first: int, last: int, rows: Rows, grid: Grid, firsts: Any, seconds: Any, out: Any
 ) -> None:
-    """float64 values of tiles ``first`` to ``last``, within 4 units in the last place."""
+    """Write float64 values of tiles ``first`` to ``last``, within 4 units in the last place."""
     sign, top = 1 << (grid.bits - 1), np.finfo(np.float64).max
     for number in range(first, last):
         start, count = span(number, rows)

@@ -1,7 +1,7 @@
 """Powers and logarithms of 2 to about 100 bits, for decisions that float64 leaves open.
 
-A number is an unevaluated sum ``(high, low)`` of two float64 (Dekker 1971). Nothing here is fast; relative
-errors stay below 2**-96 for arguments up to 2**11, a wide margin over the 2**-90 that callers take as equal.
+A number is a *pair*, an unevaluated sum ``(high, low)`` of two float64 (Dekker 1971). Nothing here is fast;
+relative errors stay below 2**-96 for arguments up to 2**11, well below the 2**-90 that callers take as equal.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from precision._kernels._jit import jit
-from precision._kernels._llvm_vectors import fused_multiply_add
+from precision._kernels._llvm_scalars import fused_multiply_add
 
 LN2 = (0.6931471805599453, 2.3190468138462996e-17)
 LOG2E = (1.4426950408889634, 2.0355273740931033e-17)
@@ -20,7 +20,7 @@ LOG2E = (1.4426950408889634, 2.0355273740931033e-17)
 
 @jit
 def two_sum(a: Any, b: Any) -> Any:
-    """``a + b`` exactly."""
+    """Return ``a + b`` exactly."""
     total = a + b
     part = total - a
     return total, (a - (total - part)) + (b - part)
@@ -28,14 +28,14 @@ def two_sum(a: Any, b: Any) -> Any:
 
 @jit
 def two_product(a: Any, b: Any) -> Any:
-    """``a * b`` exactly, where neither it nor its error leaves the range."""
+    """Return ``a * b`` exactly, where neither it nor its error leaves the range."""
     product = a * b
     return product, fused_multiply_add(a, b, -product)
 
 
 @jit
 def add(a: Any, b: Any) -> Any:
-    """``a + b``, of pairs."""
+    """Return ``a + b``, of pairs."""
     high, low = two_sum(a[0], b[0])
     more, rest = two_sum(a[1], b[1])
     high, low = two_sum(high, low + more)
@@ -44,14 +44,14 @@ def add(a: Any, b: Any) -> Any:
 
 @jit
 def multiply(a: Any, b: Any) -> Any:
-    """``a * b``, of pairs."""
+    """Return ``a * b``, of pairs."""
     high, low = two_product(a[0], b[0])
     return two_sum(high, low + (a[0] * b[1] + a[1] * b[0]))
 
 
 @jit
 def divide(a: Any, b: Any) -> Any:
-    """``a / b`` of a pair by a float64."""
+    """Return ``a / b`` of a pair by a float64."""
     first = a[0] / b
     product, error = two_product(first, b)
     rest = ((a[0] - product) - error + a[1]) / b
@@ -60,7 +60,7 @@ def divide(a: Any, b: Any) -> Any:
 
 @jit
 def exp2(x: Any) -> Any:
-    """``2**x`` of a pair, for results and reciprocals in float64's normal range; exact for whole numbers."""
+    """Return ``2**x`` of a pair, exact for whole numbers; it and its inverse must be normal in float64."""
     whole = np.floor(x[0] + 0.5)
     rest = multiply(two_sum(x[0] - whole, x[1]), LN2)
     # |rest| <= 0.3466: the next term of the series is below 2**-108.
@@ -73,7 +73,7 @@ def exp2(x: Any) -> Any:
 
 @jit
 def log2(x: float) -> Any:
-    """``log2(x)`` of a positive float64 as a pair; exact for powers of two."""
+    """Return ``log2(x)`` of a positive float64 as a pair; exact for powers of two."""
     fraction, exponent = math.frexp(x)
     if fraction < 0.7071067811865476:
         fraction, exponent = fraction * 2.0, exponent - 1

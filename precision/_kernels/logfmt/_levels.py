@@ -1,8 +1,8 @@
-"""LogFMT's exact side: a tile's stored numbers, and on which side of a boundary an element lies.
+"""LogFMT's exact decisions: a tile's stored numbers, and on which side of a boundary an element lies.
 
-float64 decides with a bound on its own error, and double-double what that leaves open. What is still open
-then, at 2**-90, is taken as equal; unless that is proven here, it is noted as a doubt, which `_logfmt_doubts`
-settles.
+float64 decides with a bound on its own error, and pairs of float64 what that leaves open. What is still open
+then, at 2**-90, is taken as equal; unless that is proven here, it is noted as a *doubt*, which the callers
+settle with integers of any length.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LN2, _LOG2E = dd.LN2[0], dd.LOG2E[0]
 
 
 class Grid(NamedTuple):
-    """A LogFMT spec in numbers."""
+    """A LogFMT spec as plain numbers."""
 
     bits: int
     steps: int  #: 2**(bits - 1) - 2
@@ -45,7 +45,7 @@ class Grid(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """What is stored for a tile, and the levels that its codes are chosen from.
+    """The numbers stored for a tile, and the levels that its codes are chosen from.
 
     Level K lies at ``low + step*(K - 1)`` in binades: in float64 from these two, in double-double from the
     stored numbers (``logarithms``) or from the extremes ``smallest`` and ``largest``.
@@ -67,7 +67,7 @@ class Tile(NamedTuple):
 
 @jit
 def rounded(high: float, low: float, grid: Grid) -> float:
-    """``high + low`` rounded to the stored format, ties to even."""
+    """Round ``high + low`` to the stored format, ties to even."""
     if high == 0.0:
         return 0.0
     _, exponent = math.frexp(high)
@@ -83,7 +83,7 @@ def rounded(high: float, low: float, grid: Grid) -> float:
 
 @jit
 def log2_ratio(large: float, small: float) -> Any:
-    """``log2(large / small)`` as a pair, to some 2**-85 of itself."""
+    """Return ``log2(large / small)`` as a pair, to some 2**-85 of itself."""
     excess = large - small
     if excess > small * 2.0**-10:
         high, low = dd.log2(small)
@@ -99,7 +99,7 @@ def log2_ratio(large: float, small: float) -> Any:
 
 @jit
 def low_pair(smallest: float, largest: float, clamped: int, grid: Grid) -> Any:
-    """Binades of the lowest level as a pair."""
+    """Return the binades of the lowest level as a pair."""
     if clamped:
         return dd.add(dd.log2(largest), (-float(grid.clamp), 0.0))
     return dd.log2(smallest)
@@ -107,6 +107,7 @@ def low_pair(smallest: float, largest: float, clamped: int, grid: Grid) -> Any:
 
 @jit
 def step_pair(smallest: float, largest: float, clamped: int, grid: Grid) -> Any:
+    """Return the binades of a step as a pair."""
     if clamped:
         return dd.divide((float(grid.clamp), 0.0), float(grid.steps))
     return dd.divide(log2_ratio(largest, smallest), float(grid.steps))
@@ -114,20 +115,20 @@ def step_pair(smallest: float, largest: float, clamped: int, grid: Grid) -> Any:
 
 @jit
 def _stored(pair: Any, grid: Grid) -> float:
-    """Binades rounded as they are stored."""
+    """Round binades as they are stored."""
     value = dd.multiply(pair, dd.LN2) if grid.natural else pair
     return rounded(value[0], value[1], grid)
 
 
 @jit
 def _approximate(value: float, error: float, grid: Grid) -> Any:
-    """A float64 rounded as it is stored, and whether its error leaves no doubt."""
+    """Round a float64 as it is stored, and tell whether its error leaves no doubt."""
     return rounded(value, 0.0, grid), (rounded(value - error, 0.0, grid) == rounded(value + error, 0.0, grid))
 
 
 @jit
 def binades(smallest: float, largest: float, clamped: int, grid: Grid) -> Any:
-    """Lowest level and step in float64, each to some 2**-50 of the largest number met on the way."""
+    """Return lowest level and step in float64, each to some 2**-50 of the largest number met on the way."""
     if clamped:
         return np.log2(largest) - grid.clamp, grid.clamp / grid.steps
     excess = largest - smallest
@@ -138,13 +139,13 @@ def binades(smallest: float, largest: float, clamped: int, grid: Grid) -> Any:
 
 @jit
 def is_clamped(smallest: float, largest: float, zero: Any, grid: Grid) -> int:
-    """Whether the clamp raises min: exactly, since the power of two overflows or loses nothing."""
+    """Tell whether the clamp raises min: exactly, since the power of two overflows or loses nothing."""
     return int(zero or math.ldexp(smallest, grid.clamp) < largest)
 
 
 @jit
 def tile_of(smallest: float, largest: float, has_zero: int, bad: int, grid: Grid) -> Tile:
-    """The tile whose finite, nonzero magnitudes lie from ``smallest`` to ``largest`` (0: there are none)."""
+    """Return the tile of finite, nonzero magnitudes from ``smallest`` to ``largest`` (0: there are none)."""
     nan = np.nan
     if bad and not grid.finite:
         return Tile(BAD, nan, nan, 0, nan, nan, 0, 0.0, 0.0)
@@ -184,7 +185,7 @@ def tile_of(smallest: float, largest: float, has_zero: int, bad: int, grid: Grid
 
 @jit
 def _boundary(low: float, step: float, j: int, t: float, shift: int, grid: Grid) -> Any:
-    """Boundary between codes j and j + 1 in float64."""
+    """Return the boundary between codes j and j + 1 in float64."""
     if j == 0 and grid.below != NEXT_LEVEL:
         return (t if grid.below == NEAREST else 1.0) * np.exp2(low + shift)
     if grid.linear:
@@ -194,7 +195,7 @@ def _boundary(low: float, step: float, j: int, t: float, shift: int, grid: Grid)
 
 @jit
 def _pairs(tile: Tile, grid: Grid) -> Any:
-    """Low and step as pairs."""
+    """Return the lowest level and the step as pairs."""
     if tile.logarithms:
         low, step = (tile.first, 0.0), (tile.second, 0.0)
         if grid.natural:
@@ -206,7 +207,7 @@ def _pairs(tile: Tile, grid: Grid) -> Any:
 
 @jit
 def _exact_boundary(low: Any, step: Any, j: int, t: float, shift: int, grid: Grid) -> Any:
-    """`_boundary` as a pair, from pairs."""
+    """Return `_boundary` as a pair, from pairs."""
     low = dd.add(low, (float(shift), 0.0))
     if j == 0 and grid.below != NEXT_LEVEL:
         return dd.multiply(dd.exp2(low), (t if grid.below == NEAREST else 1.0, 0.0))
@@ -219,14 +220,14 @@ def _exact_boundary(low: Any, step: Any, j: int, t: float, shift: int, grid: Gri
 
 @jit
 def _is_tie(low: Any, step: Any, difference: float) -> bool:
-    """Whether no difference proves a tie: the levels are powers of two, of which nothing was rounded."""
+    """Tell whether a difference of zero proves a tie: levels are powers of two, and nothing was rounded."""
     whole = np.floor(low[0]) == low[0] and np.floor(step[0]) == step[0] and step[0] < 50.0
     return bool(difference == 0.0 and whole and low[1] == 0.0 and step[1] == 0.0)
 
 
 @jit
 def _up(x: float, tile: Tile, j: int, t: float, grid: Grid, doubts: Any, index: int) -> Any:
-    """Whether ``x`` takes a code above j: it lies above the boundary, or on it and goes up.
+    """Tell whether ``x`` takes a code above j: it lies above the boundary, or on it and goes up.
 
     A doubt writes the element's index behind those before, whose number is ``doubts[0]``.
     """
@@ -253,14 +254,14 @@ def _up(x: float, tile: Tile, j: int, t: float, grid: Grid, doubts: Any, index: 
 
 @jit
 def choose(x: float, tile: Tile, offset: float, t: float, grid: Grid, doubts: Any, index: int) -> Any:
-    """The magnitude code of ``x > 0``; boundaries lie some ``offset`` steps above levels."""
+    """Return the magnitude code of ``x > 0``; boundaries lie ``offset`` steps above levels."""
     place = (np.log2(x) - tile.low) / tile.step + 2.0 - offset
     return settle(x, tile, int(min(max(place, 0.0), grid.steps + 1.0)), t, grid, doubts, index)
 
 
 @jit
 def settle(x: float, tile: Tile, guess: Any, t: float, grid: Grid, doubts: Any, index: int) -> Any:
-    """The magnitude code of ``x > 0``, searched from a guess: how many boundaries lie below it."""
+    """Return the magnitude code of ``x > 0``, the number of boundaries below it, searched from a guess."""
     first = 0 if tile.clamped and grid.below != MIN else 1
     last = grid.steps + 1
     code = max(guess, first)
@@ -281,9 +282,9 @@ def settle(x: float, tile: Tile, guess: Any, t: float, grid: Grid, doubts: Any, 
 
 @jit
 def nearest_offset(step: float, grid: Grid) -> Any:
-    """How far above a level the boundary to nearest lies, in steps of the logarithm."""
+    """Return the distance from a level to its boundary to nearest, in steps of the logarithm."""
     if not grid.linear:
         return 0.5
     nats = step * _LN2
-    # expm1 leaves the range where float64's own levels would, at 1024 binades.
+    # At 1024 binades, where levels leave float64's range, expm1 would as well.
     return np.log1p(0.5 * np.expm1(min(nats, 700.0))) / nats if nats > 0.0 else 0.5

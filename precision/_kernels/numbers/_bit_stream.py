@@ -1,9 +1,9 @@
-"""Loops between one code an element and rows of a little-endian bit stream.
+"""Loops between arrays of codes and rows of a little-endian bit stream.
 
 Four and six bits have loops of their own, whose fixed strides LLVM turns into shuffles of vectors. Any other
-width (1 to 15) goes eight codes at a time, which fill ``bits`` bytes, by way of two words of 64 bits.
+width (1 to 15) goes eight codes at a time, which fill ``bits`` bytes, through two words of 64 bits.
 
-Codes are uint8 or uint16; what they hold above ``bits`` is left out.
+Codes are uint8 or uint16; their bits above ``bits`` are left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ U8, U64 = np.uint8, np.uint64
 
 @jit
 def _pack_rest(codes: Any, out: Any, done: int, bits: int) -> None:
-    """The codes from ``done`` on, one by one; what is left of the last byte is zero."""
+    """Pack the codes from ``done`` on, one by one; the rest of the last byte is zero."""
     mask, width = U64((U64(1) << U64(bits)) - U64(1)), U64(bits)
     word, have, place = U64(0), U64(0), done * bits // 8
     for i in range(done, codes.size):
@@ -36,7 +36,7 @@ def _pack_rest(codes: Any, out: Any, done: int, bits: int) -> None:
 
 @jit
 def pack4(codes: Any, packed: Any, bits: int) -> None:
-    """`pack_any` for 4 bits."""
+    """Pack rows of codes of 4 bits; see `pack_any`."""
     for row in range(codes.shape[0]):
         code, byte = codes[row], packed[row]
         pairs = code.size // 2
@@ -47,7 +47,7 @@ def pack4(codes: Any, packed: Any, bits: int) -> None:
 
 @jit
 def pack6(codes: Any, packed: Any, bits: int) -> None:
-    """`pack_any` for 6 bits."""
+    """Pack rows of codes of 6 bits; see `pack_any`."""
     for row in range(codes.shape[0]):
         code, byte = codes[row], packed[row]
         fours = code.size // 4
@@ -62,7 +62,7 @@ def pack6(codes: Any, packed: Any, bits: int) -> None:
 
 @jit
 def pack_any(codes: Any, packed: Any, bits: int) -> None:
-    """Rows of codes to rows of whole bytes; the bits left over in a last byte are zero."""
+    """Pack rows of codes into rows of whole bytes; the bits left over in a last byte are zero."""
     mask, width = U64((U64(1) << U64(bits)) - U64(1)), U64(bits)
     half = U64(U64(4) * width)
     for row in range(codes.shape[0]):
@@ -84,7 +84,7 @@ def pack_any(codes: Any, packed: Any, bits: int) -> None:
 
 @jit
 def _unpack_rest(packed: Any, codes: Any, done: int, bits: int) -> None:
-    """The codes from ``done`` on, one by one."""
+    """Unpack the codes from ``done`` on, one by one."""
     mask, width = U64((U64(1) << U64(bits)) - U64(1)), U64(bits)
     word, have, place = U64(0), U64(0), done * bits // 8
     for i in range(done, codes.size):
@@ -99,7 +99,7 @@ def _unpack_rest(packed: Any, codes: Any, done: int, bits: int) -> None:
 
 @jit
 def unpack4(packed: Any, codes: Any, bits: int) -> None:
-    """`unpack_any` for 4 bits."""
+    """Unpack rows of codes of 4 bits; see `unpack_any`."""
     for row in range(codes.shape[0]):
         byte, code = packed[row], codes[row]
         pairs = code.size // 2
@@ -111,7 +111,7 @@ def unpack4(packed: Any, codes: Any, bits: int) -> None:
 
 @jit
 def unpack6(packed: Any, codes: Any, bits: int) -> None:
-    """`unpack_any` for 6 bits."""
+    """Unpack rows of codes of 6 bits; see `unpack_any`."""
     for row in range(codes.shape[0]):
         byte, code = packed[row], codes[row]
         fours = code.size // 4
@@ -126,7 +126,7 @@ def unpack6(packed: Any, codes: Any, bits: int) -> None:
 
 @jit
 def unpack_any(packed: Any, codes: Any, bits: int) -> None:
-    """The way back from `pack_any`. The bits left over in a last byte are not looked at."""
+    """Unpack rows of whole bytes into rows of codes; the bits left over in a last byte are not looked at."""
     mask, width = U64((U64(1) << U64(bits)) - U64(1)), U64(bits)
     half = U64(U64(4) * width)
     for row in range(codes.shape[0]):

@@ -7,33 +7,30 @@ from typing import Any
 import numpy as np
 
 from precision._kernels._jit import jit
+from precision._kernels._llvm_scalars import bits32, float32_of, left, right
 from precision._kernels._llvm_vectors import stream
 from precision._kernels._params import Ends, FormatParams, ModeParams, ShortParams, StochasticParams
 from precision._kernels._scalar_rounding import (
     U32,
     U64,
-    bits32,
     core32,
     core64,
     decode_value,
-    float32_of,
-    left,
     lifted32,
     nearest_code32,
     philox,
-    right,
 )
 
 _rounded32, _random32, _code32, _value32 = core32.rounded, core32.rounded_random, core32.code, core32.value
 _rounded64, _random64, _code64, _value64 = core64.rounded, core64.rounded_random, core64.code, core64.value
 
-# One loop for each source size, result and kind of rounding: module-level functions, since Numba caches
-# no closure over compiled functions, and separate ones, since a test inside would not vectorize.
+# There is one loop for each source size, result and kind of rounding. They are module-level functions, since
+# Numba caches no closure over compiled functions, and separate ones, since a test inside would not vectorize.
 
 
 @jit
 def encode32(x: Any, out: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) -> None:
-    """Codes of float32 bits."""
+    """Write codes of float32 bits."""
     for i in range(x.size):
         sign, magnitude, _, _, code = _rounded32(x[i], fmt, mode)
         out[i] = _code32(sign, magnitude, code, fmt, ends)
@@ -41,7 +38,7 @@ def encode32(x: Any, out: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) 
 
 @jit
 def round32(x: Any, out: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) -> None:
-    """Rounded values of float32 bits, as bits."""
+    """Write rounded values of float32 bits, as bits."""
     for i in range(x.size):
         sign, magnitude, kept, binade, code = _rounded32(x[i], fmt, mode)
         out[i] = _value32(sign, magnitude, kept, binade, code, fmt, ends)
@@ -51,7 +48,7 @@ def round32(x: Any, out: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) -
 def encode_random32(
     x: Any, out: Any, fmt: FormatParams, mode: StochasticParams, ends: Ends, low: int, high: int
 ) -> None:
-    """`encode32` by the random words of the elements low + 2**32 * high and on."""
+    """Write codes of float32 bits, rounded by the random words of the elements low + 2**32 * high and on."""
     for i in range(x.size):
         word = right(philox(U32(U32(low) + U32(i)), high, mode), U32(32 - mode.bits))
         sign, magnitude, _, _, code = _random32(x[i], fmt, mode, word)
@@ -62,7 +59,7 @@ def encode_random32(
 def round_random32(
     x: Any, out: Any, fmt: FormatParams, mode: StochasticParams, ends: Ends, low: int, high: int
 ) -> None:
-    """`round32` by the random words of the elements low + 2**32 * high and on."""
+    """Write values of float32 bits, rounded by the random words of the elements low + 2**32 * high and on."""
     for i in range(x.size):
         word = right(philox(U32(U32(low) + U32(i)), high, mode), U32(32 - mode.bits))
         sign, magnitude, kept, binade, code = _random32(x[i], fmt, mode, word)
@@ -71,7 +68,7 @@ def round_random32(
 
 @jit
 def encode64(x: Any, out: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) -> None:
-    """Codes of float64 bits."""
+    """Write codes of float64 bits."""
     for i in range(x.size):
         sign, magnitude, _, _, code = _rounded64(x[i], fmt, mode)
         out[i] = _code64(sign, magnitude, code, fmt, ends)
@@ -79,7 +76,7 @@ def encode64(x: Any, out: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) 
 
 @jit
 def round64(x: Any, out: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) -> None:
-    """Rounded values of float64 bits, as bits."""
+    """Write rounded values of float64 bits, as bits."""
     for i in range(x.size):
         sign, magnitude, kept, binade, code = _rounded64(x[i], fmt, mode)
         out[i] = _value64(sign, magnitude, kept, binade, code, fmt, ends)
@@ -89,7 +86,7 @@ def round64(x: Any, out: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) -
 def encode_random64(
     x: Any, out: Any, fmt: FormatParams, mode: StochasticParams, ends: Ends, low: int, high: int
 ) -> None:
-    """`encode64` by the random words of the elements low + 2**32 * high and on."""
+    """Write codes of float64 bits, rounded by the random words of the elements low + 2**32 * high and on."""
     for i in range(x.size):
         word = right(philox(U32(U32(low) + U32(i)), high, mode), U32(32 - mode.bits))
         sign, magnitude, _, _, code = _random64(x[i], fmt, mode, word)
@@ -100,14 +97,14 @@ def encode_random64(
 def round_random64(
     x: Any, out: Any, fmt: FormatParams, mode: StochasticParams, ends: Ends, low: int, high: int
 ) -> None:
-    """`round64` by the random words of the elements low + 2**32 * high and on."""
+    """Write values of float64 bits, rounded by the random words of the elements low + 2**32 * high and on."""
     for i in range(x.size):
         word = right(philox(U32(U32(low) + U32(i)), high, mode), U32(32 - mode.bits))
         sign, magnitude, kept, binade, code = _random64(x[i], fmt, mode, word)
         out[i] = _value64(sign, magnitude, kept, binade, code, fmt, ends)
 
 
-# ---- the short ways of float32, for formats whose codes and values differ in the sign bit alone -----------
+# ---- faster loops from float32, for formats whose values of either sign differ in the sign alone ----------
 # ``over`` and ``nan`` are codes or float32 bits, without sign.
 
 
@@ -115,7 +112,7 @@ def round_random64(
 def encode_short32(
     x: Any, out: Any, short: ShortParams, mode: ModeParams, over: int, nan: int, places: int
 ) -> None:
-    """`encode32`; the sign moves down by ``places``."""
+    """Write the codes of `encode32`, whose sign lies ``places`` lower than a float32's."""
     shift, offset = U32(short.shift), U32(short.offset)
     lowest = right(U32(short.threshold), shift)
     top = right(U32(0x80000000), U32(places))
@@ -130,7 +127,7 @@ def encode_short32(
 
 @jit
 def round_short32(x: Any, out: Any, short: ShortParams, mode: ModeParams, over: int, nan: int) -> None:
-    """`round32`."""
+    """Write the values of `round32`."""
     lowest = float32_of(U32(short.threshold))
     for i in range(x.size):
         magnitude = U32(x[i] & U32(0x7FFFFFFF))
@@ -141,14 +138,15 @@ def round_short32(x: Any, out: Any, short: ShortParams, mode: ModeParams, over: 
         out[i] = U32(result | U32(x[i] & U32(0x80000000)))
 
 
-# The nearest ones write whole vectors past the caches where ``block`` is a buffer (up to ``head`` elements
-# lie before the first of them); where it is empty they write as any loop does.
+# The loops to nearest write whole vectors past the caches where ``block`` is a buffer: ``head`` elements lie
+# before the first aligned vector. Where ``block`` is empty they write as any loop does.
 
 
 @jit
 def _encode_nearest(
     x: Any, first: Any, count: Any, out: Any, to: Any, short: ShortParams, cap: int, nan: int, places: int
 ) -> None:
+    """Write the codes of some elements, ties to even."""
     top = right(U32(0x80000000), U32(places))
     for i in range(count):
         bits = x[first + i]
@@ -162,7 +160,7 @@ def _encode_nearest(
 def encode_nearest32(
     x: Any, out: Any, head: int, block: Any, short: ShortParams, cap: int, nan: int, places: int
 ) -> None:
-    """`encode_short32`, ties to even. ``cap`` (float32 bits) stands for every larger magnitude."""
+    """Write the codes of `encode_short32`, ties to even; ``cap`` (bits) stands for larger magnitudes."""
     first = x.size if block.size == 0 else head
     _encode_nearest(x, U64(0), U64(first), out, U64(0), short, cap, nan, places)
     while x.size - first >= block.size and block.size > 0:
@@ -176,7 +174,7 @@ def encode_nearest32(
 def _round_nearest(
     x: Any, first: Any, count: Any, out: Any, to: Any, short: ShortParams, over: int, nan: int
 ) -> None:
-    """Integers for normal values, an addition for subnormal ones."""
+    """Write the values of some elements, ties to even: by integers, and subnormal ones by an addition."""
     shift, magic = U32(short.shift), float32_of(U32(short.magic))
     below = U32(left(U32(1), shift) - U32(1))
     half = right(below, U32(1))
@@ -195,7 +193,7 @@ def _round_nearest(
 
 @jit
 def round_nearest32(x: Any, out: Any, head: int, block: Any, short: ShortParams, over: int, nan: int) -> None:
-    """`round_short32`, ties to even."""
+    """Write the values of `round_short32`, ties to even."""
     first = x.size if block.size == 0 else head
     _round_nearest(x, U64(0), U64(first), out, U64(0), short, over, nan)
     while x.size - first >= block.size and block.size > 0:
@@ -207,6 +205,6 @@ def round_nearest32(x: Any, out: Any, head: int, block: Any, short: ShortParams,
 
 @jit
 def decode(codes: Any, out: Any, fmt: FormatParams) -> None:
-    """Values (float32) of codes (any unsigned integers)."""
+    """Write values (float32) of codes (any unsigned integers)."""
     for i in range(codes.size):
         out[i] = decode_value(U32(codes[i]), fmt)

@@ -1,4 +1,4 @@
-"""Scales of groups: the largest magnitudes, and how they become codes and what elements are scaled by."""
+"""Scales of groups: their largest magnitudes, their codes, and what elements are divided or multiplied by."""
 
 from __future__ import annotations
 
@@ -7,32 +7,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._kernels._jit import jit
+from precision._kernels._llvm_scalars import bits32, bits64, float64_of, left, right
 from precision._kernels._params import Ends, FormatParams, ModeParams
-from precision._kernels._scalar_rounding import (
-    I64,
-    U32,
-    U64,
-    bits32,
-    bits64,
-    core64,
-    decode_value,
-    float64_of,
-    left,
-    right,
-)
+from precision._kernels._scalar_rounding import I64, U32, U64, core64, decode_value
 
-# Of bits: NumPy's finfo keeps what it computed first, which is 0 under a caller's flush-to-zero.
+# The smallest is made of bits: NumPy's finfo keeps the one that it computed first, which is 0 under a
+# caller's flush-to-zero.
 SMALLEST, LARGEST = np.uint32(1).view(np.float32), np.finfo(np.float32).max
 
 QUOTIENTS, POWERS, RECIPROCAL_POWERS, PRODUCTS = range(4)
-"""What `ScaleParams.way` says: amax / maximum / tensor scale; a power of two by amax's bits, or by those of
-amax * factor; amax / maximum * factor."""
+"""The values of `ScaleParams.way`: amax / maximum / tensor scale; a power of two by the bits of amax, or by
+those of amax * factor; amax / maximum * factor."""
 
 _code64, _rounded64 = core64.code, core64.rounded
 
 
 class ScaleParams(NamedTuple):
-    """How a group's amax becomes its scale. The floats have the source's type, where none is named.
+    """The rule from a group's amax to its scale. Floats have the source's type, where none is named.
 
     A power of two takes its exponent from ``float64_bits(amax) + addend``, less ``max_exponent``: the
     rules differ only in what they add below the exponent field.
@@ -53,13 +44,13 @@ class ScaleParams(NamedTuple):
     factor: Any  #: float32 for `RECIPROCAL_POWERS`
     least: Any  #: the least scale, float32, and its code
     least_code: int
-    most: Any  #: what a scale above float32's largest becomes, float32: that or NaN
+    most: Any  #: float32, the scale in the place of one above float32's largest: that number or NaN
     zero: Any  #: the scale of a group of zeros, float32, and its code
     zero_code: int
 
 
 class ScaleFormat(NamedTuple):
-    """Everything that rounding to the scale's format needs."""
+    """The format of scales, as rounding needs it."""
 
     fmt: FormatParams
     mode: ModeParams
@@ -70,7 +61,7 @@ class ScaleFormat(NamedTuple):
 def largest_magnitudes(
     x: Any, rows: int, start: int, width: int, group: int, magnitude: Any, out: Any, to: int
 ) -> None:
-    """Bits of the largest magnitude of each group; NaN counts as the largest."""
+    """Write bits of the largest magnitude of each group; NaN counts as the largest."""
     for r in range(rows):
         for low in range(0, width, group):
             first = U64(start + r * width + low)
@@ -86,7 +77,7 @@ def largest_magnitudes(
 def largest_finite_magnitudes(
     x: Any, rows: int, start: int, width: int, group: int, magnitude: Any, infinity: Any, out: Any, to: int
 ) -> None:
-    """The same over the elements below ``infinity``, which are its bits."""
+    """Write bits of the largest magnitude of each group's finite elements; ``infinity`` is bits as well."""
     for r in range(rows):
         for low in range(0, width, group):
             first = U64(start + r * width + low)
@@ -100,11 +91,12 @@ def largest_finite_magnitudes(
             to += 1
 
 
-# ---- the scale before rounding: in the place of amax; -1 for a group of zeros, NaN where amax is not finite
+# ---- the scale before rounding, in the place of amax: -1 for a group of zeros, NaN where amax is not finite
 
 
 @jit
 def _settled(amax: Any, i: Any, largest: Any, scale: Any) -> None:
+    """Write a group's scale before rounding in the place of its amax."""
     if largest == amax.dtype.type(0):
         scale = amax.dtype.type(-1)
     amax[i] = scale if largest < amax.dtype.type(np.inf) else amax.dtype.type(np.nan)
@@ -112,6 +104,7 @@ def _settled(amax: Any, i: Any, largest: Any, scale: Any) -> None:
 
 @jit
 def _wanted_quotients(amax: Any, first: int, stop: int, how: ScaleParams) -> None:
+    """Write amax / maximum / tensor scale."""
     for i in range(U64(first), U64(stop)):
         largest = how.min_amax if amax[i] < how.min_amax else amax[i]
         _settled(amax, i, largest, largest / how.maximum / how.tensor_scale)
@@ -119,6 +112,7 @@ def _wanted_quotients(amax: Any, first: int, stop: int, how: ScaleParams) -> Non
 
 @jit
 def _wanted_products(amax: Any, first: int, stop: int, how: ScaleParams) -> None:
+    """Write amax / maximum * factor."""
     for i in range(U64(first), U64(stop)):
         largest = how.min_amax if amax[i] < how.min_amax else amax[i]
         _settled(amax, i, largest, largest / how.maximum * how.factor)
@@ -126,7 +120,7 @@ def _wanted_products(amax: Any, first: int, stop: int, how: ScaleParams) -> None
 
 @jit
 def _power(exponent: Any, how: ScaleParams) -> Any:
-    """2**exponent as a float64, between the ends of the scale format."""
+    """Return 2**exponent as a float64, within the range of the scale format; NaN where it is too large."""
     exponent = I64(max(exponent, I64(how.low)))
     if exponent > I64(how.over):
         return np.nan
@@ -135,6 +129,7 @@ def _power(exponent: Any, how: ScaleParams) -> Any:
 
 @jit
 def _wanted_powers(amax: Any, first: int, stop: int, how: ScaleParams) -> None:
+    """Write powers of two by the exponent field of amax's bits and an addend."""
     for i in range(U64(first), U64(stop)):
         largest = how.min_amax if amax[i] < how.min_amax else amax[i]
         bits = U64(bits64(np.float64(largest / how.tensor_scale)) + U64(how.addend))
@@ -164,7 +159,7 @@ def _rounded_product(x: Any, factor: Any) -> Any:
 
 @jit
 def _wanted_reciprocal_powers(amax: Any, first: int, stop: int, how: ScaleParams) -> None:
-    """The exponent field of fl32(amax * factor), rounded up by hand (`ScaleRule.RCEIL_RECIPROCAL`)."""
+    """Write powers of two by the exponent field of fl32(amax * factor), rounded up (`RCEIL_RECIPROCAL`)."""
     for i in range(U64(first), U64(stop)):
         largest = how.min_amax if amax[i] < how.min_amax else amax[i]
         bits = bits32(_rounded_product(np.float64(largest / how.tensor_scale), how.factor))
@@ -187,12 +182,12 @@ def wanted_scales(amax: Any, first: int, stop: int, how: ScaleParams) -> None:
         _wanted_products(amax, first, stop, how)
 
 
-# ---- the scale as stored, and what elements are scaled by -----------------------------------------------
+# ---- the scale as stored, and what elements are divided or multiplied by --------------------------------
 
 
 @jit
 def scale_code(wanted: Any, how: ScaleParams, target: ScaleFormat) -> Any:
-    """The code of a scale that was ``wanted``."""
+    """Return the code of a scale, given before rounding."""
     sign, size, _, _, rounded = _rounded64(bits64(np.float64(wanted)), target.fmt, target.mode)
     code = U32(_code64(sign, size, rounded, target.fmt, target.ends))
     code = max(code, U32(how.least_code))
@@ -201,7 +196,7 @@ def scale_code(wanted: Any, how: ScaleParams, target: ScaleFormat) -> Any:
 
 @jit
 def divisor_of(total: Any, how: ScaleParams) -> Any:
-    """What elements are divided or multiplied by where fl32(scale * tensor scale) is ``total``."""
+    """Return what elements are divided or multiplied by where fl32(scale * tensor scale) is ``total``."""
     if how.multiply:
         multiplier = np.float32(1) / total
         return LARGEST if multiplier > LARGEST else multiplier  # not min: NaN stays
@@ -212,7 +207,7 @@ def divisor_of(total: Any, how: ScaleParams) -> Any:
 def make_scales(
     amax: Any, first: int, stop: int, how: ScaleParams, target: ScaleFormat, codes: Any, divisors: Any
 ) -> None:
-    """Codes of scales, and what elements are divided (or multiplied) by. Spoils ``amax``."""
+    """Write codes of scales, and what elements are divided (or multiplied) by; overwrites ``amax``."""
     wanted_scales(amax, first, stop, how)
     if how.plain:
         for i in range(U64(first), U64(stop)):

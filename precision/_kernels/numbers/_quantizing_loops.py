@@ -1,9 +1,9 @@
-"""Loops of `quantize` and `dequantize` over whole pieces.
+"""Loops of `quantize` and `dequantize` over whole pieces of an array.
 
-A *piece* is a flat array of rows of ``width`` elements, each row cut into groups of ``group`` (the last
-one may be shorter). It is walked in tiles that stay in cache from one stage to the next: all amax, all
-scales (`scales`), then the elements. These are divided or multiplied into a scratch tile that the loops of
-`codec` encode, or, where the common case allows it, scaled and encoded in one loop.
+A *piece* is a flat array of rows of ``width`` elements, each row cut into groups of ``group`` (the last one
+may be shorter). It is walked in tiles that stay in cache from one stage to the next: all amax, all scales
+(`_group_scales`), then the elements. These are divided or multiplied into memory for one tile, which the
+loops of `_conversion_loops` encode; in the common case they are scaled and encoded in one loop.
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._kernels._jit import jit
+from precision._kernels._llvm_scalars import always_inline, bits32, right
 from precision._kernels._params import Ends, FormatParams, ModeParams, ShortParams, StochasticParams
 from precision._kernels._scalar_rounding import (
     U32,
     U64,
-    always_inline,
-    bits32,
     core32,
     core64,
     decode_value,
     nearest_code32,
     philox,
-    right,
 )
 from precision._kernels.numbers._conversion_loops import encode32, encode64
 from precision._kernels.numbers._group_scales import (
@@ -40,7 +38,7 @@ _random64, _code64 = core64.rounded_random, core64.code
 
 
 class Piece(NamedTuple):
-    """One piece and its scratch. The arrays named ``_bits`` view the others.
+    """A piece and the memory that its loops work in. The arrays named ``_bits`` view the others.
 
     ``amax``, ``scales`` (codes) and ``divisors`` have one entry for each group of the piece.
     """
@@ -58,19 +56,17 @@ class Piece(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """How a piece is cut: rows, groups, and the tile of ``tile_rows`` rows by ``tile_width`` elements."""
+    """The rows, groups and tiles of a piece: a tile has ``tile_rows`` rows of ``tile_width`` elements."""
 
     width: int
     group: int
     tile_rows: int
-    tile_width: (
-        int  #: ``width``, or with one row a tile a multiple of ``group``, or any if there is one group
-    )
+    tile_width: int  #: ``width``; in tiles of one row also a multiple of ``group``, or any for a single group
     divisors_given: int
 
 
 class Position(NamedTuple):
-    """Where a piece lies in the array as given: element (r, k) has the flat index that `_index` says."""
+    """The place of a piece in the whole array: `_index` makes flat indices of its elements by it."""
 
     row: int
     column: int
@@ -83,7 +79,7 @@ class Position(NamedTuple):
 def _settle(
     piece: Piece, shape: Shape, r: int, column: int, how: ScaleParams, target: ScaleFormat
 ) -> tuple[int, int, int, int]:
-    """Scales of the tile at row ``r`` and ``column``: its rows and width, first element and first group."""
+    """Write scales of the tile at a row and column; return its rows, width, first element and group."""
     rows = min(shape.tile_rows, piece.x.size // shape.width - r)
     width = min(shape.tile_width, shape.width - column)
     groups = (shape.width + shape.group - 1) // shape.group
@@ -105,12 +101,14 @@ def _settle(
 
 @jit
 def _divide_group(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any) -> None:
+    """Write a group's quotients."""
     for i in range(count):
         q[to + i] = x[start + i] / divisor
 
 
 @jit
 def _multiply_group(x: Any, start: Any, count: Any, factor: Any, q: Any, to: Any) -> None:
+    """Write a group's products."""
     for i in range(count):
         q[to + i] = x[start + i] * factor
 
@@ -127,7 +125,7 @@ def _keep_infinities(x: Any, start: Any, count: Any, q: Any, to: Any) -> None:
 def _fill(
     piece: Piece, shape: Shape, r: int, column: int, how: ScaleParams, target: ScaleFormat
 ) -> tuple[int, int]:
-    """The quotients of a tile: its first element and their number."""
+    """Write the quotients of a tile; return its first element and their number."""
     rows, width, start, first = _settle(piece, shape, r, column, how, target)
     to = 0
     for _ in range(rows):
@@ -150,7 +148,7 @@ def _fill(
 
 @jit
 def _nearest_code(bits: Any, short: ShortParams, fmt: FormatParams) -> Any:
-    """The code of a quotient that is no NaN."""
+    """Return the code of a quotient that is no NaN."""
     always_inline()
     flip, base = U32(fmt.negate_flip), U32(fmt.negate_base)
     sign = U32(U32(0) - right(bits, U32(31)))
@@ -162,6 +160,7 @@ def _nearest_code(bits: Any, short: ShortParams, fmt: FormatParams) -> Any:
 def _nearest_group(
     x: Any, start: Any, count: Any, divisor: Any, codes: Any, short: ShortParams, fmt: FormatParams
 ) -> None:
+    """Write codes of a group's quotients."""
     for i in range(count):
         codes[start + i] = _nearest_code(bits32(x[start + i] / divisor), short, fmt)
 
@@ -170,12 +169,14 @@ def _nearest_group(
 def _nearest_product_group(
     x: Any, start: Any, count: Any, factor: Any, codes: Any, short: ShortParams, fmt: FormatParams
 ) -> None:
+    """Write codes of a group's products."""
     for i in range(count):
         codes[start + i] = _nearest_code(bits32(x[start + i] * factor), short, fmt)
 
 
 @jit
 def _fill_group(codes: Any, start: Any, count: Any, code: int) -> None:
+    """Write one code for all of a group."""
     for i in range(count):
         codes[start + i] = code
 
@@ -185,7 +186,7 @@ def quantize_nearest32(
     piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
     codes: Any, short: ShortParams, fmt: FormatParams, ends: Ends,
 ) -> None:  # fmt: skip
-    """Codes of a piece of float32: nearest, ties to even, saturating, signed, both signs alike."""
+    """Write codes of a piece of float32: nearest, ties to even, saturating, in a signed format."""
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
             rows, width, start, first = _settle(piece, shape, r, column, how, target)
@@ -202,7 +203,7 @@ def quantize_nearest32(
                     first += 1
 
 
-# ---- any rounding: one function for each loop of `codec`, as Numba caches none that takes functions ---
+# ---- any rounding: a function for each loop of `_conversion_loops`; Numba caches none that takes functions
 
 
 @jit
@@ -210,7 +211,7 @@ def quantize32(
     piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
     codes: Any, mode: ModeParams, fmt: FormatParams, ends: Ends,
 ) -> None:  # fmt: skip
-    """Codes of a piece of float32."""
+    """Write codes of a piece of float32."""
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
             start, count = _fill(piece, shape, r, column, how, target)
@@ -222,7 +223,7 @@ def quantize64(
     piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
     codes: Any, mode: ModeParams, fmt: FormatParams, ends: Ends,
 ) -> None:  # fmt: skip
-    """Codes of a piece of float64."""
+    """Write codes of a piece of float64."""
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
             start, count = _fill(piece, shape, r, column, how, target)
@@ -231,7 +232,7 @@ def quantize64(
 
 @jit
 def _index(element: int, width: int, where: Position) -> Any:
-    """Index, counted from the offset, of the first of a run of elements along the axis."""
+    """Return the index, counted from the offset, of the first of some elements along the axis."""
     row, column = where.row + element // width, where.column + element % width
     outer, rest = row // where.inner, row % where.inner
     return U64(U64((outer * where.width + column) * where.inner + rest) + U64(where.offset))
@@ -242,7 +243,7 @@ def quantize_random32(
     piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
     codes: Any, mode: StochasticParams, fmt: FormatParams, ends: Ends, where: Position,
 ) -> None:  # fmt: skip
-    """Codes of a piece of float32, each by its own random word."""
+    """Write codes of a piece of float32, each rounded by its own random word."""
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
             start, count = _fill(piece, shape, r, column, how, target)
@@ -262,7 +263,7 @@ def quantize_random64(
     piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
     codes: Any, mode: StochasticParams, fmt: FormatParams, ends: Ends, where: Position,
 ) -> None:  # fmt: skip
-    """Codes of a piece of float64, each by its own random word."""
+    """Write codes of a piece of float64, each rounded by its own random word."""
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
             start, count = _fill(piece, shape, r, column, how, target)
@@ -290,7 +291,7 @@ def dequantize(
     one: Any,
     out: Any,
 ) -> None:
-    """Values of the rows ``start`` to ``stop``: one product each of code and scale, in the type of ``one``.
+    """Write values of the rows ``start`` to ``stop``: products of code and scale, of the type of ``one``.
 
     ``divisors`` is two-dimensional; row r takes its row ``row_of[r]``.
     """
@@ -316,7 +317,7 @@ def dequantize_each(
     one: Any,
     out: Any,
 ) -> None:
-    """`dequantize` for groups of one element, which its inner loop would not vectorize."""
+    """Write what `dequantize` does for groups of one element, which its inner loop would not vectorize."""
     for r in range(start, stop):
         first, scale_row = U64(r * width), U64(row_of[r])
         for k in range(U64(width)):

@@ -1,14 +1,15 @@
-"""Fused sums over panels of columns: ways to the same bits, each for the units that it fits.
+"""Fused sums over panels of columns: five kernels that give the same bits, each for the units that it suits.
 
-- *narrow*: float32 sums that stay in one binade, added to with rounding toward zero, so that one
-  fused multiply-add cuts a product and adds it. Positive and negative products have a sum each.
-- *integer*: the aligned products as int32, cut by the conversion: wider alignments, same lanes.
-- *wide*: as narrow in float64: any finite operands, up to 30 fraction bits, any register.
+- *narrow*: float32 sums that stay in one binade, added to with rounding toward zero, so that one fused
+  multiply-add cuts a product and adds it. Positive and negative products have a sum each.
+- *integer*: the aligned products as int32, cut by the conversion: wider alignments, as many lanes.
+- *wide*: the arithmetic of *narrow* in float64: any finite operands, up to 30 fraction bits, any register.
 - *grouped*: exact float32 sums of a few products, scaled, as the terms of a wide sum.
-- *chain*: no fused sum, but one float32 fused multiply-add a product.
+- *chain*: no fused sum, but one float32 fused multiply-add for each product.
 
-Each passes the registers of a tile of rows times a panel of columns through the unit's steps of one
-chunk of K; `panels` walks the chunks. What holds NaN or Inf is zero here and is computed by `general`.
+Each passes the registers of a tile of rows and a panel of columns through the unit's steps of one chunk of K;
+`_tile_sums` walks the chunks. Rows and columns that hold NaN or Inf are zero here; `_single_sums` computes
+them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._kernels._jit import inline, jit
+from precision._kernels._llvm_scalars import (
+    bits32,
+    bits64,
+    exponent32,
+    float32_of,
+    float64_of,
+    masked32,
+    power32,
+)
 from precision._kernels._llvm_vectors import (
     add_cut_products,
     add_exact_product,
@@ -28,17 +38,8 @@ from precision._kernels._llvm_vectors import (
     set_rounding,
 )
 from precision._kernels._params import Register, Unit
-from precision._kernels._scalar_rounding import (
-    bits32,
-    bits64,
-    core64,
-    exponent32,
-    float32_of,
-    float64_of,
-    masked32,
-    power32,
-)
-from precision._kernels.products._narrow_step import narrow_steps
+from precision._kernels._scalar_rounding import core64
+from precision._kernels.products._llvm_narrow_step import narrow_steps
 
 U32, I32, U64, I64, F32, F64 = np.uint32, np.int32, np.uint64, np.int64, np.float32, np.float64
 _rounded64, _value64 = core64.rounded, core64.value
@@ -55,9 +56,9 @@ class Left(NamedTuple):
 
 
 class Narrow(NamedTuple):
-    """Memory of one thread for the narrow way. Arrays are flat and aligned to 64 bytes.
+    """Memory of one thread for the *narrow* kernel. Arrays are flat and aligned to 64 bytes.
 
-    ``values`` and ``exponents`` are a chunk of the right operand as `panels` lays it out, ``registers``
+    ``values`` and ``exponents`` are a chunk of the right operand as `_tile_sums` lays it out, ``registers``
     and ``totals`` float32 [row of the tile][lane]. Without promotion the totals are the registers.
     """
 
@@ -68,7 +69,7 @@ class Narrow(NamedTuple):
 
 
 class Integer(NamedTuple):
-    """The same for the integer way."""
+    """Memory of one thread for the *integer* kernel; the first four as in `Narrow`."""
 
     values: Any
     exponents: Any
@@ -76,21 +77,21 @@ class Integer(NamedTuple):
     totals: Any
     largest: Any  #: exponents [lane]
     left_shift: Any  #: int32 exponents of scales inside the unit, [group of K][row of the tile]
-    right_shift: Any  #: and [group of K][lane]
-    left_group: int  #: K under one of them, a multiple of a chunk's
+    right_shift: Any  #: the right operand's, [group of K][lane]
+    left_group: int  #: K under one scale, a multiple of a chunk's
     right_group: int
-    shifts: Any  #: those of the chunk [lane]
+    shifts: Any  #: the right operand's exponents of the chunk [lane]
     scale: Any  #: float32 [lane], from a product to its aligned term
-    unscale: Any  #: and back
+    unscale: Any  #: float32 [lane], from an aligned term to its value
     whole: Any  #: int32 [part of the products][lane], and one part of zeros
     part: int  #: products whose terms an int32 holds the sum of
 
 
 class Grouped(NamedTuple):
-    """The same for units that scale exact sums of ``group`` products.
+    """Memory of one thread for the *grouped* kernel, of units that scale exact sums of ``group`` products.
 
-    Scales have one entry for each such sum: float32 values, zero where they are, and int32 exponents,
-    [sum along K][row of the tile] and [sum along K][lane].
+    The first four are as in `Narrow`. Scales have one entry for each such sum: float32 values, zero where
+    they are, and int32 exponents, [sum along K][row of the tile] and [sum along K][lane].
     """
 
     values: Any
@@ -109,7 +110,7 @@ class Grouped(NamedTuple):
 
 
 class Wide(NamedTuple):
-    """The same for the wide way, with float64 values and sums."""
+    """Memory of one thread for the *wide* kernel, as `Narrow` with float64 values, and with float64 sums."""
 
     values: Any
     exponents: Any
@@ -121,7 +122,7 @@ class Wide(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """The same for float32 fused multiply-adds."""
+    """Memory of one thread for the *chain* kernel, as `Narrow`."""
 
     values: Any
     exponents: Any
@@ -131,9 +132,9 @@ class Chain(NamedTuple):
 
 @inline
 def _largest(product: Any, register: Any, unit: Unit, floor: Any) -> Any:
-    """The exponent at which a lane's terms align: the products' or the register's, at least the floor.
+    """Return the exponent at which a lane's terms align: the products' or the register's, at least the floor.
 
-    That of products which are all zero lies far below the floor.
+    Products that are all zero have an exponent far below the floor.
     """
     exponent = I32(product)
     field = exponent32(register)
@@ -149,13 +150,13 @@ def advance_narrow(
 ) -> None:  # fmt: skip
     """Pass each row's registers through the steps of one chunk, in rounding toward zero.
 
-    The last step is padded with zeros. A step of nothing else is not taken: where the register has
-    more places than the alignment, it would cut it.
+    The last step is padded with zeros. A step of zeros alone is not taken: where the register has more places
+    than the alignment, that step would cut it.
 
-    A lane's sum is (2**23 + n) * quantum with n below 2**23: quantum is its last place. The floor is
-    harmless: it lies below every product's exponent, so a register under it is a multiple of
-    its quantum and is not cut. Exponents that mean a zero lie below it as well, and so does a zero
-    register's own.
+    A lane's sum is (2**23 + n) * quantum with n below 2**23: the quantum is its last place. The floor changes
+    no bit: it lies below every product's exponent, so a register below the floor is a multiple of the floor's
+    quantum and is not cut. The exponents that stand for a zero lie below the floor as well, and so does a
+    register's of zero.
     """
     narrow_steps(
         rows, -(-count // unit.products), unit.products, left.values, left.exponents, base, depth,
@@ -165,18 +166,44 @@ def advance_narrow(
     )  # fmt: skip
 
 
+@inline
+def _join_parts(whole: Any, parts: int, unscale: Any, mask: Any, registers: Any, first: int) -> None:
+    """Add the int32 sums of ``parts`` parts of the products, scaled back, into a row's registers.
+
+    The first two parts are joined lane by lane, since a loop inside would not vectorize.
+    """
+    if parts <= 2:
+        second = NARROW_LANES if parts == 2 else 2 * NARROW_LANES
+        for j in range(NARROW_LANES):
+            x, y = whole[j], whole[second + j]
+            low = I32(I32(x & I32(255)) + I32(y & I32(255)))
+            high = I32(I32(I32(x >> I32(8)) + I32(y >> I32(8))) + I32(low >> I32(8)))
+            total = add_exact_product(F32(high), F32(256), F32(I32(low & I32(255))))
+            registers[first + j] = masked32(total * unscale[j], mask)
+    else:
+        for j in range(NARROW_LANES):
+            high, low = I32(0), I32(0)
+            for n in range(parts):
+                x = whole[n * NARROW_LANES + j]
+                low = I32(low + I32(x & I32(255)))
+                high = I32(high + I32(x >> I32(8)))
+            high = I32(high + I32(low >> I32(8)))
+            total = add_exact_product(F32(high), F32(256), F32(I32(low & I32(255))))
+            registers[first + j] = masked32(total * unscale[j], mask)
+
+
 @jit
 def advance_integer(
     left: Left, base: int, rows: int, start: int, depth: int, count: int,
     reference: int, unit: Unit, lanes: int, scratch: Any,
 ) -> None:  # fmt: skip
-    """The same with the aligned terms as int32.
+    """Pass each row's registers through the steps of one chunk, with the aligned terms as int32.
 
-    ``part`` terms and the register stay below 2**31.
-    Parts are joined as high * 256 + low, with |high| up to 2**24, in one float32 rounding toward zero.
+    The sum of ``part`` terms and the register stays below 2**31. Parts are joined as high * 256 + low, with
+    |high| up to 2**24, in one rounding to float32 toward zero.
 
-    Exponents of scales inside the unit are added to those of products. A factor below 2**-126 is taken
-    as that, which makes zero of every product as well: they lie below 2**126. One above 2**127 meets
+    Exponents of scales inside the unit are added to those of products. A factor below 2**-126 is replaced by
+    2**-126, which makes zero of every product as well: products lie below 2**126. One above 2**127 meets
     products of zero only, beside which the register decides the alignment.
     """
     keep_apart()
@@ -219,24 +246,7 @@ def advance_integer(
                     whole,
                     n // part * NARROW_LANES,
                 )
-            if unit.products <= 2 * part:
-                second = NARROW_LANES if unit.products > part else 2 * NARROW_LANES
-                for j in range(NARROW_LANES):
-                    x, y = whole[j], whole[second + j]
-                    low = I32(I32(x & I32(255)) + I32(y & I32(255)))
-                    high = I32(I32(I32(x >> I32(8)) + I32(y >> I32(8))) + I32(low >> I32(8)))
-                    total = add_exact_product(F32(high), F32(256), F32(I32(low & I32(255))))
-                    registers[i * NARROW_LANES + j] = masked32(total * unscale[j], mask)
-            else:
-                for j in range(NARROW_LANES):
-                    high, low = I32(0), I32(0)
-                    for n in range(0, unit.products, part):
-                        x = whole[n // part * NARROW_LANES + j]
-                        low = I32(low + I32(x & I32(255)))
-                        high = I32(high + I32(x >> I32(8)))
-                    high = I32(high + I32(low >> I32(8)))
-                    total = add_exact_product(F32(high), F32(256), F32(I32(low & I32(255))))
-                    registers[i * NARROW_LANES + j] = masked32(total * unscale[j], mask)
+            _join_parts(whole, -(-unit.products // part), unscale, mask, registers, i * NARROW_LANES)
     set_rounding(I32(1))
 
 
@@ -245,9 +255,10 @@ def advance_wide(
     left: Left, base: int, rows: int, start: int, depth: int, count: int,
     reference: int, unit: Unit, lanes: int, scratch: Any,
 ) -> None:  # fmt: skip
-    """The narrow way with float64 sums: (2**52 + n) * quantum. Products of float32 values are exact.
+    """Pass each row's registers through the steps of one chunk, as `advance_narrow`, with float64 sums.
 
-    ``lanes`` is `WIDE_LANES`, unknown to the compiler, which unrolls loops of 32 rounds into scalar code.
+    A sum is (2**52 + n) * quantum; products of float32 values are exact. ``lanes`` is `WIDE_LANES`, which the
+    compiler is not told: it would unroll loops of 32 rounds into scalar code.
     """
     keep_apart()
     set_rounding(I32(0))
@@ -293,7 +304,7 @@ def advance_grouped(
     left: Left, base: int, rows: int, start: int, depth: int, count: int,
     reference: int, unit: Unit, lanes: int, scratch: Any,
 ) -> None:  # fmt: skip
-    """Steps of a unit that scales exact sums of ``scratch.group`` products, by float64 sums.
+    """Pass each row's registers through steps of scaled exact sums, each of ``scratch.group`` products.
 
     A sum is exact in float32 (24 bits) and a term in float64 (53); all terms of a step and the register
     stay below 2**52 quanta. ``lanes`` is `NARROW_LANES`.
@@ -351,7 +362,7 @@ def advance_chain(
     left: Left, base: int, rows: int, start: int, depth: int, count: int,
     reference: int, unit: Unit, lanes: int, scratch: Any,
 ) -> None:  # fmt: skip
-    """Add ``count`` products, without padding: a product of zeros would turn a sum of -0 into +0."""
+    """Add ``count`` products one by one, without padding: a product of zeros would make +0 of a sum of -0."""
     for i in range(rows):
         a0 = base + i * depth
         chain_products(count, left.values, a0, scratch.values, 0, scratch.registers, i * NARROW_LANES)

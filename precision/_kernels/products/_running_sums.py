@@ -14,7 +14,7 @@ from precision._kernels.numbers._conversion_loops import round64, round_random64
 
 @jit
 def _add(total: Any, addends: Any, sums: Any, bits: Any) -> None:
-    """``sums = total + addends``, rounded to odd, so that a narrower rounding of it is one of the exact sum.
+    """Write ``total + addends`` to ``sums``, rounded to odd, so that rounding it again rounds the exact sum.
 
     ``bits`` are those of ``sums``.
     """
@@ -22,7 +22,7 @@ def _add(total: Any, addends: Any, sums: Any, bits: Any) -> None:
         addend = np.float64(addends[j])
         near = total[j] + addend
         back = near - total[j]
-        lost = (total[j] - (near - back)) + (addend - back)  # Knuth's: what the addition rounded away
+        lost = (total[j] - (near - back)) + (addend - back)  # Knuth's TwoSum: the rounding error
         sums[j] = near
         if lost != 0 and bits[j] & U64(1) == U64(0):
             bits[j] = bits[j] + U64(1) if (lost > 0) == (near > 0) else bits[j] - U64(1)
@@ -30,7 +30,7 @@ def _add(total: Any, addends: Any, sums: Any, bits: Any) -> None:
 
 @jit
 def _note(step: int, total: Any, new: Any, changed: Any, last: Any) -> None:
-    """Take the new sums, and note which of them are others than before."""
+    """Take the new sums, and note which of them differ from those before."""
     for j in range(total.size):
         if new[j] != total[j]:
             changed[j] += 1
@@ -67,7 +67,7 @@ def sum_rows_random(
     keys: Any,
     ends: Ends,
 ) -> None:
-    """`sum_rows` with ``bits`` random bits; row i of ``keys`` is their key, low and high."""
+    """Add every row as `sum_rows` does, with ``bits`` random bits, whose keys are the rows of ``keys``."""
     sums, new = np.empty(total.size), np.empty(total.size)
     for i in range(first, stop):
         _add(total, addends[i], sums, sums.view(np.uint64))

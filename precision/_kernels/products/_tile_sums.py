@@ -1,6 +1,7 @@
-"""Walks a tile of rows times a panel of columns through K, chunk by chunk, with one of `fused`'s ways.
+"""Sums of a tile of rows and a panel of columns over K, chunk by chunk, by one kernel of `_panel_steps`.
 
-Operands come laid out by NumPy (`precision._packing`), so that nothing here knows of strides or edges.
+Operands come laid out by NumPy (`accumulators._operand_layout`), so that nothing here knows of strides or
+edges.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._kernels._jit import inline, jit, overload
-from precision._kernels._llvm_vectors import fused_multiply_add
+from precision._kernels._llvm_scalars import float32_of, fused_multiply_add
 from precision._kernels._params import Epilogue, Unit
-from precision._kernels._scalar_rounding import float32_of
 from precision._kernels.products._panel_steps import (
     Chain,
     Grouped,
@@ -31,7 +31,9 @@ U32, F32 = np.uint32, np.float32
 
 
 class Right(NamedTuple):
-    """Some of K of a panel of the right operand, [k][lane], zeros at the end.
+    """A part along K of a panel of the right operand, [k][lane], with zeros at the end.
+
+    Only the lanes of columns that exist are read.
 
     ``codes`` are looked up in ``values`` and ``exponents``, which have one entry for each code; or, where
     ``values`` is empty, they are the bits of float32 values, and ``exponents`` has one for each element.
@@ -43,7 +45,7 @@ class Right(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Sizes of the product, and how the work is cut."""
+    """The sizes of the product, and of the parts that it is cut into."""
 
     rows: int
     columns: int
@@ -67,20 +69,22 @@ class Tile(NamedTuple):
 
 
 @inline
-def _unpack(right: Right, first: int, grid: Grid, scratch: Any) -> None:
-    """Values and exponents of a chunk of the right operand, [k][half][lane]."""
-    values, zero = scratch.values, F32(0)
+def _unpack(right: Right, first: int, columns: int, grid: Grid, scratch: Any) -> None:
+    """Write values and exponents of a chunk of the right operand, [k][half][lane], of existing columns."""
+    # Local names, since Numba counts references, atomically, each time it reads an array of a tuple.
+    values, exponents, zero = scratch.values, scratch.exponents, F32(0)
+    codes, table, places = right.codes, right.values, right.exponents
     for k in range(grid.depth):
         to = k * grid.halves * grid.lanes
-        for j in range(grid.lanes):
+        for j in range(columns):
             n = k * grid.lanes + j
-            code = right.codes[first + n]
-            if right.values.size:
-                value = right.values[code]
-                scratch.exponents[n] = right.exponents[code]
+            code = codes[first + n]
+            if table.size:
+                value = table[code]
+                exponents[n] = places[code]
             else:
                 value = float32_of(U32(code))
-                scratch.exponents[n] = right.exponents[first + n]
+                exponents[n] = places[first + n]
             if grid.halves == 1:
                 values[to + j] = value
             else:
@@ -92,15 +96,16 @@ def _unpack(right: Right, first: int, grid: Grid, scratch: Any) -> None:
 def _promote(epilogue: Epilogue, grid: Grid, tile: Tile, chunk: int, scratch: Any) -> None:
     """Add the registers to the totals, scaled, and clear them."""
     registers, totals, one = scratch.registers, scratch.totals, F32(1)
+    left_scale, right_scale = epilogue.left_scale, epilogue.right_scale
     left_place = tile.left_scale + chunk // epilogue.left_group * grid.rows
     right_place = tile.right_scale + chunk // epilogue.right_group * grid.columns
     for i in range(tile.rows):
-        sa = epilogue.left_scale[left_place + i]
-        # fl(partial*sa)*sb + total, or partial*fl(sa*sb) + total: each with a factor of one.
+        sa = left_scale[left_place + i]
+        # fl(partial*sa)*sb + total, or partial*fl(sa*sb) + total: in each of them one factor is 1.
         before, after = (sa, one) if epilogue.partial_first else (one, sa)
         for j in range(tile.columns):
             n = i * grid.lanes + j
-            factor = F32(after * epilogue.right_scale[right_place + j])
+            factor = F32(after * right_scale[right_place + j])
             totals[n] = fused_multiply_add(F32(registers[n] * before), factor, totals[n])
             registers[n] = 0
 
@@ -109,7 +114,7 @@ def _advance(
     left: Left, base: int, rows: int, start: int, depth: int, count: int,
     reference: int, unit: Unit, lanes: int, scratch: Any,
 ) -> None:  # fmt: skip
-    """Pass the registers of some rows through ``count`` products; the scratch's type says which way."""
+    """Pass the registers of some rows through ``count`` products, by the kernel of the scratch's type."""
 
 
 @overload(_advance)
@@ -117,15 +122,15 @@ def _advance_by_type(
     left: Left, base: int, rows: int, start: int, depth: int, count: int,
     reference: int, unit: Unit, lanes: int, scratch: Any,
 ) -> Any:  # fmt: skip
-    ways: dict[type, Any] = {
+    kernels: dict[type, Any] = {
         Narrow: advance_narrow,
         Integer: advance_integer,
         Wide: advance_wide,
         Grouped: advance_grouped,
         Chain: advance_chain,
     }
-    way = ways[scratch.instance_class]
-    return getattr(way, "py_func", way)
+    kernel = kernels[scratch.instance_class]
+    return getattr(kernel, "py_func", kernel)
 
 
 @jit
@@ -133,9 +138,9 @@ def sum_tile(
     tile: Tile, left: Left, right: Right, reference: int, unit: Unit,
     grid: Grid, epilogue: Epilogue, scratch: Any,
 ) -> None:  # fmt: skip
-    """Take the scratch's registers and totals through some chunks of K, in the way of the scratch's type."""
+    """Take the scratch's registers and totals through chunks of K, by the kernel of the scratch's type."""
     for chunk in range(tile.first, tile.last):
-        _unpack(right, (chunk - tile.first) * grid.depth * grid.lanes, grid, scratch)
+        _unpack(right, (chunk - tile.first) * grid.depth * grid.lanes, tile.columns, grid, scratch)
         base = tile.left + chunk * grid.rows * grid.depth
         start = chunk * grid.depth
         count = min(grid.depth, grid.length - start)

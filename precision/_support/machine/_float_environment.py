@@ -270,8 +270,10 @@ def in_default_environment(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _takes_self_alone(function: Callable[..., Any]) -> bool:
-    parameters = list(inspect.signature(function).parameters.values())
-    return len(parameters) == 1 and parameters[0].name == "self"
+    code = getattr(function, "__code__", None)  # a signature takes long, for each function of an import
+    if code is None or code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+        return False
+    return bool(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] == ("self",))
 
 
 def _with_self_alone(function: Callable[..., R]) -> Callable[..., R]:

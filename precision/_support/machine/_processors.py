@@ -7,7 +7,10 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path  # it takes a while to import, and `import precision` needs none
 
 #: Other libraries' variables, in the order in which they win: the one of Numba first, then everybody's.
 SHARED_VARIABLES = "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"
@@ -73,6 +76,8 @@ def processors() -> int:
 
 @functools.cache
 def _own_quota() -> int | None:
+    from pathlib import Path
+
     return cpu_quota(Path("/proc/self"), Path("/"))
 
 
@@ -102,6 +107,8 @@ def cpu_quota(process: Path, root: Path) -> int | None:
 
 def _group_folders(process: Path, root: Path) -> Iterator[Path]:
     """List the folders of a process's control groups that may limit its processors, and all above them."""
+    from pathlib import PurePosixPath
+
     groups: dict[bool, str] = {}
     for line in (process / "cgroup").read_text(errors="surrogateescape").splitlines():
         _, controllers, path = line.split(":", 2)

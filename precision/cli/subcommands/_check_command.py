@@ -17,7 +17,7 @@ from precision.formats._rounding_modes import Overflow, Rounding
 from precision.quantization._quant_spec import QuantSpec
 from precision.testing._reports import Report
 from precision.testing.blocks._dequantizer_checks import check_dequantizer
-from precision.testing.blocks._quantizer_checks import check_quantizer, parsed
+from precision.testing.blocks._quantizer_checks import check_quantizer, parse_like
 from precision.testing.matmuls._matmul_checks import check_matmul
 
 
@@ -58,7 +58,7 @@ def _checked(fn: Callable[..., Any], options: dict[str, Any]) -> Report:
             convert=convert,
             time_limit=options["time_limit"],
         )
-    like = parsed(options["like"])
+    like = parse_like(options["like"])
     shared = {"axis": options["axis"], "ragged": not options["whole_blocks"], "convert": convert}
     shared["time_limit"] = options["time_limit"]
     if options["dequantizer"]:

@@ -1,4 +1,4 @@
-"""Matrices whose blocks are designed one by one: what tries a quantizer with scales."""
+"""The blocks of a matrix that share a scale: their sizes, their amaxes, and matrices made of given blocks."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ WHOLE_ROWS, WHOLE_COLUMNS = 4, 64
 """Of matrices whose blocks are as long as an axis."""
 
 
-def expanded(scale: Array, shape: tuple[int, ...], block: Block) -> Array:
-    """Each element's entry of an array of the scales' shape."""
+def repeat_over_blocks(scale: Array, shape: tuple[int, ...], block: Block) -> Array:
+    """Return each element's entry of an array that has one entry for each block."""
     for axis, step in enumerate(filled(block, shape)):
         scale = np.repeat(scale, step, axis=axis).take(range(shape[axis]), axis=axis)
     return scale
 
 
 def amax_of(x: Array, block: Block) -> Array:
-    """Largest magnitude of each block of a matrix, of the scales' shape."""
-    return reduced(np.abs(x), block, np.max)
+    """Return the largest magnitude of each block of a matrix, of the scales' shape."""
+    return reduce_blocks(np.abs(x), block, np.max)
 
 
-def reduced(x: Array, block: Block, reduce: Callable[..., Any]) -> Array:
-    """One number for each block of a matrix; what lies past an edge counts as what lies on it."""
+def reduce_blocks(x: Array, block: Block, reduce: Callable[..., Any]) -> Array:
+    """Return one number for each block of a matrix; a short block is filled up with its last elements."""
     height, width = filled(block, x.shape)
     rows, columns = -(-x.shape[0] // height), -(-x.shape[1] // width)
     missing = (0, rows * height - x.shape[0]), (0, columns * width - x.shape[1])
@@ -41,13 +41,13 @@ def reduced(x: Array, block: Block, reduce: Callable[..., Any]) -> Array:
 
 @dataclass(frozen=True)
 class Layout:
-    """How blocks lie in a matrix: ``height`` by ``width`` elements each, as the spec's granularity has it."""
+    """The layout of blocks in a matrix, ``height`` by ``width`` elements each, by the spec's granularity."""
 
     spec: QuantSpec
     axis: int
 
     def block(self, shape: tuple[int, ...]) -> Block:
-        """Elements under one scale along each axis of an array of ``shape``."""
+        """Return the number of elements under one scale along each axis of an array of ``shape``."""
         return self.spec.granularity.block(shape, self.axis)
 
     @property
@@ -86,11 +86,11 @@ class Layout:
         return self._plain == (None, None)
 
     def most(self) -> int:
-        """Blocks that one property tries, at most."""
+        """Return how many blocks one property tries at most."""
         return max(8, min(2048, BUDGET // self.elements)) if not self.whole_tensor else 48
 
     def place(self, blocks: Array) -> Iterator[Array]:
-        """Matrices that hold blocks (count, elements), and zeros where they do not fill the last one."""
+        """Yield matrices that hold the given blocks (count, elements), with zeros behind the last one."""
         up, across = self._plain[0] is None, self._plain[1] is None
         columns = 1 if across else min(4, len(blocks))
         rows = 1 if up else -(-len(blocks) // columns)

@@ -1,11 +1,11 @@
-"""Known mistakes in scaling: rules for scales and for elements that predict every output they would give.
+"""Known mistakes of quantizers with scales, each a rule that predicts every output it would give.
 
 Scales are explained by themselves; elements under the scales that came with them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,17 @@ import numpy as np
 from precision._support._types import Array
 from precision.formats._rounding_modes import Stochastic
 from precision.testing._shown_numbers import differ
-from precision.testing.blocks._block_layout import amax_of, expanded
-from precision.testing.blocks._expected_blocks import Parts, Reference, SeenBlocks
-from precision.testing.blocks._scale_arithmetic import unrounded_scales
+from precision.testing.blocks._block_layout import amax_of, repeat_over_blocks
+from precision.testing.blocks._expected_blocks import ObservedBlocks, Parts, Reference
+from precision.testing.blocks._scale_arithmetic import Scales, unrounded_scales, wide
 from precision.testing.blocks._scale_mistakes import scale_rules
-from precision.testing.elements._rounding_mistakes import Seen, rules
+from precision.testing.elements._rounding_mistakes import Observed, rules
+
+Quotient = Callable[[Array, Parts], Array]
 
 
-def guess(reference: Reference, seen: Sequence[SeenBlocks], part: str = "") -> Iterator[str]:
-    """The mistakes that predict everything that was seen: in scales, or where those are right in elements."""
+def guess(reference: Reference, seen: Sequence[ObservedBlocks], part: str = "") -> Iterator[str]:
+    """Yield the mistakes that predict all that was seen: in scales, or in elements where scales are right."""
     finite = [one for one in seen if np.isfinite(one.x).all()]
     if any(one.came.scale is None for one in seen):
         yield from _of_restored(reference, finite)
@@ -34,14 +36,15 @@ def guess(reference: Reference, seen: Sequence[SeenBlocks], part: str = "") -> I
 
 
 def _matches(wanted: Parts, came: Parts) -> bool:
-    """Whether scales are as predicted."""
+    """Return whether the scales that came are those that were predicted."""
     if wanted.scale is None or came.scale is None or wanted.scale.shape != came.scale.shape:
         return False
     tensor = np.float32(wanted.tensor) == np.float32(came.tensor)
     return bool(tensor) and not differ(wanted.scale, came.scale).any()
 
 
-def _of_scales(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[str]:
+def _of_scales(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[str]:
+    """Yield the mistakes that predict all scales that were seen."""
     # Those that the declared rule does not explain come first: most mistakes fall there.
     order = sorted(seen, key=lambda one: _matches(reference.parts(one.x), one.came))
     for name, rule in scale_rules(reference, seen):
@@ -49,7 +52,8 @@ def _of_scales(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[str
             yield name
 
 
-def _predicts(rule: Any, one: SeenBlocks) -> bool:
+def _predicts(rule: Any, one: ObservedBlocks) -> bool:
+    """Return whether a rule predicts the scales that came."""
     try:
         return _matches(rule(one.x), one.came)
     except (ValueError, OverflowError, IndexError):
@@ -57,7 +61,8 @@ def _predicts(rule: Any, one: SeenBlocks) -> bool:
 
 
 # ---- elements ---------------------------------------------------------------------------------------
-def _of_elements(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[str]:
+def _of_elements(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[str]:
+    """Yield the mistakes that predict all elements under the scales that came with them."""
     if isinstance(reference.spec.rounding, Stochastic) or not seen:
         return
     usable, quotients, came = [], [], []
@@ -68,7 +73,7 @@ def _of_elements(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[s
         quotients.append(reference.quotients(one.x, one.came.scale, one.came.tensor))
         came.append(one.came.values)
     kept = [
-        Seen(q[use].reshape(-1), v[use].reshape(-1))
+        Observed(q[use].reshape(-1), v[use].reshape(-1))
         for q, v, use in zip(quotients, came, usable, strict=True)
     ]
     together = [one for one in kept if one.x.size]
@@ -95,8 +100,8 @@ def _of_elements(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[s
                 yield name
 
 
-def _scalings(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[tuple[str, list[Array]]]:
-    """Mistakes in what is divided by what, each with the values it gives for every matrix."""
+def _scalings(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[tuple[str, list[Array]]]:
+    """Yield mistakes in dividing elements by scales, each with the values it gives for every matrix."""
     for name, quotient in _quotients(reference):
         try:
             with np.errstate(all="ignore"):
@@ -106,86 +111,108 @@ def _scalings(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[tupl
     yield "the last, shorter block left out", [_without_short(reference, one) for one in seen]
 
 
-def _wide(x: Array) -> Array:
-    return x if x.dtype == np.float64 else x.astype(np.float32)
+def _quotients(reference: Reference) -> Iterator[tuple[str, Quotient]]:
+    """Yield the known mistakes in dividing elements by scales, each with what it rounds to the format."""
+    yield from _unrounded_divisors(reference)
+    yield from _other_operations(reference)
+    yield from _other_scales(reference)
 
 
-def _quotients(reference: Reference) -> Iterator[tuple[str, Any]]:
-    def total(x: Array, came: Parts) -> Array:
-        assert came.scale is not None
-        return reference.total(x, came.scale, came.tensor).astype(np.float32)
+def _each_scale(reference: Reference, x: Array, came: Parts) -> Array:
+    """Return the stored scale of each element, without the tensor's, as float32."""
+    assert came.scale is not None
+    return repeat_over_blocks(came.scale, x.shape, reference.block(x)).astype(np.float32)
 
+
+def _each_total(reference: Reference, x: Array, came: Parts) -> Array:
+    """Return fl32(scale * tensor scale) of each element as float32."""
+    assert came.scale is not None
+    return reference.total(x, came.scale, came.tensor).astype(np.float32)
+
+
+def _unrounded_divisors(reference: Reference) -> Iterator[tuple[str, Quotient]]:
+    """Yield quotients by scales that are rounded only afterwards."""
     for name, scales in unrounded_scales(reference):
 
-        def unrounded(x: Array, came: Parts, scales: Any = scales) -> Array:
-            amax = amax_of(_wide(x), reference.block(x))
-            q = _wide(x) / expanded(scales(amax, came.tensor), x.shape, reference.block(x))
-            return np.where(x == 0, _wide(x), q)
+        def divided(x: Array, came: Parts, scales: Scales = scales) -> Array:
+            amax = amax_of(wide(x), reference.block(x))
+            q = wide(x) / repeat_over_blocks(scales(amax, came.tensor), x.shape, reference.block(x))
+            return np.where(x == 0, wide(x), q)
 
-        def inverted(x: Array, came: Parts, scales: Any = scales) -> Array:
-            amax = amax_of(_wide(x), reference.block(x))
-            scale = expanded(scales(amax, came.tensor), x.shape, reference.block(x))
-            return np.where(x == 0, _wide(x), _wide(x) * (1 / scale).astype(_wide(x).dtype))
+        def inverted(x: Array, came: Parts, scales: Scales = scales) -> Array:
+            amax = amax_of(wide(x), reference.block(x))
+            scale = repeat_over_blocks(scales(amax, came.tensor), x.shape, reference.block(x))
+            return np.where(x == 0, wide(x), wide(x) * (1 / scale).astype(wide(x).dtype))
 
-        yield f"scale rounded after the elements were divided{name}", unrounded
+        yield f"scale rounded after the elements were divided{name}", divided
         yield f"scale rounded after the elements were divided{name}", inverted
 
+
+def _other_operations(reference: Reference) -> Iterator[tuple[str, Quotient]]:
+    """Yield quotients computed by other operations than one division."""
+
+    def total(x: Array, came: Parts) -> Array:
+        return _each_total(reference, x, came)
+
     def by_amax(x: Array, came: Parts) -> Array:
-        """x * (max / amax): what many kernels compute in the place of x / (amax / max)."""
-        amax = expanded(amax_of(_wide(x), reference.block(x)), x.shape, reference.block(x))
-        factor = (x.dtype.type(reference.spec.fmt.max) / amax).astype(_wide(x).dtype)
-        return np.where(x == 0, _wide(x), _wide(x) * factor)
+        """Return x * (max / amax), which many kernels compute in the place of x / (amax / max)."""
+        amax = repeat_over_blocks(amax_of(wide(x), reference.block(x)), x.shape, reference.block(x))
+        factor = (x.dtype.type(reference.spec.fmt.max) / amax).astype(wide(x).dtype)
+        return np.where(x == 0, wide(x), wide(x) * factor)
 
-    def by_parts(x: Array, came: Parts) -> Array:
-        assert came.scale is not None
-        scale = expanded(came.scale, x.shape, reference.block(x)).astype(np.float32)
-        return np.asarray((_wide(x) / np.float32(came.tensor)) / scale)
+    def tensor_first(x: Array, came: Parts) -> Array:
+        return np.asarray((wide(x) / np.float32(came.tensor)) / _each_scale(reference, x, came))
 
-    def by_parts_turned(x: Array, came: Parts) -> Array:
-        assert came.scale is not None
-        scale = expanded(came.scale, x.shape, reference.block(x)).astype(np.float32)
-        return np.asarray((_wide(x) / scale) / np.float32(came.tensor))
+    def tensor_last(x: Array, came: Parts) -> Array:
+        return np.asarray((wide(x) / _each_scale(reference, x, came)) / np.float32(came.tensor))
 
     def no_tensor(x: Array, came: Parts) -> Array:
-        assert came.scale is not None
-        return np.asarray(_wide(x) / expanded(came.scale, x.shape, reference.block(x)).astype(np.float32))
+        return np.asarray(wide(x) / _each_scale(reference, x, came))
+
+    yield "reciprocal multiplied instead of divided", lambda x, c: wide(x) * (np.float32(1) / total(x, c))
+    yield "divided instead of the reciprocal multiplied", lambda x, c: wide(x) / total(x, c)
+    yield "elements multiplied by max / amax instead of divided by the scale", by_amax
+    yield "elements multiplied by the scale instead of divided", lambda x, c: wide(x) * total(x, c)
+    yield "elements not scaled", lambda x, c: wide(x)
+    if reference.spec.tensor_scale:
+        yield "tensor scale not applied to the elements", no_tensor
+        yield "divided by both scales one after another", tensor_first
+        yield "divided by both scales one after another", tensor_last
+
+
+def _other_scales(reference: Reference) -> Iterator[tuple[str, Quotient]]:
+    """Yield quotients by other elements' scales, or by scales kept above a bound."""
+
+    def total(x: Array, came: Parts) -> Array:
+        return _each_total(reference, x, came)
 
     def one_scale(x: Array, came: Parts) -> Array:
-        return np.asarray(_wide(x) / total(x, came).max())
+        return np.asarray(wide(x) / total(x, came).max())
 
-    def moved(step: int) -> Any:
-        def rule(x: Array, came: Parts) -> Array:
+    def normal(x: Array, came: Parts) -> Array:
+        return np.asarray(wide(x) / np.maximum(total(x, came), np.float32(2.0**-126)))
+
+    def normal_inverse(x: Array, came: Parts) -> Array:
+        return np.asarray(wide(x) * (np.float32(1) / np.maximum(total(x, came), np.float32(2.0**-126))))
+
+    def neighbours(step: int) -> Quotient:
+        def quotient(x: Array, came: Parts) -> Array:
             assert came.scale is not None
             along = 0 if reference.layout.transposed else 1
             other = came._replace(scale=np.roll(came.scale, step, axis=along))
-            return np.asarray(_wide(x) / total(x, other))
+            return np.asarray(wide(x) / total(x, other))
 
-        return rule
+        return quotient
 
-    yield "reciprocal multiplied instead of divided", lambda x, c: _wide(x) * (np.float32(1) / total(x, c))
-    yield "divided instead of the reciprocal multiplied", lambda x, c: _wide(x) / total(x, c)
-    yield "elements multiplied by max / amax instead of divided by the scale", by_amax
-    yield "elements multiplied by the scale instead of divided", lambda x, c: _wide(x) * total(x, c)
-    yield "elements not scaled", lambda x, c: _wide(x)
-    if reference.spec.tensor_scale:
-        yield "tensor scale not applied to the elements", no_tensor
-        yield "divided by both scales one after another", by_parts
-        yield "divided by both scales one after another", by_parts_turned
     yield "one scale applied to the whole tensor", one_scale
-
-    def normal(x: Array, came: Parts) -> Array:
-        return np.asarray(_wide(x) / np.maximum(total(x, came), np.float32(2.0**-126)))
-
-    def normal_inverse(x: Array, came: Parts) -> Array:
-        return np.asarray(_wide(x) * (np.float32(1) / np.maximum(total(x, came), np.float32(2.0**-126))))
-
     yield "scales below 2^-126 divided as 2^-126", normal
     yield "scales below 2^-126 divided as 2^-126", normal_inverse
-    yield "scale of the block before applied", moved(1)
-    yield "scale of the block after applied", moved(-1)
+    yield "scale of the block before applied", neighbours(1)
+    yield "scale of the block after applied", neighbours(-1)
 
 
-def _without_short(reference: Reference, one: SeenBlocks) -> Array:
+def _without_short(reference: Reference, one: ObservedBlocks) -> Array:
+    """Return the expected values with zeros for the last, shorter block."""
     assert one.came.scale is not None
     values = reference.elements(one.x, one.came.scale, one.came.tensor)
     along = 0 if reference.layout.transposed else 1
@@ -198,10 +225,10 @@ def _without_short(reference: Reference, one: SeenBlocks) -> Array:
 
 
 # ---- where no scale came ----------------------------------------------------------------------------
-def _of_restored(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[str]:
-    """The mistakes behind restored values: in the scales, or in the elements."""
+def _of_restored(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[str]:
+    """Yield the mistakes, in scales or in elements, that explain restored values that came without scales."""
     parts = [reference.parts(one.x) for one in seen]
-    hidden = [SeenBlocks(one.x, part) for one, part in zip(seen, parts, strict=True)]
+    hidden = [ObservedBlocks(one.x, part) for one, part in zip(seen, parts, strict=True)]
 
     def all_same(restored: Iterable[Array]) -> bool:
         with np.errstate(all="ignore"):
@@ -209,7 +236,7 @@ def _of_restored(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[s
 
     def with_values(values: Iterable[Array]) -> Iterator[Array]:
         for one, value in zip(hidden, values, strict=True):
-            yield reference.restored(one.x, one.came._replace(values=value))
+            yield reference.restore(one.x, one.came._replace(values=value))
 
     if isinstance(reference.spec.rounding, Stochastic) or all_same(
         with_values(part.values for part in parts)
@@ -224,7 +251,7 @@ def _of_restored(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[s
     for name, values in _scalings(reference, hidden):
         if all_same(with_values(values)):
             yield name
-    quotients = [Seen(_quotients_of(reference, one), one.came.values.ravel()) for one in hidden]
+    quotients = [Observed(_quotients_of(reference, one), one.came.values.ravel()) for one in hidden]
     for name, mistake in rules(reference.rounds, quotients):
         given = zip(quotients, hidden, strict=True)
         try:
@@ -238,7 +265,7 @@ def _shaped(values: Array, x: Array) -> Array:
     return np.asarray(values, np.float64).reshape(x.shape)
 
 
-def _quotients_of(reference: Reference, one: SeenBlocks) -> Array:
+def _quotients_of(reference: Reference, one: ObservedBlocks) -> Array:
     assert one.came.scale is not None
     return reference.quotients(one.x, one.came.scale, one.came.tensor).ravel()
 
@@ -246,4 +273,4 @@ def _quotients_of(reference: Reference, one: SeenBlocks) -> Array:
 def _restored_with(reference: Reference, x: Array, parts: Parts) -> Array:
     assert parts.scale is not None
     values = reference.elements(x, parts.scale, parts.tensor)
-    return reference.restored(x, parts._replace(values=values))
+    return reference.restore(x, parts._replace(values=values))

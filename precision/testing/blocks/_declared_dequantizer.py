@@ -1,4 +1,4 @@
-"""A dequantizer as declared: what to give it, what to expect, and known mistakes."""
+"""A dequantizer under test: the codes to give it, the values to expect, and the known mistakes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from precision.quantization._quant_spec import QuantSpec
 from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.testing._calls import Call, Fault, as_array, expect_shape
 from precision.testing._hard_values import is_float
-from precision.testing._properties import Tried, not_applicable, passed
+from precision.testing._properties import Attempt, as_not_applicable, as_passed
 from precision.testing._reports import Outcome, Verdict
-from precision.testing._shown_numbers import differ, shown
-from precision.testing.blocks._block_layout import expanded
+from precision.testing._shown_numbers import differ, show_value
+from precision.testing.blocks._block_layout import repeat_over_blocks
 from precision.testing.blocks._expected_blocks import Reference
 from precision.testing.blocks._hard_matrices import Blocks
 
@@ -28,8 +28,8 @@ ALL_CODES = 1 << 16
 """Codes that are all tried; of wider formats as many, drawn at random."""
 
 
-class Given(NamedTuple):
-    """Codes, their scales, and what came of them as float64."""
+class DecodedCodes(NamedTuple):
+    """Codes with their scales, and the values that a dequantizer made of them, as float64."""
 
     codes: Array
     scale: Array | None
@@ -39,7 +39,7 @@ class Given(NamedTuple):
 
 @dataclass(frozen=True)
 class Dequantizer:
-    """A dequantizer as declared: what to give it, and what to expect."""
+    """A dequantizer under test, with the format or spec that it was said to restore."""
 
     like: Format | QuantSpec
     axis: int = field(default=-1, kw_only=True)
@@ -51,7 +51,7 @@ class Dequantizer:
         return self.like.fmt if isinstance(self.like, QuantSpec) else self.like
 
     def all_codes(self) -> Array:
-        """Every code of the format, as its own type or as unsigned integers."""
+        """Return every code of the format, in its ml_dtypes type or as unsigned integers."""
         fmt = self.fmt
         if fmt.bits <= 16:
             codes = np.arange(1 << fmt.bits, dtype=fmt.code_dtype)
@@ -63,37 +63,37 @@ class Dequantizer:
         return codes if self.integers else codes.view(fmt.dtype)
 
     def read(self, result: Any, shape: tuple[int, ...]) -> Array:
-        """What came, as float64."""
+        """Return a result as float64; raise `Fault` if it has another shape or no floating-point type."""
         array = expect_shape("the values", as_array(result), shape)
         if not is_float(array.dtype):
             raise Fault("wrong dtype", f"values must be of a floating-point type, got {array.dtype}")
         return array.astype(np.float64)
 
     # ---- one format -------------------------------------------------------------------------------
-    def of_codes(self, name: str, chosen: Callable[[Array], Array], call: Call, signs: bool) -> Tried:
-        """The outcome for those codes whose values ``chosen`` picks."""
+    def of_codes(self, name: str, chosen: Callable[[Array], Array], call: Call, signs: bool) -> Attempt:
+        """Return the outcome for those codes whose values ``chosen`` picks."""
         codes = self.all_codes()
         wanted = decode(codes, self.fmt).astype(np.float64)
         kept = chosen(wanted)
         if not kept.any():
-            return not_applicable(name, f"{self.fmt} has none")
+            return as_not_applicable(name, f"{self.fmt} has none")
         came = self.read(call(codes), codes.shape)
         bad = differ(wanted, came, signs=signs) & kept
-        seen = (Given(codes, None, None, came),)
+        seen = (DecodedCodes(codes, None, None, came),)
         if not bad.any():
-            return passed(name, int(kept.sum()), seen)
+            return as_passed(name, int(kept.sum()), seen)
         index = int(np.flatnonzero(bad)[0])
         code = int(codes.view(self.fmt.code_dtype)[index])
         outcome = Outcome(
             name, Verdict.FAILED, cases=int(kept.sum()), failures=int(bad.sum()),
             example=f"code 0x{code:0{-(-self.fmt.bits // 4)}X}",
-            expected=shown(float(wanted[index]), FP32), got=shown(float(came[index]), FP32),
+            expected=show_value(float(wanted[index]), FP32), got=show_value(float(came[index]), FP32),
         )  # fmt: skip
-        return Tried(outcome, seen)
+        return Attempt(outcome, seen)
 
     # ---- with scales ------------------------------------------------------------------------------
     def tensors(self, ragged: bool) -> Iterator[QuantizedTensor]:
-        """Quantized tensors: of random numbers, of random codes, and of lengths that blocks do not divide."""
+        """Yield tensors of random numbers and of random codes, some of lengths that blocks do not divide."""
         assert isinstance(self.like, QuantSpec)
         spec, reference = self.like, Reference(self.like, axis=self.axis)
         rng = np.random.default_rng(1)
@@ -106,28 +106,28 @@ class Dequantizer:
             yield replace(q, codes=codes)
 
     def expected(self, q: QuantizedTensor) -> Array:
-        """fl32(code * fl32(scale * tensor scale)), as float64."""
+        """Return fl32(code * fl32(scale * tensor scale)) of each element, as float64."""
         return q.dequantize().astype(np.float64)
 
-    def of_tensors(self, name: str, tensors: Iterable[QuantizedTensor], call: Call) -> Tried:
-        """The outcome for some quantized tensors."""
+    def of_tensors(self, name: str, tensors: Iterable[QuantizedTensor], call: Call) -> Attempt:
+        """Return the outcome for some quantized tensors."""
         cases, failures, first, seen = 0, 0, None, []
         for q in tensors:
             came = self._observe(call, q)
             wanted = self.expected(q)
             bad = differ(wanted, came)
             cases, failures = cases + came.size, failures + int(bad.sum())
-            seen.append(Given(q.codes, q.scale, q.tensor_scale, came))
+            seen.append(DecodedCodes(q.codes, q.scale, q.tensor_scale, came))
             if bad.any() and first is None:
                 index = tuple(int(i) for i in np.argwhere(bad)[0])
-                first = _told(q, index, wanted, came)
+                first = _describe(q, index, wanted, came)
         if first is None:
-            return passed(name, cases, seen)
+            return as_passed(name, cases, seen)
         outcome = Outcome(
             name, Verdict.FAILED, cases=cases, failures=failures, example=first[0], expected=first[1],
             got=first[2],
         )  # fmt: skip
-        return Tried(outcome, tuple(seen))
+        return Attempt(outcome, tuple(seen))
 
     def _observe(self, call: Call, q: QuantizedTensor) -> Array:
         assert isinstance(self.like, QuantSpec)
@@ -140,8 +140,8 @@ class Dequantizer:
 
     # ---- causes -----------------------------------------------------------------------------------
     def guess(self, seen: Sequence[Any]) -> Iterator[str]:
-        """The known mistakes that predict all that was seen."""
-        given = [one for one in seen if isinstance(one, Given)]
+        """Yield the known mistakes that predict all that was seen."""
+        given = [one for one in seen if isinstance(one, DecodedCodes)]
         if not given:
             return
         rules = _of_formats(self.fmt) if not isinstance(self.like, QuantSpec) else self._of_scales()
@@ -150,18 +150,18 @@ class Dequantizer:
                 if not any(differ(np.asarray(rule(one), np.float64), one.came).any() for one in given):
                     yield name
 
-    def _of_scales(self) -> Iterator[tuple[str, Callable[[Given], Array]]]:
+    def _of_scales(self) -> Iterator[tuple[str, Callable[[DecodedCodes], Array]]]:
         assert isinstance(self.like, QuantSpec)
         spec, reference = self.like, Reference(self.like, axis=self.axis)
 
-        def parts(one: Given) -> tuple[Array, Array, np.float32]:
+        def parts(one: DecodedCodes) -> tuple[Array, Array, np.float32]:
             assert one.scale is not None
             values = decode(one.codes, spec.fmt)
             scale = decode(one.scale, spec.scale_format)
-            wide = expanded(scale, one.codes.shape, reference.block(one.codes)).astype(np.float32)
+            wide = repeat_over_blocks(scale, one.codes.shape, reference.block(one.codes)).astype(np.float32)
             return values, wide, np.float32(1) if one.tensor is None else one.tensor
 
-        def rule(of: Callable[[Array, Array, Any], Array]) -> Callable[[Given], Array]:
+        def rule(of: Callable[[Array, Array, Any], Array]) -> Callable[[DecodedCodes], Array]:
             return lambda one: of(*parts(one))
 
         yield "scale not applied", rule(lambda v, s, t: v)
@@ -182,7 +182,7 @@ class Dequantizer:
             yield f"scale rounded to {name}", rule(narrow_scale)
         for step in (1, -1):
 
-            def moved(one: Given, step: int = step) -> Array:
+            def moved(one: DecodedCodes, step: int = step) -> Array:
                 assert one.scale is not None
                 along = 0 if reference.layout.transposed else 1
                 values, scale, tensor = parts(one._replace(scale=np.roll(one.scale, step, axis=along)))
@@ -191,25 +191,27 @@ class Dequantizer:
             yield f"scale of the block {'before' if step > 0 else 'after'} applied", moved
         for name, decoding in _of_formats(spec.fmt):
 
-            def misread(one: Given, decoding: Callable[[Given], Array] = decoding) -> Array:
+            def misread(one: DecodedCodes, decoding: Callable[[DecodedCodes], Array] = decoding) -> Array:
                 _, scale, tensor = parts(one)
                 return np.asarray(decoding(one).astype(np.float32) * (scale * tensor))
 
             yield name, misread
 
 
-def _told(q: QuantizedTensor, index: tuple[int, ...], wanted: Array, came: Array) -> tuple[str, str, str]:
+def _describe(q: QuantizedTensor, index: tuple[int, ...], wanted: Array, came: Array) -> tuple[str, str, str]:
+    """Return as text the code and scale of an element, and what was expected and came."""
     code = int(q.codes.view(q.fmt.code_dtype)[index])
-    scale = float(expanded(decode(q.scale, q.scale_format), q.shape, q.block)[index])
+    scale = float(repeat_over_blocks(decode(q.scale, q.scale_format), q.shape, q.block)[index])
     where = ", ".join(map(str, index))
     given = f"shape {q.shape}, code 0x{code:0{-(-q.fmt.bits // 4)}X} at [{where}]"
-    given += f" under scale {shown(scale, q.scale_format)}"
+    given += f" under scale {show_value(scale, q.scale_format)}"
     if q.tensor_scale is not None:
-        given += f", tensor scale {shown(float(q.tensor_scale), FP32)}"
-    return given, shown(float(wanted[index]), FP32), shown(float(came[index]), FP32)
+        given += f", tensor scale {show_value(float(q.tensor_scale), FP32)}"
+    return given, show_value(float(wanted[index]), FP32), show_value(float(came[index]), FP32)
 
 
 def _odd_lengths(reference: Reference, rng: np.random.Generator, ragged: bool) -> Iterator[Array]:
+    """Yield a matrix of lengths that blocks do not divide, if ``ragged``."""
     if ragged:
         layout = reference.layout
         x = rng.standard_normal((layout.height + 1, 2 * layout.width + 1)).astype(np.float32)
@@ -217,23 +219,23 @@ def _odd_lengths(reference: Reference, rng: np.random.Generator, ragged: bool) -
         yield np.ascontiguousarray(x.T if layout.transposed else x)
 
 
-def _of_formats(fmt: Format) -> Iterator[tuple[str, Callable[[Given], Array]]]:
-    """Codes read otherwise."""
+def _of_formats(fmt: Format) -> Iterator[tuple[str, Callable[[DecodedCodes], Array]]]:
+    """Yield the mistakes of reading codes as another format or without its specials, each with its values."""
     for name, other in NAMED.items():
         if other.bits == fmt.bits and other != fmt:
 
-            def misread(one: Given, other: Format = other) -> Array:
+            def misread(one: DecodedCodes, other: Format = other) -> Array:
                 return decode(one.codes.view(fmt.code_dtype), other).astype(np.float64)
 
             yield f"codes read as {name} instead of {fmt}", misread
     if isinstance(fmt, FloatFormat):
         limit = fmt.min_normal
 
-        def flushed(one: Given) -> Array:
+        def flushed(one: DecodedCodes) -> Array:
             values = decode(one.codes, fmt).astype(np.float64)
             return np.where(np.abs(values) < limit, np.copysign(0.0, values), values)
 
-        def no_nan(one: Given) -> Array:
+        def no_nan(one: DecodedCodes) -> Array:
             values = decode(one.codes, fmt).astype(np.float64)
             codes = one.codes.view(fmt.code_dtype).astype(np.int64)
             wide = FloatFormat(

@@ -1,4 +1,4 @@
-"""Properties of a quantizer with scales: what `check_quantizer` tries for a spec."""
+"""A quantizer with scales under test: the matrices to give it, and the judges of what comes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from precision.formats._rounding_modes import Rounding, Stochastic
 from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.testing._calls import Call, Fault, as_array, expect_shape
 from precision.testing._hard_values import is_float
-from precision.testing._properties import Tried, passed
+from precision.testing._properties import Attempt, as_passed
 from precision.testing._reports import Outcome, Verdict
-from precision.testing._shown_numbers import differ, shown, shown_array
+from precision.testing._shown_numbers import differ, show_array, show_value
 from precision.testing._shrinking import shrink
 from precision.testing.blocks import _block_mistakes
-from precision.testing.blocks._block_layout import expanded
-from precision.testing.blocks._expected_blocks import Parts, Reference, SeenBlocks, parts_of
+from precision.testing.blocks._block_layout import repeat_over_blocks
+from precision.testing.blocks._expected_blocks import ObservedBlocks, Parts, Reference, parts_of
 from precision.testing.blocks._hard_matrices import Blocks
-from precision.testing.elements._declared_rounding import CODES, decoded
+from precision.testing.elements._declared_rounding import CODES, decode_result
 
 
-class Compared(NamedTuple):
-    """Elements of a matrix, each with what was expected and what came; ``what`` says of what they are."""
+class Comparison(NamedTuple):
+    """A comparison of what was expected with what came, for each element; ``what`` names the numbers."""
 
     bad: Array
     expected: Array
@@ -35,12 +35,12 @@ class Compared(NamedTuple):
     what: str
 
 
-Judge = Callable[[Array, Parts], Compared]
+Judge = Callable[[Array, Parts], Comparison]
 
 
 @dataclass(frozen=True)
 class Quantizer:
-    """A quantizer as declared: what to give it, how to read what comes, and how to judge that."""
+    """A quantizer under test, with the spec that it was said to implement."""
 
     reference: Reference
     dtype: np.dtype[Any] = field(kw_only=True)
@@ -49,16 +49,16 @@ class Quantizer:
 
     @property
     def inputs(self) -> Blocks:
-        """What to give it."""
+        """The designed matrices to give the quantizer."""
         return Blocks(self.reference, self.dtype)
 
     # ---- what comes -------------------------------------------------------------------------------
     def observe(self, call: Call, x: Array) -> Parts:
-        """Values and scales that came for a matrix."""
+        """Return the values and scales that the callable gives for a matrix."""
         return self.read(call(x), x)
 
     def read(self, result: Any, x: Array) -> Parts:
-        """Values and scales of a result, or a fault."""
+        """Return the values and scales of a result; raise `Fault` if it is of no known form."""
         if isinstance(result, QuantizedTensor):
             expect_shape("codes", result.codes, x.shape)
             return self._with_scale(parts_of(result), x)
@@ -88,7 +88,7 @@ class Quantizer:
             raise Fault(
                 "wrong shape", f"codes must have shape {x.shape}, one a byte, got {codes.shape}: unpack"
             )
-        values = decoded(expect_shape("codes", codes, x.shape), spec.fmt, CODES)
+        values = decode_result(expect_shape("codes", codes, x.shape), spec.fmt, CODES)
         scale = self._scale(as_array(result[1]))
         tensor = float(as_array(result[2]).reshape(-1)[0]) if spec.tensor_scale else 1.0
         return self._with_scale(Parts(values, scale, tensor), x)
@@ -96,7 +96,7 @@ class Quantizer:
     def _scale(self, scale: Array) -> Array:
         fmt = self.reference.spec.scale_format
         if scale.dtype == fmt.dtype or (scale.dtype == fmt.code_dtype and scale.dtype.kind == "u"):
-            return decoded(scale, fmt, CODES)
+            return decode_result(scale, fmt, CODES)
         if is_float(scale.dtype) and scale.dtype.itemsize > 1:
             return scale.astype(np.float64)
         raise Fault(
@@ -114,8 +114,8 @@ class Quantizer:
         return parts._replace(scale=expect_shape("scale", scale, shape))
 
     # ---- judges -----------------------------------------------------------------------------------
-    def scales(self, x: Array, came: Parts) -> Compared:
-        """The scales, against the rule's."""
+    def scales(self, x: Array, came: Parts) -> Comparison:
+        """Compare the scales with those of the spec's rule."""
         right, spec = self.reference.parts(x), self.reference.spec
         if came.scale is None:
             return self.whole(x, came)
@@ -123,13 +123,13 @@ class Quantizer:
         if spec.tensor_scale and np.float32(right.tensor) != np.float32(came.tensor):
             every = np.ones(x.shape, bool)
             wanted, got = (np.full(x.shape, parts.tensor) for parts in (right, came))
-            return Compared(every, wanted, got, FP32, "tensor scale")
+            return Comparison(every, wanted, got, FP32, "tensor scale")
         block = self.reference.block(x)
-        wanted, got = (expanded(scale, x.shape, block) for scale in (right.scale, came.scale))
-        return Compared(differ(wanted, got), wanted, got, spec.scale_format, "scale")
+        wanted, got = (repeat_over_blocks(scale, x.shape, block) for scale in (right.scale, came.scale))
+        return Comparison(differ(wanted, got), wanted, got, spec.scale_format, "scale")
 
-    def elements(self, x: Array, came: Parts, *, signs: bool = False) -> Compared:
-        """The elements, against what they must be under the scale that came with them."""
+    def elements(self, x: Array, came: Parts, *, signs: bool = False) -> Comparison:
+        """Compare the elements with what they must be under the scale that came with them."""
         spec = self.reference.spec
         if came.scale is None:
             return self.whole(x, came, signs=signs)
@@ -137,7 +137,7 @@ class Quantizer:
         wanted = self._elements(x, came)
         bad = differ(wanted, came.values) if not signs else _wrong_zeros(wanted, came.values)
         bad &= usable
-        return Compared(bad, wanted, came.values, spec.fmt, "code")
+        return Comparison(bad, wanted, came.values, spec.fmt, "code")
 
     def _elements(self, x: Array, came: Parts) -> Array:
         rounds = self.reference.rounds
@@ -148,29 +148,29 @@ class Quantizer:
         low, high = (self.reference.elements(x, came.scale, came.tensor, way) for way in ways)
         return np.where(differ(high, came.values), low, high)  # either is right
 
-    def restored(self, x: Array, came: Parts) -> Compared:
-        """The numbers that codes and scales stand for, against the spec's."""
-        wanted, got = (self.reference.restored(x, parts) for parts in (self.reference.parts(x), came))
-        return Compared(differ(wanted, got), wanted, got, FP32, "restored value")
+    def restored_values(self, x: Array, came: Parts) -> Comparison:
+        """Compare the restored values, code times scale, with those of the spec."""
+        wanted, got = (self.reference.restore(x, parts) for parts in (self.reference.parts(x), came))
+        return Comparison(differ(wanted, got), wanted, got, FP32, "restored value")
 
-    def whole(self, x: Array, came: Parts, *, signs: bool = False) -> Compared:
-        """Scales first; where they are right, elements. Restored values where no scale came."""
+    def whole(self, x: Array, came: Parts, *, signs: bool = False) -> Comparison:
+        """Compare the scales, and where they are right the elements; restored values where no scale came."""
         if came.scale is None:
-            right = self.reference.restored(x, self.reference.parts(x))
+            right = self.reference.restore(x, self.reference.parts(x))
             bad = differ(right, came.values) if not signs else _wrong_zeros(right, came.values)
-            return Compared(bad, right, came.values, FP32, "restored value")
+            return Comparison(bad, right, came.values, FP32, "restored value")
         found = self.scales(x, came)
         return found if found.bad.any() else self.elements(x, came)
 
     # ---- one property -----------------------------------------------------------------------------
-    def compared(self, name: str, matrices: Iterable[Array], call: Call, judge: Judge) -> Tried:
-        """The outcome of judging what comes for each matrix."""
+    def compare(self, name: str, matrices: Iterable[Array], call: Call, judge: Judge) -> Attempt:
+        """Return the outcome of judging what comes for each matrix, with the smallest failing input found."""
         cases, failures = 0, 0
-        seen: list[SeenBlocks] = []
+        seen: list[ObservedBlocks] = []
         first: Array | None = None
         for x in matrices:
             came = self.observe(call, x)
-            seen.append(SeenBlocks(x, came))
+            seen.append(ObservedBlocks(x, came))
             found = judge(x, came)
             cases += x.size
             failures += int(found.bad.sum())
@@ -178,12 +178,12 @@ class Quantizer:
                 first = self._block_of(x, found.bad)
                 first = first if self._fails(call, first, judge) else x
         if first is None:
-            return passed(name, cases, seen)
+            return as_passed(name, cases, seen)
         small = shrink(first, lambda x: self._fails(call, x, judge), steps=self.reference.layout.steps)
         came = self.observe(call, small)
         found = judge(small, came)
         outcome = _failure(name, cases, failures, small, found)
-        return Tried(outcome, tuple(seen))
+        return Attempt(outcome, tuple(seen))
 
     def _fails(self, call: Call, x: Array, judge: Judge) -> bool:
         try:
@@ -192,49 +192,50 @@ class Quantizer:
             return False
 
     def _block_of(self, x: Array, bad: Array) -> Array:
-        """The block of a matrix in which the first failure lies."""
+        """Return the block of a matrix in which the first failure lies."""
         steps = self.reference.layout.steps
         where = np.argwhere(bad)[0]
         low = [int(i) // step * step for i, step in zip(where, steps, strict=True)]
         return x[low[0] : low[0] + steps[0], low[1] : low[1] + steps[1]]
 
     def guess(self, seen: Sequence[Any]) -> Iterable[str]:
-        """The known mistakes that predict all that was seen."""
-        return _block_mistakes.guess(self.reference, [one for one in seen if isinstance(one, SeenBlocks)])
+        """Return the known mistakes that predict all that was seen."""
+        return _block_mistakes.guess(self.reference, [one for one in seen if isinstance(one, ObservedBlocks)])
 
     def guess_scales(self, seen: Sequence[Any]) -> Iterable[str]:
-        """The same of the scales alone."""
-        blocks = [one for one in seen if isinstance(one, SeenBlocks)]
+        """Return the known mistakes in scales that predict all scales that were seen."""
+        blocks = [one for one in seen if isinstance(one, ObservedBlocks)]
         return _block_mistakes.guess(self.reference, blocks, part="scales")
 
     def guess_elements(self, seen: Sequence[Any]) -> Iterable[str]:
-        """The same of the elements alone, under the scales that came with them."""
-        blocks = [one for one in seen if isinstance(one, SeenBlocks)]
+        """Return the known mistakes in elements that predict them under the scales that came with them."""
+        blocks = [one for one in seen if isinstance(one, ObservedBlocks)]
         return _block_mistakes.guess(self.reference, blocks, part="elements")
 
 
 def _wrong_zeros(wanted: Array, got: Array) -> Array:
-    """Zeros of the wrong sign, and NaN in the place of a zero; other wrong numbers are not meant."""
+    """Return where a zero has the wrong sign, or is NaN; other wrong numbers do not count."""
     return np.asarray(
         (wanted == 0) & (((got == 0) & (np.signbit(wanted) != np.signbit(got))) | np.isnan(got))
     )
 
 
-def _failure(name: str, cases: int, failures: int, x: Array, found: Compared) -> Outcome:
+def _failure(name: str, cases: int, failures: int, x: Array, found: Comparison) -> Outcome:
+    """Return the failure that shows the first wrong number of the smallest input found."""
     where = np.argwhere(found.bad)
     index = tuple(int(i) for i in where[0]) if len(where) else (0,) * x.ndim
     place = f"{found.what} of x[{', '.join(map(str, index))}]: "
-    wanted, got = (shown(float(array[index]), found.fmt) for array in (found.expected, found.got))
+    wanted, got = (show_value(float(array[index]), found.fmt) for array in (found.expected, found.got))
     return Outcome(
-        name, Verdict.FAILED, cases=cases, failures=failures, example=shown_array(x),
+        name, Verdict.FAILED, cases=cases, failures=failures, example=show_array(x),
         expected=place + wanted, got=place + got,
     )  # fmt: skip
 
 
-Test = tuple[str, str, bool, Callable[[Call], Tried]]
+Test = tuple[str, str, bool, Callable[[Call], Attempt]]
 
 
-def chained(*parts: Callable[[], Iterator[Array]]) -> Iterator[Array]:
-    """The matrices of several generators."""
+def chain_matrices(*parts: Callable[[], Iterator[Array]]) -> Iterator[Array]:
+    """Yield the matrices of several generators, one after another."""
     for part in parts:
         yield from part()

@@ -1,8 +1,8 @@
-"""Checks of dequantizers, and of both ways together."""
+"""Checks of dequantizers, and of a quantizer and a dequantizer together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,85 +11,104 @@ import numpy as np
 from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
 from precision.quantization._quant_spec import QuantSpec
-from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.testing._calls import Call, label
-from precision.testing._properties import Property, Tried, not_applicable, passed, run
+from precision.testing._properties import Attempt, Property, as_not_applicable, as_passed, run
 from precision.testing._reports import Report
 from precision.testing.blocks._declared_dequantizer import Dequantizer
-from precision.testing.blocks._quantizer_checks import Like, check_quantizer, parsed
+from precision.testing.blocks._declared_quantizer import Test
+from precision.testing.blocks._quantizer_checks import Like, check_quantizer, parse_like
 
 
 @in_default_environment
 def dequantizer_properties(
     like: Like, *, axis: int = -1, ragged: bool = True, integers: bool = False
 ) -> tuple[Property, ...]:
-    """The properties that `check_dequantizer` tries, for pytest to try one by one."""
-    declared = parsed(like)
+    """Return the properties that `check_dequantizer` tries, for pytest to try one by one.
+
+    Parameters
+    ----------
+    like, axis, ragged, integers
+        As in `check_dequantizer`.
+
+    Returns
+    -------
+    tuple of Property
+        Each prints as its name, and has ``check(fn)``, which raises an AssertionError where ``fn`` lacks it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``like`` is no format or spec.
+
+    Examples
+    --------
+    >>> import numpy as np, precision as pr
+    >>> from precision.testing import dequantizer_properties
+    >>> properties = dequantizer_properties(pr.E4M3)
+    >>> [str(prop) for prop in properties]
+    ['result', 'input unchanged', 'finite values', 'infinities', 'NaN', 'signed zero']
+    >>> properties[2].check(lambda codes: codes.astype(np.float32)).cases
+    252
+    """
+    declared = parse_like(like)
     target = Dequantizer(declared, axis=-1 if axis in (-1, 1) else -2, integers=integers)
+    tests = _spec_tests(target, ragged) if isinstance(declared, QuantSpec) else _format_tests(target)
+    return tuple(
+        Property(name, meaning, test=test, guess=target.guess, essential=essential)
+        for name, meaning, essential, test in tests
+    )
 
-    def made(name: str, meaning: str, test: Callable[[Call], Tried], essential: bool = False) -> Property:
-        return Property(name, meaning, test=test, guess=target.guess, essential=essential)
 
-    if isinstance(declared, QuantSpec):
-        tensors = list(target.tensors(ragged))
-        whole = [q for q in tensors if all(n % (s or n) == 0 for n, s in zip(q.shape, q.block, strict=True))]
-        odd = [q for q in tensors if not any(q is other for other in whole)]
+def _spec_tests(target: Dequantizer, ragged: bool) -> Iterator[Test]:
+    """Yield the tests of a dequantizer with scales."""
+    tensors = list(target.tensors(ragged))
+    whole = [q for q in tensors if all(n % (s or n) == 0 for n, s in zip(q.shape, q.block, strict=True))]
+    rest = [q for q in tensors if not any(q is other for other in whole)]
 
-        def first(call: Call) -> Tried:
-            target._observe(call, whole[0])
-            return passed("result", 1)
+    def result(call: Call) -> Attempt:
+        target._observe(call, whole[0])
+        return as_passed("result", 1)
 
-        def edges(call: Call) -> Tried:
-            return (
-                target.of_tensors("block edges", odd, call)
-                if odd
-                else not_applicable("block edges", "ragged=False")
-            )
+    def unchanged(call: Call) -> Attempt:
+        target._observe(replace(call, forgiving=False), whole[0])
+        return as_passed("input unchanged", whole[0].codes.size)
 
-        return (
-            made("result", "shape and type of the result", first, True),
-            made(
-                "input unchanged",
-                "the input is not written into",
-                lambda call: _unwritten(target, whole[0], call),
-            ),
-            made(
-                "restored values",
-                "code times scale, rounded once",
-                lambda c: target.of_tensors("restored values", whole, c),
-            ),
-            made("block edges", "lengths that blocks do not divide: the last one is shorter", edges),
-        )
+    def edges(call: Call) -> Attempt:
+        if not rest:
+            return as_not_applicable("block edges", "ragged=False: lengths are multiples of the block")
+        return target.of_tensors("block edges", rest, call)
 
-    def result(call: Call) -> Tried:
+    def values(call: Call) -> Attempt:
+        return target.of_tensors("restored values", whole, call)
+
+    yield "result", "shape and type of the result", True, result
+    yield "input unchanged", "the input is not written into", False, unchanged
+    yield "restored values", "code times scale, rounded once", False, values
+    yield "block edges", "lengths that blocks do not divide: the last one is shorter", False, edges
+
+
+def _format_tests(target: Dequantizer) -> Iterator[Test]:
+    """Yield the tests of a dequantizer of bare codes."""
+
+    def result(call: Call) -> Attempt:
         codes = target.all_codes()
         target.read(call(codes), codes.shape)
-        return passed("result", 1)
+        return as_passed("result", 1)
 
-    def unchanged(call: Call) -> Tried:
+    def unchanged(call: Call) -> Attempt:
         codes = target.all_codes()
         replace(call, forgiving=False)(codes)
-        return passed("input unchanged", codes.size)
+        return as_passed("input unchanged", codes.size)
 
-    kinds: tuple[tuple[str, str, Callable[[Array], Array], bool], ...] = (
-        ("finite values", "every finite code has its value", lambda v: np.isfinite(v) & (v != 0), False),
-        ("infinities", "codes of Inf are Inf", np.isinf, False),
-        ("NaN", "codes of NaN are NaN", np.isnan, False),
-        ("signed zero", "zeros keep their sign", lambda v: v == 0, True),
-    )
-    return (
-        made("result", "shape and type of the result", result, True),
-        made("input unchanged", "the input is not written into", unchanged),
-        *(
-            made(name, said, lambda call, n=name, c=chosen, s=signs: target.of_codes(n, c, call, s))  # type: ignore[misc]
-            for name, said, chosen, signs in kinds
-        ),
-    )
+    def values(name: str, meaning: str, chosen: Callable[[Array], Array], signs: bool = False) -> Test:
+        return name, meaning, False, lambda call: target.of_codes(name, chosen, call, signs)
 
-
-def _unwritten(target: Dequantizer, q: QuantizedTensor, call: Call) -> Tried:
-    target._observe(replace(call, forgiving=False), q)
-    return passed("input unchanged", q.codes.size)
+    yield "result", "shape and type of the result", True, result
+    yield "input unchanged", "the input is not written into", False, unchanged
+    yield values("finite values", "every finite code has its value", lambda v: np.isfinite(v) & (v != 0))
+    yield values("infinities", "codes of Inf are Inf", np.isinf)
+    yield values("NaN", "codes of NaN are NaN", np.isnan)
+    yield values("signed zero", "zeros keep their sign", lambda v: v == 0, True)
 
 
 @in_default_environment
@@ -132,6 +151,13 @@ def check_dequantizer(
     TypeError, ValueError
         If an argument does not fit.
 
+    Notes
+    -----
+    The properties for a format: *result* (shape and type), *input unchanged*, *finite values*, *infinities*,
+    *NaN* and *signed zero*: each code has its value, zeros their sign. For a spec: *result*, *input
+    unchanged*, *restored values* (the product above, for random codes under random scales), and *block edges*
+    (so in lengths that blocks do not divide).
+
     Examples
     --------
     >>> import numpy as np, precision as pr
@@ -142,7 +168,7 @@ def check_dequantizer(
     """
     call = Call(fn, convert=convert, time_limit=time_limit)
     properties = dequantizer_properties(like, axis=axis, ragged=ragged, integers=integers)
-    return run(properties, call, subject=label(fn), like=str(parsed(like)))
+    return run(properties, call, subject=label(fn), like=str(parse_like(like)))
 
 
 @in_default_environment
@@ -152,7 +178,7 @@ def check_roundtrip(
     like: Like,
     **options: Any,
 ) -> Report:
-    """Try both ways together: what ``dequantize(*quantize(x))`` restores is what the spec or format restores.
+    """Check that ``dequantize(*quantize(x))`` restores what the spec or format restores.
 
     Two mistakes that undo each other (nibbles swapped both ways, say) pass, as they should here.
 

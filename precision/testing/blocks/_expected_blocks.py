@@ -1,4 +1,4 @@
-"""What a spec makes of a matrix, taken apart: scales from amaxes, and elements under scales as stored."""
+"""The steps by which a spec quantizes a matrix: scales from amaxes, and elements under scales as stored."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from precision.quantization._granularity import Block, PerGroup
 from precision.quantization._quant_spec import QuantSpec
 from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.quantization._scale_rules import Arithmetic, NonFinite
-from precision.testing.blocks._block_layout import Layout, expanded
+from precision.testing.blocks._block_layout import Layout, repeat_over_blocks
 from precision.testing.elements._rounding_mistakes import Rounds
 
 _FLOAT32 = np.finfo(np.float32)
 
 
 class Parts(NamedTuple):
-    """Codes as values, scales, and the tensor's scale; without scales, ``values`` are restored numbers."""
+    """The values of codes, scales and the tensor's scale; without scales, ``values`` are restored numbers."""
 
     values: Array  #: float64
     scale: Array | None  #: float64, of the scales' shape
     tensor: float = 1.0
 
 
-class SeenBlocks(NamedTuple):
-    """A matrix that was given, and what came."""
+class ObservedBlocks(NamedTuple):
+    """A matrix that was given to a quantizer, and what came."""
 
     x: Array
     came: Parts
@@ -38,38 +38,38 @@ class SeenBlocks(NamedTuple):
 
 @dataclass(frozen=True)
 class Reference:
-    """A spec as the checks use it."""
+    """A spec with the axis of its groups, and its steps one by one."""
 
     spec: QuantSpec
     axis: int = field(default=-1, kw_only=True)
 
     @property
     def layout(self) -> Layout:
-        """How blocks lie."""
+        """The layout of blocks in a matrix."""
         return Layout(self.spec, self.axis)
 
     @property
     def rounds(self) -> Rounds:
-        """How a quotient becomes an element."""
+        """The rounding of quotients to the format of the elements."""
         return Rounds(self.spec.fmt, rounding=self.spec.rounding, overflow=self.spec.overflow)
 
     def block(self, x: Array) -> Block:
-        """Elements under one scale along each axis."""
+        """Return the number of elements under one scale along each axis of a matrix."""
         return self.layout.block(x.shape)
 
     def parts(self, x: Array) -> Parts:
-        """What the spec makes of a matrix."""
+        """Return the values and scales that the spec makes of a matrix."""
         return parts_of(self.spec.quantize(x, self.axis))
 
     def scales(self, amax: Array) -> tuple[Array, float]:
-        """Scales, and the tensor's, of blocks with these amaxes."""
+        """Return the scales of blocks with these amaxes, and the tensor's scale."""
         alone = replace(self.spec, granularity=PerGroup(1), rounding=Rounding.TIES_TO_EVEN)
         found = parts_of(alone.quantize(amax))
         assert found.scale is not None
         return found.scale, found.tensor
 
     def quotients(self, x: Array, scale: Array, tensor: float) -> Array:
-        """What is rounded: elements over their scales as stored, in the source's arithmetic."""
+        """Return the quotients that are rounded: elements over stored scales, in the source's arithmetic."""
         wide = x if x.dtype == np.float64 else x.astype(np.float32)
         total = self.total(x, scale, tensor).astype(np.float32)
         kind = wide.dtype.type
@@ -81,20 +81,20 @@ class Reference:
             return np.asarray(wide * np.where(inverse > _FLOAT32.max, _FLOAT32.max, inverse).astype(kind))
 
     def total(self, x: Array, scale: Array, tensor: float) -> Array:
-        """fl32(scale * tensor scale) for each element."""
+        """Return fl32(scale * tensor scale) of each element, as float64."""
         with np.errstate(all="ignore"):
             product = scale.astype(np.float32) * np.float32(tensor)
-        return expanded(product.astype(np.float64), x.shape, self.block(x))
+        return repeat_over_blocks(product.astype(np.float64), x.shape, self.block(x))
 
     def elements(self, x: Array, scale: Array, tensor: float, rounds: Rounds | None = None) -> Array:
-        """Values of the codes under scales as stored, as float64."""
+        """Return the values of the codes under scales as stored, as float64."""
         values = (rounds or self.rounds)(self.quotients(x, scale, tensor))
         if self.spec.non_finite is NonFinite.FINITE_AMAX and not self.spec.fmt.has_nan:
             values = np.where(np.isnan(x), self.spec.fmt.max, values)
         return values
 
-    def restored(self, x: Array, parts: Parts) -> Array:
-        """The numbers that codes and scales stand for, in float32."""
+    def restore(self, x: Array, parts: Parts) -> Array:
+        """Return the numbers that codes and scales stand for: float32 numbers, as float64."""
         if parts.scale is None:
             return parts.values
         with np.errstate(all="ignore"):
@@ -103,7 +103,7 @@ class Reference:
 
 
 def parts_of(q: QuantizedTensor) -> Parts:
-    """Values and scales of a quantized tensor."""
+    """Return the values and scales of a quantized tensor."""
     scale = decode(q.scale, q.scale_format).astype(np.float64)
     tensor = 1.0 if q.tensor_scale is None else float(q.tensor_scale)
     return Parts(decode(q.codes, q.fmt).astype(np.float64), scale, tensor)

@@ -1,4 +1,4 @@
-"""Checks of quantizers: one call tries a callable on everything that is hard for its format or spec."""
+"""Checks of quantizers, on everything that is hard for the format or spec that they claim to implement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._support._expressions import shorten
-from precision._support._suggestions import find_close_names
+from precision._support._suggestions import did_you_mean
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
@@ -30,8 +30,8 @@ from precision.testing.elements._rounding_mistakes import Rounds
 Like = Format | QuantSpec | str
 
 
-def parsed(like: Like) -> Format | QuantSpec:
-    """A format or a spec, also from the text that it prints (in any case).
+def parse_like(like: Like) -> Format | QuantSpec:
+    """Return a format or a spec; text is read in upper or lower case.
 
     Raises
     ------
@@ -40,8 +40,8 @@ def parsed(like: Like) -> Format | QuantSpec:
 
     Examples
     --------
-    >>> from precision.testing.blocks._quantizer_checks import parsed
-    >>> print(parsed("mxfp8_e4m3"), parsed("e4m3"), parsed("QuantSpec(int8, PerVector())"))
+    >>> from precision.testing.blocks._quantizer_checks import parse_like
+    >>> print(parse_like("mxfp8_e4m3"), parse_like("e4m3"), parse_like("QuantSpec(int8, PerVector())"))
     MXFP8_E4M3 e4m3 QuantSpec(int8, PerVector())
     """
     if isinstance(like, FloatFormat | IntFormat | QuantSpec):
@@ -56,9 +56,9 @@ def parsed(like: Like) -> Format | QuantSpec:
     try:
         return parse_format(text)
     except ValueError as error:
-        near = find_close_names(text.upper(), SPECS, n=2, cutoff=0.6)
-        hint = f"; near specs: {', '.join(near)}" if near else ""
-        raise ValueError(f"like {shorten(text)} is no spec, and {error}{hint}") from None
+        raise ValueError(
+            f"like {shorten(text)} is no spec{did_you_mean(text.upper(), SPECS)}, and {error}"
+        ) from None
 
 
 @in_default_environment
@@ -72,7 +72,7 @@ def quantizer_properties(
     returns: str | None = None,
     dtype: npt.DTypeLike = np.float32,
 ) -> tuple[Property, ...]:
-    """The properties that `check_quantizer` tries, for pytest to try one by one.
+    """Return the properties that `check_quantizer` tries, for pytest to try one by one.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def quantizer_properties(
     >>> properties[5].check(lambda x: pr.encode(x, pr.E2M1)).cases
     10
     """
-    declared, kind = parsed(like), checked_source(dtype)
+    declared, kind = parse_like(like), checked_source(dtype)
     if returns not in (None, CODES, VALUES):
         raise ValueError(f"returns must be 'codes', 'values' or None, got {returns!r}")
     if isinstance(declared, QuantSpec):
@@ -184,8 +184,38 @@ def check_quantizer(
 
     Notes
     -----
-    What is expected comes from `round_to` and from `quantize`. Elements are judged under the scale that came
+    Expected results come from `round_to` and from `quantize`. Elements are judged under the scale that came
     with them, so that a wrong scale alone does not fail them. Inputs are the same in every run.
+
+    The properties for a format, in order:
+
+    - *result*: shape and type of the result. Nothing else is tried where it fails.
+    - *input unchanged*: ``fn`` does not write into its input.
+    - *determinism*: the same input gives the same bits twice.
+    - *array edges*: an element's result does not depend on the array's length, from 1 to 1025.
+    - *nearest value*: numbers some ULPs beside ties and values, and between them, become the right value.
+    - *tie rule*: numbers halfway between two values go to the declared one.
+    - *subnormals*: so do numbers below the smallest normal value of the format, and of ``dtype``.
+    - *overflow rule*: so do numbers around and above the largest value, and Inf.
+    - *NaN*: NaNs of every kind become NaN, in a format that has it.
+    - *signed zero*: zeros, and numbers that are rounded to zero, keep their sign.
+    - *idempotence*: values of the format stay what they are.
+    - *monotonicity*: a larger number does not become a smaller value.
+    - *sign symmetry*: -x becomes the negative of what x becomes.
+
+    For a `Stochastic` rounding *neighbours* (a number becomes one of the two values beside it) and *unbiased*
+    (the mean of many roundings is the number) take the place of all from *nearest value* on but *idempotence*
+    and *NaN*.
+
+    Those for a spec are, beside these of the same names:
+
+    - *scale rule*, *scale range*: amaxes anywhere in a block, of either sign, and up to the ends of the
+      scale's format, give the declared scales.
+    - *zero blocks*: so do blocks of zeros, alone and beside others.
+    - *scale applied as stored*: elements are divided by the scale after it was rounded to its format.
+    - *NaN and Inf*: one of them does to its block what the spec says, and nothing to others.
+    - *block edges*: lengths that blocks do not divide end in a shorter block.
+    - *axis*: groups run along the declared axis.
 
     Examples
     --------
@@ -205,9 +235,10 @@ def check_quantizer(
     properties = quantizer_properties(
         like, rounding=rounding, overflow=overflow, axis=axis, ragged=ragged, returns=returns, dtype=dtype
     )
-    return run(properties, call, subject=label(fn), like=_said(parsed(like), rounding, overflow))
+    return run(properties, call, subject=label(fn), like=_claim_text(parse_like(like), rounding, overflow))
 
 
-def _said(like: Format | QuantSpec, rounding: object, overflow: object) -> str:
+def _claim_text(like: Format | QuantSpec, rounding: object, overflow: object) -> str:
+    """Return the text of what a quantizer is checked against."""
     named = [str(like)] + [str(given) for given in (rounding, overflow) if given is not None]
     return ", ".join(named)

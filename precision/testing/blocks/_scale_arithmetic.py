@@ -17,18 +17,18 @@ from precision.formats._rounding_modes import Rounding
 from precision.quantization._quant_spec import QuantSpec
 from precision.quantization._scale_rules import ScaleRule
 from precision.testing.blocks._block_layout import amax_of
-from precision.testing.blocks._expected_blocks import Parts, Predict, Reference, SeenBlocks
+from precision.testing.blocks._expected_blocks import ObservedBlocks, Parts, Predict, Reference
 
 Scales = Callable[[Array, float], Array]
 
 
 def wide(x: Array) -> Array:
-    """A matrix in float32, or in float64 if it is."""
+    """Return a float64 matrix as it is, and any other in float32."""
     return x if x.dtype == np.float64 else x.astype(np.float32)
 
 
 def of_spec(reference: Reference, **changes: Any) -> Predict | None:
-    """The scales of another spec; None where there is no such spec."""
+    """Return the rule of the spec with some fields changed, or None if there is no such spec."""
     try:
         other = replace(reference, spec=replace(reference.spec, **changes))
     except (TypeError, ValueError):
@@ -38,6 +38,7 @@ def of_spec(reference: Reference, **changes: Any) -> Predict | None:
 
 # ---- another largest value, another rounding ------------------------------------------------------------
 def _maxima(spec: QuantSpec) -> list[float]:
+    """Return largest values that others take for the format's."""
     fmt = spec.fmt
     known = {
         448.0,
@@ -72,6 +73,7 @@ def _maxima(spec: QuantSpec) -> list[float]:
 
 
 def _to_scale_format(spec: QuantSpec, wanted: Array, rounding: Rounding = Rounding.TIES_TO_EVEN) -> Array:
+    """Return scales rounded to their format, at least its smallest scale."""
     fmt = spec.scale_format
     least = fmt.smallest if spec.least_scale is None else spec.least_scale
     found = round_to(wanted, fmt, rounding=rounding).astype(np.float64)
@@ -79,7 +81,7 @@ def _to_scale_format(spec: QuantSpec, wanted: Array, rounding: Rounding = Roundi
 
 
 def _with_scales(reference: Reference, scales: Scales) -> Predict:
-    """Scales of the amaxes that are positive numbers; the declared ones for the rest."""
+    """Return a rule that takes ``scales`` for positive finite amaxes, and the declared scales for others."""
 
     def rule(x: Array) -> Parts:
         amax = amax_of(wide(x), reference.block(x))
@@ -92,7 +94,7 @@ def _with_scales(reference: Reference, scales: Scales) -> Predict:
 
 
 def other_maxima(reference: Reference) -> Iterator[tuple[str, Predict]]:
-    """Another largest element, and scales off by powers of two."""
+    """Yield rules that take another largest element, or are off by a power of two."""
     spec = reference.spec
     declared = spec.fmt.max
     for other in _maxima(spec):
@@ -103,7 +105,7 @@ def other_maxima(reference: Reference) -> Iterator[tuple[str, Predict]]:
             return _to_scale_format(spec, (amax / kind(other)) / kind(tensor))
 
         def power_rule(amax: Array, tensor: float, other: float = other) -> Array:
-            """The rule of the quotient's exponent."""
+            """Return the declared rule's scales of amaxes times the ratio of both largest elements."""
             right, _ = reference.scales((amax * amax.dtype.type(declared / other)).astype(amax.dtype))
             return right
 
@@ -124,7 +126,7 @@ def other_maxima(reference: Reference) -> Iterator[tuple[str, Predict]]:
 
 
 def other_roundings(reference: Reference) -> Iterator[tuple[str, Predict]]:
-    """Another order of operations, rounding or meaning of the scale."""
+    """Yield rules with another order of operations, rounding or meaning of the scale."""
     spec = reference.spec
     for name, scales in unrounded_scales(reference):
         if spec.scale_rule is ScaleRule.AMAX:
@@ -167,7 +169,7 @@ def other_roundings(reference: Reference) -> Iterator[tuple[str, Predict]]:
 
 
 def unrounded_scales(reference: Reference) -> Iterator[tuple[str, Scales]]:
-    """Scales of amaxes before they are rounded to their format, in the orders that are in use."""
+    """Yield the ways in use to compute a scale from an amax before it is rounded, each with its words."""
     spec = reference.spec
     if spec.scale_format == FP32 and spec.scale_rule is ScaleRule.AMAX and not spec.tensor_scale:
         yield (
@@ -195,8 +197,8 @@ def unrounded_scales(reference: Reference) -> Iterator[tuple[str, Scales]]:
 
 
 # ---- constants that were seen --------------------------------------------------------------------------
-def from_what_came(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[tuple[str, Predict]]:
-    """What blocks of zeros, and the smallest and largest scales, became."""
+def from_what_came(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[tuple[str, Predict]]:
+    """Yield rules whose constants (of zeros, NaN, smallest and largest scales) are those that came."""
     spec = reference.spec
     zeros: list[float] = []
     came: list[float] = []

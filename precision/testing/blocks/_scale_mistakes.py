@@ -1,4 +1,4 @@
-"""Known mistakes in how scales come from amaxes, each a rule that predicts the scales of a matrix."""
+"""Known mistakes in making scales from amaxes, each a rule that predicts the scales of a matrix."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from precision._support._types import Array
 from precision.formats._rounding_modes import Overflow
 from precision.quantization._granularity import PerBlock, PerGroup, PerTensor, PerVector
 from precision.quantization._scale_rules import Arithmetic, NonFinite, ScaleRule
-from precision.testing.blocks._block_layout import amax_of, reduced
-from precision.testing.blocks._expected_blocks import Parts, Predict, Reference, SeenBlocks
+from precision.testing.blocks._block_layout import amax_of, reduce_blocks, repeat_over_blocks
+from precision.testing.blocks._expected_blocks import ObservedBlocks, Parts, Predict, Reference
 from precision.testing.blocks._scale_arithmetic import (
     from_what_came,
     of_spec,
@@ -25,8 +25,8 @@ from precision.testing.blocks._scale_arithmetic import (
 )
 
 
-def scale_rules(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[tuple[str, Predict]]:
-    """Every known mistake with the scales it predicts, the likelier first."""
+def scale_rules(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[tuple[str, Predict]]:
+    """Yield every known mistake with the rule that predicts its scales, the likelier first."""
     yield from _other_groups(reference)
     yield from _other_amaxes(reference)
     yield from _other_specs(reference)
@@ -38,14 +38,13 @@ def scale_rules(reference: Reference, seen: Sequence[SeenBlocks]) -> Iterator[tu
 
 # ---- which elements -----------------------------------------------------------------------------------
 def _other_groups(reference: Reference) -> Iterator[tuple[str, Predict]]:
-    """Amaxes of other elements than those of the block, where that gives as many scales."""
+    """Yield rules that take amaxes over other elements than those of the block."""
     spec, axis = reference.spec, reference.axis
     declared = spec.granularity
     across = -1 if reference.layout.transposed else -2
 
     def along_other(x: Array) -> Parts:
-        found = replace(reference, axis=across).parts(x)
-        return found
+        return replace(reference, axis=across).parts(x)
 
     def turned(x: Array) -> Parts:
         found = replace(reference, axis=across).parts(np.ascontiguousarray(x))
@@ -53,19 +52,19 @@ def _other_groups(reference: Reference) -> Iterator[tuple[str, Predict]]:
         return found._replace(scale=np.ascontiguousarray(found.scale.T))
 
     def flat(x: Array) -> Parts:
-        """Groups run along the other axis, and their scales are stored in that order."""
+        """Return scales of groups along the other axis, stored in the order of these groups."""
         found = turned(x)
         right = reference.parts(x)
         assert found.scale is not None and right.scale is not None
         return found._replace(scale=found.scale.reshape(right.scale.shape))
 
-    def reordered(x: Array) -> Parts:
+    def reorder(x: Array) -> Parts:
         found = along_other(x)
         right = reference.parts(x)
         assert found.scale is not None and right.scale is not None
         return found._replace(scale=found.scale.reshape(right.scale.shape))
 
-    for rule in (turned, along_other, flat, reordered):
+    for rule in (turned, along_other, flat, reorder):
         yield "group size taken along the wrong axis", rule
 
     def transposed(x: Array) -> Parts:
@@ -86,10 +85,9 @@ def _other_groups(reference: Reference) -> Iterator[tuple[str, Predict]]:
             continue
 
         def spread(x: Array, other: Reference = other) -> Parts:
-            """Each block has the scale of the larger one in which its first element lies, or the largest."""
+            """Return for each block the scale of that other block in which its first element lies."""
             amax = amax_of(wide(x), other.block(x))
-            steps = tuple(b or s for b, s in zip(other.block(x), x.shape, strict=True))
-            each = np.repeat(np.repeat(amax, steps[0], 0), steps[1], 1)[: x.shape[0], : x.shape[1]]
+            each = repeat_over_blocks(amax, x.shape, other.block(x))
             own = tuple(b or s for b, s in zip(reference.block(x), x.shape, strict=True))
             return Parts(x, *reference.scales(each[:: own[0], :: own[1]]))
 
@@ -97,6 +95,8 @@ def _other_groups(reference: Reference) -> Iterator[tuple[str, Predict]]:
 
 
 def _other_amaxes(reference: Reference) -> Iterator[tuple[str, Predict]]:
+    """Yield rules that make something else of a block's elements than their largest magnitude."""
+
     def by(reduce: Callable[[Array, tuple[int | None, ...]], Array]) -> Predict:
         def rule(x: Array) -> Parts:
             with np.errstate(all="ignore"):
@@ -122,15 +122,15 @@ def _other_amaxes(reference: Reference) -> Iterator[tuple[str, Predict]]:
         return reduce
 
     def ignoring_nan(x: Array, block: tuple[int | None, ...]) -> Array:
-        return reduced(np.abs(x), block, np.fmax.reduce) if np.isnan(x).any() else amax_of(x, block)
+        return reduce_blocks(np.abs(x), block, np.fmax.reduce) if np.isnan(x).any() else amax_of(x, block)
 
     yield (
         "largest element instead of largest magnitude",
-        by(lambda x, block: np.maximum(reduced(x, block, np.max), 0)),
+        by(lambda x, block: np.maximum(reduce_blocks(x, block, np.max), 0)),
     )
     yield (
         "largest element instead of largest magnitude",
-        by(lambda x, block: np.abs(reduced(x, block, np.max))),
+        by(lambda x, block: np.abs(reduce_blocks(x, block, np.max))),
     )
     yield "last element of a block left out of amax", by(without(-1))
     yield "first element of a block left out of amax", by(without(0))
@@ -143,7 +143,7 @@ def _other_amaxes(reference: Reference) -> Iterator[tuple[str, Predict]]:
 
 # ---- other specs --------------------------------------------------------------------------------------
 def _other_specs(reference: Reference) -> Iterator[tuple[str, Predict]]:
-    """One parameter of the spec otherwise."""
+    """Yield the rules of specs with one parameter changed."""
     spec = reference.spec
 
     def one(name: str, **changes: Any) -> Iterator[tuple[str, Predict]]:
@@ -181,7 +181,7 @@ def _other_specs(reference: Reference) -> Iterator[tuple[str, Predict]]:
 
 # ---- powers of two through logarithms -----------------------------------------------------------------
 def _logarithms(reference: Reference) -> Iterator[tuple[str, Predict]]:
-    """Exponents by a floating-point logarithm."""
+    """Yield rules that take a scale's exponent from a logarithm in floating point."""
     spec = reference.spec
     if not spec.scale_rule.gives_powers_of_two or spec.tensor_scale:
         return

@@ -15,17 +15,17 @@ from precision.formats._named import Format
 from precision.formats._rounding_modes import Stochastic
 from precision.testing import _hard_values
 from precision.testing._calls import Call, Fault, as_array, expect_shape
-from precision.testing._properties import Tried, not_applicable, passed
+from precision.testing._properties import Attempt, as_not_applicable, as_passed
 from precision.testing._reports import Outcome, Verdict
-from precision.testing._shown_numbers import differ, shown, shown_array
+from precision.testing._shown_numbers import differ, show_array, show_value
 from precision.testing._shrinking import smallest_element
-from precision.testing.elements._rounding_mistakes import Rounds, Seen, guess
+from precision.testing.elements._rounding_mistakes import Observed, Rounds, guess
 
 CODES, VALUES = "codes", "values"
 
 
-def decoded(array: Array, fmt: Format, returns: str | None) -> Array:
-    """Codes or values as float64 values, or a fault "wrong dtype"."""
+def decode_result(array: Array, fmt: Format, returns: str | None) -> Array:
+    """Return codes or values as float64 values; raise the fault "wrong dtype" if they are neither."""
     kind = array.dtype
     integer = kind.kind == "u" or (kind.kind == "i" and isinstance(fmt, IntFormat))
     if returns != VALUES and kind == fmt.dtype:
@@ -49,7 +49,7 @@ def _decoded_integers(array: Array, fmt: Format) -> Array:
 
 @dataclass(frozen=True)
 class Elements:
-    """Rounding to a format as declared: what to give, what to expect, and how to read what comes."""
+    """A rounding function under test, with the rounding that it was said to do."""
 
     right: Rounds
     dtype: np.dtype[Any] = field(kw_only=True)
@@ -61,17 +61,17 @@ class Elements:
         return self.right.fmt
 
     def observe(self, call: Call, x: Array) -> Array:
-        """The values that came for an array, as float64."""
-        return decoded(expect_shape("the result", as_array(call(x)), x.shape), self.fmt, self.returns)
+        """Return the values that the callable gives for an array, as float64."""
+        return decode_result(expect_shape("the result", as_array(call(x)), x.shape), self.fmt, self.returns)
 
     def guess(self, seen: Sequence[Any]) -> Iterable[str]:
-        """The known mistakes that predict all that was seen."""
+        """Return the known mistakes that predict all that was seen."""
         if isinstance(self.right.rounding, Stochastic):
             return ()
-        return guess(self.right, [one for one in seen if isinstance(one, Seen)])
+        return guess(self.right, [one for one in seen if isinstance(one, Observed)])
 
     # ---- one property -----------------------------------------------------------------------------
-    def compared(
+    def compare(
         self,
         name: str,
         x: Array,
@@ -80,11 +80,11 @@ class Elements:
         signs: bool = False,
         got: Callable[[Call, Array], Array] | None = None,
         expect: Callable[[Array], Array] | None = None,
-    ) -> Tried:
-        """The outcome of comparing what comes for every element of ``x`` with what should."""
+    ) -> Attempt:
+        """Return the outcome of comparing what comes for each element of ``x`` with what should come."""
         observe, expect = got or self.observe, expect or self.right
         if not x.size:
-            return not_applicable(name, f"{self.dtype} holds no number that would try it")
+            return as_not_applicable(name, f"{self.dtype} holds no number that would try it")
         try:
             came = observe(call, x)
         except Fault as fault:
@@ -92,9 +92,9 @@ class Elements:
                 raise
             return self._raised(name, x, call, fault)
         bad = differ(expect(x), came, signs=signs)
-        seen = (Seen(x, came),)
+        seen = (Observed(x, came),)
         if not bad.any():
-            return passed(name, x.size, seen)
+            return as_passed(name, x.size, seen)
 
         def fails(part: Array) -> bool:
             try:
@@ -107,9 +107,9 @@ class Elements:
         where = np.flatnonzero(differ(wanted, found, signs=signs))
         index = int(where[0]) if where.size else 0
         example = (
-            shown_array(small)
+            show_array(small)
             if small.size == 1
-            else f"{shown_array(small[index : index + 1])} at index {index} of {small.size}"
+            else f"{show_array(small[index : index + 1])} at index {index} of {small.size}"
         )
         outcome = Outcome(
             name,
@@ -117,13 +117,13 @@ class Elements:
             cases=x.size,
             failures=int(bad.sum()),
             example=example,
-            expected=shown(float(wanted[index]), self.fmt),
-            got=shown(float(found[index]), self.fmt),
+            expected=show_value(float(wanted[index]), self.fmt),
+            got=show_value(float(found[index]), self.fmt),
         )
-        return Tried(outcome, seen)
+        return Attempt(outcome, seen)
 
-    def _raised(self, name: str, x: Array, call: Call, fault: Fault) -> Tried:
-        """The outcome where the call raised: the smallest input for which it does."""
+    def _raised(self, name: str, x: Array, call: Call, fault: Fault) -> Attempt:
+        """Return the outcome of a call that raised, with the smallest input found for which it does."""
 
         def fails(part: Array) -> bool:
             try:
@@ -133,20 +133,20 @@ class Elements:
             return False
 
         small = smallest_element(x, np.ones(x.shape, bool), fails)
-        wanted = shown(float(self.right(small)[0]), self.fmt)
+        wanted = show_value(float(self.right(small)[0]), self.fmt)
         outcome = Outcome(
-            name, Verdict.FAILED, cases=x.size, failures=x.size, example=shown_array(small),
+            name, Verdict.FAILED, cases=x.size, failures=x.size, example=show_array(small),
             expected=wanted, got=str(fault), cause=fault.kind,
         )  # fmt: skip
-        return Tried(outcome, (fault,))
+        return Attempt(outcome, (fault,))
 
-    def signed(self, points: Array) -> Array:
-        """The same of both signs, where the format has both."""
+    def with_signs(self, points: Array) -> Array:
+        """Return the points, and their negatives too if the format has a sign."""
         return _hard_values.with_signs(points, self.fmt)
 
     def everything(self) -> Array:
-        """Numbers of every kind, but NaN and Inf, mixed."""
-        x = self.signed(_hard_values.spread(self.fmt, self.dtype))
+        """Return numbers of every kind but NaN and Inf, in random order."""
+        x = self.with_signs(_hard_values.all_kinds(self.fmt, self.dtype))
         return np.random.default_rng(2).permutation(x)
 
 

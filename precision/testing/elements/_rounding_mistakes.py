@@ -1,4 +1,4 @@
-"""Known mistakes in rounding to a format: each a rule that predicts every output it would give.
+"""Known mistakes in rounding to a format, each a rule that predicts every output it would give.
 
 What was observed is compared with the predictions; the first rule that predicts all of it names the cause.
 """
@@ -26,7 +26,7 @@ from precision.testing._shown_numbers import differ
 Rule = Callable[[Array], Array]
 
 
-class Seen(NamedTuple):
+class Observed(NamedTuple):
     """Numbers that were given, and the values that came, as float64."""
 
     x: Array
@@ -35,14 +35,14 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Rounds:
-    """The declared rounding of elements."""
+    """A rounding to a format: the declared one, or a wrong one."""
 
     fmt: Format
     rounding: Rounding | Stochastic = field(default=Rounding.TIES_TO_EVEN, kw_only=True)
     overflow: Overflow = field(default=Overflow.SATURATE, kw_only=True)
 
     def __call__(self, x: Array) -> Array:
-        """Values of the format, as float64; NaN where the format has none stays NaN."""
+        """Return numbers rounded to the format, as float64; NaN stays NaN, even if the format has none."""
         nan = np.isnan(x)
         kept = np.where(nan, x.dtype.type(0), x) if not self.fmt.has_nan else x
         result = round_to(kept, self.fmt, rounding=self.rounding, overflow=self.overflow).astype(np.float64)
@@ -61,7 +61,7 @@ _WRONG_ROUNDINGS = {
 
 
 def _nearest(right: Rounds, upper_at_tie: Callable[[Array, Array], Array]) -> Rule:
-    """Nearest value, with a rule of its own for ties: does ``upper_at_tie(x, lower)`` take the upper one."""
+    """Return the rule to nearest, which takes the upper value of a tie where ``upper_at_tie(x, lower)``."""
 
     def rule(x: Array) -> Array:
         low, high = (
@@ -78,7 +78,7 @@ def _nearest(right: Rounds, upper_at_tie: Callable[[Array, Array], Array]) -> Ru
 
 
 def _roundings(right: Rounds) -> Iterator[tuple[str, Rule]]:
-    """Rules for ties first: on ties alone a directed rounding looks like one of them."""
+    """Yield other roundings. Rules for ties come first: on ties alone directed roundings look like them."""
     directed = [
         (name, replace(right, rounding=rounding))
         for rounding, name in _WRONG_ROUNDINGS.items()
@@ -104,7 +104,9 @@ def _roundings(right: Rounds) -> Iterator[tuple[str, Rule]]:
         yield "ties away from zero, by adding 0.5", half_away
 
 
-def _narrowed(kind: npt.DTypeLike) -> Rule:
+def _narrow(kind: npt.DTypeLike) -> Rule:
+    """Return the rule that rounds to another type of NumPy's first."""
+
     def rule(x: Array) -> Array:
         with np.errstate(all="ignore"):
             return x.astype(kind).astype(np.float32)
@@ -118,13 +120,14 @@ def _truncated_to_bfloat16(x: Array) -> Array:
 
 
 def _double_roundings(right: Rounds) -> Iterator[tuple[str, Rule]]:
+    """Yield rules that round twice."""
     for name, kind in (("bfloat16", ml_dtypes.bfloat16), ("float16", np.float16), ("float32", np.float32)):
-        narrow = _narrowed(kind)
+        narrow = _narrow(kind)
         yield f"double rounding through {name}", lambda x, narrow=narrow: right(narrow(x))  # type: ignore[misc]
     yield "truncated to bfloat16 first", lambda x: right(_truncated_to_bfloat16(x))
     cut = replace(right, rounding=Rounding.TOWARD_ZERO)
     for name, kind in (("float16", np.float16), ("bfloat16", ml_dtypes.bfloat16)):
-        narrow = _narrowed(kind)
+        narrow = _narrow(kind)
         yield f"rounded to {name} and then truncated", lambda x, narrow=narrow: cut(narrow(x))  # type: ignore[misc]
     fmt = right.fmt
     if isinstance(fmt, FloatFormat) and fmt.subnormals and 0 < fmt.fraction_bits < 23:
@@ -134,6 +137,7 @@ def _double_roundings(right: Rounds) -> Iterator[tuple[str, Rule]]:
 
 # ---- small numbers ----------------------------------------------------------------------------------
 def _flushes(right: Rounds) -> Iterator[tuple[str, Rule]]:
+    """Yield rules that flush small numbers, or keep them from becoming zero."""
     limit, smallest = least_normal(right.fmt), right.fmt.smallest
 
     def zeroed(x: Array, small: Array, y: Array) -> Array:
@@ -175,8 +179,8 @@ def _flushes(right: Rounds) -> Iterator[tuple[str, Rule]]:
 
 
 # ---- large numbers ----------------------------------------------------------------------------------
-def _past(right: Rounds) -> Callable[[Array], Array]:
-    """Where a finite number, rounded without bound, exceeds the largest value."""
+def _exceeding(right: Rounds) -> Callable[[Array], Array]:
+    """Return the predicate of finite numbers that exceed the largest value when rounded without bound."""
 
     def past(x: Array) -> Array:
         loud = np.abs(replace(right, overflow=Overflow.SATURATE)(x)) >= right.fmt.max
@@ -187,7 +191,8 @@ def _past(right: Rounds) -> Callable[[Array], Array]:
     return past
 
 
-def _wrapped(right: Rounds) -> Rule:
+def _wrap(right: Rounds) -> Rule:
+    """Return the rule by which codes of too large numbers wrap around."""
     fmt, ratio = right.fmt, 2.0**right.fmt.fraction_bits
 
     def rule(x: Array) -> Array:
@@ -200,8 +205,9 @@ def _wrapped(right: Rounds) -> Rule:
     return rule
 
 
-def _overflows(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]]:
-    fmt, past = right.fmt, _past(right)
+def _overflows(right: Rounds, seen: Sequence[Observed]) -> Iterator[tuple[str, Rule]]:
+    """Yield rules of overflow other than the declared one."""
+    fmt, past = right.fmt, _exceeding(right)
 
     def replaced(where: Rule, value: float) -> Rule:
         def rule(x: Array) -> Array:
@@ -219,8 +225,8 @@ def _overflows(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]
         yield f"finite overflow becomes {name}", replaced(past, value)
         yield f"Inf becomes {name}", replaced(np.isinf, value)
     if isinstance(fmt, IntFormat):
-        yield "overflow wraps around", _wrapped(right)
-        truncated = _wrapped(replace(right, fmt=fmt))
+        yield "overflow wraps around", _wrap(right)
+        truncated = _wrap(replace(right, fmt=fmt))
         yield "truncates, and overflow wraps around", lambda x: truncated(np.trunc(x.astype(np.float64)))
         if fmt.signed and fmt.symmetric:
             least = -(fmt.max_code + 1)
@@ -229,8 +235,8 @@ def _overflows(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]
     yield from _other_limits(right, seen)
 
 
-def _other_limits(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]]:
-    """The largest value that was seen, if it is another than the format's."""
+def _other_limits(right: Rounds, seen: Sequence[Observed]) -> Iterator[tuple[str, Rule]]:
+    """Yield rules with the largest value that was seen, if it is another than the format's."""
     fmt = right.fmt
     largest = max((float(np.abs(s.got[np.isfinite(s.got)]).max(initial=0)) for s in seen), default=0.0)
     if not 0 < largest != fmt.max:
@@ -267,7 +273,8 @@ def _other_limits(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Ru
 
 
 # ---- NaN and zero -----------------------------------------------------------------------------------
-def _specials(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]]:
+def _specials(right: Rounds, seen: Sequence[Observed]) -> Iterator[tuple[str, Rule]]:
+    """Yield other rules for NaN, zeros and signs."""
     fmt = right.fmt
     came = [s.got[np.isnan(s.x)] for s in seen]
     given = np.concatenate(came) if came else np.zeros(0)
@@ -306,7 +313,7 @@ def _specials(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]]
 
 
 def _other_formats(right: Rounds) -> Iterator[tuple[str, Rule]]:
-    """Codes of another format of as many bits, read as this one's; and values of another format."""
+    """Yield rules that give codes of another format as this one's, or values of another format."""
     for name, other in NAMED.items():
         if other == right.fmt or other.bits > 16:
             continue
@@ -322,8 +329,8 @@ def _other_formats(right: Rounds) -> Iterator[tuple[str, Rule]]:
             yield f"values of {name} instead of {right.fmt}", rounded
 
 
-def rules(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]]:
-    """Every known mistake with its predictions, the likelier first."""
+def rules(right: Rounds, seen: Sequence[Observed]) -> Iterator[tuple[str, Rule]]:
+    """Yield every known mistake with its rule, the likelier first."""
     yield from _roundings(right)
     yield from _flushes(right)
     yield from _overflows(right, seen)
@@ -332,8 +339,8 @@ def rules(right: Rounds, seen: Sequence[Seen]) -> Iterator[tuple[str, Rule]]:
     yield from _other_formats(right)
 
 
-def guess(right: Rounds, seen: Sequence[Seen]) -> Iterator[str]:
-    """The mistakes that predict everything that was seen, the likeliest first.
+def guess(right: Rounds, seen: Sequence[Observed]) -> Iterator[str]:
+    """Yield the mistakes that predict everything that was seen, the likeliest first.
 
     Signs of zeros count at first; if nothing explains them as well, they do not.
     """

@@ -1,11 +1,10 @@
-"""Properties of stochastic rounding: only neighbours come, and their mean is the number itself."""
+"""The properties of stochastic rounding: only neighbours come, and their mean is the number itself."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,13 +12,10 @@ from precision._support._types import Array
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic
 from precision.testing import _hard_values
 from precision.testing._calls import Call
-from precision.testing._properties import Tried, not_applicable, passed
+from precision.testing._properties import Attempt, as_not_applicable, as_passed
 from precision.testing._reports import Outcome, Verdict
-from precision.testing._shown_numbers import differ, plain, shown, shown_array
-
-if TYPE_CHECKING:
-    from precision.testing.elements._declared_rounding import Elements
-
+from precision.testing._shown_numbers import differ, shortest_decimal, show_array, show_value
+from precision.testing.elements._declared_rounding import Elements
 
 COPIES = 1 << 14
 """Times that each number is rounded to see the mean of its results."""
@@ -27,14 +23,14 @@ SIGMAS = 6.0
 """Standard deviations that a mean may lie off: by chance in two of 10**9 numbers."""
 
 
-def random_tests(target: Elements) -> Iterator[tuple[str, str, bool, Callable[[Call], Tried]]]:
-    """Properties in the place of those of deterministic rounding."""
+def random_tests(target: Elements) -> Iterator[tuple[str, str, bool, Callable[[Call], Attempt]]]:
+    """Yield the tests that take the place of those of deterministic rounding."""
     fmt, dtype = target.fmt, target.dtype
 
-    def exact(call: Call) -> Tried:
-        x = target.signed(_hard_values.exact(fmt, dtype))
+    def exact(call: Call) -> Attempt:
+        x = target.with_signs(_hard_values.own_values(fmt, dtype))
         near = replace(target.right, rounding=Rounding.TIES_TO_EVEN)
-        return target.compared("idempotence", x, call, expect=near)
+        return target.compare("idempotence", x, call, expect=near)
 
     yield "idempotence", "values of the format stay what they are", False, exact
     yield (
@@ -52,46 +48,43 @@ def random_tests(target: Elements) -> Iterator[tuple[str, str, bool, Callable[[C
     yield "NaN", "NaNs of every kind become NaN", False, lambda call: _nan(target, call)
 
 
-def _nan(target: Elements, call: Call) -> Tried:
+def _nan(target: Elements, call: Call) -> Attempt:
+    """Check that NaN becomes NaN, in a format that has it."""
     if not target.fmt.has_nan:
-        return not_applicable("NaN", f"{target.fmt} has none, and nothing says what takes its place")
-    return target.compared(
+        return as_not_applicable("NaN", f"{target.fmt} has none, and nothing says what takes its place")
+    return target.compare(
         "NaN", _hard_values.nans(target.dtype), call, expect=lambda x: np.full(x.shape, np.nan)
     )
 
 
 def _neighbours(target: Elements, x: Array) -> tuple[Array, Array]:
+    """Return the values beside numbers, below and above."""
     ways = Rounding.TOWARD_NEGATIVE, Rounding.TOWARD_POSITIVE
     low, high = (replace(target.right, rounding=way, overflow=Overflow.SATURATE)(x) for way in ways)
     return low, high
 
 
-def _beside(target: Elements, call: Call) -> Tried:
+def _beside(target: Elements, call: Call) -> Attempt:
+    """Check that only the two values beside a number come."""
     x = target.everything()
     x = x[np.abs(x.astype(np.float64)) <= target.fmt.max]
     low, high = _neighbours(target, x)
-
-    def nearer(part: Array) -> Array:
-        one, other = _neighbours(target, part)
-        came = target.observe(call, part)
-        return np.where(differ(other, came), one, came)
-
     came = target.observe(call, x)
     bad = differ(low, came) & differ(high, came)
     if not bad.any():
-        return passed("neighbours", x.size)
+        return as_passed("neighbours", x.size)
     i = int(np.flatnonzero(bad)[0])
     outcome = Outcome(
         "neighbours", Verdict.FAILED, cases=x.size, failures=int(bad.sum()),
-        example=shown_array(x[i : i + 1]),
-        expected=f"{shown(float(low[i]), target.fmt)} or {shown(float(high[i]), target.fmt)}",
-        got=shown(float(came[i]), target.fmt),
+        example=show_array(x[i : i + 1]),
+        expected=f"{show_value(float(low[i]), target.fmt)} or {show_value(float(high[i]), target.fmt)}",
+        got=show_value(float(came[i]), target.fmt),
     )  # fmt: skip
-    return Tried(outcome)
+    return Attempt(outcome)
 
 
-def _mean(target: Elements, call: Call) -> Tried:
-    """The share of upper neighbours among many copies, for a few fractions between two values."""
+def _mean(target: Elements, call: Call) -> Attempt:
+    """Compare how many of many copies are rounded up with the share that their distance gives."""
     name, rounding = "unbiased", target.right.rounding
     assert isinstance(rounding, Stochastic)
     low, high = _hard_values.pairs(target.fmt)
@@ -104,20 +97,20 @@ def _mean(target: Elements, call: Call) -> Tried:
             real = (abs(float(number)) - below) / (above - below)
             count = int((np.abs(target.observe(call, np.full(COPIES, number))) == above).sum())
             cases += COPIES
-            wrong, cause = judged_share(count, COPIES, real, rounding.bits)
+            wrong, cause = judge_share(count, COPIES, real, rounding.bits)
             if wrong:
                 outcome = Outcome(
                     name, Verdict.FAILED, cases=cases, failures=1, cause=cause,
-                    example=f"{COPIES} times {shown_array(number.reshape(1))}",
-                    expected=f"{plain(round(real, 6))} of them rounded up in magnitude",
-                    got=plain(round(count / COPIES, 6)),
+                    example=f"{COPIES} times {show_array(number.reshape(1))}",
+                    expected=f"{shortest_decimal(round(real, 6))} of them rounded up in magnitude",
+                    got=shortest_decimal(round(count / COPIES, 6)),
                 )  # fmt: skip
-                return Tried(outcome)
-    return passed(name, cases)
+                return Attempt(outcome)
+    return as_passed(name, cases)
 
 
-def judged_share(count: int, total: int, real: float, bits: int) -> tuple[bool, str]:
-    """Whether so many of ``total`` were rounded up wrongly for a fraction, and a guess at the cause."""
+def judge_share(count: int, total: int, real: float, bits: int) -> tuple[bool, str]:
+    """Return whether ``count`` of ``total`` rounded up is wrong for a fraction, and a guess at the cause."""
     if not total:
         return False, ""
     share = count / total

@@ -1,4 +1,4 @@
-"""Problems that a GEMM may have solved in the place of the right one: misread operands, scales, lengths."""
+"""The problems that a wrong GEMM solves instead of its own: misread operands, scales, lengths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ Change = Callable[[Problem, Declared], Problem | None]
 
 
 # ---- another problem ---------------------------------------------------------------------------------
-def reordered(order: Callable[[int, Declared], Array | None]) -> Change:
+def reorder(order: Callable[[int, Declared], Array | None]) -> Change:
+    """Return the change that takes K in another order."""
+
     def change(p: Problem, d: Declared) -> Problem | None:
         index = order(p.length, d)
         if index is None or d.granule != 1:
@@ -31,6 +33,7 @@ def reordered(order: Callable[[int, Declared], Array | None]) -> Change:
 
 
 def step_of(d: Declared) -> int:
+    """Return the number of products of one step, 1 where there are no steps."""
     return d.accumulator.step.products if d.accumulator.step else 1
 
 
@@ -43,7 +46,9 @@ def _so_many(k: int, d: Declared, n: int) -> int:
     return n
 
 
-def _strided(parts: Callable[[int, Declared], int]) -> Callable[[int, Declared], Array | None]:
+def _stride(parts: Callable[[int, Declared], int]) -> Callable[[int, Declared], Array | None]:
+    """Return the order that takes every n-th of K, from each first one on."""
+
     def order(k: int, d: Declared) -> Array | None:
         n = parts(k, d)
         return np.concatenate([np.arange(i, k, n) for i in range(n)]) if 1 < n < k else None
@@ -51,8 +56,8 @@ def _strided(parts: Callable[[int, Declared], int]) -> Callable[[int, Declared],
     return order
 
 
-def interleaved(p: Problem, d: Declared) -> Problem | None:
-    """Within every 32 of K, zeros added, those with k mod 4 in {0, 1} first: mma.sync's order for FP8."""
+def interleave(p: Problem, d: Declared) -> Problem | None:
+    """Return the problem in mma.sync's order for FP8: of every 32 of K, those with k mod 4 < 2 first."""
     if d.scaled:
         return None
     short = -p.length % 32
@@ -64,7 +69,9 @@ def interleaved(p: Problem, d: Declared) -> Problem | None:
     return replace(p, a=a.take(order, -1), b=b.take(order, -2))
 
 
-def _dropped(n: int) -> Change:
+def _drop_tail(n: int) -> Change:
+    """Return the change that leaves out the last K mod n of K."""
+
     def change(p: Problem, d: Declared) -> Problem | None:
         kept = p.length // n * n
         if kept == p.length:
@@ -76,8 +83,8 @@ def _dropped(n: int) -> Change:
     return change
 
 
-def _runs_on(n: int) -> Change:
-    """The last step reads what follows in memory: the next row of a, times the next row of b's zeros."""
+def _run_on(n: int) -> Change:
+    """Return the change in which the last step reads past K: into the next row of a, and b's last row."""
 
     def change(p: Problem, d: Declared) -> Problem | None:
         short = -p.length % n
@@ -91,7 +98,9 @@ def _runs_on(n: int) -> Change:
     return change
 
 
-def _changed(sides: Sequence[int], what: Callable[[Array, FloatFormat], Array]) -> Change:
+def _change_operands(sides: Sequence[int], what: Callable[[Array, FloatFormat], Array]) -> Change:
+    """Return the change that applies ``what`` to the operands of these sides."""
+
     def change(p: Problem, d: Declared) -> Problem | None:
         x = [
             what(x, f) if i in sides else x
@@ -102,7 +111,7 @@ def _changed(sides: Sequence[int], what: Callable[[Array, FloatFormat], Array]) 
     return change
 
 
-def _flushed(x: Array, f: FloatFormat) -> Array:
+def _flush(x: Array, f: FloatFormat) -> Array:
     return np.where(np.abs(x) < 2.0**f.min_exponent, np.copysign(np.float32(0), x), x)
 
 
@@ -121,10 +130,11 @@ def _to(fmt: FloatFormat, rounding: Rounding) -> Callable[[Array, FloatFormat], 
 
 
 def square(x: Array) -> bool:
+    """Return whether matrices have as many rows as columns."""
     return bool(x.shape[-1] == x.shape[-2])
 
 
-def _transposed(p: Problem, d: Declared, sides: str) -> Problem | None:
+def _transpose(p: Problem, d: Declared, sides: str) -> Problem | None:
     if d.scaled or ("a" in sides and not square(p.a)) or ("b" in sides and not square(p.b)):
         return p if not d.scaled else None
     a, b = (
@@ -142,7 +152,7 @@ def _first(p: Problem, d: Declared, side: str) -> Problem:
 
 
 def _scale(side: int, what: Callable[[Array, int], Array]) -> Change:
-    """The scales of one operand changed by ``what``, given the axis of K."""
+    """Return the change that applies ``what(scales, axis of K)`` to the scales of one operand."""
 
     def change(p: Problem, d: Declared) -> Problem | None:
         scale = p.scales[side]
@@ -185,38 +195,41 @@ def _of_the_other(side: int) -> Change:
 
 
 def changes(d: Declared) -> Iterator[tuple[str, Change]]:
-    """Problems that may have been solved in the place of the right one."""
+    """Yield the problems that may have been solved instead of the given one, each with its cause."""
     for sides, said in (("a", "a"), ("b", "b"), ("ab", "a and b")):
-        yield f"{said} read transposed", functools.partial(_transposed, sides=sides)
+        yield f"{said} read transposed", functools.partial(_transpose, sides=sides)
     for side in "ab":
         yield f"the first matrix of {side}'s batch used for all of them", functools.partial(_first, side=side)
     for n in dict.fromkeys((step_of(d), d.accumulator.promotion or 128, 4, 8, 16, 32, 64, 128, 256)):
         if n > 1:
-            yield f"the last K mod {n} of K left out", _dropped(n)
-            yield f"reads past the end of K up to a multiple of {n}", _runs_on(n)
+            yield f"the last K mod {n} of K left out", _drop_tail(n)
+            yield f"reads past the end of K up to a multiple of {n}", _run_on(n)
     for which, said in (((0, 1), "subnormal operands"), ((0,), "subnormals of a"), ((1,), "subnormals of b")):
-        yield f"{said} flushed to zero", _changed(which, _flushed)
+        yield f"{said} flushed to zero", _change_operands(which, _flush)
     if E4M3 in d.formats:
-        yield "E4M3's NaN read as 480", _changed((0, 1), _nan_as(None))
-    yield "NaN operands read as 0", _changed((0, 1), _nan_as(0.0))
-    yield "Inf operands read as the largest number", _changed((0, 1), lambda x, f: np.clip(x, -f.max, f.max))
+        yield "E4M3's NaN read as 480", _change_operands((0, 1), _nan_as(None))
+    yield "NaN operands read as 0", _change_operands((0, 1), _nan_as(0.0))
+    yield (
+        "Inf operands read as the largest number",
+        _change_operands((0, 1), lambda x, f: np.clip(x, -f.max, f.max)),
+    )
     if {E4M3, E5M2} & set(d.formats):
         for which, said in (((0, 1), "codes"), ((0,), "codes of a"), ((1,), "codes of b")):
             yield (
                 f"{said} read as those of the fnuz format: half as large",
-                _changed(which, lambda x, f: x / 2),
+                _change_operands(which, lambda x, f: x / 2),
             )
     for fmt in (TF32, BF16, FP16):
         for mode, said in ((Rounding.TIES_TO_EVEN, "rounded"), (Rounding.TIES_TO_AWAY, "rounded, ties away"),
                            (Rounding.TOWARD_ZERO, "truncated")):  # fmt: skip
-            yield f"operands {said} to {str(fmt).upper()} first", _changed((0, 1), _to(fmt, mode))
+            yield f"operands {said} to {str(fmt).upper()} first", _change_operands((0, 1), _to(fmt, mode))
     yield "c left out", lambda p, d: replace(p, c=None if p.c is None else np.zeros_like(p.c))
     yield "c counted twice", lambda p, d: replace(p, c=None if p.c is None else p.c * 2)
-    yield "order of K reversed", reordered(lambda k, d: np.arange(k)[::-1])
-    yield "order of steps reversed", reordered(_reversed_steps)
-    yield "a step takes every n-th of K", reordered(_strided(lambda k, d: -(-k // step_of(d))))
+    yield "order of K reversed", reorder(lambda k, d: np.arange(k)[::-1])
+    yield "order of steps reversed", reorder(_reversed_steps)
+    yield "a step takes every n-th of K", reorder(_stride(lambda k, d: -(-k // step_of(d))))
     for n in (2, 4, 8):
-        yield f"K taken in strides of {n}", reordered(_strided(functools.partial(_so_many, n=n)))
+        yield f"K taken in strides of {n}", reorder(_stride(functools.partial(_so_many, n=n)))
     if d.scaled:
         yield from _scale_changes()
 
@@ -234,6 +247,7 @@ def _both(first: Change, then: Change) -> Change:
 
 
 def _scale_changes() -> Iterator[tuple[str, Change]]:
+    """Yield the changes of scales."""
     yield "scale of b used for a", _of_the_other(0)
     yield "scale of a used for b", _of_the_other(1)
     for by, said in ((1, "next group of K"), (-1, "group of K before")):

@@ -1,4 +1,4 @@
-"""How numbers, scales and products of a declared GEMM are drawn."""
+"""Random numbers, scales and products that suit a declared GEMM."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Designs:
-    """Makes the problems of a declared GEMM."""
+    """A maker of problems for a declared GEMM."""
 
     d: Declared
 
@@ -34,7 +34,7 @@ class Designs:
 
     @property
     def step(self) -> int:
-        """Products of one step; for sums without steps, some number of them."""
+        """Number of products of one step; 16 for sums without steps."""
         step = self.unit.step
         return step.products if step and step.aligns else 16
 
@@ -52,12 +52,12 @@ class Designs:
         return self.unit.promotion
 
     def length(self, k: int) -> int:
-        """A K of whole steps, and of whole groups of scales where ragged lengths are not to be tried."""
+        """Return ``k`` rounded up to whole steps; if K must not be ragged, to whole groups and intervals."""
         unit = self.step if self.d.ragged else math.lcm(self.step, self.d.granule, self.every or 1)
         return -(-k // unit) * unit
 
     def ends(self, side: int) -> tuple[int, int]:
-        """Exponents of normal operands whose products and their sums stay within the register."""
+        """Return the least and greatest exponent of operands that keep sums within the register."""
         fmt = self.d.formats[side]
         room = (self.register.max_exponent - 10) // 2
         high = min(fmt.max_exponent, room, 20)
@@ -65,33 +65,33 @@ class Designs:
 
     # ---- numbers ----------------------------------------------------------------------------------------
     def numbers(self, rng: Any, shape: Shape, side: int, low: int, high: int, *, sign: float = 0.5) -> Array:
-        """Numbers of a format, exponents uniform in a range, full significands; ``sign`` are positive."""
+        """Return numbers of an operand's format, uniform in exponent, positive with probability ``sign``."""
         fmt = self.d.formats[side]
         bits = min(fmt.fraction_bits, 23)
         significand = 1 + rng.integers(0, 1 << bits, shape) / (1 << bits)
         size = np.ldexp(significand, rng.integers(low, high + 1, shape))
         held = np.minimum(size, fmt.max) * np.where(rng.random(shape) < sign, 1.0, -1.0)
-        return self.held(held, side)
+        return self.to_format(held, side)
 
-    def held(self, x: Array, side: int) -> Array:
-        """The format's nearest numbers."""
+    def to_format(self, x: Array, side: int) -> Array:
+        """Return numbers rounded to the format of an operand."""
         fmt = self.d.formats[side]
         near = round_to(np.asarray(x, np.float64), fmt, overflow=Overflow.SATURATE)
         return np.asarray(near, np.float32)
 
     def small(self, rng: Any, shape: Shape, side: int) -> Array:
-        """Small integers, one in four of them zero."""
-        return self.held(rng.choice([-2.0, -1, -1, 0, 0, 1, 1, 2], shape), side)
+        """Return small integers, one in four of them zero."""
+        return self.to_format(rng.choice([-2.0, -1, -1, 0, 0, 1, 1, 2], shape), side)
 
     def ordinary(self, rng: Any, shape: Shape, side: int) -> Array:
         top = min(self.d.formats[side].max / 4, 2.0 ** self.ends(side)[1] / 4, 3.0)
-        return self.held(rng.standard_normal(shape) * top, side)
+        return self.to_format(rng.standard_normal(shape) * top, side)
 
     # ---- problems ---------------------------------------------------------------------------------------
     def problem(
         self, rng: Any, a: Array, b: Array, *, scales: str = "plain", c: Array | None = None
     ) -> Problem:
-        """Operands with scales that are one, "plain" (near one) or "far" apart."""
+        """Return a problem of two operands, with scales that are "one", "plain" (near one) or "far" apart."""
         found: list[Array | None] = []
         second: list[Array | None] = []
         for side, x in ((0, a), (1, b)):
@@ -116,11 +116,11 @@ class Designs:
         return np.asarray(round_to(np.ldexp(significands, exponents), fmt), np.float32)
 
     def pair(self, rng: Any, m: int, k: int, n: int, draw: Callable[..., Array], **options: Any) -> Problem:
-        """Both operands by one way of drawing."""
+        """Return a problem whose operands are both drawn by ``draw``."""
         return self.problem(rng, draw(rng, (m, k), 0), draw(rng, (k, n), 1), **options)
 
     def spread(self, rng: Any, shape: Shape, side: int) -> Array:
-        """Exponents over somewhat more than the alignment's width, most of them zero or far below the top."""
+        """Return numbers over somewhat more binades than the alignment keeps, with some zeros."""
         low, high = self.ends(side)
         low = max(low, high - self.width // 2 - 4)
         x = self.numbers(rng, shape, side, low, high)
@@ -129,7 +129,7 @@ class Designs:
     def cancelling(
         self, rng: Any, m: int, k: int, n: int, *, pairs: int = 1, apart: int = 0
     ) -> tuple[Array, Array]:
-        """Large products that cancel, among others of all sizes; ``apart``: how far along K at least."""
+        """Return operands with large products that cancel, at least ``apart`` along K, among others."""
         a, b = self.spread(rng, (m, k), 0), self.spread(rng, (k, n), 1)
         highs = self.ends(0)[1], self.ends(1)[1]
         for row in range(m):
@@ -145,8 +145,8 @@ class Designs:
         return a, b
 
 
-def fixed(p: Problem, d: Declared) -> Problem:
-    """Without a c where the callable takes none, and with one of zeros where it always does."""
+def fit_start(p: Problem, d: Declared) -> Problem:
+    """Return the problem without ``c`` if the callable takes none, else with zeros if it has none."""
     if not d.start:
         return replace(p, c=None)
     shape = (p.a.shape[-2], p.b.shape[-1])
@@ -154,7 +154,7 @@ def fixed(p: Problem, d: Declared) -> Problem:
 
 
 def checked_format(fmt: object) -> FloatFormat:
-    """A format that operands may have."""
+    """Return ``fmt``; raise TypeError unless operands may have it."""
     if isinstance(fmt, IntFormat) or not isinstance(fmt, FloatFormat) or fmt.fraction_bits > 23:
         raise TypeError(f"formats must be FloatFormats of float32 values, got {fmt!r}")
     return fmt

@@ -1,4 +1,4 @@
-"""Matrix products that are hard: designed for one property each, the same in every run."""
+"""Matrix products that are hard, designed for one property each, and the same in every run."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from precision.testing.matmuls._problem import Problem
 
 
 def exact_sums(s: Designs, rng: Any) -> Iterator[Problem]:
+    """Yield products of small integers, whose sums no order or width changes."""
     k = s.length(s.step)
     for m, n in ((k, k), (5, 7)):
         if m <= 64:
@@ -25,6 +26,7 @@ def exact_sums(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def alignment(s: Designs, rng: Any) -> Iterator[Problem]:
+    """Yield single steps with large products that cancel, so that the bits kept of others are seen."""
     # A grouped unit aligns by its scales alone.
     far = "far" if s.d.scaled and s.unit.inner_scales else "one"
     k = s.length(s.step)
@@ -43,6 +45,7 @@ def alignment(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def register(s: Designs, rng: Any) -> Iterator[Problem]:
+    """Yield sums of one to five steps of few binades, of one sign and of both, that fill the register."""
     for steps, sign in ((1, 1.0), (1, 0.0), (2, 0.5), (4, 1.0), (4, 0.0), (5, 0.5)):
         k = s.length(steps * s.step)
         high = [s.ends(side)[1] - 3 for side in (0, 1)]
@@ -53,6 +56,7 @@ def register(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def steps(s: Designs, rng: Any) -> Iterator[Problem]:
+    """Yield several steps with large products that cancel within a step, or from one to the next."""
     k = s.length(max(4 * s.step, min(128, 8 * s.step)))
     yield from (s.problem(rng, *s.cancelling(rng, 5, k, 4, pairs=p), scales="one") for p in (1, 3))
     # Nearly empty: one large pair, and a few small ones between and around.
@@ -65,6 +69,7 @@ def steps(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def promotion(s: Designs, rng: Any) -> Iterator[Problem]:
+    """Yield sums over several intervals of promotion, of one sign, and with products that cancel."""
     every = s.every or 128
     for k in (2 * every + s.step, 6 * every):
         length = s.length(min(k, 1536))
@@ -77,6 +82,7 @@ def promotion(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def tail(s: Designs, rng: Any) -> Iterator[Problem]:
+    """Yield products whose K steps and intervals of promotion do not divide."""
     every = s.every or 128
     half = s.step // 2
     lengths = [1, 2, 3, 8, 17, half, s.step - 1, s.step + 1, s.step + half, 2 * s.step + 3]
@@ -86,11 +92,13 @@ def tail(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def shapes(s: Designs, rng: Any) -> Iterator[Problem]:
+    """Yield products of odd numbers of rows and columns."""
     for m, n in ((1, 1), (1, 17), (17, 1), (33, 9), (3, 70), (65, 2)):
         yield s.pair(rng, m, s.length(s.step), n, s.ordinary)
 
 
 def batches(s: Designs, rng: Any) -> Iterator[Problem]:
+    """Yield stacks of matrices, of equal and of broadcast shapes."""
     k = s.length(s.step)
     for left, right in (((2,), (2,)), ((2, 1), (3,)), ((3,), ())):
         a = s.ordinary(rng, (*left, 3, k), 0)
@@ -98,6 +106,7 @@ def batches(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def scales(s: Designs, rng: Any) -> Iterator[Problem]:
+    """Yield products with several groups of scales along K."""
     every = math.lcm(s.every or 1, s.d.granule if s.d.granule > 1 else 1)
     k = s.length(min(max(4 * every, 2 * s.step), 1024))
     for m, n in ((6, 6), (5, 3), (2, 4)):
@@ -106,6 +115,7 @@ def scales(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def epilogue(s: Designs, rng: Any) -> Iterator[Problem]:
+    """Yield products in which the order of partial sums, scales and totals changes the result."""
     every = math.lcm(s.every or 1, s.d.granule if s.d.granule > 1 else 1)
     k = s.length(min(max(3 * every, s.step), 768))
     yield s.pair(rng, 8, k, 8, s.ordinary)
@@ -114,6 +124,7 @@ def epilogue(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def starts(s: Designs, rng: Any) -> Iterator[Problem]:
+    """Yield sums that start from a ``c`` smaller than, as large as and larger than their products."""
     every = s.every or 2 * s.step
     for k in (s.step, 2 * s.step, 2 * every + s.step):
         length = s.length(k)
@@ -126,7 +137,7 @@ def starts(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def specials(s: Designs, rng: Any) -> Iterator[Problem]:
-    """NaN, and Inf times numbers, times zero and less Inf, each in rows and columns of their own."""
+    """Yield NaN, and Inf times numbers, times zero and less Inf, each in rows and columns of their own."""
     k = s.length(2 * s.step)
     for special in (np.nan, np.inf, -np.inf):
         for side in (0, 1):
@@ -155,6 +166,7 @@ def specials(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def overflow(s: Designs, rng: Any) -> Iterator[Problem]:
+    """Yield sums beyond the largest number of the register."""
     tops = [s.d.formats[side].max for side in (0, 1)]
     k = s.length(2 * s.step)
     scale = max(1.0, tops[0] * tops[1] * k / 4 / s.register.max)
@@ -162,15 +174,16 @@ def overflow(s: Designs, rng: Any) -> Iterator[Problem]:
         return
     for share in (1.0, 0.5, 0.75):
         signs = np.where(rng.random((6, k)) < share, 1.0, -1.0)
-        a = s.held(signs * min(tops[0], tops[0] / math.sqrt(scale)), 0)
+        a = s.to_format(signs * min(tops[0], tops[0] / math.sqrt(scale)), 0)
         size = np.ldexp(1.0, rng.integers(-3, 2, (k, 6)))
-        yield s.problem(rng, a, s.held(size * min(tops[1], tops[1] / math.sqrt(scale)), 1), scales="one")
-    a = s.held(np.full((2, k), tops[0]), 0)
+        yield s.problem(rng, a, s.to_format(size * min(tops[1], tops[1] / math.sqrt(scale)), 1), scales="one")
+    a = s.to_format(np.full((2, k), tops[0]), 0)
     a[1, ::2] *= -1
-    yield s.problem(rng, a, s.held(np.full((k, 2), tops[1]), 1), scales="one")
+    yield s.problem(rng, a, s.to_format(np.full((k, 2), tops[1]), 1), scales="one")
 
 
 def zeros(s: Designs, rng: Any) -> Iterator[Problem]:
+    """Yield sums of zeros of either sign, and sums that cancel to zero."""
     k = s.length(s.step)
     negative = np.full((2, k), -0.0, np.float32)
     yield s.problem(rng, negative, s.small(rng, (k, 2), 1), scales="one")
@@ -184,6 +197,7 @@ def zeros(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def subnormals(s: Designs, rng: Any) -> Iterator[Problem]:
+    """Yield products of operands below the smallest normal number of their format."""
     k = s.length(s.step)
     for sides in ((0,), (1,), (0, 1)):
         x = []
@@ -201,7 +215,7 @@ def subnormals(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def tiny(s: Designs, rng: Any) -> Iterator[Problem]:
-    """Sums near the smallest normal number of the register and below it."""
+    """Yield sums near the smallest normal number of the register and below it."""
     least = s.register.min_exponent
     lowest = [s.d.formats[side].min_exponent for side in (0, 1)]
     if sum(lowest) > least + 4:
@@ -215,7 +229,7 @@ def tiny(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def results(s: Designs, rng: Any) -> Iterator[Problem]:
-    """Sums whose bits lie on and beside the ties of 16-bit results."""
+    """Yield sums on and beside the ties of 16-bit results."""
     k = s.length(s.step)
     for sign in (1.0, 0.5):
         high = [min(s.ends(side)[1], 3) for side in (0, 1)]
@@ -229,10 +243,11 @@ def results(s: Designs, rng: Any) -> Iterator[Problem]:
         if k > 3:
             a[row, 1], b[1] = 2.0 ** -(bits // 2) * (row % 4), 2.0 ** -(bits - bits // 2)
             a[row, 2], b[2] = 2.0 ** -((bits + 1) // 2) * (-1) ** (row // 12), 2.0 ** -((bits + 2) // 2)
-    yield s.problem(rng, s.held(a, 0), s.held(b, 1), scales="one")
+    yield s.problem(rng, s.to_format(a, 0), s.to_format(b, 1), scales="one")
 
 
 def ordinary(s: Designs, rng: Any) -> Iterator[Problem]:
+    """Yield products of normal and uniform numbers."""
     k = s.length(256)
     yield s.pair(rng, 12, k, 12, s.ordinary)
 
@@ -243,7 +258,7 @@ def ordinary(s: Designs, rng: Any) -> Iterator[Problem]:
 
 
 def low_bits(s: Designs, rng: Any) -> Iterator[Problem]:
-    """Operands of TF32 whose low 13 bits are not zero, next to ties of rounding them away."""
+    """Yield operands of TF32 whose low 13 bits are not zero, near ties of rounding them away."""
     k = s.step
     if TF32 not in s.d.formats:
         return

@@ -1,4 +1,4 @@
-"""Checks of matrix products: one call tries a callable on everything that shows how it accumulates."""
+"""Checks of matrix products, on everything that shows how they accumulate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from precision.quantization._quant_spec import QuantSpec
 from precision.testing._calls import Call, label
 from precision.testing._properties import Property, run
 from precision.testing._reports import Report
-from precision.testing.matmuls._designed_problems import Designs, checked_format, fixed
+from precision.testing.matmuls._designed_problems import Designs, checked_format, fit_start
 from precision.testing.matmuls._hard_products import scales as scaled_inputs
 from precision.testing.matmuls._problem import CODES, TENSORS, VALUES, Declared
 from precision.testing.matmuls._product_properties import gemm_properties
@@ -33,7 +33,7 @@ Formats = FloatFormat | tuple[FloatFormat, FloatFormat] | None
 
 
 def declared_accumulator(like: Accumulator | str) -> Accumulator:
-    """An accumulator, also from the text that it prints.
+    """Return an accumulator; text is read as it prints.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def matmul_properties(
     batches: bool = True,
     ragged: bool = True,
 ) -> tuple[Property, ...]:
-    """The properties that `check_matmul` tries, for pytest to try one by one.
+    """Return the properties that `check_matmul` tries, for pytest to try one by one.
 
     Parameters
     ----------
@@ -166,8 +166,30 @@ def check_matmul(
 
     Notes
     -----
-    What is expected comes from `matmul`. Any NaN is taken for any other, and the sign of zero counts in the
+    Expected results come from `matmul`. Any NaN is taken for any other, and the sign of zero counts in the
     property of that name alone. Inputs are the same in every run.
+
+    The properties, in order:
+
+    - *result*, *input unchanged*, *determinism*: a result of the right shape and type comes, operands are
+      only read, and the same operands give the same bits.
+    - *exact sums*: products of small integers, whose sums no order or width changes.
+    - *shapes*, *K tail*, *batches*: any numbers of rows and columns, K that steps and intervals of promotion
+      do not divide, stacks of matrices as `numpy.matmul` broadcasts them.
+    - *ordinary data*: normal and uniform numbers.
+    - *alignment*: within a step, how many bits are kept below the largest exponent, and how the rest is cut.
+    - *register*: how sums are rounded into the register, and to how many bits.
+    - *products in a step*: which products are summed together, and in which order.
+    - *promotion*: where partial sums join the float32 total.
+    - *scales*, *epilogue*: which scale belongs to which element, and in which order partial sums, scales and
+      totals are multiplied and added.
+    - *start*: where ``c`` enters.
+    - *NaN and Inf*, *overflow*, *signed zero*: they propagate; sums beyond the largest number become what
+      the register says; a sum of zero has the declared sign.
+    - *subnormal operands*, *tiny sums*: subnormals count, and sums near the register's smallest numbers are
+      right.
+    - *low bits*: bits of an operand that the unit ignores (TF32's) have no effect.
+    - *result type*: the sum is rounded once to the result's type.
 
     Examples
     --------
@@ -200,6 +222,7 @@ def _declared(
     batches: bool,
     ragged: bool,
 ) -> Declared:
+    """Return the checked declaration of a product; `matmul` raises here if it takes no such product."""
     if operands not in (TENSORS, CODES, VALUES):
         raise ValueError(f"operands must be 'tensors', 'codes' or 'values', got {operands!r}")
     check_blas()
@@ -229,11 +252,12 @@ def _declared(
     )
     # What `matmul` says against such a product it says now.
     designs = Designs(declared)
-    fixed(next(scaled_inputs(designs, np.random.default_rng(0))), declared).expected(declared)
+    fit_start(next(scaled_inputs(designs, np.random.default_rng(0))), declared).expected(declared)
     return declared
 
 
 def _format(unit: Accumulator, formats: Formats, scaling: Scaling | None, side: int) -> FloatFormat:
+    """Return the format of an operand: the one given, the spec's, or one that the accumulator takes."""
     given = formats[side] if isinstance(formats, tuple) else formats
     if given is not None:
         return checked_format(given)
@@ -245,6 +269,7 @@ def _format(unit: Accumulator, formats: Formats, scaling: Scaling | None, side: 
 
 
 def _spec(scaling: Scaling | None, fmt: FloatFormat) -> QuantSpec | None:
+    """Return the spec of an operand's scales; a granularity means float32 scales."""
     if scaling is None or isinstance(scaling, QuantSpec):
         return scaling
     return QuantSpec(fmt, scaling)

@@ -1,4 +1,4 @@
-"""Products summed otherwise than the emulator's accumulators sum them, to recognise mistakes by.
+"""Sums of products in ways that no accumulator of the package has, to recognise mistakes by.
 
 Results are float32 numbers in float64 arrays. Only matrices, no batches; small ones, for all products of a
 step are held at once.
@@ -25,17 +25,17 @@ from precision.testing.matmuls._problem import Declared, Problem
 
 
 def wide(x: Array) -> Array:
-    """As float64."""
+    """Return an array as float64."""
     return np.asarray(x, np.float64)
 
 
 def to_float32(x: Array, rounding: Rounding = Rounding.TIES_TO_EVEN) -> Array:
-    """Rounded once to float32, in float64."""
+    """Return numbers rounded once to float32, as float64."""
     return wide(round_to(wide(x), FP32, rounding=rounding, overflow=Overflow.NON_SATURATING))
 
 
 def fma(x: Array, y: Array, z: Array) -> Array:
-    """One float32 fused multiply-add of float32 numbers."""
+    """Return the fused multiply-add x*y + z of float32 numbers, rounded once to float32."""
     product = wide(x) * wide(y)  # exact: 48 bits
     total = product + wide(z)
     # The float64 sum is rounded to odd, so that rounding it again to float32 is one rounding.
@@ -66,7 +66,7 @@ FINISH: dict[str, Callable[[Array, Array, Array], Array]] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """Where partial sums end, how they and the scales join the total, and where c starts."""
+    """A plan of a sum: where partial sums end, how they and scales join the total, where c starts."""
 
     shift: int = field(default=0, kw_only=True)  #: of the ends of intervals, in K
     combine: str = field(default="", kw_only=True)
@@ -96,7 +96,7 @@ class Plan:
                     break
                 initial = first if begin == 0 else None if self.cleared else part.astype(np.float32)
                 part = wide(matmul(a[:, begin:end], b[begin:end], accumulator=register, c=initial))
-                total = self._joined(p, d, part, total, begin, whole=len(ends) == 1 and not every)
+                total = self._join(p, d, part, total, begin, whole=len(ends) == 1 and not every)
                 begin = end
             if self.finish:
                 total = FINISH[self.finish](total, *self._scales(p, d, 0))
@@ -110,7 +110,7 @@ class Plan:
     def _scales(self, p: Problem, d: Declared, k: int) -> tuple[Array, Array]:
         return wide(p.line_scales(d, 0, k))[:, None], wide(p.line_scales(d, 1, k))[None, :]
 
-    def _joined(self, p: Problem, d: Declared, part: Array, total: Array, k: int, *, whole: bool) -> Array:
+    def _join(self, p: Problem, d: Declared, part: Array, total: Array, k: int, *, whole: bool) -> Array:
         if self.combine:
             return COMBINE[self.combine](part, *self._scales(p, d, k), total)
         return part if whole and not total.any() else to_float32(total + part, self.adding)
@@ -118,7 +118,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Steps:
-    """A fused sum with one thing changed that `FusedSum` has no parameter for."""
+    """A fused sum with one change for which `FusedSum` has no parameter."""
 
     normalised: bool = field(default=False, kw_only=True)  #: exponents of products as they come out
     own_exponent: bool = field(default=False, kw_only=True)  #: subnormal operands enter normalised
@@ -165,10 +165,12 @@ class Steps:
         step = np.exp2(np.maximum(largest, low) - float(unit.fraction_bits))
         cut = (np.trunc(terms / step[:, None, :]) * step[:, None, :]).sum(axis=1)
         if self.register == "apart":
-            return self._held(unit, to_float32(cut + r))
-        return self._held(unit, cut + (np.trunc(r / step) * step if self.register == "aligned" else r))
+            return self._into_register(unit, to_float32(cut + r))
+        return self._into_register(
+            unit, cut + (np.trunc(r / step) * step if self.register == "aligned" else r)
+        )
 
-    def _held(self, unit: Step, x: Array) -> Array:
+    def _into_register(self, unit: Step, x: Array) -> Array:
         over = Overflow.SATURATE if self.saturated else Overflow.NON_SATURATING
         r = wide(round_to(x, unit.register, rounding=unit.register_rounding, overflow=over))
         if self.flushed:
@@ -182,12 +184,12 @@ def _exponents(x: Array, fmt: FloatFormat | None) -> Array:
 
 
 def _cut(x: Array, fmt: FloatFormat) -> Array:
-    """Operands as a unit reads them: of TF32 the low bits are ignored."""
+    """Return operands as a unit reads them: the low bits of TF32 are ignored."""
     return wide(round_to(x, fmt, rounding=Rounding.TOWARD_ZERO, overflow=Overflow.NON_SATURATING))
 
 
 def split(p: Problem, d: Declared, parts: int) -> Array:
-    """K in so many parts of whole steps, each summed as declared, added in float32 one after the other."""
+    """Return the sum of so many parts of K, each summed as declared, added in float32 one after the other."""
     unit = d.accumulator
     step = math.lcm(d.granule, unit.promotion or (unit.step.products if unit.step else 1))
     size = -(-p.length // parts // step) * step
@@ -203,16 +205,16 @@ def split(p: Problem, d: Declared, parts: int) -> Array:
 
 
 def plain_float32(p: Problem, d: Declared, accumulator: Accumulator) -> Array:
-    """Operands multiplied by their scales in float32 first, then summed."""
-    a, b = (dequantized(p, d, side) for side in (0, 1))
+    """Return the product of operands that are multiplied by their scales in float32 first."""
+    a, b = (dequantize_operand(p, d, side) for side in (0, 1))
     if accumulator.operand_formats:
         kind = np.dtype(accumulator.operand_formats[0].dtype)
         return wide(matmul(a.astype(kind), b.astype(kind), accumulator=accumulator, c=p.c))
     return wide(matmul(a, b, accumulator=accumulator.promoted(None), c=p.c))
 
 
-def dequantized(p: Problem, d: Declared, side: int, dtype: Any = np.float32) -> Array:
-    """An operand with its scales."""
+def dequantize_operand(p: Problem, d: Declared, side: int, dtype: Any = np.float32) -> Array:
+    """Return an operand multiplied by its scales."""
     if d.specs[side] is None:
         return np.asarray((p.a, p.b)[side], dtype)
     return np.asarray(p.operand(d, side).dequantize(dtype))

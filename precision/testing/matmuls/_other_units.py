@@ -1,4 +1,4 @@
-"""Accumulators that a GEMM may have used in the place of the declared one, each with the cause it is."""
+"""The accumulators that a GEMM may have used instead of the declared one, each named as a mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One matrix product to try: its numbers, what `matmul` makes of them, and how a callable gets them."""
+"""A matrix product to try: its numbers, their product by `matmul`, and the arrays that a callable gets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from precision.quantization._granularity import Block
 from precision.quantization._quant_spec import QuantSpec
 from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.testing._calls import Call, Fault, as_array, expect_shape
-from precision.testing._shown_numbers import shown
+from precision.testing._shown_numbers import show_value
 
 TENSORS, CODES, VALUES = "tensors", "codes", "values"
 SHOWN = 12
@@ -30,7 +30,7 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class Declared:
-    """What a GEMM claims to be: its accumulator, operands, scales and result, and how it is called."""
+    """The declaration of a GEMM: its accumulator, operands, scales and result, and how it is called."""
 
     accumulator: Accumulator
     formats: tuple[FloatFormat, FloatFormat]
@@ -48,32 +48,32 @@ class Declared:
 
     @property
     def output(self) -> FloatFormat:
-        """The result's format."""
+        """The format of the result."""
         found = format_of(self.dtype)
         assert isinstance(found, FloatFormat)
         return found
 
     def block(self, side: int, shape: tuple[int, ...]) -> Block:
-        """Elements under one scale of an operand (0: left), along each axis."""
+        """Return the number of elements under one scale of an operand (0: left), along each axis."""
         spec = self.specs[side]
         assert spec is not None
         return spec.granularity.block(shape, -1 if side == 0 else -2)
 
     def group(self, side: int) -> int | None:
-        """K under one scale, None where that is all of it."""
+        """Return how many of K share a scale of an operand, or None if all of it does."""
         if self.specs[side] is None:
             return None
         return self.block(side, (1 << 20, 1 << 20))[-1 if side == 0 else -2]
 
     @property
     def granule(self) -> int:
-        """A K at which all groups of scales end; 1 where scales do not change along it."""
+        """The least K at which all groups of scales end; 1 if scales do not change along K."""
         return math.lcm(*(self.group(side) or 1 for side in (0, 1)))
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Operands as float32 numbers of their formats, their scales, tensor scales, and c."""
+    """A matrix product: operands as float32 numbers of their formats, scales, tensor scales, and c."""
 
     a: Array
     b: Array
@@ -86,7 +86,7 @@ class Problem:
         return int(self.a.shape[-1])
 
     def codes(self, d: Declared, side: int) -> Array:
-        """An operand in its format's own type."""
+        """Return an operand in its format's own type."""
         x, fmt = (self.a, self.b)[side], d.formats[side]
         if fmt in (FP32, TF32):
             return x
@@ -110,21 +110,21 @@ class Problem:
         )
 
     def operand(self, d: Declared, side: int) -> Any:
-        """What `matmul` takes."""
+        """Return an operand as `matmul` takes it: an array, or a `QuantizedTensor` if it has scales."""
         codes = self.codes(d, side)
         if d.specs[side] is None:
             return codes
         return self.tensor(d, side, codes, self.scale_codes(d, side), self.second[side])
 
     def expected(self, d: Declared, accumulator: Accumulator | None = None, dtype: Any = None) -> Array:
-        """The product as an accumulator sums it (the declared one), float64."""
+        """Return the product as an accumulator sums it (by default the declared one), as float64."""
         unit = d.accumulator if accumulator is None else accumulator
         kind = d.dtype if dtype is None else dtype
         y = matmul(self.operand(d, 0), self.operand(d, 1), accumulator=unit, c=self.c, dtype=kind)
         return y.astype(np.float64)
 
     def observe(self, call: Call, d: Declared) -> Array:
-        """What the callable makes of it, float64.
+        """Return the callable's result, as float64.
 
         Raises
         ------
@@ -142,11 +142,11 @@ class Problem:
     # ---- parts ------------------------------------------------------------------------------------------
 
     def rows(self, d: Declared, index: Array) -> Problem:
-        """Some rows of a."""
+        """Return the problem with some rows of a."""
         return self._lines(d, 0, index)
 
     def columns(self, d: Declared, index: Array) -> Problem:
-        """Some columns of b."""
+        """Return the problem with some columns of b."""
         return self._lines(d, 1, index)
 
     def _lines(self, d: Declared, side: int, index: Array) -> Problem:
@@ -166,7 +166,7 @@ class Problem:
         return replace(self, a=a, b=b, scales=scales, c=c)
 
     def span(self, d: Declared, first: int, last: int) -> Problem:
-        """K from ``first``, at which groups of scales must begin, to ``last``."""
+        """Return the problem with K from ``first``, at which groups of scales must begin, to ``last``."""
         scales = list(self.scales)
         for side, axis in ((0, -1), (1, -2)):
             scale, group = scales[side], d.group(side)
@@ -176,7 +176,7 @@ class Problem:
         return replace(self, a=a, b=b, scales=(scales[0], scales[1]))
 
     def matrices(self) -> Iterator[Problem]:
-        """The products of two matrices that make a batch, in order."""
+        """Yield the products of two matrices of which a batch consists, in order."""
         batch = np.broadcast_shapes(self.a.shape[:-2], self.b.shape[:-2])
 
         def pick(x: Array | None, index: tuple[int, ...]) -> Array | None:
@@ -191,7 +191,7 @@ class Problem:
             yield replace(self, a=parts[0], b=parts[1], scales=(parts[2], parts[3]), c=parts[4])
 
     def by_matrix(self, compute: Callable[[Problem], Array]) -> Array:
-        """The results of a computation on two matrices, stacked as the batch is."""
+        """Return the results of a computation on each two matrices, stacked as the batch is."""
         if self.a.ndim == self.b.ndim == 2:
             return compute(self)
         batch = np.broadcast_shapes(self.a.shape[:-2], self.b.shape[:-2])
@@ -199,7 +199,7 @@ class Problem:
         return found.reshape(*batch, *found.shape[1:])
 
     def line_scales(self, d: Declared, side: int, k: int) -> Array:
-        """The scales, float32, of every row (side 0) or column at one place of K, of two matrices."""
+        """Return the float32 scale of each row (side 0) or column (1) at one place of K; not for batches."""
         scale, x = self.scales[side], (self.a, self.b)[side]
         axis = 0 if side == 0 else 1
         if scale is None:
@@ -209,8 +209,8 @@ class Problem:
         lines = np.repeat(at, x.shape[axis] if each is None else each)[: x.shape[axis]]
         return np.asarray(lines, np.float32)
 
-    def shown(self, d: Declared) -> str:
-        """Its shapes, and its elements that are not zero, in decimal and in hexadecimal."""
+    def show(self, d: Declared) -> str:
+        """Return as text the shapes, and the elements that are not zero, in decimal and in hexadecimal."""
         fa, fb = d.formats
         parts = [_listed("a", self.a, fa), _listed("b", self.b, fb)]
         for side, (name, scale) in enumerate(zip(("scale of a", "scale of b"), self.scales, strict=True)):
@@ -219,7 +219,7 @@ class Problem:
                 parts.append(_listed(name, scale, spec.scale_format))
         for name, second in zip(("tensor scale of a", "tensor scale of b"), self.second, strict=True):
             if second is not None and second != 1:
-                parts.append(f"{name} = {shown(float(second), FP32)}")
+                parts.append(f"{name} = {show_value(float(second), FP32)}")
         if self.c is not None:
             parts.append(_listed("c", self.c, FP32))
         sizes = f"M={self.a.shape[-2]}, N={self.b.shape[-1]}, K={self.length}"
@@ -230,16 +230,16 @@ def _listed(name: str, x: Array, fmt: FloatFormat) -> str:
     fmt = FP32 if fmt == TF32 else fmt
     if x.size and (x == x.flat[0]).all() and x.size > 1:
         value = float(x.flat[0])
-        return f"{name} = 0 everywhere" if value == 0 else f"{name} = {shown(value, fmt)} everywhere"
+        return f"{name} = 0 everywhere" if value == 0 else f"{name} = {show_value(value, fmt)} everywhere"
     told = [i for i in np.ndindex(x.shape) if x[i] != 0 or np.signbit(x[i])]
-    parts = [f"{name}[{', '.join(map(str, i))}] = {shown(float(x[i]), fmt)}" for i in told[:SHOWN]]
+    parts = [f"{name}[{', '.join(map(str, i))}] = {show_value(float(x[i]), fmt)}" for i in told[:SHOWN]]
     if len(told) > SHOWN:
         parts.append(f"and {len(told) - SHOWN} more of shape {x.shape}")
     return ", ".join(parts) or f"{name} = 0"
 
 
 def _arguments(p: Problem, d: Declared, call: Call) -> tuple[list[Array], Call]:
-    """The arrays that the callable is to leave as they are, and how it is called with them."""
+    """Return the arrays that the callable must leave as they are, and how it is called with them."""
     sides = [side for side in (0, 1) if d.specs[side] is not None]
     codes = [p.codes(d, side) for side in (0, 1)]
     if d.operands == VALUES:

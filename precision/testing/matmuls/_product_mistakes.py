@@ -1,4 +1,4 @@
-"""Known mistakes of matrix products: what each would give, for a guess to match with what came."""
+"""Known mistakes of matrix products, each with the result it would give."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from precision.formats._codec import round_to
 from precision.formats._named import BF16, E4M3, E5M2, FP16, FP32, TF32
 from precision.formats._rounding_modes import Overflow, Rounding
 from precision.testing._shown_numbers import differ
-from precision.testing.matmuls._changed_problems import Change, changes, interleaved, square, step_of
+from precision.testing.matmuls._changed_problems import Change, changes, interleave, square, step_of
 from precision.testing.matmuls._other_sums import COMBINE, FINISH, Plan, Steps, plain_float32, split, wide
 from precision.testing.matmuls._other_units import units
 from precision.testing.matmuls._problem import Declared, Problem
@@ -25,15 +25,15 @@ from precision.units._plain_arithmetic import EXACT, FP32_FMA
 
 
 class Mistake(NamedTuple):
-    """A cause and what it would give for a problem, before the result is rounded to its type."""
+    """A known mistake: its cause, and its result for a problem before that is rounded to its type."""
 
     cause: str
     compute: Callable[[Problem, Declared], Array]
     change: Change | None = None  #: the problem that was solved in the place of the right one, if it is so
 
 
-def rounded(y: Array, d: Declared) -> Array:
-    """float32 sums as the result's type has them."""
+def round_result(y: Array, d: Declared) -> Array:
+    """Return float32 sums rounded to the type of the result, as float64."""
     return wide(round_to(wide(y), d.output, overflow=Overflow.NON_SATURATING))
 
 
@@ -64,7 +64,7 @@ def _tiles(y: Array, n: int, axis: int) -> Array:
     return np.where(keep[:, None] if axis == -2 else keep, y, 0) if size else y
 
 
-def _saturated(p: Problem, d: Declared) -> Array:
+def _saturate(p: Problem, d: Declared) -> Array:
     y, top = p.expected(d, dtype=np.float32), _top(d)
     return np.clip(y, -top, top)
 
@@ -76,7 +76,7 @@ def _top(d: Declared) -> float:
 
 # ---- all of them -------------------------------------------------------------------------------------
 def mistakes(d: Declared) -> Iterator[Mistake]:
-    """Every known mistake, the plainer ones first."""
+    """Yield every known mistake, the plainer ones first."""
 
     def solved(change: Change, p: Problem, d: Declared, unit: Accumulator | None = None) -> Array:
         other = change(p, d)
@@ -92,7 +92,7 @@ def mistakes(d: Declared) -> Iterator[Mistake]:
 
     for cause, change in changes(d):
         yield Mistake(cause, functools.partial(solved, change), change)
-    yield Mistake("overflow saturates instead of giving Inf", _saturated)
+    yield Mistake("overflow saturates instead of giving Inf", _saturate)
     for cause, turn in _results():
         yield Mistake(cause, functools.partial(turned, turn))
     for cause, unit in units(d.accumulator):
@@ -102,11 +102,11 @@ def mistakes(d: Declared) -> Iterator[Mistake]:
     mma = FusedSum((E4M3, E5M2), 16, fraction_bits=25).promoted(32)
     if E4M3 in d.accumulator.operand_formats and not d.scaled:
         cause = "mma.sync instead of wgmma: FP8 runs on the FP16 unit, interleaved along K"
-        yield Mistake(cause, functools.partial(solved, interleaved, unit=mma))
+        yield Mistake(cause, functools.partial(solved, interleave, unit=mma))
 
 
 def _taking(d: Declared, unit: Accumulator) -> Declared:
-    """For operands whose low bits are not ignored."""
+    """Return the declaration with FP32 for TF32 operands if the unit does not ignore their low bits."""
     if FP32 in unit.operand_formats and TF32 in d.formats:
         return replace(d, formats=(FP32, FP32))
     return d
@@ -129,7 +129,7 @@ def _sums(d: Declared) -> Iterator[Mistake]:
         )
         for cause, unit in first:
             yield Mistake(cause, functools.partial(plain_float32, accumulator=unit))
-    declared = _combined(d)
+    declared = _declared_epilogue(d)
     step, every = step_of(d), d.accumulator.promotion
     if every:
         yield Mistake("promoted one step too early", planned(Plan(shift=-step, **declared)))
@@ -157,8 +157,8 @@ def _sums(d: Declared) -> Iterator[Mistake]:
         yield Mistake(cause, planned(steps))
 
 
-def _combined(d: Declared) -> dict[str, Any]:
-    """How the declared scales enter, for plans that change something else."""
+def _declared_epilogue(d: Declared) -> dict[str, Any]:
+    """Return the declared way in which scales enter, as options of a `Plan` that changes something else."""
     if not d.scaled:
         return {}
     groups = [d.group(side) is not None for side in (0, 1)]
@@ -170,10 +170,10 @@ def _combined(d: Declared) -> dict[str, Any]:
 
 
 def matches(mistake: Mistake, p: Problem, d: Declared, got: Array, *, signs: bool) -> bool:
-    """Whether a mistake gives exactly what came."""
+    """Return whether a mistake gives exactly what came."""
     try:
         with np.errstate(all="ignore"):
-            y = rounded(mistake.compute(p, d), d)
+            y = round_result(mistake.compute(p, d), d)
     except ValueError:  # it does not apply
         return False
     return y.shape == got.shape and not differ(y, got, signs=signs).any()

@@ -1,4 +1,4 @@
-"""Properties of a matrix product: problems tried, the smallest that fails, and a guess at the cause."""
+"""The properties of a matrix product: their problems, the smallest that fails, and a guess at the cause."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from precision._support._types import Array
 from precision.accumulators._neighbours import in_float32
 from precision.testing._calls import Call, Fault
-from precision.testing._properties import Property, Tried, not_applicable, passed
+from precision.testing._properties import Attempt, Property, as_not_applicable, as_passed
 from precision.testing._reports import Outcome, Verdict
-from precision.testing._shown_numbers import differ, plain, shown
+from precision.testing._shown_numbers import differ, shortest_decimal, show_value
 from precision.testing.matmuls import _hard_products, _tolerances
-from precision.testing.matmuls._designed_problems import Designs, fixed
+from precision.testing.matmuls._designed_problems import Designs, fit_start
 from precision.testing.matmuls._problem import Declared, Problem
 from precision.testing.matmuls._product_mistakes import Mistake, matches, mistakes
 from precision.testing.matmuls._smallest_problem import smallest
@@ -26,8 +26,8 @@ MANY = 10
 """Problems that must have come out right before failures are blamed on their sizes."""
 
 
-class Seen(NamedTuple):
-    """A problem, what it should give and what came."""
+class ObservedProduct(NamedTuple):
+    """A problem, the result that it should give, and the one that came."""
 
     problem: Problem
     expected: Array
@@ -38,31 +38,34 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Judge:
-    """Whether results are what is declared: to the last bit, or within the bound."""
+    """The judge of results: they must be the declared ones to the last bit, or within the proven bound."""
 
     d: Declared
 
     def expected(self, p: Problem) -> Array:
+        """Return the declared result, or the exact one where results need only lie within a bound."""
         return p.expected(self.d) if self.d.exact else _tolerances.exact(p, self.d)
 
     def bad(self, p: Problem, expected: Array, got: Array, *, signs: bool) -> Array:
+        """Return where a result is not the expected one, or further off than the bound."""
         if self.d.exact:
             return differ(expected, got, signs=signs)
         return _tolerances.too_far(expected, got, _tolerances.bound(p, self.d))
 
-    def seen(self, call: Call, p: Problem, *, signs: bool = False) -> Seen:
+    def seen(self, call: Call, p: Problem, *, signs: bool = False) -> ObservedProduct:
+        """Call the callable with a problem, and judge the result."""
         expected = self.expected(p)
         try:
             got = p.observe(call, self.d)
         except Fault as fault:
             sizes = f"shapes {p.a.shape} and {p.b.shape}"
             raise Fault(fault.kind, f"{fault.detail} ({sizes})") from fault
-        return Seen(p, expected, got, self.bad(p, expected, got, signs=signs), signs)
+        return ObservedProduct(p, expected, got, self.bad(p, expected, got, signs=signs), signs)
 
     # ---- the guess --------------------------------------------------------------------------------------
     def guess(self, observed: Sequence[Any]) -> list[str]:
-        """The known mistakes that give exactly what came, every time."""
-        seen = [one for one in observed if isinstance(one, Seen)]
+        """Return the known mistakes that give exactly what came, every time."""
+        seen = [one for one in observed if isinstance(one, ObservedProduct)]
         # What failed first, and small problems before large ones: most mistakes are ruled out by one.
         seen.sort(key=lambda one: (not one.bad.any(), one.problem.length * one.got.size))
         if not seen or not seen[0].bad.any():
@@ -70,7 +73,8 @@ class Judge:
         found = [m.cause for m in mistakes(self.d) if all(self.explains(m, one) for one in seen)]
         return list(dict.fromkeys(found)) or self._in_float32(seen) or _only_where(seen)
 
-    def explains(self, mistake: Mistake, one: Seen) -> bool:
+    def explains(self, mistake: Mistake, one: ObservedProduct) -> bool:
+        """Return whether a mistake gives what came for a problem."""
         if self.d.exact:
             return matches(mistake, one.problem, self.d, one.got, signs=one.signs)
         if mistake.change is None:
@@ -86,8 +90,8 @@ class Judge:
             return False
         return not self.bad(other, seen.expected, one.got, signs=False).any()
 
-    def _in_float32(self, seen: Sequence[Seen]) -> list[str]:
-        """Whether all that came lies as near to the exact result as float32 sums do, in whatever order."""
+    def _in_float32(self, seen: Sequence[ObservedProduct]) -> list[str]:
+        """Return the cause of a float32 sum in any order if all that came is as near to exact as one."""
         unit = self.d.accumulator
         if not self.d.exact or unit.step is None or not unit.step.aligns or self.d.dtype != np.float32:
             return []
@@ -103,11 +107,12 @@ class Judge:
 
 
 def _sizes(p: Problem) -> tuple[int, int, int]:
+    """Return K, and the numbers of rows and columns."""
     return p.length, p.a.shape[-2], p.b.shape[-1]
 
 
-def _only_where(seen: Sequence[Seen]) -> list[str]:
-    """Which sizes all that failed have and hardly anything else, for garbage that nothing predicts."""
+def _only_where(seen: Sequence[ObservedProduct]) -> list[str]:
+    """Return a cause that names the sizes that all failures have and nothing else has, if there are such."""
     bad, good = [one for one in seen if one.bad.any()], [one for one in seen if not one.bad.any()]
     if len(good) < MANY:
         return []
@@ -122,12 +127,14 @@ def _only_where(seen: Sequence[Seen]) -> list[str]:
 
 
 # ---- one property ------------------------------------------------------------------------------------
-def tried(judge: Judge, name: str, problems: Sequence[Problem], call: Call, *, signs: bool = False) -> Tried:
-    """All problems, and what is wrong with the smallest that is found of those that fail."""
+def try_problems(
+    judge: Judge, name: str, problems: Sequence[Problem], call: Call, *, signs: bool = False
+) -> Attempt:
+    """Try all problems; the outcome shows the smallest failing problem that is found."""
     seen = [judge.seen(call, p, signs=signs) for p in problems]
     cases, failures = sum(one.got.size for one in seen), sum(int(one.bad.sum()) for one in seen)
     if not failures:
-        return passed(name, cases, seen)
+        return as_passed(name, cases, seen)
     worst = min((one for one in seen if one.bad.any()), key=lambda one: one.problem.length * one.got.size)
 
     def fails(p: Problem) -> bool:
@@ -137,26 +144,28 @@ def tried(judge: Judge, name: str, problems: Sequence[Problem], call: Call, *, s
             return False
 
     least = smallest(worst.problem, worst.bad, judge.d, fails)
-    outcome = _shown(judge, name, judge.seen(call, least, signs=signs), worst)
-    return Tried(replace(outcome, cases=cases, failures=failures), tuple(seen))
+    outcome = _failed_outcome(judge, name, judge.seen(call, least, signs=signs), worst)
+    return Attempt(replace(outcome, cases=cases, failures=failures), tuple(seen))
 
 
-def _shown(judge: Judge, name: str, least: Seen, worst: Seen) -> Outcome:
+def _failed_outcome(judge: Judge, name: str, least: ObservedProduct, worst: ObservedProduct) -> Outcome:
+    """Return the failure that shows the first wrong element of the smallest problem found."""
     d, one = judge.d, least if least.bad.any() else worst
     at = tuple(int(i) for i in np.argwhere(one.bad)[0])
     where = f"y[{', '.join(map(str, at))}]"
     right, came = float(one.expected[at]), float(one.got[at])
     if d.exact:
-        said = f"{where} = {shown(right, d.output)}"
+        said = f"{where} = {show_value(right, d.output)}"
     else:
         limit = float(_tolerances.bound(one.problem, d)[at])
-        said = f"{where} = {plain(right)} within {limit:.3g}"
+        said = f"{where} = {shortest_decimal(right)} within {limit:.3g}"
     return Outcome(
         name,
         Verdict.FAILED,
-        example=one.problem.shown(d),
+        example=one.problem.show(d),
         expected=said,
-        got=f"{where} = {shown(came, d.output)}" + ("" if d.exact else f", off by {abs(came - right):.3g}"),
+        got=f"{where} = {show_value(came, d.output)}"
+        + ("" if d.exact else f", off by {abs(came - right):.3g}"),
     )
 
 
@@ -193,26 +202,26 @@ _WITHOUT = {
 
 
 def gemm_properties(d: Declared) -> tuple[Property, ...]:
-    """The properties of a declared product, in the order in which they are tried."""
+    """Return the properties of a declared product, in the order in which they are tried."""
     judge, designs = Judge(d), Designs(d)
 
     def problems(index: int) -> list[Problem]:
         rng = np.random.default_rng([5, index])
-        made = (fixed(p, d) for p in _CLAIMS[index][2](designs, rng))
+        made = (fit_start(p, d) for p in _CLAIMS[index][2](designs, rng))
         return [p for p in made if d.ragged or p.length % max(1, d.granule) == 0]
 
-    def result(call: Call) -> Tried:
-        """Only that something of the right shape and type comes."""
+    def result(call: Call) -> Attempt:
+        """Check that a result of the right shape and type comes, and nothing else."""
         for p in problems(0)[:1]:
             p.observe(call, d)
-        return passed("result", 1)
+        return as_passed("result", 1)
 
-    def unchanged(call: Call) -> Tried:
+    def unchanged(call: Call) -> Attempt:
         for p in problems(0)[:1]:
             p.observe(replace(call, forgiving=False), d)
-        return passed("input unchanged", 1)
+        return as_passed("input unchanged", 1)
 
-    def same(call: Call) -> Tried:
+    def same(call: Call) -> Attempt:
         p = problems(4)[0]
         first = p.observe(call, d)
         for _ in range(3):
@@ -221,23 +230,23 @@ def gemm_properties(d: Declared) -> tuple[Property, ...]:
                 at = tuple(int(i) for i in np.argwhere(differ(first, again, signs=True))[0])
                 outcome = Outcome(
                     "determinism", Verdict.FAILED, cases=first.size, cause="not deterministic",
-                    failures=int(differ(first, again, signs=True).sum()), example=p.shown(d),
-                    expected=f"y{list(at)} = {shown(float(first[at]), d.output)}, as before",
-                    got=f"y{list(at)} = {shown(float(again[at]), d.output)}",
+                    failures=int(differ(first, again, signs=True).sum()), example=p.show(d),
+                    expected=f"y{list(at)} = {show_value(float(first[at]), d.output)}, as before",
+                    got=f"y{list(at)} = {show_value(float(again[at]), d.output)}",
                 )  # fmt: skip
-                return Tried(outcome)
-        return passed("determinism", first.size)
+                return Attempt(outcome)
+        return as_passed("determinism", first.size)
 
-    def claim(index: int, call: Call) -> Tried:
+    def claim(index: int, call: Call) -> Attempt:
         name, _, _, needs = _CLAIMS[index]
         if needs and not getattr(d, needs):
-            return not_applicable(name, _WITHOUT[needs])
+            return as_not_applicable(name, _WITHOUT[needs])
         if name == "signed zero" and not d.exact:
-            return not_applicable(name, "within a bound the sign of zero is free")
+            return as_not_applicable(name, "within a bound the sign of zero is free")
         some = problems(index)
         if not some:
-            return not_applicable(name, "operands and register do not get there")
-        return tried(judge, name, some, call, signs=name == "signed zero")
+            return as_not_applicable(name, "operands and register do not get there")
+        return try_problems(judge, name, some, call, signs=name == "signed zero")
 
     found = [
         Property("result", "shape, type and no exception", test=result, essential=True),

@@ -1,4 +1,4 @@
-"""The smallest product that fails: fewer rows, columns and K, then more zeros, then simpler numbers."""
+"""The search for the smallest failing product: fewer rows, columns and K, more zeros, simpler numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRIES = 400
 
 
 def smallest(p: Problem, bad: Array, d: Declared, fails: Callable[[Problem], bool]) -> Problem:
-    """As small a product as is found that still fails."""
+    """Return as small a product as is found that still fails."""
     ask: Any = _Budget(fails, TRIES)  # type: ignore[arg-type]
     p, bad = _one_matrix(p, bad, ask)
     if p.a.ndim == p.b.ndim == 2:
@@ -51,15 +51,15 @@ def _one_output(p: Problem, bad: Array, d: Declared, ask: Any) -> Problem:
         size = bad.shape[axis]
         for n in sorted({2, 3, 4, 5, 6, size // 2, size - 1}):
             if 0 < n < size:
-                fewer = cut(p, d, np.arange(n))
-                if ask(fewer):
-                    p = fewer
+                drop_slices = cut(p, d, np.arange(n))
+                if ask(drop_slices):
+                    p = drop_slices
                     break
     return p
 
 
 def _plainer(p: Problem, ask: Any) -> Problem:
-    """Without c and with scales of one, where it fails so too."""
+    """Return the problem without c, and with scales of one, if it fails so too."""
     for side in (0, 1):
         for name in ("second", "scales"):
             pair = list(getattr(p, name))
@@ -81,7 +81,7 @@ def _kept(p: Problem, tried: Problem, ask: Any) -> Problem:
 
 
 def _emptier(p: Problem, ask: Any) -> Problem:
-    """Zeros for as many products as possible, many at a time first."""
+    """Return the problem with as many zero products as it still fails with, many tried at a time."""
     used = np.flatnonzero((p.a != 0).any(axis=0) | (p.b != 0).any(axis=1))
     size = len(used)
     while size:
@@ -96,7 +96,7 @@ def _emptier(p: Problem, ask: Any) -> Problem:
 
 
 def _shorter(p: Problem, d: Declared, ask: Any) -> Problem:
-    """K cut behind the last product, before the first, and where there are zeros."""
+    """Return the problem with K cut behind the last product, before the first, and where there are zeros."""
     used = np.flatnonzero((p.a != 0).any(axis=0) | (p.b != 0).any(axis=1))
     if not len(used):
         return _kept(p, p.span(d, 0, 1), ask)
@@ -122,7 +122,7 @@ def _shorter(p: Problem, d: Declared, ask: Any) -> Problem:
 
 
 def _simpler(p: Problem, d: Declared, ask: Any) -> Problem:
-    """One in the place of numbers, else powers of two, else numbers of fewer bits, without signs."""
+    """Return the problem with ones for numbers, else powers of two, else fewer bits, where it still fails."""
     for name in ("b", "a"):
         x = getattr(p, name)
         for index in map(tuple, np.argwhere((x != 0) & np.isfinite(x))[:64]):

@@ -1,4 +1,4 @@
-"""How far a GEMM that need not be bit-exact may be off: the declared arithmetic's bound, in any order."""
+"""The proven bound of the error of a GEMM that need not be bit-exact, for any order of its steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from precision.units._plain_arithmetic import EXACT
 
 
 def exact(p: Problem, d: Declared) -> Array:
-    """The exact product of what the unit is given, in float64."""
+    """Return the exact product of the operands as the unit reads them, in float64."""
     if TF32 not in d.formats:
         return matmul(p.operand(d, 0), p.operand(d, 1), accumulator=EXACT, c=p.c, dtype=np.float64)
     cut = (
@@ -29,7 +29,7 @@ def exact(p: Problem, d: Declared) -> Array:
 
 
 def sizes(p: Problem, d: Declared, side: int) -> Array:
-    """Magnitudes with their scales; subnormals count as the smallest normal number, as they align."""
+    """Return magnitudes times scales; a subnormal counts as the smallest normal number, as it aligns."""
     fmt, x = d.formats[side], np.abs(np.asarray((p.a, p.b)[side], np.float64))
     size = np.where(x > 0, np.maximum(x, 2.0**fmt.min_exponent), 0.0)
     scale = p.scales[side]
@@ -49,7 +49,7 @@ def sizes(p: Problem, d: Declared, side: int) -> Array:
 
 
 def bound(p: Problem, d: Declared) -> Array:
-    """The largest error of each output; Inf where the sum may overflow.
+    """Return the largest error of each output; Inf where the sum may overflow.
 
     The larger one of two bounds. `precision.bounds.error_bound` follows the declared arithmetic on the data
     in the declared order. `precision.bounds.aligned_truncation` (and gamma, for fused multiply-adds) bounds
@@ -91,6 +91,7 @@ def bound(p: Problem, d: Declared) -> Array:
 
 
 def _largest_scale(p: Problem, d: Declared) -> float:
+    """Return the product of the largest scales, at least 1."""
     found = 1.0
     for scale, second in zip(p.scales, p.second, strict=True):
         found *= 1.0 if scale is None else float(np.max(scale))
@@ -99,14 +100,14 @@ def _largest_scale(p: Problem, d: Declared) -> float:
 
 
 def _scale_sizes(p: Problem, d: Declared) -> Array:
-    """The magnitudes with every element that is not zero as large as one."""
+    """Return the sums of `sizes` of products, with each element that is not zero taken for one."""
     a, b = (np.where(x != 0, 1.0, 0.0).astype(np.float32) for x in (p.a, p.b))
     ones = Problem(a, b, scales=p.scales, second=p.second)
     return np.asarray(sizes(ones, d, 0) @ sizes(ones, d, 1))
 
 
 def too_far(reference: Array, got: Array, limit: Array) -> Array:
-    """Where a result is further off than its bound; NaN must be NaN, and Inf that Inf or NaN."""
+    """Return where a result is further off than its bound; NaN must be NaN, and Inf that Inf or NaN."""
     with np.errstate(all="ignore"):
         off = np.abs(got - reference) > limit
     wrong = np.where(np.isnan(got) & np.isfinite(limit), True, off)

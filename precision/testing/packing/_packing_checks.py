@@ -16,7 +16,7 @@ from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
 from precision.formats._named import FP64, Format, parse_format
 from precision.testing._calls import Call, Fault, as_array, expect_shape, label
-from precision.testing._properties import Property, Tried, not_applicable, passed, run
+from precision.testing._properties import Attempt, Property, as_not_applicable, as_passed, run
 from precision.testing._reports import Outcome, Report, Verdict
 
 SHOWN = 12
@@ -24,7 +24,7 @@ SHOWN = 12
 
 
 class Packed(NamedTuple):
-    """Rows of codes, and the bytes that came."""
+    """Rows of codes, and the bytes into which they were packed."""
 
     codes: Array
     came: Array
@@ -32,7 +32,7 @@ class Packed(NamedTuple):
 
 @dataclass(frozen=True)
 class Packing:
-    """A packer and an unpacker of codes of a format."""
+    """A packer and an unpacker under test, with the format of their codes."""
 
     fmt: Format
     unpack: Call
@@ -41,7 +41,7 @@ class Packing:
 
     # ---- what is given, what comes ------------------------------------------------------------------
     def inputs(self, *, odd: bool) -> Iterator[Array]:
-        """Rows of codes, counted up and at random; of lengths that fill whole bytes unless ``odd``."""
+        """Yield rows of codes, counted up and random; they fill whole bytes unless ``odd``."""
         rng, count = np.random.default_rng(0), 1 << self.fmt.bits
         lengths = (1, 3, 5, 7, 33) if odd else (8, 16, 64, 1024)
         for length in lengths:
@@ -52,14 +52,14 @@ class Packing:
             yield codes.reshape(8, length).astype(self.fmt.code_dtype)
 
     def pack(self, call: Call, codes: Array) -> Array:
-        """The bytes that came."""
+        """Return the bytes into which the callable packs codes."""
         array = as_array(call(codes if self.integers else codes.view(self.fmt.dtype)))
         if array.dtype.itemsize != 1:
             raise Fault("wrong dtype", f"packed codes must be bytes (uint8), got {array.dtype}")
         return np.ascontiguousarray(array).view(np.uint8)
 
     def restore(self, packed: Array, codes: Array) -> Array:
-        """The codes that came back."""
+        """Return the codes that the unpacker makes of bytes."""
         arguments = (packed, np.asarray(codes.shape[-1])) if _takes_length(self.unpack.fn) else (packed,)
         array = expect_shape("unpacked codes", as_array(self.unpack(*arguments)), codes.shape)
         if array.dtype.itemsize != codes.dtype.itemsize:
@@ -72,17 +72,17 @@ class Packing:
         return bits
 
     # ---- properties ---------------------------------------------------------------------------------
-    def sizes(self, name: str, odd: bool, call: Call) -> Tried:
-        """Shape and type of the bytes."""
+    def sizes(self, name: str, odd: bool, call: Call) -> Attempt:
+        """Check shape and type of the bytes."""
         cases = 0
         for codes in self.inputs(odd=odd):
             shape = (*codes.shape[:-1], row_bytes(codes.shape[-1], self.fmt.bits))
             expect_shape(f"packed codes of shape {codes.shape}", self.pack(call, codes), shape)
             cases += 1
-        return passed(name, cases)
+        return as_passed(name, cases)
 
-    def layout(self, name: str, odd: bool, call: Call) -> Tried:
-        """The bytes, against a little-endian bit stream."""
+    def layout(self, name: str, odd: bool, call: Call) -> Attempt:
+        """Compare the bytes with a little-endian bit stream."""
         seen, cases, failed = [], 0, None
         for codes in self.inputs(odd=odd):
             came, wanted = self.pack(call, codes), pack_bits(codes, self.fmt.bits)
@@ -97,14 +97,14 @@ class Packing:
             if rows.size and failed is None:
                 failed = self._smallest(call, codes[rows[0]])
         if failed is None:
-            return passed(name, cases, seen)
+            return as_passed(name, cases, seen)
         codes = failed[None]
-        return Tried(
+        return Attempt(
             _failure(name, cases, codes, pack_bits(codes, self.fmt.bits), self.pack(call, codes)), tuple(seen)
         )
 
     def _smallest(self, call: Call, row: Array) -> Array:
-        """The shortest part of a row that is packed wrongly, with zeros for the codes that do not matter."""
+        """Return the shortest part of a row that is packed wrongly, zeros for codes that do not matter."""
 
         def fails(codes: Array) -> bool:
             try:
@@ -126,8 +126,8 @@ class Packing:
                 row = tried
         return row
 
-    def roundtrip(self, name: str, odd: bool, call: Call) -> Tried:
-        """Codes that were packed come back."""
+    def roundtrip(self, name: str, odd: bool, call: Call) -> Attempt:
+        """Check that codes that were packed come back."""
         cases = 0
         for codes in self.inputs(odd=odd):
             came = self.restore(self.pack(call, codes), codes)
@@ -135,21 +135,21 @@ class Packing:
             wrong = np.argwhere(came != codes)
             if len(wrong):
                 row = int(wrong[0][0])
-                return Tried(
+                return Attempt(
                     _failure(name, cases, codes[row : row + 1], codes[row : row + 1], came[row : row + 1])
                 )
-        return passed(name, cases)
+        return as_passed(name, cases)
 
-    def unchanged(self, call: Call) -> Tried:
-        """Neither writes into its input."""
+    def unchanged(self, call: Call) -> Attempt:
+        """Check that neither callable writes into its input."""
         codes = next(self.inputs(odd=False))
         packed = self.pack(replace(call, forgiving=False), codes)
         strict = replace(self, unpack=replace(self.unpack, forgiving=False))
         strict.restore(packed, codes)
-        return passed("input unchanged", codes.size)
+        return as_passed("input unchanged", codes.size)
 
     def guess(self, seen: Sequence[Any]) -> Iterator[str]:
-        """The known layouts that match all bytes that were seen."""
+        """Yield the known layouts that match all bytes that were seen."""
         packed = [one for one in seen if isinstance(one, Packed)]
         for name, rule in _layouts(self.fmt.bits):
             if packed and all(_is(rule(one.codes), one.came) for one in packed):
@@ -161,8 +161,10 @@ def _is(wanted: Array | None, came: Array) -> bool:
 
 
 def _layouts(bits: int) -> Iterator[tuple[str, Callable[[Array], Array | None]]]:
+    """Yield other layouts of codes in bytes, each with its words; None where a layout does not apply."""
+
     def stream(codes: Array, order: int) -> Array:
-        """Bits of each code, from its highest on (order -1) or its lowest."""
+        """Return the bits of each code, the highest first (order -1) or the lowest first (1)."""
         places = np.arange(bits)[::order]
         return (
             ((codes[..., None].astype(np.int64) >> places) & 1)
@@ -174,14 +176,14 @@ def _layouts(bits: int) -> Iterator[tuple[str, Callable[[Array], Array | None]]]
         return np.packbits(stream(codes, -1), axis=-1, bitorder="big")
 
     def halves(codes: Array) -> Array | None:
-        """The first half of a row in the low bits, the second in the high ones."""
+        """Return bytes with a row's first half in the low four bits, its second half in the high ones."""
         if bits != 4 or codes.shape[-1] % 2:
             return None
         middle = codes.shape[-1] // 2
         return np.asarray(codes[..., :middle] | (codes[..., middle:] << 4)).astype(np.uint8)
 
     def across(codes: Array) -> Array | None:
-        """The stream runs over the ends of rows."""
+        """Return the bytes of one stream that runs over the ends of rows."""
         whole = pack_bits(np.ascontiguousarray(codes).reshape(1, -1), bits)
         rows = row_bytes(codes.shape[-1], bits)
         return whole.reshape(*codes.shape[:-1], rows) if whole.size == codes.shape[0] * rows else None
@@ -194,7 +196,7 @@ def _layouts(bits: int) -> Iterator[tuple[str, Callable[[Array], Array | None]]]
         return pack_bits(codes, bits)[..., ::-1]
 
     def high_first(codes: Array) -> Array | None:
-        """Pairs exchanged, an odd last one with zero."""
+        """Return bytes with the first code of each pair in the high four bits."""
         if bits != 4:
             return None
         even = np.zeros((*codes.shape[:-1], -(-codes.shape[-1] // 2) * 2), codes.dtype)
@@ -210,21 +212,24 @@ def _layouts(bits: int) -> Iterator[tuple[str, Callable[[Array], Array | None]]]
 
 
 def _failure(name: str, cases: int, codes: Array, wanted: Array, came: Array) -> Outcome:
-    def told(array: Array) -> str:
+    """Return the failure that shows codes, the expected and the actual bytes or codes."""
+
+    def as_text(array: Array) -> str:
         flat = array.reshape(-1)
         places = 2 * flat.dtype.itemsize
         text = " ".join(f"{int(v):0{places}X}" for v in flat[:SHOWN])
         return f"0x {text}" + (" …" if flat.size > SHOWN else "")
 
     failures = int((wanted != came).sum()) if wanted.shape == came.shape else wanted.size
+    example = f"codes of shape {codes.shape}: {as_text(codes)}"
     return Outcome(
-        name, Verdict.FAILED, cases=cases, failures=failures,
-        example=f"codes of shape {codes.shape}: {told(codes)}", expected=told(wanted), got=told(came),
+        name, Verdict.FAILED, cases=cases, failures=failures, example=example,
+        expected=as_text(wanted), got=as_text(came),
     )  # fmt: skip
 
 
 def _takes_length(fn: Callable[..., Any]) -> bool:
-    """Whether a second argument without a default is asked for."""
+    """Return whether a callable has a second parameter without a default."""
     try:
         parameters = inspect.signature(fn).parameters.values()
     except (TypeError, ValueError):
@@ -272,6 +277,13 @@ def check_packing(
     TypeError, ValueError
         If an argument does not fit.
 
+    Notes
+    -----
+    The properties, in order: *result* (shape and type of the bytes), *input unchanged* (neither callable
+    writes into its input), *layout* (each row is a little-endian bit stream: the first code lies in the
+    lowest bits of the first byte), *round trip* (codes that are packed come back). With ``ragged`` the last
+    two again for *odd lengths*, where rows end within a byte: the rest of that byte must be zero.
+
     Examples
     --------
     >>> import numpy as np, precision as pr
@@ -297,34 +309,42 @@ def check_packing(
 
 
 def packing_properties(target: Packing) -> tuple[Property, ...]:
-    """The properties that `check_packing` tries."""
+    """Return the properties that `check_packing` tries."""
 
-    def made(name: str, meaning: str, test: Callable[[Call], Tried], essential: bool = False) -> Property:
+    def new_property(
+        name: str, meaning: str, test: Callable[[Call], Attempt], essential: bool = False
+    ) -> Property:
         return Property(name, meaning, test=test, guess=target.guess, essential=essential)
 
-    def odd(name: str, test: Callable[[str, bool, Call], Tried]) -> Callable[[Call], Tried]:
-        def tried(call: Call) -> Tried:
+    def odd(name: str, test: Callable[[str, bool, Call], Attempt]) -> Callable[[Call], Attempt]:
+        def tried(call: Call) -> Attempt:
             if not target.ragged:
-                return not_applicable(name, "ragged=False: lengths fill whole bytes")
+                return as_not_applicable(name, "ragged=False: lengths fill whole bytes")
             if target.fmt.bits % 8 == 0:
-                return not_applicable(name, f"a code of {target.fmt} fills whole bytes")
+                return as_not_applicable(name, f"a code of {target.fmt} fills whole bytes")
             return test(name, True, call)
 
         return tried
 
     return (
-        made("result", "shape and type of the bytes", lambda call: target.sizes("result", False, call), True),
-        made("input unchanged", "neither writes into its input", target.unchanged),
-        made(
+        new_property(
+            "result", "shape and type of the bytes", lambda call: target.sizes("result", False, call), True
+        ),
+        new_property("input unchanged", "neither writes into its input", target.unchanged),
+        new_property(
             "layout",
             "a little-endian bit stream, row by row",
             lambda call: target.layout("layout", False, call),
         ),
-        made("round trip", "codes come back", lambda call: target.roundtrip("round trip", False, call)),
-        made(
+        new_property(
+            "round trip", "codes come back", lambda call: target.roundtrip("round trip", False, call)
+        ),
+        new_property(
             "odd lengths: layout",
             "rows end at a whole byte, filled up with zeros",
             odd("odd lengths: layout", target.layout),
         ),
-        made("odd lengths: round trip", "codes come back", odd("odd lengths: round trip", target.roundtrip)),
+        new_property(
+            "odd lengths: round trip", "codes come back", odd("odd lengths: round trip", target.roundtrip)
+        ),
     )

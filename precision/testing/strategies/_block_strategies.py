@@ -48,7 +48,7 @@ def _amaxes_within(
 def _one_block(
     spec: QuantSpec, size: int, dtype: np.dtype[Any], finite: bool, within: tuple[float, float] | None
 ) -> st.SearchStrategy[Array]:
-    """Zeros; an amax alone; one value; ties under the amax's scale; random numbers; outliers; NaN or Inf.
+    """Draw a block: zeros, an amax alone, one value, hard elements, random numbers, an outlier, NaN or Inf.
 
     Kept, since to make a strategy takes longer than to draw from it.
     """
@@ -99,7 +99,7 @@ def blocks(
     finite: bool = False,
     amaxes: tuple[float, float] | None = None,
 ) -> Array:
-    """Matrices for a spec whose groups run along the last axis, made block by block.
+    """Draw matrices for a spec whose groups run along the last axis, block by block.
 
     Parameters
     ----------

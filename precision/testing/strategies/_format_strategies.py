@@ -1,4 +1,4 @@
-"""Strategies for formats, rounding modes and what becomes of numbers too large."""
+"""Strategies for formats, rounding modes and rules of overflow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ else:
 def float_formats(
     *, max_bits: int = 16, signed: bool | None = None, unusual: bool = False
 ) -> st.SearchStrategy[FloatFormat]:
-    """Floating-point formats with a zero: the named ones, and any other of at most ``max_bits`` bits.
+    """Draw floating-point formats with a zero: the named ones, and any other of at most ``max_bits`` bits.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def _any_unusual_format(draw: st.DrawFn, max_bits: int, signed: bool | None) -> 
 
 @in_default_environment
 def int_formats(*, max_bits: int = 16) -> st.SearchStrategy[IntFormat]:
-    """Integer formats of 2 to ``max_bits`` bits: signed and not, with and without a binary point.
+    """Draw integer formats of 2 to ``max_bits`` bits: signed and not, with and without a binary point.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def int_formats(*, max_bits: int = 16) -> st.SearchStrategy[IntFormat]:
 
 @in_default_environment
 def formats(*, max_bits: int = 16) -> st.SearchStrategy[Format]:
-    """Floating-point and integer formats with a zero."""
+    """Draw floating-point and integer formats with a zero."""
     return st.one_of(float_formats(max_bits=max_bits), int_formats(max_bits=max_bits))
 
 
@@ -117,7 +117,7 @@ def _check_bits(max_bits: object) -> None:
 
 
 def roundings(*, stochastic: bool = False) -> st.SearchStrategy[Rounding | Stochastic]:
-    """Rounding modes, nearest-even first; also `Stochastic` ones if asked for."""
+    """Draw rounding modes, nearest-even first; `Stochastic` ones too if ``stochastic``."""
     modes: st.SearchStrategy[Rounding | Stochastic] = st.sampled_from(list(Rounding))
     if not stochastic:
         return modes
@@ -125,5 +125,5 @@ def roundings(*, stochastic: bool = False) -> st.SearchStrategy[Rounding | Stoch
 
 
 def overflows(fmt: Format | None = None) -> st.SearchStrategy[Overflow]:
-    """What becomes of numbers too large; of a format without NaN only SATURATE."""
+    """Draw a rule of overflow; for a format without NaN that is SATURATE."""
     return st.sampled_from([Overflow.SATURATE] if fmt is not None and not fmt.has_nan else list(Overflow))

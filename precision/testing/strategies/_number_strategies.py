@@ -24,10 +24,10 @@ else:
 
 @functools.lru_cache(maxsize=256)
 def _hard_numbers(fmt: Format, dtype: np.dtype[Any]) -> tuple[tuple[float, ...], ...]:
-    """Values, ties, their neighbours, subnormals, both sides of the largest: of each the simplest first."""
+    """Return hard numbers by kind (values, ties, neighbours, subnormals, overflow), the simplest first."""
     found = []
     kinds = (
-        _hard_values.exact,
+        _hard_values.own_values,
         _hard_values.ties,
         _hard_values.off_ties,
         _hard_values.below_normal,
@@ -44,7 +44,7 @@ def _hard_numbers(fmt: Format, dtype: np.dtype[Any]) -> tuple[tuple[float, ...],
 def numbers(
     fmt: Format, *, dtype: npt.DTypeLike = np.float32, nan: bool = True, inf: bool = True
 ) -> st.SearchStrategy[float]:
-    """Numbers that are hard to round to a format, and any others, all of them values of ``dtype``.
+    """Draw numbers that are hard to round to a format, and any others, all of them values of ``dtype``.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def numbers(
 
 
 def _any_number(dtype: np.dtype[Any]) -> st.SearchStrategy[float]:
-    """Any finite number of a type."""
+    """Draw any finite number of a type."""
     width = 8 * dtype.itemsize if dtype.kind == "f" else 32
     finite = st.floats(width=width, allow_nan=False, allow_infinity=False)  # type: ignore[arg-type]
     if dtype.kind == "f":
@@ -96,7 +96,7 @@ def arrays(
     nan: bool = True,
     inf: bool = True,
 ) -> st.SearchStrategy[Array]:
-    """Flat arrays of `numbers` for a format; NaNs have any payload.
+    """Draw flat arrays of `numbers` for a format; NaNs have any payload.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def arrays(
 
 @in_default_environment
 def codes(fmt: Format, *, min_size: int = 1, max_size: int = 16) -> st.SearchStrategy[Array]:
-    """Flat arrays of codes of a format, of type ``fmt.dtype``."""
+    """Draw flat arrays of codes of a format, of type ``fmt.dtype``."""
     word = fmt.code_dtype
     each = st.integers(0, (1 << fmt.bits) - 1)
     return st.lists(each, min_size=min_size, max_size=max_size).map(

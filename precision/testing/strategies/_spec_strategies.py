@@ -21,7 +21,7 @@ else:
 
 @in_default_environment
 def granularities(*, max_group: int = 64, blocks: bool = True) -> st.SearchStrategy[Granularity]:
-    """Which elements share a scale: groups of 32, whole tensors and vectors, other groups, blocks.
+    """Draw granularities: groups of 32, whole tensors and vectors, other groups, blocks.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def granularities(*, max_group: int = 64, blocks: bool = True) -> st.SearchStrat
 @st.composite
 @in_default_environment
 def specs(draw: st.DrawFn, *, stochastic: bool = False, every_field: bool = False) -> QuantSpec:
-    """Specs: the named ones, and others with any format, granularity, scale format, rule and rounding.
+    """Draw specs: the named ones, and others of any format, granularity, scale format, rule and rounding.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def specs(draw: st.DrawFn, *, stochastic: bool = False, every_field: bool = Fals
 @st.composite
 @in_default_environment
 def _with_ends(draw: st.DrawFn, spec: QuantSpec) -> QuantSpec:
-    """What becomes of groups of zeros, of scales at the ends of their format, of NaN and Inf."""
+    """Draw the spec with other rules for groups of zeros, scales at the ends of their format, NaN and Inf."""
     return dataclasses.replace(
         spec,
         scale_format=draw(st.sampled_from([spec.scale_format, f.FP32, f.E8M0, f.E4M3, f.UE5M3, f.BF16])),

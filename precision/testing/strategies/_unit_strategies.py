@@ -20,7 +20,7 @@ else:
 @st.composite
 @in_default_environment
 def accumulators(draw: st.DrawFn) -> kinds.Accumulator:
-    """Accumulators: the named ones, and fused sums of other widths and intervals of promotion.
+    """Draw accumulators: the named ones, and fused sums of other widths and intervals of promotion.
 
     `fused_sums` has units of any description.
 
@@ -54,7 +54,7 @@ _UNITS: tuple[kinds.Accumulator, ...] = (
 @st.composite
 @in_default_environment
 def fused_sums(draw: st.DrawFn, *, scaled: bool | None = False) -> kinds.FusedSum:
-    """Fused sums of any description: operands, products, width, register, roundings, floor and promotion.
+    """Draw fused sums of any operands, products, width, register, roundings, floor and promotion.
 
     Both operands have the same format, FP32's and E8M0's among them. Rounding toward zero, as GPUs do, is
     the most frequent.

@@ -1,4 +1,7 @@
-"""LogFMT's decoding loop over tiles: 2**x to 0.75 units in the last place, the same bits on any processor."""
+"""LogFMT's decoding loop over tiles in LLVM: 2**x to 0.75 units in the last place, the same on any processor.
+
+`_plain_tiles` has the same loop in Python.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,23 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 
-from precision._kernels._jit import intrinsic
-from precision._kernels._llvm_pieces import counted_loop, own_function, pointer
-from precision._kernels.logfmt._lanes import GROUP, I32, I64, Lanes
+from precision._kernels._llvm_pieces import counted_loop, own_function
+from precision._kernels._numba_codegen import llvm_loop, nothing, pointer
+from precision._kernels.logfmt import _plain_tiles as plain
+from precision._kernels.logfmt._llvm_lanes import GROUP, I32, I64, Lanes
+from precision._kernels.logfmt._plain_tiles import EXP2, MAGIC_QUARTERS, QUARTERS
 
-EXP2 = (0.6931470632553101, 0.24022643268108368, 0.055532075464725494, 0.009628419764339924)
-"""(2**r - 1) / r for |r| <= 1/8, within 2**-28.29 after the product with r, relative to 2**r."""
-QUARTERS = (0x3F8FB81B, 0x3FAAE96F, 0x3FCB3FE5, 0x3FF1B4B3)
-"""Bits of 2**(SHIFT + j/4) rounded to float32, off by less than 0.006 units in the last place."""
 SHIFT = 0.16710861803508978
-"""log2 of the first, which is exact; chosen among all of them so that the other three are nearly so."""
+"""log2 of the first of `QUARTERS`, which is exact; chosen so that the other three are nearly so."""
 _WRITES_AHEAD = 1024  # elements: a page of values, whose end stops the processor's own fetching
-_MAGIC_QUARTERS = 1.5 * 2.0**21  # added to a float32 it leaves the nearest quarters in the low bits
 
 
 class Ladder(NamedTuple):
-    """A tile's levels: level K is ``2**(exponent + SHIFT + first + step*K)``, the last two in two parts each.
+    """The levels of a tile: level K is ``2**(exponent + SHIFT + first + step*K)``.
 
-    The high parts are multiples of 2**-18, so that ``first + step*K`` below 64 is exact without the low ones.
-    Steps are of a code that is shifted to the top of 32 bits: ``2**(bits - 32)`` of the tile's.
+    ``first`` and ``step`` have two parts each.     The high parts are multiples of 2**-18, so that ``first +
+    step*K`` below 64 is exact without the low ones. Steps are of a code that is shifted to the top of 32
+    bits: ``2**(bits - 32)`` of the tile's.
     """
 
     exponent: Any  #: float32, a whole number
@@ -36,17 +37,17 @@ class Ladder(NamedTuple):
 
 
 def _power(lanes: Lanes, near: Any) -> Any:
-    """2**(SHIFT + x) as bits, from the float32 ``_MAGIC_QUARTERS + x`` for x a multiple of 1/4."""
+    """Return 2**(SHIFT + x) as bits, from the float32 ``MAGIC_QUARTERS + x`` for x a multiple of 1/4."""
     builder = lanes.builder
     quarters = builder.bitcast(near, lanes.words)
-    # What the two low bits add to the exponent's field is taken from the table beforehand.
+    # The table is less beforehand by what the two low bits add to the exponent's field.
     table = [value - (j << 21) for j, value in enumerate(QUARTERS)]
     found = builder.bitcast(lanes.permuted(lanes.repeated(table), quarters), lanes.words)
     return builder.add(found, builder.shl(quarters, lanes.word(21)))
 
 
 def _values(lanes: Lanes, codes: list[Any], up: Any, ladder: list[Any]) -> list[Any]:
-    """Values of some registers of codes, each step for all of them before the next, to hide its latency."""
+    """Return values of some registers of codes, each step for all of them before the next."""
     builder = lanes.builder
     sum_, start, start_low, step, step_low = ladder
     words = [builder.shl(builder.zext(code, lanes.words), up) for code in codes]
@@ -74,12 +75,12 @@ def _values(lanes: Lanes, codes: list[Any], up: Any, ladder: list[Any]) -> list[
     return values
 
 
-@intrinsic
+@llvm_loop(plain.decode)
 def decode(
     typingctx: Any, codes: Any, start: Any, tiles: Any, runs: Any, ladders: Any, at: Any, width: Any,
     out: Any, to: Any,
 ) -> Any:  # fmt: skip
-    """Values of ``tiles`` tiles of ``runs`` runs of 16 codes, all normal numbers; 0 for K = 0.
+    """Write values of ``tiles`` tiles of ``runs`` runs of 16 codes, all normal numbers; 0 for K = 0.
 
     Column ``at`` of ``ladders`` and those that follow are the tiles' `Ladder`s, in rows of GROUP.
     """
@@ -108,7 +109,7 @@ def decode(
             for row in range(len(Ladder._fields)):
                 place = builder.gep(numbers, [builder.add(t, I64(row * GROUP))])
                 ladder.append(lanes.splat(builder.load(place)))
-            ladder[0] = builder.fadd(ladder[0], lanes.number(_MAGIC_QUARTERS))
+            ladder[0] = builder.fadd(ladder[0], lanes.number(MAGIC_QUARTERS))
 
             first = builder.mul(t, registers)
 
@@ -126,7 +127,7 @@ def decode(
 
         counted_loop(builder, tiles_, [], tile)
         builder.ret_void()
-        return context.get_dummy_value()
+        return nothing(context)
 
     size = types.intp
     return types.void(codes, size, size, size, ladders, size, size, out, size), codegen

@@ -1,4 +1,7 @@
-"""The narrow way's steps as one LLVM function: FP8's hot loop, and most of what a first call compiles."""
+"""The steps of the *narrow* kernel as one function in LLVM: the hot loop of FP8.
+
+`_plain_narrow_step` has the same steps in Python.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from precision._kernels._jit import intrinsic
 from precision._kernels._llvm_pieces import (
     I32,
     I64,
@@ -21,23 +23,24 @@ from precision._kernels._llvm_pieces import (
     lowest,
     own_function,
     passes,
-    pointer,
     splat,
     write_rounding,
 )
+from precision._kernels._numba_codegen import llvm_loop, nothing, pointer
+from precision._kernels.products import _plain_narrow_step as plain
 
 
-@intrinsic
+@llvm_loop(plain.narrow_steps)
 def narrow_steps(
     typingctx: Any, rows: Any, steps: Any, products: Any, a: Any, ae: Any, a0: Any, depth: Any,
     b: Any, be: Any, registers: Any, reference: Any, floor: Any, power: Any, mask: Any,
 ) -> Any:  # fmt: skip
-    """What `fused.advance_narrow` says, for rows of 64 registers: row by row, ``steps`` of ``products`` each.
+    """Take rows of 64 registers through ``steps`` of ``products`` each, as `advance_narrow` describes.
 
-    A step's sums start at ``±2**(e + power)``, joined by the register of their sign, where ``e`` is the
-    largest of the products' exponents (int8, less ``reference``), the register's and ``floor``; they end
-    as positive less negative sum, without the bits that ``mask`` lacks. A row of ``a`` and ``ae`` is
-    ``depth`` long; ``b`` is laid out as for `add_cut_products`.
+    The two sums of a step, of positive and of negative terms, start at ``2**(e + power)`` and the register's
+    magnitude, which belongs to one of them; ``e`` is the largest of the products' exponents (int8, less
+    ``reference``), the register's and ``floor``. The new register is their difference, without the bits that
+    ``mask`` lacks. A row of ``a`` and ``ae`` is ``depth`` long; ``b`` is laid out as for `add_cut_products`.
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -64,7 +67,7 @@ def narrow_steps(
         state = inner.bitcast(state, reals.as_pointer())
 
         def step(place: Any, k: Any, cells: list[Any]) -> None:
-            """One step of a row's registers, four vectors of 16, over the products from k."""
+            """Write one step of a row's registers, four vectors of 16, over the products from k."""
             at = inner.add(place, k)
             exponents = exponent_step(
                 inner, inner.gep(left_exponents, [at]), inner.gep(right_exponents, [k]), exponents_of_lanes
@@ -110,7 +113,7 @@ def narrow_steps(
         counted_loop(inner, rows, [], row)
         write_rounding(inner, I32(1))
         inner.ret_void()
-        return context.get_dummy_value()
+        return nothing(context)
 
     ints = (types.intp,) * 3
     return (

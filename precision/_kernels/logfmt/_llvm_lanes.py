@@ -1,4 +1,4 @@
-"""Vectors of LogFMT's loops: 16 elements at a time, written in LLVM; each operation an IEEE one or an FMA."""
+"""Vectors of LogFMT's loops, written in LLVM: 8 or 16 elements, whose operations are IEEE's or an FMA."""
 
 from __future__ import annotations
 
@@ -7,41 +7,44 @@ from typing import Any
 from llvmlite import ir
 
 from precision._kernels._llvm_pieces import counted_loop, declared, splat
+from precision._kernels._numba_codegen import processor_features
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
-FLOAT, DOUBLE = ir.FloatType(), ir.DoubleType()
+FLOAT = ir.FloatType()
 
 GROUP = 32  # tiles that go through each stage together
 TOGETHER = 4  # registers of values made at a time, to hide latencies
 
 
 class Lanes:
-    """Types and constants of one register's lanes: 16 with AVX-512, else 8."""
+    """The types and constants of one register's lanes: 16 with AVX-512, else 8."""
 
     def __init__(self, context: Any, builder: Any) -> None:
-        self.features = context.codegen().magic_tuple()[2].split(",")
+        self.features = processor_features(context)
         self.count = 16 if "+avx512f" in self.features else 8
         self.builder = builder
-        self.words, self.floats, self.doubles, self.longs = (
-            ir.VectorType(kind, self.count) for kind in (I32, FLOAT, DOUBLE, I64)
-        )
+        self.words, self.floats = (ir.VectorType(kind, self.count) for kind in (I32, FLOAT))
 
     def word(self, value: int) -> Any:
+        """Return a constant integer in every lane."""
         return ir.Constant(self.words, [value] * self.count)
 
     def number(self, value: float) -> Any:
+        """Return a constant float32 in every lane."""
         return ir.Constant(self.floats, [value] * self.count)
 
     def splat(self, value: Any) -> Any:
+        """Return a number in every lane."""
         return splat(self.builder, value, self.count)
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        name = f"llvm.fma.v{self.count}{'f32' if a.type == self.floats else 'f64'}"
+        """Return ``a*b + c``, rounded once."""
+        name = f"llvm.fma.v{self.count}f32"
         signature = ir.FunctionType(a.type, [a.type] * 3)
         return self.builder.call(declared(self.builder.module, signature, name), [a, b, c])
 
     def permuted(self, table: Any, which: Any) -> Any:
-        """For each lane one of the four floats that ``table`` repeats, by the two low bits of ``which``."""
+        """Choose for each lane one of four floats, which ``table`` repeats, by two low bits of ``which``."""
         builder = self.builder
         if "+avx" in self.features:
             kind = "avx512.vpermilvar.ps.512" if self.count == 16 else "avx.vpermilvar.ps.256"
@@ -55,10 +58,10 @@ class Lanes:
         return builder.select(high, high_half, low_half)
 
     def packed(self, words: list[Any], kind: Any) -> Any:
-        """Registers of numbers that ``kind`` holds as one vector of it."""
+        """Join registers of integers to one vector of the narrower type ``kind``, which holds them all."""
         builder, count = self.builder, self.count
         if len(words) == 4 and count == 8 and "+avx2" in self.features:
-            # Halves of registers are packed, each by itself, and put in order at last.
+            # The instruction packs each half of a register by itself; they are put in order at last.
             short, octet = ir.VectorType(ir.IntType(16), 16), ir.VectorType(ir.IntType(8), 32)
             signature = ir.FunctionType(short, [self.words] * 2)
             pack = declared(builder.module, signature, "llvm.x86.avx2.packusdw")
@@ -76,15 +79,16 @@ class Lanes:
         return builder.trunc(words[0], ir.VectorType(kind, words[0].type.count))
 
     def _ordered(self, vector: Any, order: tuple[int, ...], kind: Any) -> Any:
+        """Put the pieces of a vector, each as large as ``kind``, into another order."""
         pieces = self.builder.bitcast(vector, ir.VectorType(kind, len(order)))
         return self.builder.shuffle_vector(pieces, pieces, ir.Constant(ir.VectorType(I32, len(order)), order))
 
     def repeated(self, table: Any) -> Any:
-        """Bits of four floats, as `permuted` takes them."""
+        """Repeat the bits of four floats, as `permuted` takes them."""
         return self.builder.bitcast(ir.Constant(self.words, list(table) * (self.count // 4)), self.floats)
 
     def fetch(self, place: Any, writes: bool) -> None:
-        """Call for memory that is soon read, or written; any address will do."""
+        """Call for memory that is soon read (or written); any address will do."""
         octet = ir.IntType(8).as_pointer()
         signature = ir.FunctionType(ir.VoidType(), [octet, I32, I32, I32])
         prefetch = declared(self.builder.module, signature, "llvm.prefetch.p0")
@@ -92,7 +96,7 @@ class Lanes:
         self.builder.call(prefetch, [place, I32(int(writes)), I32(3), I32(1)])
 
     def several(self, count: Any, body: Any, carried: list[Any]) -> list[Any]:
-        """``carried = body([k, k + 1, ...], carried)``: some registers at once, the rest one by one."""
+        """Write ``carried = body([k, k + 1, ...], carried)``: some registers at once, the rest one by one."""
         builder = self.builder
         together = builder.udiv(count, I64(TOGETHER))
         first = builder.mul(together, I64(TOGETHER))

@@ -1,4 +1,7 @@
-"""LogFMT's encoding loops over tiles: extremes, and codes by float32 logarithms to 2**-21.4 binades."""
+"""LogFMT's encoding loops over tiles in LLVM: extremes, and codes by float32 logarithms to 2**-21.4 binades.
+
+`_plain_tiles` has the same loops in Python.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,14 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 
-from precision._kernels._jit import intrinsic
-from precision._kernels._llvm_pieces import counted_loop, declared, own_function, pointer
-from precision._kernels.logfmt._lanes import FLOAT, GROUP, I32, I64, Lanes
+from precision._kernels._llvm_pieces import counted_loop, declared, own_function
+from precision._kernels._numba_codegen import llvm_loop, nothing, pointer
+from precision._kernels.logfmt import _plain_tiles as plain
+from precision._kernels.logfmt._llvm_lanes import FLOAT, GROUP, I32, I64, Lanes
+from precision._kernels.logfmt._plain_tiles import INVERSES, LOG2, LOGARITHMS
 
-LOG2 = (1.4426813125610352, -0.7213318943977356, 0.4853716194629669, -0.3645600378513336)
-"""log2(1 + r) / r for |r| below 0.1121, within 2**-21.5 after the product with r."""
-INVERSES = (0x3F63BDE0, 0x3F39E475, 0x3F1D7339, 0x3F08CDA3)
-"""Bits of float32 next to 8/9, 8/11, 8/13 and 8/15, whose logarithms are nearly float32, too."""
-LOGARITHMS = (0x3E2CCB94, 0x3EEC60CA, 0x3F338512, 0x3F676F3D)
-"""Bits of -log2 of those."""
 LOG2_ERROR = 2.0**-21.4
-"""Of the logarithm of a number from 1 to 2; a test walks through every one."""
+"""A bound on the error of the logarithm of a number from 1 to 2; a test walks through every one."""
 AHEAD = 128 * GROUP  # elements: a group of tiles of 128
 
 
@@ -38,14 +37,14 @@ class Line(NamedTuple):
     below: Any
 
 
-@intrinsic
+@llvm_loop(plain.extremes)
 def extremes(
     typingctx: Any, bits: Any, first: Any, tiles: Any, runs: Any, out: Any, to: Any, apart: Any
 ) -> Any:
-    """The largest magnitude, the least nonzero one less 1 (wrapping), and the least; as bits.
+    """Write bits of each tile's largest magnitude, least nonzero one less 1 (wrapping), and least.
 
-    Of each of ``tiles`` tiles of ``runs`` runs of 16 float32, at least one; written to ``out[to]`` and what
-    follows, in rows ``apart``.
+    There are ``tiles`` tiles of ``runs`` runs of 16 float32, at least one. The three go to ``out[to]`` and to
+    ``apart`` and twice that many places behind it; the next tile's to the places that follow.
     """
 
     def codegen(context: Any, outer: Any, sig: Any, args: Any) -> Any:
@@ -102,13 +101,13 @@ def extremes(
 
         counted_loop(builder, tiles_, [], tile)
         builder.ret_void()
-        return context.get_dummy_value()
+        return nothing(context)
 
     size = types.intp
     return types.void(bits, size, size, size, out, size, size), codegen
 
 
-class _Places:
+class Places:
     """A tile's line in registers, and where elements lie on it."""
 
     def __init__(self, lanes: Lanes, line: Line) -> None:
@@ -124,8 +123,8 @@ class _Places:
         self.levels = lanes.fma(lanes.repeated(LOGARITHMS), slope, lanes.splat(line.offset))
         self.polynomial = [builder.fmul(slope, lanes.number(c)) for c in LOG2]
 
-    def of(self, magnitudes: list[Any]) -> list[Any]:
-        """For some registers of bits, each step for all of them before the next."""
+    def find(self, magnitudes: list[Any]) -> list[Any]:
+        """Return the places of some registers of bits, each step for all of them before the next."""
         lanes, builder = self.lanes, self.lanes.builder
         up = [builder.and_(builder.sub(m, self.start), lanes.word(0xFF800000)) for m in magnitudes]
         # All with the line's exponent, which the inverse takes off.
@@ -144,18 +143,21 @@ class _Places:
         return [lanes.fma(tail, r, sum_) for tail, r, sum_ in zip(tails, rs, sums, strict=True)]
 
 
-def _encoded(plain: bool) -> Any:
-    @intrinsic
+def _encoded(marks_each: bool) -> Any:
+    """Make the loop that marks each open element, or the one that tells only whether there are any."""
+
+    @llvm_loop(plain.encoded(marks_each))
     def encoded(
         typingctx: Any, bits: Any, first: Any, tiles: Any, runs: Any, lines: Any, at: Any, width: Any,
         codes: Any, to: Any, opened: Any, marks: Any,
     ) -> Any:  # fmt: skip
-        """Codes of ``tiles`` tiles of ``runs`` runs of 16 float32, of ``width`` bits; zeros keep their signs.
+        """Write codes of ``width`` bits of ``tiles`` tiles of ``runs`` runs of 16 float32.
 
-        Columns of ``lines`` from ``at`` are the tiles' `Line`s, in rows of GROUP; ``opened`` from ``at`` says
-        of each whether an element is open. The plain loop is for tiles where nothing lies beyond the levels
-        by half a step, but zeros far below them. The other one limits places to ``least`` and the highest
-        level, and bit ``i & 7`` of ``marks[i >> 3]`` says whether element i is open.
+        Zeros keep their signs. Columns of ``lines`` from ``at`` are the tiles' `Line`s, in rows of GROUP;
+        ``opened`` from ``at`` says of each whether an element is open. The loop without marks is for tiles
+        where nothing lies beyond the levels by half a step, but zeros far below them. The one with marks
+        limits places to ``least`` and the highest level, and bit ``i & 7`` of ``marks[i >> 3]`` says whether
+        element i is open.
         """
 
         def codegen(context: Any, outer: Any, sig: Any, args: Any) -> Any:
@@ -174,7 +176,7 @@ def _encoded(plain: bool) -> Any:
             down = builder.sub(I32(32), builder.trunc(width_, I32))
             unit = builder.shl(I32(1), down)
             fraction = lanes.splat(builder.sub(unit, I32(1)))
-            # The middle of the highest level.
+            # The middle of the places that have the highest code.
             most = builder.fsub(FLOAT(2.0**31), builder.fmul(builder.sitofp(unit, FLOAT), FLOAT(0.5)))
             zero = lanes.splat(builder.fmul(builder.sitofp(unit, FLOAT), FLOAT(0.5)))
             most, down = lanes.splat(most), lanes.splat(down)
@@ -184,22 +186,22 @@ def _encoded(plain: bool) -> Any:
                     builder.load(builder.gep(numbers, [builder.add(t, I64(row * GROUP))]))
                     for row in range(len(Line._fields))
                 ))  # fmt: skip
-                line_places = _Places(lanes, line)
+                line_places = Places(lanes, line)
                 limit = lanes.splat(builder.fptosi(line.open, I32))
                 least, below = lanes.splat(line.least), lanes.splat(line.below)
                 start = builder.mul(t, registers)
 
                 def body(places: list[Any], carried: list[Any]) -> list[Any]:
                     places = [builder.add(start, place) for place in places]
-                    if plain:
-                        # The next group's memory, which would else be read only when this one is done.
+                    if not marks_each:
+                        # The next group's memory would otherwise be read only when this one is done.
                         for place in places[:: 16 // lanes.count]:
                             place = builder.add(place, I64(AHEAD // lanes.count))
                             lanes.fetch(builder.gep(source, [place]), False)
                     words = [builder.load(builder.gep(source, [place]), align=4) for place in places]
                     magnitudes = [builder.and_(word, lanes.word(0x7FFFFFFF)) for word in words]
-                    found = line_places.of(magnitudes)
-                    if plain:
+                    found = line_places.find(magnitudes)
+                    if not marks_each:
                         found = [builder.select(builder.fcmp_ordered(">", x, zero), x, zero) for x in found]
                     else:
                         under = [builder.fcmp_ordered("<", x, below) for x in found]
@@ -207,7 +209,7 @@ def _encoded(plain: bool) -> Any:
                         found = [builder.select(builder.fcmp_ordered("<", x, most), x, most) for x in found]
                     results = [builder.fptosi(x, lanes.words) for x in found]
                     rests = [builder.and_(result, fraction) for result in results]
-                    if not plain:
+                    if marks_each:
                         nonzero = [builder.icmp_signed(">", m, lanes.word(0)) for m in magnitudes]
                         results = [
                             builder.select(is_number, result, lanes.word(0))
@@ -241,7 +243,7 @@ def _encoded(plain: bool) -> Any:
 
             counted_loop(builder, tiles_, [], tile)
             builder.ret_void()
-            return context.get_dummy_value()
+            return nothing(context)
 
         size = types.intp
         return types.void(bits, size, size, size, lines, size, size, codes, size, opened, marks), codegen
@@ -249,26 +251,4 @@ def _encoded(plain: bool) -> Any:
     return encoded
 
 
-encode_plain, encode_marked = _encoded(True), _encoded(False)
-
-
-@intrinsic
-def log2_of(typingctx: Any, bits: Any, runs: Any, out: Any) -> Any:
-    """The polynomial log2 of runs of 16 float32, for the test of its error."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        lanes = Lanes(context, builder)
-        source = builder.bitcast(pointer(context, builder, bits, args[0], I64(0)), lanes.words.as_pointer())
-        target = builder.bitcast(pointer(context, builder, out, args[2], I64(0)), lanes.floats.as_pointer())
-
-        places = _Places(lanes, Line(*(FLOAT(x) for x in (0.0, 1.0, 0.0, 0.0, 0.0, 0.0))))
-
-        def body(k: Any, _: list[Any]) -> list[Any]:
-            bits_ = builder.load(builder.gep(source, [k]), align=4)
-            builder.store(places.of([bits_])[0], builder.gep(target, [k]), align=4)
-            return []
-
-        counted_loop(builder, builder.mul(args[1], I64(16 // lanes.count)), [], body)
-        return context.get_dummy_value()
-
-    return types.void(bits, types.intp, out), codegen
+encode_unmarked, encode_marked = _encoded(False), _encoded(True)

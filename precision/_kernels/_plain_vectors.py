@@ -1,0 +1,74 @@
+"""The loops of `_llvm_vectors` in Python, for Numba to compile where they cannot be written in LLVM.
+
+They give the same bits in either rounding mode that their callers set: every sum here is exact.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from precision._kernels._jit import jit
+from precision._kernels._llvm_scalars import fused_multiply_add
+
+F32, F64, I32 = np.float32, np.float64, np.int32
+_LANES = 64  # of float32
+
+
+@jit
+def add_cut(total: Any, product: Any, precision: Any) -> Any:
+    """Return a sum and a product that is not negative, cut to the sum's last place; both as float64.
+
+    The sum has ``precision`` bits, and stays in its binade.
+    """
+    _, exponent = math.frexp(total)
+    quantum = math.ldexp(1.0, exponent - precision)
+    return total + math.floor(product / quantum) * quantum
+
+
+def stream(source: Any, s0: Any, target: Any, t0: Any, count: Any) -> None:
+    """Copy ``count`` elements."""
+    for i in range(count):
+        target[t0 + i] = source[s0 + i]
+
+
+def largest_exponents(count: Any, ae: Any, a0: Any, be: Any, b0: Any, out: Any) -> None:
+    """Write the largest sum of a row's exponent and a lane's into ``out``, saturating."""
+    lanes = 64 // be.itemsize
+    low = -(1 << (8 * be.itemsize - 1))
+    for j in range(lanes):
+        largest = low
+        for k in range(count):
+            total = np.int64(ae[a0 + k]) + np.int64(be[b0 + k * lanes + j])
+            largest = max(largest, min(max(total, low), -1 - low))
+        out[j] = largest
+
+
+def add_cut_products(count: Any, a: Any, a0: Any, b: Any, b0: Any, sums: Any) -> None:
+    """Add positive products and the magnitudes of negative ones to two halves of sums, cut."""
+    lanes = 256 // b.itemsize
+    precision = 24 if b.itemsize == 4 else 53
+    for k in range(count):
+        x = F64(a[a0 + k])
+        swap = lanes if x < 0.0 else 0
+        for j in range(lanes):
+            place = b0 + 2 * k * lanes + j
+            positive, negative = F64(b[place + swap]), F64(b[place + lanes - swap])
+            sums[j] = add_cut(F64(sums[j]), abs(x) * positive, precision)
+            sums[lanes + j] = add_cut(F64(sums[lanes + j]), abs(x) * negative, precision)
+
+
+def add_scaled_products(count: Any, a: Any, a0: Any, b: Any, b0: Any, scale: Any, sums: Any, s0: Any) -> None:
+    """Add scaled products, cut to integers, to the lanes' sums."""
+    for k in range(count):
+        for j in range(_LANES):
+            sums[s0 + j] += I32(F32(F32(a[a0 + k] * b[b0 + k * _LANES + j]) * scale[j]))
+
+
+def chain_products(count: Any, a: Any, a0: Any, b: Any, b0: Any, sums: Any, s0: Any) -> None:
+    """Add products to the lanes' sums by float32 fused multiply-adds."""
+    for k in range(count):
+        for j in range(_LANES):
+            sums[s0 + j] = fused_multiply_add(a[a0 + k], b[b0 + k * _LANES + j], sums[s0 + j])

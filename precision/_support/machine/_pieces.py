@@ -1,0 +1,18 @@
+"""Work in pieces, done by the caller's thread at once where there is one piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from precision._support.machine._threads import parallel
+
+
+def in_pieces(work: Callable[[int, int], None], total: int, grain: int) -> None:
+    """Call ``work(start, stop)`` over ``range(total)`` in pieces of ``grain``, as `parallel` does.
+
+    One piece needs no thread and no count of threads, which would take longer than small work does.
+    """
+    if 0 < total <= grain:
+        work(0, total)
+    else:
+        parallel(work, total, grain)
