@@ -113,7 +113,7 @@ class OutputBounds:
         self.variance = self.variance + change**2
 
     def compare(self) -> None:
-        """Count the rounding of the reference, which is the exact value rounded to float64."""
+        """Add the rounding of the reference, which is the exact value rounded to float64."""
         change = rounding_error(self.largest, FP64, Rounding.TIES_TO_EVEN, self.exact_grain)
         self.epilogue, self.certain = self.epilogue + change, self.certain + change
 

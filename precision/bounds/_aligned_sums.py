@@ -51,9 +51,9 @@ def aligned_sum(unit: Accumulator, exponent: int) -> float:
     >>> aligned_sum(pr.HOPPER_FP8, exponent=13)
     33.0
     """
-    step = _aligning_step(unit)
+    step = _check_aligning_step(unit)
     exponent = check_int("exponent", exponent, -900, 900)  # wider than scaled float32 products reach
-    return (step.terms + 1) * _alignment_loss(step) * 2.0**exponent
+    return (step.terms + 1) * _find_alignment_loss(step) * 2.0**exponent
 
 
 @in_default_environment
@@ -105,17 +105,17 @@ def aligned_truncation(unit: Accumulator, n: int) -> float:
     >>> f"{aligned_truncation(pr.HOPPER_FP8, 128):.4f}", f"{aligned_truncation(pr.HOPPER_BF16, 4096):.1e}"
     ('0.0167', '1.6e-04')
     """
-    step = _aligning_step(unit)
+    step = _check_aligning_step(unit)
     n = check_size(n)
     if unit.promotion is not None or unit.inner_scales is not None:
         raise ValueError(f"unit must neither be promoted nor take scales, got {unit}")
     steps = -(-n // step.products)
     roundoff = unit_roundoff(step.register, step.register_rounding)
-    aligning = (step.products + 1) * _alignment_loss(step)
+    aligning = (step.products + 1) * _find_alignment_loss(step)
     return expm1(steps * math.log1p(aligning + roundoff + aligning * roundoff))
 
 
-def _aligning_step(unit: object) -> Step:
+def _check_aligning_step(unit: object) -> Step:
     """Return the step of an accumulator that aligns its terms, or raise TypeError if it aligns none."""
     step = unit.step if isinstance(unit, Accumulator) else None
     if step is None or not step.aligns:
@@ -123,7 +123,7 @@ def _aligning_step(unit: object) -> Step:
     return step
 
 
-def _alignment_loss(step: Step) -> float:
+def _find_alignment_loss(step: Step) -> float:
     """Return the most that a term can lose, relative to the power of two at which it is aligned."""
     assert step.fraction_bits is not None
     return 2.0 ** -(step.fraction_bits + (step.alignment_rounding in NEAREST))

@@ -61,7 +61,7 @@ class ErrorBound:
     sources: tuple[str, ...]
 
 
-def _pair_of_specs(spec: Specs) -> tuple[QuantSpec | None, QuantSpec | None]:
+def _check_pair_of_specs(spec: Specs) -> tuple[QuantSpec | None, QuantSpec | None]:
     """Return the two operands' specs; raise TypeError if ``spec`` is no spec, pair or None."""
     pair = spec if isinstance(spec, tuple) else for_operands(spec, spec)
     if len(pair) != 2 or not all(one is None or isinstance(one, QuantSpec) for one in pair):
@@ -84,10 +84,10 @@ def _convert_operand(
     try:
         return spec.quantize(original, axis=axis if original.ndim > 1 else -1), original
     except (TypeError, ValueError) as error:
-        said = str(error)
-        if not said.startswith("x "):
+        message = str(error)
+        if not message.startswith("x "):
             raise
-        raise type(error)(f"{name} {said[2:]}") from None
+        raise type(error)(f"{name} {message[2:]}") from None
 
 
 def _bound_conversion(
@@ -115,7 +115,7 @@ def prepare(
 ) -> PreparedProduct:
     """Check all arguments before any work, and quantize the operands as the spec says."""
     check_blas()
-    specs, kind = _pair_of_specs(spec), checked_dtype(dtype)
+    specs, kind = _check_pair_of_specs(spec), checked_dtype(dtype)
     pairs = [
         _convert_operand(name, x, one, axis)
         for name, x, one, axis in (("a", a, specs[0], -1), ("b", b, specs[1], -2))
@@ -293,6 +293,6 @@ def error_bound(
         quantization=quantization,
         probabilistic=np.minimum(likely, total),
         failure=failure,
-        sources=_list_sources(accumulator, _pair_of_specs(spec)),
+        sources=_list_sources(accumulator, _check_pair_of_specs(spec)),
         **parts,
     )

@@ -26,7 +26,7 @@ TILE_ROWS, TILE_COLUMNS = 64, 8
 
 
 class Refused(Exception):
-    """The library's refusal of a combination of arguments; the message is the first line of its own."""
+    """The error for arguments that the library refuses, with the first line of the library's message."""
 
 
 def build(folder: str | Path | None = None) -> Path:

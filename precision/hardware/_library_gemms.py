@@ -78,7 +78,7 @@ class Gemm:
 
 @dataclass(frozen=True)
 class Point:
-    """A point of the grid: the shape, formats, accumulation and scaling of a GEMM."""
+    """A GEMM to compare with: its shape, formats, accumulation and scaling, a point of the grid."""
 
     _: KW_ONLY
     m: int

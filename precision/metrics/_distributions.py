@@ -23,7 +23,7 @@ class Distribution(NamedTuple):
     draw: Callable[[np.random.Generator, tuple[int, int], int], Array]
 
 
-def _outliers(rng: np.random.Generator, shape: tuple[int, int], k: int) -> Array:
+def _draw_outliers(rng: np.random.Generator, shape: tuple[int, int], k: int) -> Array:
     """Draw normal numbers, and multiply by 32 one channel of K in about 128."""
     x = rng.standard_normal(shape, np.float32)
     channels = rng.random(shape[k]) < 1 / 128
@@ -46,7 +46,7 @@ DISTRIBUTIONS: dict[str, Distribution] = {
         "Student t, 3 degrees of freedom",
         lambda rng, shape, k: rng.standard_t(3, shape).astype(np.float32),
     ),
-    "outliers": Distribution("N(0,1), one channel of K in 128 times 32", _outliers),
+    "outliers": Distribution("N(0,1), one channel of K in 128 times 32", _draw_outliers),
 }
 """The named distributions."""
 for _name, _kind in DISTRIBUTIONS.items():

@@ -96,14 +96,16 @@ class Tally:
             parts = ((getattr(one, name), getattr(one, f"{name}_exponent")) for one in (self, other))
             sums[name], sums[f"{name}_exponent"] = add_scaled(*parts, base=2)
         exponent = max(self.magnitude_exponent, other.magnitude_exponent)
-        if math.isinf(self._magnitudes(exponent)[0] + other._magnitudes(exponent)[0]):
+        if math.isinf(self._rescale_magnitudes(exponent)[0] + other._rescale_magnitudes(exponent)[0]):
             exponent += 1
-        (magnitude, signed), (more, more_signed) = (one._magnitudes(exponent) for one in (self, other))
+        (magnitude, signed), (more, more_signed) = (
+            one._rescale_magnitudes(exponent) for one in (self, other)
+        )
         sums |= {"magnitude": magnitude + more, "signed_error": signed + more_signed}
         sums["magnitude_exponent"] = exponent
         return Tally(**sums)
 
-    def _magnitudes(self, exponent: int) -> tuple[float, float]:
+    def _rescale_magnitudes(self, exponent: int) -> tuple[float, float]:
         """Return ``magnitude`` and ``signed_error`` as they are for another ``magnitude_exponent``."""
         if exponent == self.magnitude_exponent:
             return self.magnitude, self.signed_error
@@ -179,7 +181,7 @@ declare("max_relative_error", "largest relative error")
 
 @in_default_environment
 def tally(x: npt.ArrayLike, spec: AnySpec, *, axis: int = -1) -> Tally:
-    """Quantize an array and measure what became of its elements.
+    """Quantize an array, and count its errors and its clipped and flushed elements.
 
     Parameters
     ----------

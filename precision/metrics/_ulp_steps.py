@@ -30,10 +30,10 @@ def _encode(name: str, x: npt.NDArray[Any], fmt: FloatFormat) -> npt.NDArray[Any
     try:
         return np.asarray(encode(x.astype(np.float64), fmt, overflow=Overflow.NON_SATURATING))
     except ValueError as error:
-        said = str(error)
-        if not said.startswith("x "):
+        message = str(error)
+        if not message.startswith("x "):
             raise
-        raise ValueError(f"{name} {said[2:]}") from None
+        raise ValueError(f"{name} {message[2:]}") from None
 
 
 def count_steps(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> Float64Array:

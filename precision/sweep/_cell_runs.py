@@ -1,4 +1,4 @@
-"""The computation of one cell, in this process or in a worker, and its outcome."""
+"""The computation of one cell of a sweep, in this process or in a worker, and its outcome."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from precision.sweep._grid import as_plain
 
 
 class CellOutcome(NamedTuple):
-    """The outcome of a cell: its metrics, or the error it raised, and the seconds it took."""
+    """The outcome of one call of a sweep: its metrics, or the error it raised, and the seconds it took."""
 
     metrics: dict[str, Plain]
     error: str | None = None
@@ -30,7 +30,7 @@ class CellOutcome(NamedTuple):
 
 
 class Task(NamedTuple):
-    """The part of a call that is the same for all cells and is sent to a worker once."""
+    """The part of a sweep's calls that is the same for all of them, and is sent to a worker once."""
 
     function: Callable[..., Any]
     parameters: frozenset[str]

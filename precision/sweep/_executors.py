@@ -1,4 +1,4 @@
-"""The running of cells in this process or by an executor, each with its outcome as it ends."""
+"""The running of a sweep's calls in this process or by an executor, each with its outcome as it ends."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _check_scheme(address: str) -> None:
 
 
 class Runner:
-    """A runner of cells, in this process or through an executor; a context manager.
+    """A runner of a sweep's calls, in this process or through an executor; a context manager.
 
     At its end it closes the client that it opened, and leaves a caller's executor open.
     """

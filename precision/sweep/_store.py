@@ -84,7 +84,7 @@ def _name_path_in_errors(path: Path) -> Iterator[None]:
 
 
 class Store:
-    """An open store, to which a sweep writes; a context manager."""
+    """The open store of a sweep that is running; a context manager."""
 
     def __init__(self, path: Path) -> None:
         check_path(path)
@@ -240,7 +240,7 @@ class Store:
 
 
 class StoreSnapshot(NamedTuple):
-    """The contents of a store, for callers that only read it."""
+    """The contents of a sweep's store, for callers that only read it."""
 
     rows: list[tuple[dict[str, Plain], CellOutcome]]  #: in the grid's order
     runs: list[dict[str, Any]]

@@ -1,4 +1,4 @@
-"""Checks of the contents of a store: a file that was damaged, or made by others, is refused with its name.
+"""Checks of a sweep's store: a file that was damaged, or made by others, is refused with its name.
 
 A store is an SQLite file, and an SQLite file can hold more than rows: a trigger acts when a row is written,
 a view or a generated column computes when one is read. So a store's schema must be exactly that of this
@@ -34,7 +34,7 @@ _SCHEMA.add(("index", "sqlite_autoindex_meta_1", "meta", None))
 
 
 class Identity(NamedTuple):
-    """The properties that results must share to stand in one store."""
+    """The identity of the sweep that a store belongs to: function, source, version and parameters."""
 
     function: str
     source: str | None  #: SHA-256 of the function's source, where Python can find it
@@ -43,7 +43,7 @@ class Identity(NamedTuple):
 
 
 class StoreContents(NamedTuple):
-    """The contents of a store, checked."""
+    """The checked contents of a sweep's store."""
 
     identity: Identity | None  #: None where the sweep was killed before it wrote it
     grid: list[str]  #: the keys of all its cells

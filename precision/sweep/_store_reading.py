@@ -1,4 +1,4 @@
-"""The reading of a store without writing anything beside it or in it, whatever its folder allows.
+"""The reading of a sweep's store without writing anything beside it or in it, whatever its folder allows.
 
 A store is in SQLite's write-ahead mode. A store that a sweep closed is a single file, and is opened as one
 that nobody changes (``immutable``). A store whose sweep was killed has a log beside it (``-wal``), and SQLite
@@ -34,7 +34,7 @@ _open_here: set[tuple[int, int]] = set()
 
 
 def _forget_locks() -> None:
-    """Begin anew in a child process, which inherits no lock on a file."""
+    """Forget the locks of the parent in a child process, which inherits none of them."""
     global _opening
     _opening = threading.Lock()
     _open_here.clear()
@@ -183,6 +183,6 @@ else:
     import fcntl
 
     def _lock(file: BinaryIO) -> None:
-        """Lock what SQLite locks while it reads, until the file is closed; raise if a sweep has it."""
+        """Lock the bytes that SQLite locks for reading, until the file is closed; raise if they are taken."""
         start, length = _LOCKED
         fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB, length, start)
