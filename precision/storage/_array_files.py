@@ -61,7 +61,6 @@ class TensorEntry(NamedTuple):
 
     The bytes ``start`` and ``stop`` are counted from the start of the file. The ``shape`` counts elements,
     also for packed types.
-
     """
 
     dtype: str
