@@ -55,8 +55,8 @@ from precision.quantization import (
     QuantizedTensor,
     QuantSpec,
     ScaleRule,
-    quantize,
 )
+from precision.specs import quantize
 from precision.units._nvidia import (
     BLACKWELL_MX,
     BLACKWELL_NVFP4,

@@ -13,9 +13,10 @@ from precision.formats import E4M3, E8M0, UE4M3, FloatFormat, Overflow, Rounding
 from precision.quantization import PerBlock, PerGroup, QuantizedTensor, QuantSpec, ScaleRule
 from precision.quantization import _group_loops as blocks
 from precision.quantization import _row_loops as machinery
+from precision.quantization._scale_rules import Way
 
 MX = [pr.MXFP8_E4M3, pr.MXFP8_E5M2, pr.MXFP6_E2M3, pr.MXFP6_E3M2, pr.MXFP4, pr.MXINT8, pr.MXINT4]
-POWERS = [ScaleRule.FLOOR, ScaleRule.CEIL, ScaleRule.RCEIL, ScaleRule.EVEN]
+POWERS = [rule for rule in ScaleRule if rule.recipe(pr.E2M1).way is Way.POWER]
 NV = QuantSpec(pr.E2M1, PerGroup(16), scale_format=E4M3, tensor_scale=True)
 SPECS = [
     *(dataclasses.replace(spec, scale_rule=rule) for spec in MX for rule in POWERS),
@@ -71,7 +72,7 @@ def general(monkeypatch):
 
     def call(function, *args, **named):
         with monkeypatch.context() as patch:
-            patch.setattr(blocks, "quantizer", lambda *_: None)
+            patch.setattr(blocks, "suited", lambda *_: None)
             patch.setattr(blocks, "dequantize", lambda *_: False)
             return function(*args, **named)
 
@@ -82,8 +83,8 @@ def general(monkeypatch):
 def taken(monkeypatch):
     """The fast loops that were chosen, None for the general ones."""
     found = []
-    choose = blocks.quantizer
-    monkeypatch.setattr(blocks, "quantizer", lambda *args: found.append(choose(*args)) or found[-1])
+    choose = blocks.suited
+    monkeypatch.setattr(blocks, "suited", lambda *args: found.append(choose(*args)) or found[-1])
     return found
 
 

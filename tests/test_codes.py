@@ -45,7 +45,8 @@ READERS = {
 
 
 def row(q):
-    return pr.QuantizedTensor._of_clean_codes(q.codes[0], scale=1.0, fmt=q.fmt)
+    parts = {"scale": np.ones(1, np.float32), "fmt": q.fmt, "scale_format": pr.FP32, "tensor_scale": None}
+    return pr.QuantizedTensor._of_settled_parts(codes=q.codes[0], block=(None,), **parts)
 
 
 def tensor(codes: np.ndarray, fmt) -> pr.QuantizedTensor:

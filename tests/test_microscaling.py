@@ -24,7 +24,7 @@ from test_reference_blocks import (
 
 import precision as pr
 from precision.formats import UE4M3, UE5M3
-from precision.quantization._spec_checks import code_of_value
+from precision.quantization._spec_fields import code_of_value
 from precision.testing.strategies import _block_strategies
 
 F = np.float32

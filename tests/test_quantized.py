@@ -48,10 +48,11 @@ from precision.quantization import (
     QuantizedTensor,
     QuantSpec,
     ScaleRule,
-    quantize,
+    _dequantizing,
 )
 from precision.quantization import _row_loops as machinery
 from precision.quantization._granularity import filled, scale_shape
+from precision.specs import quantize
 from precision.testing.strategies import _spec_strategies
 
 MX = QuantSpec(E2M1, PerGroup(32), scale_format=E8M0, scale_rule=ScaleRule.FLOOR)
@@ -268,17 +269,18 @@ def test_pieces_and_threads_change_no_bit(
 ) -> None:
     x = wide(6, shape)
     before = get_num_threads()
-    results = []
+    results, values = [], []
     try:
         for threads, piece, tile in ((1, 1 << 30, 1 << 14), (2, 1 << 19, 1 << 14), (7, 1 << 12, 1 << 8)):
             set_num_threads(threads)
             monkeypatch.setattr(machinery, "PIECE", piece)
             monkeypatch.setattr(machinery, "TILE", tile)
+            monkeypatch.setattr(_dequantizing, "PIECE", piece)
             results.append(quantize(x, spec))
+            values.append(results[-1].dequantize())
     finally:
         set_num_threads(before)
     assert same(results[0], results[1]) and same(results[0], results[2])
-    values = [q.dequantize() for q in results]
     assert np.array_equal(values[0], values[1]) and np.array_equal(values[0], values[2])
 
 
@@ -756,7 +758,10 @@ def test_bad_specs(change: dict[str, object], error: type[Exception], message: s
         (np.ones((2, 2)), -3, FP8, ValueError, "axis must lie in -2..1"),
         (np.ones((2, 2)), 0.0, FP8, TypeError, "axis must be an int"),
         (np.ones(4), 0, QuantSpec(E4M3, PerBlock(2, 2)), ValueError, "at least 2 axes, got shape (4,)"),
-        (np.ones(4), -1, "e4m3", TypeError, "spec must be one as QuantSpec"),
+        (np.ones(4), -1, "no spec", ValueError, "spec 'no spec': cannot be read"),
+        (np.ones(4), -1, "MXFP9", ValueError, "spec 'MXFP9': unknown name 'MXFP9'; near names: MXFP4"),
+        (np.ones(4), -1, "int8", ValueError, "spec 'int8': must say a QuantSpec"),
+        (np.ones(4), -1, 8, TypeError, "spec must be one as QuantSpec(E4M3, PerGroup(128)), got 8"),
         (np.ones(4), -1, QuantSpec, TypeError, "spec must be one as QuantSpec"),
     ],
 )
@@ -771,7 +776,7 @@ def test_no_size_without_elements() -> None:
 
 
 def test_a_new_granularity_is_one_small_class() -> None:
-    @dataclasses.dataclass(frozen=True)
+    @dataclasses.dataclass  # without a hash, which nothing asks for
     class PerSlab:
         """One scale for two slabs of the first axis."""
 

@@ -24,7 +24,8 @@ from precision.formats import (
     FloatFormat,
     Format,
 )
-from precision.quantization import PerBlock, PerGroup, PerTensor, PerVector, QuantSpec, ScaleRule, quantize
+from precision.quantization import PerBlock, PerGroup, PerTensor, PerVector, QuantSpec, ScaleRule
+from precision.specs import quantize
 
 ELEMENTS = [E4M3, E5M2, E2M1, E2M3, E3M2, INT8, MXINT8]
 # RCEIL_RECIPROCAL and the orders of NVFP4 are in test_reference_blocks.

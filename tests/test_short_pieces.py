@@ -14,7 +14,7 @@ from precision._kernels.products import _kulisch, _running_sums, _single_sums
 from precision.accumulators import _exact_sums, _general_loops, _operand_layout
 from precision.formats import Format
 from precision.logfmt import _long_tiles, _tile_loops
-from precision.quantization import _row_loops
+from precision.quantization import _dequantizing, _row_loops
 from precision.studies.built_in._stochastic_rounding import running_sums
 
 GENERAL = pr.FusedSum(
@@ -121,6 +121,7 @@ def test_pieces_change_no_bit(monkeypatch):
         (_operand_layout, "_PIECE", 256),
         (_row_loops, "PIECE", 416),
         (_row_loops, "TILE", 100),
+        (_dequantizing, "PIECE", 416),
         (_long_tiles, "LONG", 500),
         (_long_tiles, "PART", 331),
         (_tile_loops, "_PIECE", 331),

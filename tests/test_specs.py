@@ -62,11 +62,55 @@ def test_quantize_by_a_bare_format():
     assert np.isnan(specs.quantize(x, pr.E4M3, nan=0.0).dequantize()[0, 3])
 
 
-def test_quantize_by_a_spec():
+def test_there_is_one_quantize():
+    assert pr.quantize is specs.quantize and not hasattr(pr.quantization, "quantize")
+
+
+@pytest.mark.parametrize(
+    "spec", [pr.MXFP4, pr.LogFMT(6), pr.NVFP4, pr.QuantSpec(pr.E4M3, pr.PerTensor())], ids=str
+)
+def test_quantize_by_a_spec_its_method_and_its_text(spec):
     x = np.random.default_rng(0).standard_normal((4, 200), np.float32)
-    for spec in (pr.MXFP4, pr.LogFMT(6)):
-        a, b = specs.quantize(x, spec, 0), pr.quantize(x, spec, axis=0)
-        np.testing.assert_array_equal(a.dequantize(), b.dequantize())
+    by_method = spec.quantize(x, axis=0)
+    for tensor in (pr.quantize(x, spec, axis=0), pr.quantize(x, str(spec), axis=0), pr.quantize(x, spec, 0)):
+        assert type(tensor) is type(by_method)
+        np.testing.assert_array_equal(tensor.codes.view(np.uint8), by_method.codes.view(np.uint8))
+        np.testing.assert_array_equal(tensor.dequantize(), by_method.dequantize())
+
+
+def test_quantize_by_the_text_of_a_bare_format():
+    x = np.array([[0.3, -500, 0, 1e-9]], np.float32)
+    tensor = pr.quantize(x, "bf16")
+    assert isinstance(tensor, pr.QuantizedTensor) and tensor.fmt == pr.BF16
+    np.testing.assert_array_equal(tensor.dequantize(), pr.round_to(x, pr.BF16))
+
+
+def test_quantize_by_a_bare_format_into_a_tensor():
+    x = np.array([[0.3, -500, 0, 7]], np.float32)
+    out = pr.quantize(np.full_like(x, 3), pr.E4M3)
+    out.scale[...] = 2
+    again = pr.quantize(x, pr.E4M3, out=out)
+    assert np.shares_memory(again.codes, out.codes) and out.scale.tolist() == [[1]]
+    np.testing.assert_array_equal(out.dequantize(), pr.round_to(x, pr.E4M3))
+    with pytest.raises(ValueError, match="out must have fmt e4m3, got e5m2"):
+        pr.quantize(x, pr.E4M3, out=pr.quantize(x, pr.E5M2))
+    with pytest.raises(TypeError, match="out must be a QuantizedTensor, got ndarray"):
+        pr.quantize(x, pr.E4M3, out=x)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [*_quant_spec.SPECS.values(), pr.QuantSpec(pr.E4M3, pr.PerGroup(128)),
+     pr.QuantSpec(pr.IntFormat(8), pr.PerBlock(4, 2), rounding=pr.Stochastic(8, seed=3), min_amax=1e-4)]
+)  # fmt: skip
+def test_the_repr_of_a_spec_is_its_text(spec):
+    assert repr(spec) == str(spec) and specs.parse(repr(spec)) == spec
+    assert repr([spec]) == f"[{spec}]"
+
+
+def test_reprs():
+    assert repr(pr.MXFP8_E4M3) == "MXFP8_E4M3"
+    assert repr(pr.QuantSpec(pr.E4M3, pr.PerGroup(128))) == "QuantSpec(e4m3, PerGroup(128))"
 
 
 def test_what_suits_a_shape():

@@ -32,7 +32,9 @@ _UNITS = (
 )  # fmt: skip
 
 #: The public names that left their module, each with its new name.
-NAMES = {f"precision.accumulators.{name}": f"precision.units.{name}" for name in _UNITS}
+NAMES = {f"precision.accumulators.{name}": f"precision.units.{name}" for name in _UNITS} | {
+    f"precision.quantization.{name}": f"precision.specs.{name}" for name in ("Spec", "quantize")
+}
 
 
 def describe_move(module: str) -> str:
@@ -66,6 +68,11 @@ def install_finder() -> None:
 def raise_for_accumulators(name: str) -> NoReturn:
     """Raise AttributeError for a missing name of `precision.accumulators`, with its new place if it moved."""
     _raise_missing("precision.accumulators", name)
+
+
+def raise_for_quantization(name: str) -> NoReturn:
+    """Raise AttributeError for a missing name of `precision.quantization`, with its new place if it moved."""
+    _raise_missing("precision.quantization", name)
 
 
 def _raise_missing(module: str, name: str) -> NoReturn:

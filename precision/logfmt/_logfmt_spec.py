@@ -23,7 +23,8 @@ from precision.logfmt import _logfmt_checks, _tile_loops, _wire_bytes
 from precision.logfmt._design_choices import BelowClamp, Fallback, LogBase, Metadata, SingleValued, Space
 from precision.logfmt._logfmt_fields import LogFMTFields
 from precision.logfmt._logfmt_parts import LogFMTParts
-from precision.quantization._row_loops import checked_out, source_of
+from precision.quantization._dequantizing import checked_out
+from precision.quantization._row_views import source_of
 from precision.quantization._scale_rules import NonFinite
 
 

@@ -1,7 +1,7 @@
-"""Which elements share a scale, and how their largest magnitude becomes one.
+"""Granularities, which say which elements share a scale.
 
 A *granularity* answers one question, `block`: how many elements lie under one scale along each axis.
-A new one is a new small class with that method. A *scale rule* turns a group's amax into its scale.
+A new one is a new small class with that method.
 """
 
 from __future__ import annotations
@@ -18,24 +18,43 @@ Block = tuple[int | None, ...]
 
 
 class Granularity(Protocol):
-    """What `QuantSpec` asks of a granularity; it must also print as text that `QuantSpec.parse` reads."""
+    """The protocol of granularities; one must also print as text that `QuantSpec.parse` reads."""
 
     def block(self, shape: Sequence[int], axis: int = -1) -> Block:
-        """Elements under one scale along each axis of an array of ``shape``, quantized along ``axis``."""
+        """Return the elements under one scale along each axis of an array quantized along ``axis``."""
         ...
 
 
 def filled(block: Block, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A block in which no entry is None or longer than its axis: the length of the axis takes its place."""
+    """Return a block in which the length of the axis takes the place of None and of longer entries."""
     return tuple(
-        max(1, size) if step is None else min(step, max(1, size))
-        for size, step in zip(shape, block, strict=True)
+        [
+            (size or 1) if step is None else min(step, size or 1)
+            for size, step in zip(shape, block, strict=True)
+        ]
     )
 
 
 def scale_shape(shape: tuple[int, ...], block: Block) -> tuple[int, ...]:
-    """Blocks along each axis, a last shorter one counted."""
-    return tuple(-(-size // step) for size, step in zip(shape, filled(block, shape), strict=True))
+    """Return the number of blocks along each axis, a last shorter one counted."""
+    return tuple([-(-size // step) for size, step in zip(shape, filled(block, shape), strict=True)])
+
+
+def checked_block(block: object, shape: tuple[int, ...]) -> Block:
+    """Return the elements under one scale along each axis of an array of ``shape``.
+
+    Raises
+    ------
+    TypeError
+        If ``block`` is no tuple of ints or None.
+    ValueError
+        If it has not an entry of at least 1 for each axis.
+    """
+    if not isinstance(block, tuple) or [n for n in block if n is not None and type(n) is not int]:
+        raise TypeError(f"block must be a tuple of ints or None (the whole axis), got {block!r}")
+    if len(block) != len(shape) or [n for n in block if n is not None and n < 1]:
+        raise ValueError(f"block must have {len(shape)} entries of at least 1, got {block}")
+    return block
 
 
 class _Printed:
@@ -57,7 +76,7 @@ class PerTensor(_Printed):
     __str__ = _Printed.__str__
 
     def block(self, shape: Sequence[int], axis: int = -1) -> Block:
-        """Elements under one scale along each axis: all of them."""
+        """Return the elements under one scale along each axis: all of them."""
         check_axis(axis, len(shape))
         return (None,) * len(shape)
 
@@ -76,9 +95,9 @@ class PerVector(_Printed):
     __str__ = _Printed.__str__
 
     def block(self, shape: Sequence[int], axis: int = -1) -> Block:
-        """Elements under one scale along each axis: all of ``axis``, one of the others."""
+        """Return the elements under one scale along each axis: all of ``axis``, one of the others."""
         along = check_axis(axis, len(shape))
-        return tuple(None if i == along else 1 for i in range(len(shape)))
+        return tuple([None if i == along else 1 for i in range(len(shape))])
 
 
 @dataclass(frozen=True)
@@ -107,12 +126,12 @@ class PerGroup(_Printed):
     __str__ = _Printed.__str__
 
     def __post_init__(self) -> None:
-        check_int("n", self.n, 1)
+        object.__setattr__(self, "n", check_int("n", self.n, 1))
 
     def block(self, shape: Sequence[int], axis: int = -1) -> Block:
-        """Elements under one scale along each axis: ``n`` of ``axis``, one of the others."""
+        """Return the elements under one scale along each axis: ``n`` of ``axis``, one of the others."""
         along = check_axis(axis, len(shape))
-        return tuple(self.n if i == along else 1 for i in range(len(shape)))
+        return tuple([self.n if i == along else 1 for i in range(len(shape))])
 
 
 @dataclass(frozen=True)
@@ -142,11 +161,11 @@ class PerBlock(_Printed):
     __str__ = _Printed.__str__
 
     def __post_init__(self) -> None:
-        check_int("n", self.n, 1)
-        check_int("m", self.m, 1)
+        object.__setattr__(self, "n", check_int("n", self.n, 1))
+        object.__setattr__(self, "m", check_int("m", self.m, 1))
 
     def block(self, shape: Sequence[int], axis: int = -1) -> Block:
-        """Elements under one scale along each axis.
+        """Return the elements under one scale along each axis.
 
         Raises
         ------

@@ -17,23 +17,9 @@ from precision.quantization._granularity import PerGroup
 from precision.quantization._quant_spec import QuantSpec, named
 from precision.quantization._scale_rules import Arithmetic, ScaleRule
 
-__all__ = [
-    "MXFP4",
-    "MXFP6_E2M3",
-    "MXFP6_E3M2",
-    "MXFP8_E4M3",
-    "MXFP8_E5M2",
-    "MXINT4",
-    "MXINT8",
-    "NVFP4",
-    "NVFP4_4OVER6",
-    "NVFP4_TE",
-    "NVINT4",
-]
-
 
 def _mx(fmt: Format) -> QuantSpec:
-    """OCP MX v1.0: blocks of 32, a power of two by FLOOR (section 6.3), nearest even, saturating."""
+    """Return a spec of OCP MX v1.0: blocks of 32, powers of two by FLOOR (section 6.3), ties to even."""
     return QuantSpec(fmt, PerGroup(32), scale_format=E8M0, scale_rule=ScaleRule.FLOOR)
 
 
@@ -49,7 +35,7 @@ MXINT4 = named("MXINT4", _mx(IntFormat(4, fraction_bits=2)))
 
 
 def _nv(fmt: Format, **options: Any) -> QuantSpec:
-    """Blocks of 16 with E4M3 scales below one float32 scale of the tensor."""
+    """Return a spec of blocks of 16 with E4M3 scales below one float32 scale of the tensor."""
     return QuantSpec(fmt, PerGroup(16), scale_format=E4M3, tensor_scale=True, **options)
 
 

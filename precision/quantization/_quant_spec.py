@@ -1,10 +1,10 @@
-"""Arrays as codes and scales: the spec that says how, and the tensor that results."""
+"""The spec that says how an array becomes codes and scales; named specs, and the text of them."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
-from typing import Any, Protocol, TypeGuard, TypeVar
+from dataclasses import dataclass, fields
+from typing import TypeGuard
 
 import numpy.typing as npt
 
@@ -13,42 +13,19 @@ from precision._support.machine._float_environment import in_default_environment
 from precision.formats import _text_language
 from precision.formats._float_format import FloatFormat, Specials
 from precision.formats._int_format import IntFormat
-from precision.formats._named import FP32, NAMED, Format
+from precision.formats._named import NAMED
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, checked_offset
-from precision.quantization import _granularity
-from precision.quantization._granularity import Granularity, filled, scale_shape
-from precision.quantization._quantized_tensor import QuantizedTensor
+from precision.quantization import _granularity, _row_loops
+from precision.quantization._granularity import checked_block, scale_shape
+from precision.quantization._quantized_tensor import QuantizedTensor, check_target
+from precision.quantization._row_views import source_of
 from precision.quantization._scale_rules import Arithmetic, NonFinite, ScaleRule
-from precision.quantization._spec_checks import check_spec
-
-__all__ = [
-    "QuantSpec",
-    "QuantizedTensor",
-    "Spec",
-    "alike_but_for_rule",
-    "filled",
-    "quantize",
-    "scale_shape",
-]
-
-Result_co = TypeVar("Result_co", covariant=True)
+from precision.quantization._spec_fields import SpecFields, check_fields
 
 
-class Spec(Protocol[Result_co]):
-    """What `quantize` asks of a spec; ``Result`` is its kind of quantized tensor."""
-
-    def quantize(self, x: npt.ArrayLike, axis: int = -1, out: Any = None) -> Result_co:
-        """Codes and scales of ``x``, with groups along ``axis``."""
-        ...
-
-    def bits_per_element(self, shape: tuple[int, ...], axis: int = -1) -> float:
-        """Bits stored for each element of an array of ``shape``, scales counted."""
-        ...
-
-
-@dataclass(frozen=True)
-class QuantSpec:
-    """How an array becomes codes and scales.
+@dataclass(frozen=True, repr=False)
+class QuantSpec(SpecFields):
+    """A spec that says how an array becomes codes and scales.
 
     The scale of a group comes from its amax, the largest magnitude, by ``scale_rule``, and is rounded to
     ``scale_format``. Then the elements are divided by the scale *as stored*: one IEEE division in float32
@@ -118,41 +95,32 @@ class QuantSpec:
     >>> q.scale.shape, q.codes.dtype.name, spec.bits_per_element((2, 256))
     ((2, 2), 'float8_e4m3fn', 8.25)
     >>> mx = pr.QuantSpec(pr.E2M1, pr.PerGroup(32), scale_format=pr.E8M0, scale_rule=pr.ScaleRule.FLOOR)
-    >>> mx == pr.MXFP4, str(mx), str(pr.QuantSpec(pr.E2M1, pr.PerGroup(16)))
-    (True, 'MXFP4', 'QuantSpec(e2m1, PerGroup(16))')
+    >>> mx, pr.QuantSpec(pr.E2M1, pr.PerGroup(16))
+    (MXFP4, QuantSpec(e2m1, PerGroup(16)))
     >>> pr.QuantSpec.parse("MXFP4") == mx
     True
-    >>> print(dataclasses.replace(mx, scale_overflow=pr.Overflow.NON_SATURATING))
+    >>> dataclasses.replace(mx, scale_overflow=pr.Overflow.NON_SATURATING)
     QuantSpec(e2m1, PerGroup(32), scale_format=e8m0, scale_rule=FLOOR, scale_overflow=NON_SATURATING)
     """
 
-    fmt: Format
-    granularity: Granularity
-    scale_format: FloatFormat = field(default=FP32, kw_only=True)
-    scale_rule: ScaleRule = field(default=ScaleRule.AMAX, kw_only=True)
-    tensor_scale: bool = field(default=False, kw_only=True)
-    rounding: Rounding | Stochastic = field(default=Rounding.TIES_TO_EVEN, kw_only=True)
-    overflow: Overflow = field(default=Overflow.SATURATE, kw_only=True)
-    min_amax: float | None = field(default=None, kw_only=True)
-    arithmetic: Arithmetic = field(default=Arithmetic.DIVISION, kw_only=True)
-    scale_bound: float | None = field(default=None, kw_only=True)
-    zero_scale: float | None = field(default=None, kw_only=True)
-    least_scale: float | None = field(default=None, kw_only=True)
-    scale_overflow: Overflow = field(default=Overflow.SATURATE, kw_only=True)
-    non_finite: NonFinite = field(default=NonFinite.NAN_SCALE, kw_only=True)
-
     @in_default_environment
     def __post_init__(self) -> None:
-        check_spec(self)
+        check_fields(self)
 
     @in_default_environment
     def __str__(self) -> str:
-        return next((name for name, spec in SPECS.items() if spec == self), _text_language.describe(self))
+        for name, spec in SPECS.items():
+            if spec == self:
+                return name
+        return _text_language.describe(self)
+
+    def __repr__(self) -> str:
+        return str(self)
 
     @classmethod
     @in_default_environment
     def parse(cls, text: str) -> QuantSpec:
-        """The spec that ``str`` printed, or that a user wrote in the same language.
+        """Return the spec that ``str`` printed, or that a user wrote in the same language.
 
         Raises
         ------
@@ -176,13 +144,42 @@ class QuantSpec:
     def quantize(
         self, x: npt.ArrayLike, axis: int = -1, out: QuantizedTensor | None = None, *, offset: int = 0
     ) -> QuantizedTensor:
-        """Codes and scales of ``x``; see `quantize`."""
-        from precision.quantization import _row_loops
+        """Quantize an array: `precision.quantize` for this spec.
 
-        return _row_loops.quantized(x, self, axis, out, offset)
+        Parameters
+        ----------
+        x, axis, out, offset
+            As in `precision.quantize`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `precision.quantize` raises them.
+
+        Examples
+        --------
+        >>> import numpy as np, precision as pr
+        >>> pr.QuantSpec(pr.E4M3, pr.PerTensor()).quantize(np.float32([1, 2, 448])).dequantize()
+        array([  1.,   2., 448.], dtype=float32)
+        """
+        source = source_of(x)
+        first = checked_offset(offset, source.size)
+        block = checked_block(self.granularity.block(source.shape, axis), source.shape)
+        if out is not None:
+            check_target(out, source.shape, self.fmt, self.scale_format, block)
+        given = None if out is None else (out.codes, out.scale)
+        codes, scale, tensor_scale = _row_loops.quantized(source, self, block, axis, first, given)
+        return QuantizedTensor._of_settled_parts(
+            codes=codes,
+            scale=scale,
+            fmt=self.fmt,
+            tensor_scale=tensor_scale,
+            block=block,
+            scale_format=self.scale_format,
+        )
 
     def scale_shape(self, shape: tuple[int, ...], axis: int = -1) -> tuple[int, ...]:
-        """Shape of the scales of an array of ``shape``.
+        """Return the shape of the scales of an array of ``shape``.
 
         Examples
         --------
@@ -194,7 +191,7 @@ class QuantSpec:
 
     @in_default_environment
     def bits_per_element(self, shape: tuple[int, ...], axis: int = -1) -> float:
-        """Bits stored for each element of an array of ``shape``, scales counted.
+        """Return the bits stored for each element of an array of ``shape``, scales counted.
 
         Raises
         ------
@@ -214,75 +211,8 @@ class QuantSpec:
         return self.fmt.bits + (scales + 32 * self.tensor_scale) / size
 
 
-def quantize(
-    x: npt.ArrayLike, spec: Spec[Result_co], axis: int = -1, out: Any = None, *, offset: int = 0
-) -> Result_co:
-    """Quantize an array as a spec says.
-
-    Parameters
-    ----------
-    x : array_like
-        float16, bfloat16, float32, float64, or another floating-point type of ml_dtypes; at least 1-D.
-    spec : QuantSpec
-        How; any object with a ``quantize(x, axis, out)`` method (which an ``offset`` other than 0 is given
-        to as well).
-    axis : int
-        Along which groups run. A right operand (K, N) of a product takes ``axis=-2``.
-    out : QuantizedTensor, optional
-        Whose codes and scales are written into: of ``x``'s shape, the spec's formats and block. They may
-        lie in ``x``'s memory, but not in each other's. The tensor returned shares them; it has its own
-        tensor scale.
-    offset : int
-        The index of the first element of ``x``, 0 to 2**64 - ``x.size``, from which a `Stochastic` rounding
-        counts its random bits. A deterministic rounding gives the same for every offset. See the notes.
-
-    Returns
-    -------
-    QuantizedTensor
-        Of ``x``'s shape. Groups lie contiguous in memory; the codes of larger blocks lie as ``x`` does.
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not of a floating-point type, or another argument is of the wrong type.
-    ValueError
-        If ``axis`` is none of ``x``, the granularity does not suit the shape, or ``offset`` or ``out`` does
-        not fit: its codes and scales may not overlap.
-
-    Notes
-    -----
-    A piece ``x[i:j]`` along the first axis of a larger ``x`` has the offset ``i * x[0].size``; with it the
-    piece's codes are those of the whole, if it has the same scales too: it must cut no group (where groups
-    or blocks extend along the first axis, ``i`` is a multiple of their length there), and there must be no
-    scale over the whole tensor. A piece along another axis is no run of neighbours in C order: quantize
-    each run with its own offset.
-
-    Examples
-    --------
-    >>> import numpy as np, precision as pr
-    >>> w = np.random.default_rng(0).standard_normal((256, 384)).astype(np.float32)
-    >>> q = pr.quantize(w, pr.QuantSpec(pr.E4M3, pr.PerBlock(128, 128)), axis=-2)
-    >>> q.shape, q.scale.shape, q.block
-    ((256, 384), (2, 3), (128, 128))
-
-    The second half, as it is quantized in the whole:
-
-    >>> spec = pr.QuantSpec(pr.E4M3, pr.PerBlock(128, 128), rounding=pr.Stochastic(8))
-    >>> whole, half = pr.quantize(w, spec), pr.quantize(w[128:], spec, offset=128 * w[0].size)
-    >>> bool((half.codes == whole.codes[128:]).all())
-    True
-    """
-    if not callable(getattr(spec, "quantize", None)) or isinstance(spec, type):
-        raise TypeError(f"spec must be one as QuantSpec(E4M3, PerGroup(128)), got {spec!r}")
-    first = checked_offset(offset, 0)
-    if first == 0:
-        return spec.quantize(x, axis=axis, out=out)  # also a spec that knows no offset
-    counted: Any = spec.quantize
-    return counted(x, axis=axis, out=out, offset=first)  # type: ignore[no-any-return]
-
-
 def alike_but_for_rule(spec: object, other: object) -> TypeGuard[QuantSpec]:
-    """Whether both are of this kind, and the same or different in nothing but the scale rule."""
+    """Return whether both are a `QuantSpec`, and differ in nothing but perhaps the scale rule."""
     if not isinstance(spec, QuantSpec) or not isinstance(other, QuantSpec):
         return False
     names = (f.name for f in fields(spec) if f.name != "scale_rule")
@@ -300,7 +230,7 @@ def named(name: str, spec: QuantSpec) -> QuantSpec:
 
 
 def vocabulary() -> dict[str, object]:
-    """The names that `QuantSpec.parse` reads."""
+    """Return the names that `QuantSpec.parse` reads."""
     names: dict[str, object] = {
         kind.__name__: kind
         for kind in (

@@ -1,8 +1,7 @@
-"""Codes with their scales, checked to fit together."""
+"""The quantized tensor: codes with their scales, checked to fit together."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from precision._support._array_checks import refuse_masked
+from precision._support._array_checks import refuse_masked, refuse_overlapping
+from precision._support._shared_memory import refuse_shared
 from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats._code_checks import checked_codes, clean_codes
@@ -19,7 +19,8 @@ from precision.formats._codec_constants import format_params
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
 from precision.formats._named import FP64, Format, format_of
-from precision.quantization._granularity import Block, scale_shape
+from precision.quantization._dequantizing import Coded, checked_out, dequantized, multipliers
+from precision.quantization._granularity import Block, checked_block, scale_shape
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,16 +80,18 @@ class QuantizedTensor:
         self._settle_scales()
 
     @classmethod
-    def _of_clean_codes(cls, codes: Array, **rest: Any) -> QuantizedTensor:
-        """Build a tensor of codes of type ``fmt.dtype`` that were checked or just made: no pass is made."""
+    def _of_settled_parts(cls, **parts: Any) -> QuantizedTensor:
+        """Build a tensor of all its fields, which were just made to fit together: none is looked at."""
         tensor = object.__new__(cls)
-        for one in dataclasses.fields(cls):
-            object.__setattr__(tensor, one.name, rest.get(one.name, one.default))
-        object.__setattr__(tensor, "codes", codes)
-        tensor._settle_scales()
+        tensor.__dict__.update(parts)
         return tensor
 
+    def _coded(self) -> Coded:
+        """Return the parts that the loops read."""
+        return Coded(self.codes, self.scale, self.tensor_scale, self.fmt, self.scale_format, self.block)
+
     def _settle_scales(self) -> None:
+        """Check the scales, the block and the tensor scale, and set what was left to be inferred."""
         settle = object.__setattr__
         scale, scale_format = _checked_scale(self.scale, self.scale_format)
         settle(self, "scale_format", scale_format)
@@ -101,7 +104,7 @@ class QuantizedTensor:
         elif unsaid:
             settle(self, "block", _inferred_block(self.shape, scale.shape))
         settle(self, "scale", scale)
-        settle(self, "block", _checked_block(self.block, self.shape, scale.shape))
+        settle(self, "block", _block_of_scales(self.block, self.shape, scale.shape))
         if self.tensor_scale is not None:
             settle(self, "tensor_scale", _checked_tensor_scale(self.tensor_scale))
 
@@ -143,8 +146,8 @@ class QuantizedTensor:
         return self._transposed((*range(self.ndim - 2), self.ndim - 1, self.ndim - 2))
 
     def _transposed(self, order: tuple[int, ...]) -> QuantizedTensor:
-        return self._of_clean_codes(  # whoever reads them checks them
-            self.codes.transpose(order),
+        return self._of_settled_parts(  # whoever reads them checks them
+            codes=self.codes.transpose(order),
             scale=self.scale.transpose(order),
             fmt=self.fmt,
             tensor_scale=self.tensor_scale,
@@ -154,7 +157,7 @@ class QuantizedTensor:
 
     @in_default_environment
     def dequantize(self, dtype: npt.DTypeLike = np.float32, *, out: Array | None = None) -> Array:
-        """The values that the codes and scales stand for.
+        """Return the values that the codes and scales stand for.
 
         Parameters
         ----------
@@ -185,19 +188,51 @@ class QuantizedTensor:
         array([[  1.,   2.],
                [  3., 448.]], dtype=float32)
         """
-        from precision.quantization import _row_loops
-
-        kind = _row_loops.checked_out(self.shape, dtype, out)
-        return _row_loops.dequantized(self, kind, out)
+        return dequantized(self._coded(), checked_out(self.shape, dtype, out), out)
 
     @in_default_environment
     def multipliers(self) -> Array:
-        """What codes are multiplied by, as float32 of the scales' shape: fl32(scale * tensor_scale)."""
-        scale = decode(clean_codes(self.scale, self.scale_format, "scale"), self.scale_format)
-        if self.tensor_scale is None:
-            return scale
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            return np.asarray(scale * self.tensor_scale)
+        """Return the numbers that codes are multiplied by: fl32(scale * tensor_scale), of the scales' shape.
+
+        Raises
+        ------
+        ValueError
+            If the scales were changed and now have bits that their format has not.
+
+        Examples
+        --------
+        >>> import numpy as np, precision as pr
+        >>> pr.quantize(np.float32([[8, 1], [3, 6]]), pr.QuantSpec(pr.E2M1, pr.PerVector())).multipliers()
+        array([[1.3333334],
+               [1.       ]], dtype=float32)
+        """
+        return multipliers(self._coded())
+
+
+def check_target(
+    out: object, shape: tuple[int, ...], fmt: Format, scale_format: FloatFormat, block: Block
+) -> None:
+    """Raise unless ``out`` is a tensor of this shape, these formats and block that can be written to.
+
+    Raises
+    ------
+    TypeError
+        If it is no `QuantizedTensor`.
+    ValueError
+        If it is read-only, has another shape, format or block, or has elements that overlap.
+    """
+    if not isinstance(out, QuantizedTensor):
+        raise TypeError(f"out must be a QuantizedTensor, got {type(out).__name__}")
+    wanted = (shape, fmt, block, scale_format)
+    got = (out.shape, out.fmt, out.block, out.scale_format)
+    for name, ours, theirs in zip(("shape", "fmt", "block", "scale_format"), wanted, got, strict=True):
+        if ours != theirs:
+            raise ValueError(f"out must have {name} {ours}, got {theirs}")
+    if not (out.codes.flags.writeable and out.scale.flags.writeable):
+        raise ValueError("out must be writable, got read-only codes or scales")
+    refuse_shared(codes=out.codes, scale=out.scale)
+    refuse_overlapping("the codes of out", out.codes)
+    refuse_overlapping("the scales of out", out.scale)
 
 
 def _checked_codes(codes: object, fmt: object) -> Array:
@@ -257,11 +292,8 @@ def _inferred_block(shape: tuple[int, ...], scales: tuple[int, ...]) -> Block:
     return tuple(block)
 
 
-def _checked_block(block: Block, shape: tuple[int, ...], scales: tuple[int, ...]) -> Block:
-    if not isinstance(block, tuple) or not all(n is None or type(n) is int for n in block):
-        raise TypeError(f"block must be a tuple of ints or None (the whole axis), got {block!r}")
-    if len(block) != len(shape) or any(n is not None and n < 1 for n in block):
-        raise ValueError(f"block must have {len(shape)} entries of at least 1, got {block}")
+def _block_of_scales(block: Block, shape: tuple[int, ...], scales: tuple[int, ...]) -> Block:
+    checked_block(block, shape)
     if scales != scale_shape(shape, block):
         raise ValueError(
             f"scale must have shape {scale_shape(shape, block)} for codes of {shape} in blocks of {block}, "

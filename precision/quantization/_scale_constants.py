@@ -1,4 +1,4 @@
-"""What the kernels know of a spec's scales: the tensor's, and how each group's comes from its amax."""
+"""The parameters by which the kernels make scales: the tensor's, and each group's from its amax."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import numpy as np
 from precision._support._types import Array
 from precision.formats._codec_constants import MODES, code_ends, format_params
 from precision.formats._float_format import FloatFormat
-from precision.formats._named import FP32, Format
+from precision.formats._named import FP32
 from precision.formats._rounding_modes import Overflow, Rounding
-from precision.quantization._quant_spec import QuantSpec
-from precision.quantization._scale_rules import Arithmetic, NonFinite, ScaleRule
-from precision.quantization._spec_checks import code_of_value
+from precision.quantization._scale_rules import Arithmetic, Errors, NonFinite, Way
+from precision.quantization._spec_fields import SpecFields, code_of_value
 
 if TYPE_CHECKING:
     from precision._kernels._params import Ends
@@ -29,21 +28,22 @@ SMALLEST, LEAST_NORMAL, LARGEST = _FLOAT32.smallest_subnormal, _FLOAT32.tiny, _F
 
 
 class TensorScale(NamedTuple):
-    """The scale of a tensor, and what it came from, in the source's type."""
+    """The scale of a tensor, with the numbers that it came from in the source's type."""
 
     value: np.float32
     encode: Any  #: s_enc of `Arithmetic`; 1 for DIVISION
     amax: Any
 
 
-def span(spec: QuantSpec) -> float:
-    """The largest element times the largest scale that the tensor scale aims at."""
+@functools.lru_cache(maxsize=256)
+def span(spec: SpecFields) -> float:
+    """Return the largest element times the largest scale that the tensor scale aims at."""
     bound = spec.scale_format.max if spec.scale_bound is None else spec.scale_bound
     return float(spec.fmt.max * bound)
 
 
-def tensor_scale_of(spec: QuantSpec, amax: Array) -> TensorScale:
-    """The tensor's scale for the groups' amax."""
+def tensor_scale_of(spec: SpecFields, amax: Array) -> TensorScale:
+    """Return the tensor's scale for the groups' amax."""
     kind = amax.dtype.type
     largest = amax[np.isfinite(amax)].max(initial=kind(spec.min_amax or 0))
     if largest == 0:
@@ -58,7 +58,7 @@ def tensor_scale_of(spec: QuantSpec, amax: Array) -> TensorScale:
         return TensorScale(np.float32(1) / encode, kind(encode), largest)
 
 
-def _share(largest: Any, spec: QuantSpec, *, up: bool) -> np.float32:
+def _share(largest: Any, spec: SpecFields, *, up: bool) -> np.float32:
     """Return a tensor's amax over `span`, or the reverse if ``up``: the exact quotient, rounded once."""
     bound = spec.scale_format.max if spec.scale_bound is None else spec.scale_bound
     exact = Fraction(float(largest)) / (Fraction(spec.fmt.max) * Fraction(bound))
@@ -72,12 +72,9 @@ def _share(largest: Any, spec: QuantSpec, *, up: bool) -> np.float32:
     return np.float32(float(round(exact / place) * place))  # round takes ties to even; the rest is exact
 
 
-def scale_params(spec: QuantSpec, dtype: np.dtype[Any], tensor: TensorScale | None) -> ScaleParams:
-    """What the kernels know of the scales, for a source of this type."""
-    params = _without_tensor_scale(
-        spec.fmt, spec.scale_format, spec.scale_rule, spec.scale_overflow, spec.non_finite, spec.min_amax,
-        spec.zero_scale, spec.least_scale, dtype,
-    )  # fmt: skip
+def scale_params(spec: SpecFields, dtype: np.dtype[Any], tensor: TensorScale | None) -> ScaleParams:
+    """Return the parameters of the scales, for a source of this type."""
+    params = _without_tensor_scale(spec, dtype)
     if tensor is None:
         return params
     from precision._kernels.numbers._group_scales import PRODUCTS
@@ -95,36 +92,34 @@ def scale_params(spec: QuantSpec, dtype: np.dtype[Any], tensor: TensorScale | No
 
 
 @functools.lru_cache(maxsize=256)
-def _without_tensor_scale(
-    element: Format, fmt: FloatFormat, rule: ScaleRule, overflow: Overflow, non_finite: NonFinite,
-    min_amax: float | None, zero: float | None, least: float | None, dtype: np.dtype[Any],
-) -> ScaleParams:  # fmt: skip
+def _without_tensor_scale(spec: SpecFields, dtype: np.dtype[Any]) -> ScaleParams:
     from precision._kernels.numbers import _group_scales as kernels
 
-    kind = dtype.type
-    way, factor = kernels.QUOTIENTS, kind(1)
-    if rule is ScaleRule.RCEIL_RECIPROCAL:
-        way, factor = kernels.RECIPROCAL_POWERS, kind(np.float32(1) / np.float32(element.max))
-    elif rule.gives_powers_of_two:
-        way = kernels.POWERS
-    least = fmt.smallest if least is None else least
-    if zero is None:
-        zero = 1.0 if fmt == FP32 else least
-    loud = overflow is Overflow.NON_SATURATING
+    kind, element, fmt = dtype.type, spec.fmt, spec.scale_format
+    recipe = spec.scale_rule.recipe(element)
+    ways = {
+        Way.QUOTIENT: kernels.QUOTIENTS,
+        Way.POWER: kernels.POWERS,
+        Way.POWER_OF_PRODUCT: kernels.RECIPROCAL_POWERS,
+    }
+    # 0.0 is added so that -0.0 counts as 0.0, to which it is equal.
+    least = fmt.smallest if spec.least_scale is None else spec.least_scale + 0.0
+    zero = (1.0 if fmt == FP32 else least) if spec.zero_scale is None else spec.zero_scale + 0.0
+    loud = spec.scale_overflow is Overflow.NON_SATURATING
     return kernels.ScaleParams(
         plain=int(fmt == FP32),
-        way=way,
-        finite=int(non_finite is NonFinite.FINITE_AMAX),
+        way=ways[recipe.way],
+        finite=int(spec.non_finite is NonFinite.FINITE_AMAX),
         multiply=0,
-        addend=_addend(rule, element),
+        addend=recipe.added,
         max_exponent=element.max_exponent,
         low=math.frexp(least)[1] - 1,
         high=fmt.max_exponent,
         over=fmt.max_exponent if loud else 1 << 30,
         maximum=kind(element.max),
-        min_amax=kind(min_amax or 0),
+        min_amax=kind(spec.min_amax or 0),
         tensor_scale=kind(1),
-        factor=factor,
+        factor=kind(recipe.factor),
         least=np.float32(least),
         least_code=_code(least, fmt),
         most=np.float32(math.nan if loud else FP32.max),
@@ -133,8 +128,8 @@ def _without_tensor_scale(
     )
 
 
-def scale_target(spec: QuantSpec) -> ScaleFormat:
-    """How a scale is rounded to its format."""
+def scale_target(spec: SpecFields) -> ScaleFormat:
+    """Return the parameters by which a scale is rounded to its format."""
     from precision._kernels.numbers._group_scales import ScaleFormat
 
     ends = code_ends(spec.scale_format, Overflow.SATURATE)
@@ -143,8 +138,8 @@ def scale_target(spec: QuantSpec) -> ScaleFormat:
     return ScaleFormat(format_params(spec.scale_format), MODES[Rounding.TIES_TO_EVEN], ends)
 
 
-def element_ends(spec: QuantSpec) -> Ends:
-    """What overflow and NaN become among the elements."""
+def element_ends(spec: SpecFields) -> Ends:
+    """Return the codes that overflow and NaN become among the elements."""
     fmt = spec.fmt
     ends = code_ends(fmt, spec.overflow)
     nan = ends.nan_positive  # the NaN is the scale's, or PTX's: it has no sign
@@ -153,8 +148,8 @@ def element_ends(spec: QuantSpec) -> Ends:
     return ends._replace(nan_positive=nan, nan_negative=nan)
 
 
-def trial_params(spec: QuantSpec, dtype: np.dtype[Any], tensor: TensorScale | None) -> Trial:
-    """How the errors of two scales are found."""
+def trial_params(spec: SpecFields, dtype: np.dtype[Any], tensor: TensorScale | None) -> Trial:
+    """Return the parameters by which the errors of two scales are found."""
     from precision._kernels.numbers._four_over_six import Trial
 
     assert isinstance(spec.rounding, Rounding)
@@ -163,7 +158,7 @@ def trial_params(spec: QuantSpec, dtype: np.dtype[Any], tensor: TensorScale | No
         format_params(spec.fmt),
         MODES[spec.rounding],
         element_ends(spec),
-        squares=int(spec.scale_rule is ScaleRule.FOUR_OVER_SIX_MSE),
+        squares=int(spec.scale_rule.recipe(spec.fmt).errors is Errors.SQUARED),
         by_amax=int(by_amax),
         amax=dtype.type(0 if tensor is None else tensor.amax),
         span=dtype.type(span(spec)) if by_amax else dtype.type(1),
@@ -174,16 +169,3 @@ def _code(value: float, fmt: FloatFormat) -> int:
     code = code_of_value(value, fmt)
     assert code is not None  # the spec was checked
     return code
-
-
-def _addend(rule: ScaleRule, fmt: Format) -> int:
-    """What a rule adds to amax's float64 bits before their exponent is read."""
-    ones = (1 << 52) - 1
-    if rule is ScaleRule.CEIL:
-        return ones  # carries unless the fraction is zero
-    if rule is ScaleRule.RCEIL:
-        return ones - (int(np.float64(fmt.max).view(np.uint64)) & ones)  # carries above max's fraction
-    if rule is ScaleRule.EVEN:
-        places = fmt.fraction_bits if isinstance(fmt, FloatFormat) else fmt.bits - fmt.signed - 1
-        return 1 << (51 - places)
-    return 0

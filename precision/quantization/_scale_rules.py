@@ -1,12 +1,87 @@
-"""Rules that turn the largest magnitude of a group into its scale, and the order of the operations."""
+"""Rules that turn the largest magnitude of a group into its scale, and the order of the operations.
+
+A rule is one function, from the format of the elements to the `Recipe` of its scales, and one member of
+`ScaleRule` that names it. Whatever else knows of rules asks the member.
+"""
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from precision.formats._float_format import FloatFormat
+from precision.formats._named import E2M1, Format
 from precision.formats._rounding_modes import Named
+
+_FRACTION = (1 << 52) - 1  # the fraction bits of a float64
+
+
+class Way(enum.Enum):
+    """The arithmetic by which the kernels make a scale of an amax."""
+
+    QUOTIENT = "amax / max"
+    POWER = "2 to the exponent of float64_bits(amax) + added, less that of max"
+    POWER_OF_PRODUCT = "2 to the exponent of fl32(amax * factor), one more where a fraction is left"
+
+
+class Errors(enum.Enum):
+    """The sum of errors by which 1.5 times the scale is tried beside the scale."""
+
+    ABSOLUTE = "absolute"
+    SQUARED = "squared"
+
+
+class Recipe(NamedTuple):
+    """The numbers by which the kernels make the scales of a rule, for one format of elements."""
+
+    way: Way  #: the same for every format
+    added: int = 0  #: for POWER: 0 to 2**52 - 1, which moves where amax's exponent steps up
+    factor: np.float32 = np.float32(1)  #: for POWER_OF_PRODUCT
+    errors: Errors | None = None  #: for QUOTIENT; the same for every format
+
+
+# ---- one function for each rule -------------------------------------------------------------------------
+def _amax(fmt: Format) -> Recipe:
+    return Recipe(Way.QUOTIENT)
+
+
+def _floor(fmt: Format) -> Recipe:
+    return Recipe(Way.POWER)
+
+
+def _ceil(fmt: Format) -> Recipe:
+    """Return a sum that carries into the exponent unless amax is a power of two."""
+    return Recipe(Way.POWER, added=_FRACTION)
+
+
+def _rceil(fmt: Format) -> Recipe:
+    """Return a sum that carries into the exponent where amax's fraction lies above max's."""
+    return Recipe(Way.POWER, added=_FRACTION - (int(np.float64(fmt.max).view(np.uint64)) & _FRACTION))
+
+
+def _rceil_reciprocal(fmt: Format) -> Recipe:
+    return Recipe(Way.POWER_OF_PRODUCT, factor=np.float32(1) / np.float32(fmt.max))
+
+
+def _even(fmt: Format) -> Recipe:
+    """Return a sum that carries as rounding amax to the elements' significand does, half up."""
+    places = fmt.fraction_bits if isinstance(fmt, FloatFormat) else fmt.bits - fmt.signed - 1
+    return Recipe(Way.POWER, added=1 << (51 - places))
+
+
+def _four_over_six_mae(fmt: Format) -> Recipe:
+    return Recipe(Way.QUOTIENT, errors=Errors.ABSOLUTE)
+
+
+def _four_over_six_mse(fmt: Format) -> Recipe:
+    return Recipe(Way.QUOTIENT, errors=Errors.SQUARED)
 
 
 class ScaleRule(Named):
-    """How a group's amax (largest magnitude) becomes its scale.
+    """The rule by which a group's amax (largest magnitude) becomes its scale.
 
     ``emax`` is the exponent of the element format's largest value, ``max``. The powers of two are taken
     from amax's bits, never from a floating-point logarithm, and are exact down to the smallest
@@ -22,14 +97,14 @@ class ScaleRule(Named):
     CEIL              2**(ceil(log2 amax) - emax): torchao's
     RCEIL             2**ceil(log2(amax / max)), of the exact quotient: the least power of two that
                       clips nothing
-    RCEIL_RECIPROCAL  the same of s = fl32(amax * fl32(1 / max)), by its float32 bits: what NVIDIA's
+    RCEIL_RECIPROCAL  RCEIL's power of s = fl32(amax * fl32(1 / max)), by its float32 bits: what NVIDIA's
                       recipe for MXFP8 (arXiv 2506.08027, appendix; cuBLAS, section 3.1.4.4.1)
                       becomes in TransformerEngine and torchao
     EVEN              FLOOR of amax rounded to the elements' number of significand bits, half up:
                       torchao's
     FOUR_OVER_SIX_MAE AMAX's scale, or 1.5 times it (for E2M1: amax at 6, or at 4), whichever gives
                       the lower sum of absolute errors (arXiv 2512.02010)
-    FOUR_OVER_SIX_MSE the same by the sum of squares
+    FOUR_OVER_SIX_MSE as FOUR_OVER_SIX_MAE, by the sum of squares
     ================= ============================================================================
 
     RCEIL_RECIPROCAL takes the exponent field E and the fraction M of s, adds 1 to E if s is normal, E < 254
@@ -58,28 +133,55 @@ class ScaleRule(Named):
     FOUR_OVER_SIX_MSE [1.75]
     """
 
-    AMAX = "amax"
-    FLOOR = "floor"
-    CEIL = "ceil"
-    RCEIL = "rceil"
-    RCEIL_RECIPROCAL = "rceil_reciprocal"
-    EVEN = "even"
-    FOUR_OVER_SIX_MAE = "four_over_six_mae"
-    FOUR_OVER_SIX_MSE = "four_over_six_mse"
+    AMAX = "amax", _amax
+    FLOOR = "floor", _floor
+    CEIL = "ceil", _ceil
+    RCEIL = "rceil", _rceil
+    RCEIL_RECIPROCAL = "rceil_reciprocal", _rceil_reciprocal
+    EVEN = "even", _even
+    FOUR_OVER_SIX_MAE = "four_over_six_mae", _four_over_six_mae
+    FOUR_OVER_SIX_MSE = "four_over_six_mse", _four_over_six_mse
+
+    _recipe: Callable[[Format], Recipe]
+    _sample: Recipe
+
+    def __new__(cls, value: str, recipe: Callable[[Format], Recipe]) -> ScaleRule:
+        """Return the member of this value, with the function that makes its recipes."""
+        member = object.__new__(cls)
+        member._value_ = value
+        member._recipe, member._sample = recipe, recipe(E2M1)
+        return member
+
+    def recipe(self, fmt: Format) -> Recipe:
+        """Return the numbers by which the kernels make scales for elements of a format.
+
+        Examples
+        --------
+        >>> import precision as pr
+        >>> recipe = pr.ScaleRule.EVEN.recipe(pr.E2M1)
+        >>> recipe.way.name, recipe.added == 2**50  # amax is rounded to one fraction bit, half up
+        ('POWER', True)
+        """
+        return self._recipe(fmt)
 
     @property
     def gives_powers_of_two(self) -> bool:
         """Whether every scale is a power of two, whatever its format."""
-        return self is not ScaleRule.AMAX and not self.tries_two_scales
+        return self._sample.way is not Way.QUOTIENT
 
     @property
     def tries_two_scales(self) -> bool:
         """Whether it is one of FOUR_OVER_SIX."""
-        return self in (ScaleRule.FOUR_OVER_SIX_MAE, ScaleRule.FOUR_OVER_SIX_MSE)
+        return self._sample.errors is not None
+
+    @property
+    def only_divides(self) -> bool:
+        """Whether a scale is amax / max, rounded to its format, and no other is tried."""
+        return not (self.gives_powers_of_two or self.tries_two_scales)
 
 
 class Arithmetic(Named):
-    """In which order scales under a tensor scale are computed, and elements scaled.
+    """The order in which scales under a tensor scale are computed, and elements scaled.
 
     ``amax_x`` is the tensor's amax, ``amax`` a group's; ``bound`` is the spec's ``scale_bound``, the
     largest scale that the tensor scale aims at; ``fl`` is one rounding to the source's type (float32, or
@@ -126,7 +228,7 @@ class Arithmetic(Named):
 
 
 class NonFinite(Named):
-    """What a NaN or an infinity does to its group.
+    """The effect of a NaN or an infinity on its group.
 
     ``NAN_SCALE``: the group's scale is NaN, and with it every value (OCP MX v1.0, section 5.1); the
     elements' codes are the format's NaN or, without one, 0. The tensor scale is taken over the other groups.

@@ -1,27 +1,20 @@
-"""Every way of making numbers smaller under one name: `QuantSpec`, `LogFMT`, or a bare format."""
+"""The text of any spec, a `QuantSpec`, a `LogFMT` or a bare format, and which specs suit an array."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypeAlias, TypeVar, overload
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, TypeAlias, TypeVar
 
 from precision._support._argument_checks import check_axis
 from precision._support._expressions import shorten
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats import _text_language
-from precision.formats._codec import encode
 from precision.formats._float_format import FloatFormat
 from precision.formats._rounding_modes import Stochastic
 from precision.logfmt import _logfmt_spec
-from precision.logfmt._logfmt_spec import LogFMT, LogFMTTensor
+from precision.logfmt._logfmt_spec import LogFMT
 from precision.quantization import _quant_spec
 from precision.quantization._quant_spec import QuantSpec
-from precision.quantization._quantized_tensor import QuantizedTensor
-
-__all__ = ["AnySpec", "check_suits", "for_operands", "parse", "quantize"]
 
 AnySpec: TypeAlias = QuantSpec | LogFMT | FloatFormat
 """How an array is stored; a bare format rounds its values as they are, with scale 1, and saturates."""
@@ -31,7 +24,7 @@ _Right = TypeVar("_Right", bound=AnySpec | None)
 
 @in_default_environment
 def parse(text: str) -> AnySpec:
-    """The spec or format that ``str`` printed, or that a user wrote in the same language.
+    """Return the spec or format that ``str`` printed, or that a user wrote in the same language.
 
     Raises
     ------
@@ -94,58 +87,3 @@ def for_operands(left: _Left, right: _Right) -> tuple[_Left, _Right]:
             own: Any = replace(right, rounding=second.with_stream(1))
             return left, own
     return left, right
-
-
-@overload
-def quantize(
-    x: npt.ArrayLike,
-    spec: QuantSpec | FloatFormat,
-    axis: int = ...,
-    *,
-    nan: float | None = ...,
-    offset: int = ...,
-) -> QuantizedTensor: ...
-@overload
-def quantize(
-    x: npt.ArrayLike, spec: LogFMT, axis: int = ..., *, nan: float | None = ..., offset: int = ...
-) -> LogFMTTensor: ...
-@overload
-def quantize(
-    x: npt.ArrayLike, spec: AnySpec, axis: int = ..., *, nan: float | None = ..., offset: int = ...
-) -> QuantizedTensor | LogFMTTensor: ...
-@in_default_environment
-def quantize(
-    x: npt.ArrayLike, spec: AnySpec, axis: int = -1, *, nan: float | None = None, offset: int = 0
-) -> QuantizedTensor | LogFMTTensor:
-    """`precision.quantize`, which takes a bare format too.
-
-    Parameters
-    ----------
-    x : array_like
-        Of a floating-point type.
-    spec : QuantSpec, LogFMT or FloatFormat
-        How. A bare format makes a tensor with scale 1.
-    axis : int
-        Along which groups run.
-    nan : float, optional
-        What NaN becomes in a bare format that has none; without it, NaN raises there.
-    offset : int
-        The index of the first element, as in `precision.quantize`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `precision.quantize` and `encode` raise them.
-
-    Examples
-    --------
-    >>> import numpy as np, precision as pr
-    >>> from precision import specs
-    >>> specs.quantize(np.float32([0.3, 500]), pr.E4M3).dequantize()
-    array([3.125e-01, 4.480e+02], dtype=float32)
-    """
-    if not isinstance(spec, FloatFormat):
-        tensor: Any = _quant_spec.quantize(x, spec, axis=axis, offset=offset)
-        return tensor  # type: ignore[no-any-return]
-    codes = encode(x, spec, nan=nan if spec.nan_code is None else None, offset=offset)
-    return QuantizedTensor(codes, np.ones((), np.float32), fmt=spec)

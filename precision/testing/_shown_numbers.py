@@ -10,7 +10,7 @@ import numpy as np
 from precision._support._types import Array
 from precision.formats._float_format import FloatFormat
 from precision.formats._named import Format
-from precision.quantization._spec_checks import code_of_value
+from precision.quantization._spec_fields import code_of_value
 from precision.testing._hard_values import word_of
 
 FEW = 8

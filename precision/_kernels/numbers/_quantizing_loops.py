@@ -14,7 +14,7 @@ import numpy as np
 
 from precision._kernels._jit import jit
 from precision._kernels._llvm_scalars import always_inline, bits32, right
-from precision._kernels._params import Ends, FormatParams, ModeParams, ShortParams, StochasticParams
+from precision._kernels._params import FormatParams, ShortParams
 from precision._kernels._scalar_rounding import (
     U32,
     U64,
@@ -32,6 +32,7 @@ from precision._kernels.numbers._group_scales import (
     largest_magnitudes,
     make_scales,
 )
+from precision._kernels.numbers._packed_params import elements_of, mode_of, random_of, scales_of, short_of
 
 _random32, _code32 = core32.rounded_random, core32.code
 _random64, _code64 = core64.rounded_random, core64.code
@@ -73,6 +74,20 @@ class Position(NamedTuple):
     width: int
     inner: int
     offset: int  #: index of the array's first element, modulo 2**64 as a signed integer
+
+
+@jit
+def _piece32(x: Any, amax: Any, scales: Any, divisors: Any, q: Any) -> Piece:
+    magnitude, infinity = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000)
+    x_bits, amax_bits, q_bits = x.view(np.uint32), amax.view(np.uint32), q.view(np.uint32)
+    return Piece(x, x_bits, magnitude, infinity, amax, amax_bits, scales, divisors, q, q_bits)
+
+
+@jit
+def _piece64(x: Any, amax: Any, scales: Any, divisors: Any, q: Any) -> Piece:
+    magnitude, infinity = np.uint64(0x7FFFFFFFFFFFFFFF), np.uint64(0x7FF0000000000000)
+    x_bits, amax_bits, q_bits = x.view(np.uint64), amax.view(np.uint64), q.view(np.uint64)
+    return Piece(x, x_bits, magnitude, infinity, amax, amax_bits, scales, divisors, q, q_bits)
 
 
 @jit
@@ -183,10 +198,16 @@ def _fill_group(codes: Any, start: Any, count: Any, code: int) -> None:
 
 @jit
 def quantize_nearest32(
-    piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
-    codes: Any, short: ShortParams, fmt: FormatParams, ends: Ends,
+    x: Any, amax: Any, scales: Any, divisors: Any, q: Any, codes: Any,
+    row_width: int, group: int, tile_rows: int, tile_width: int, divisors_given: int,
+    ints: Any, floats: Any, singles: Any,
 ) -> None:  # fmt: skip
     """Write codes of a piece of float32: nearest, ties to even, saturating, in a signed format."""
+    piece = _piece32(x, amax, scales, divisors, q)
+    shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
+    how, target = scales_of(ints, floats, singles)
+    fmt, ends = elements_of(ints)
+    short = short_of(ints)
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
             rows, width, start, first = _settle(piece, shape, r, column, how, target)
@@ -208,10 +229,16 @@ def quantize_nearest32(
 
 @jit
 def quantize32(
-    piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
-    codes: Any, mode: ModeParams, fmt: FormatParams, ends: Ends,
+    x: Any, amax: Any, scales: Any, divisors: Any, q: Any, codes: Any,
+    row_width: int, group: int, tile_rows: int, tile_width: int, divisors_given: int,
+    ints: Any, floats: Any, singles: Any,
 ) -> None:  # fmt: skip
     """Write codes of a piece of float32."""
+    piece = _piece32(x, amax, scales, divisors, q)
+    shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
+    how, target = scales_of(ints, floats, singles)
+    fmt, ends = elements_of(ints)
+    mode = mode_of(ints)
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
             start, count = _fill(piece, shape, r, column, how, target)
@@ -220,10 +247,16 @@ def quantize32(
 
 @jit
 def quantize64(
-    piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
-    codes: Any, mode: ModeParams, fmt: FormatParams, ends: Ends,
+    x: Any, amax: Any, scales: Any, divisors: Any, q: Any, codes: Any,
+    row_width: int, group: int, tile_rows: int, tile_width: int, divisors_given: int,
+    ints: Any, floats: Any, singles: Any,
 ) -> None:  # fmt: skip
     """Write codes of a piece of float64."""
+    piece = _piece64(x, amax, scales, divisors, q)
+    shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
+    how, target = scales_of(ints, floats, singles)
+    fmt, ends = elements_of(ints)
+    mode = mode_of(ints)
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
             start, count = _fill(piece, shape, r, column, how, target)
@@ -240,10 +273,18 @@ def _index(element: int, width: int, where: Position) -> Any:
 
 @jit
 def quantize_random32(
-    piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
-    codes: Any, mode: StochasticParams, fmt: FormatParams, ends: Ends, where: Position,
+    x: Any, amax: Any, scales: Any, divisors: Any, q: Any, codes: Any,
+    row_width: int, group: int, tile_rows: int, tile_width: int, divisors_given: int,
+    row: int, column: int, outer_width: int, inner: int, offset: int,
+    ints: Any, floats: Any, singles: Any,
 ) -> None:  # fmt: skip
     """Write codes of a piece of float32, each rounded by its own random word."""
+    piece = _piece32(x, amax, scales, divisors, q)
+    shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
+    how, target = scales_of(ints, floats, singles)
+    fmt, ends = elements_of(ints)
+    mode = random_of(ints)
+    where = Position(row, column, outer_width, inner, offset)
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
             start, count = _fill(piece, shape, r, column, how, target)
@@ -260,10 +301,18 @@ def quantize_random32(
 
 @jit
 def quantize_random64(
-    piece: Piece, shape: Shape, how: ScaleParams, target: ScaleFormat,
-    codes: Any, mode: StochasticParams, fmt: FormatParams, ends: Ends, where: Position,
+    x: Any, amax: Any, scales: Any, divisors: Any, q: Any, codes: Any,
+    row_width: int, group: int, tile_rows: int, tile_width: int, divisors_given: int,
+    row: int, column: int, outer_width: int, inner: int, offset: int,
+    ints: Any, floats: Any, singles: Any,
 ) -> None:  # fmt: skip
     """Write codes of a piece of float64, each rounded by its own random word."""
+    piece = _piece64(x, amax, scales, divisors, q)
+    shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
+    how, target = scales_of(ints, floats, singles)
+    fmt, ends = elements_of(ints)
+    mode = random_of(ints)
+    where = Position(row, column, outer_width, inner, offset)
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
             start, count = _fill(piece, shape, r, column, how, target)

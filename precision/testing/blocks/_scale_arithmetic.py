@@ -15,7 +15,6 @@ from precision.formats._codec import round_to
 from precision.formats._named import FP32
 from precision.formats._rounding_modes import Rounding
 from precision.quantization._quant_spec import QuantSpec
-from precision.quantization._scale_rules import ScaleRule
 from precision.testing.blocks._block_layout import amax_of
 from precision.testing.blocks._expected_blocks import ObservedBlocks, Parts, Predict, Reference
 
@@ -109,7 +108,7 @@ def other_maxima(reference: Reference) -> Iterator[tuple[str, Predict]]:
             right, _ = reference.scales((amax * amax.dtype.type(declared / other)).astype(amax.dtype))
             return right
 
-        if spec.scale_rule is ScaleRule.AMAX:
+        if spec.scale_rule.only_divides:
             yield name, _with_scales(reference, amax_rule)
         elif math.frexp(declared / other)[0] != 0.5:
             yield name, _with_scales(reference, power_rule)
@@ -129,7 +128,7 @@ def other_roundings(reference: Reference) -> Iterator[tuple[str, Predict]]:
     """Yield rules with another order of operations, rounding or meaning of the scale."""
     spec = reference.spec
     for name, scales in unrounded_scales(reference):
-        if spec.scale_rule is ScaleRule.AMAX:
+        if spec.scale_rule.only_divides:
             kept = _with_scales(reference, lambda a, t, s=scales: _to_scale_format(spec, s(a, t)))  # type: ignore[misc]
             yield (name.removeprefix(": ") or "scale computed by a division"), kept
         if spec.scale_format == FP32:
@@ -139,7 +138,7 @@ def other_roundings(reference: Reference) -> Iterator[tuple[str, Predict]]:
             (Rounding.TOWARD_POSITIVE, "scale rounded up to its format"),
             (Rounding.TIES_TO_AWAY, "scale rounded with ties away from zero"),
         ):
-            if spec.scale_rule is ScaleRule.AMAX:
+            if spec.scale_rule.only_divides:
 
                 def rounded(
                     amax: Array, tensor: float, of: Scales = scales, way: Rounding = rounding
@@ -171,7 +170,7 @@ def other_roundings(reference: Reference) -> Iterator[tuple[str, Predict]]:
 def unrounded_scales(reference: Reference) -> Iterator[tuple[str, Scales]]:
     """Yield the ways in use to compute a scale from an amax before it is rounded, each with its words."""
     spec = reference.spec
-    if spec.scale_format == FP32 and spec.scale_rule is ScaleRule.AMAX and not spec.tensor_scale:
+    if spec.scale_format == FP32 and spec.scale_rule.only_divides and not spec.tensor_scale:
         yield (
             ": amax * (1 / max) instead of amax / max",
             lambda a, t: a * a.dtype.type(np.float32(1) / np.float32(spec.fmt.max)),

@@ -154,7 +154,7 @@ def _other_specs(reference: Reference) -> Iterator[tuple[str, Predict]]:
     for rule in ScaleRule:
         if rule is not spec.scale_rule:
             said = f"scale rule {rule} instead of {spec.scale_rule}"
-            if rule is ScaleRule.AMAX and spec.scale_rule.gives_powers_of_two:
+            if rule.only_divides and spec.scale_rule.gives_powers_of_two:
                 said = f"scale rounded to nearest instead of {spec.scale_rule}"
             yield from one(said, scale_rule=rule)
     for order in Arithmetic:

@@ -1,19 +1,38 @@
-"""What the entries of a `QuantSpec` must be, and whether they fit together. No compiler here."""
+"""The fields of a `QuantSpec`, and the checks that each is what it must be and that they fit together."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
-from precision.formats._named import FP32, FP64
+from precision.formats._named import FP32, FP64, Format
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic
-from precision.quantization._granularity import PerGroup
+from precision.quantization._granularity import Granularity, PerGroup
 from precision.quantization._scale_rules import Arithmetic, NonFinite, ScaleRule
 
-if TYPE_CHECKING:
-    from precision.quantization._quant_spec import QuantSpec
+
+@dataclass(frozen=True)
+class SpecFields:
+    """The fields of a `QuantSpec`, which says what each means; the loops read nothing else of a spec."""
+
+    fmt: Format
+    granularity: Granularity
+    scale_format: FloatFormat = field(default=FP32, kw_only=True)
+    scale_rule: ScaleRule = field(default=ScaleRule.AMAX, kw_only=True)
+    tensor_scale: bool = field(default=False, kw_only=True)
+    rounding: Rounding | Stochastic = field(default=Rounding.TIES_TO_EVEN, kw_only=True)
+    overflow: Overflow = field(default=Overflow.SATURATE, kw_only=True)
+    min_amax: float | None = field(default=None, kw_only=True)
+    arithmetic: Arithmetic = field(default=Arithmetic.DIVISION, kw_only=True)
+    scale_bound: float | None = field(default=None, kw_only=True)
+    zero_scale: float | None = field(default=None, kw_only=True)
+    least_scale: float | None = field(default=None, kw_only=True)
+    scale_overflow: Overflow = field(default=Overflow.SATURATE, kw_only=True)
+    non_finite: NonFinite = field(default=NonFinite.NAN_SCALE, kw_only=True)
+
 
 LONGEST_TRIED = 1024
 """The longest group that two scales are tried for."""
@@ -31,8 +50,8 @@ _KINDS: dict[str, Any] = {
 }
 
 
-def check_spec(spec: QuantSpec) -> None:
-    """Raise TypeError or ValueError unless the spec can quantize."""
+def check_fields(spec: SpecFields) -> None:
+    """Raise TypeError or ValueError unless a spec of these fields can quantize."""
     for name, kind in _KINDS.items():
         if not isinstance(getattr(spec, name), kind):
             wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
@@ -54,7 +73,7 @@ def _check_number(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a float or None, got {value!r}")
 
 
-def _check_formats(spec: QuantSpec) -> None:
+def _check_formats(spec: SpecFields) -> None:
     fmt, scale_format = spec.fmt, spec.scale_format
     if fmt == FP64 or not fmt.has_zero:
         raise ValueError(f"fmt must have a zero and at most 32 bits, got {fmt}")
@@ -64,7 +83,7 @@ def _check_formats(spec: QuantSpec) -> None:
         raise ValueError(f"overflow must be SATURATE for {fmt}, which has neither Inf nor NaN")
 
 
-def _check_tensor_scale(spec: QuantSpec) -> None:
+def _check_tensor_scale(spec: SpecFields) -> None:
     _check_number("scale_bound", spec.scale_bound)
     if not spec.tensor_scale:
         if spec.arithmetic is not Arithmetic.DIVISION:
@@ -87,8 +106,8 @@ def _check_tensor_scale(spec: QuantSpec) -> None:
         )
 
 
-def _check_two_scales(spec: QuantSpec) -> None:
-    """FOUR_OVER_SIX looks at the elements of a group one after another, and quantizes them twice."""
+def _check_two_scales(spec: SpecFields) -> None:
+    """Raise unless a rule that quantizes the elements of a group twice, one after another, can do so."""
     rule, granularity = spec.scale_rule, spec.granularity
     if not isinstance(granularity, PerGroup) or granularity.n > LONGEST_TRIED:
         raise ValueError(f"{rule} needs PerGroup(1) to PerGroup({LONGEST_TRIED}), got {granularity}")
@@ -96,7 +115,7 @@ def _check_two_scales(spec: QuantSpec) -> None:
         raise ValueError(f"{rule} compares errors and needs a deterministic rounding, got {spec.rounding}")
 
 
-def _check_ends_of_scales(spec: QuantSpec) -> None:
+def _check_ends_of_scales(spec: SpecFields) -> None:
     fmt = spec.scale_format
     for name, value in (("zero_scale", spec.zero_scale), ("least_scale", spec.least_scale)):
         _check_number(name, value)
@@ -109,11 +128,11 @@ def _check_ends_of_scales(spec: QuantSpec) -> None:
 
 
 def code_of_value(value: float, fmt: FloatFormat) -> int | None:
-    """The code of a value that is not negative; None where the format has no such value.
+    """Return the code of a value that is not negative; None where the format has no such value.
 
     Examples
     --------
-    >>> from precision.quantization._spec_checks import code_of_value
+    >>> from precision.quantization._spec_fields import code_of_value
     >>> from precision.formats import E4M3, E8M0
     >>> code_of_value(2.0**-6, E4M3), code_of_value(0.3, E4M3), code_of_value(0.0, E8M0)
     (8, None, None)

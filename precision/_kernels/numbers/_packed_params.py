@@ -1,0 +1,98 @@
+"""The parameters of the quantizing loops as arrays, and the tuples that the loops make of them.
+
+Numba takes the tuples of a call apart number by number, which would cost a small array more than its
+arithmetic: a loop that Python calls takes three arrays, and makes the tuples itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from precision._kernels._jit import jit
+from precision._kernels._params import Ends, FormatParams, ModeParams, ShortParams, StochasticParams
+from precision._kernels.numbers._group_scales import ScaleFormat, ScaleParams
+
+
+class Packed(NamedTuple):
+    """The parameters: whole numbers, numbers of the source's type, and float32."""
+
+    ints: Any
+    floats: Any
+    singles: Any
+
+
+def packed(
+    how: ScaleParams, target: ScaleFormat, fmt: FormatParams, ends: Ends,
+    mode: ShortParams | ModeParams | StochasticParams, dtype: Any,
+) -> Packed:  # fmt: skip
+    """Return the parameters of a loop in the order in which the functions below read them."""
+    ints = (
+        how.plain, how.way, how.finite, how.multiply, how.addend, how.max_exponent, how.low, how.high,
+        how.over, how.least_code, how.zero_code,
+        *target.fmt, *target.mode, *target.ends, *fmt, *ends, *mode,
+    )  # fmt: skip
+    return Packed(
+        np.array(ints, np.int64),
+        np.array((how.maximum, how.min_amax, how.tensor_scale, how.factor), dtype),
+        np.array((how.least, how.most, how.zero), np.float32),
+    )
+
+
+_TARGET, _ELEMENTS, _MODE = 11, 32, 49  # where each begins among the whole numbers
+
+
+@jit
+def _format_at(ints: Any, i: int) -> FormatParams:
+    return FormatParams(
+        ints[i], ints[i + 1], ints[i + 2], ints[i + 3], ints[i + 4], ints[i + 5], ints[i + 6], ints[i + 7],
+        ints[i + 8], ints[i + 9], ints[i + 10], ints[i + 11],
+    )  # fmt: skip
+
+
+@jit
+def _ends_at(ints: Any, i: int) -> Ends:
+    return Ends(ints[i], ints[i + 1], ints[i + 2], ints[i + 3], ints[i + 4])
+
+
+@jit
+def _mode_at(ints: Any, i: int) -> ModeParams:
+    return ModeParams(ints[i], ints[i + 1], ints[i + 2], ints[i + 3])
+
+
+@jit
+def scales_of(ints: Any, floats: Any, singles: Any) -> tuple[ScaleParams, ScaleFormat]:
+    """Return how an amax becomes a scale, and what rounding to the scale's format needs."""
+    how = ScaleParams(
+        ints[0], ints[1], ints[2], ints[3], ints[4], ints[5], ints[6], ints[7], ints[8],
+        floats[0], floats[1], floats[2], floats[3],
+        singles[0], ints[9], singles[1], singles[2], ints[10],
+    )  # fmt: skip
+    mode, ends = _mode_at(ints, _TARGET + 12), _ends_at(ints, _TARGET + 16)
+    return how, ScaleFormat(_format_at(ints, _TARGET), mode, ends)
+
+
+@jit
+def elements_of(ints: Any) -> tuple[FormatParams, Ends]:
+    """Return the format of the elements, and what overflow and NaN become."""
+    return _format_at(ints, _ELEMENTS), _ends_at(ints, _ELEMENTS + 12)
+
+
+@jit
+def short_of(ints: Any) -> ShortParams:
+    """Return the elements' format for the short ways, where the parameters end in it."""
+    i = _MODE
+    return ShortParams(ints[i], ints[i + 1], ints[i + 2], ints[i + 3], ints[i + 4], ints[i + 5])
+
+
+@jit
+def mode_of(ints: Any) -> ModeParams:
+    """Return the rounding mode, where the parameters end in it."""
+    return _mode_at(ints, _MODE)
+
+
+@jit
+def random_of(ints: Any) -> StochasticParams:
+    """Return the parameters of a stochastic rounding, where the parameters end in them."""
+    return StochasticParams(ints[_MODE], ints[_MODE + 1], ints[_MODE + 2])

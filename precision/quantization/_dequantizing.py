@@ -1,0 +1,144 @@
+"""Values of codes and scales: the loops that restore them, run over tensors of any layout."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from precision._support._array_checks import check_dtype, refuse_masked, refuse_overlapping
+from precision._support._types import Array
+from precision.formats._code_checks import clean_codes
+from precision.formats._codec_constants import format_params
+from precision.formats._float_format import FloatFormat
+from precision.formats._named import Format
+from precision.quantization import _group_loops
+from precision.quantization._granularity import Block, filled
+from precision.quantization._row_views import WORDS, block_rows, in_pieces, row_parts
+
+PIECE = 1 << 20  # elements that one call of a loop works on, at most
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+@functools.cache
+def _loops() -> tuple[Any, Any]:
+    """Return the modules of loops, which load the compiler."""
+    from precision._kernels.numbers import _conversion_loops, _quantizing_loops
+
+    return _quantizing_loops, _conversion_loops
+
+
+class Coded(NamedTuple):
+    """The parts of a quantized tensor, which says what each means."""
+
+    codes: Array
+    scale: Array
+    tensor_scale: np.float32 | None
+    fmt: Format
+    scale_format: FloatFormat
+    block: Block
+
+
+def checked_out(shape: tuple[int, ...], dtype: npt.DTypeLike, out: Array | None) -> np.dtype[Any]:
+    """Return the type to dequantize to.
+
+    Raises
+    ------
+    TypeError
+        If it is neither float32 nor float64, or ``out`` is no plain array of it.
+    ValueError
+        If ``out`` has another shape, is read-only, or has elements that overlap.
+    """
+    kind = check_dtype(dtype, "float32 or float64")
+    if kind not in (_FLOAT32, _FLOAT64):
+        raise TypeError(f"dtype must be float32 or float64, got {kind}")
+    if out is not None:
+        refuse_masked("out", out)
+        if not isinstance(out, np.ndarray):
+            raise TypeError(f"out must be an ndarray, got {type(out).__name__}")
+        if out.dtype != kind:
+            raise TypeError(f"out must have dtype {kind}, got {out.dtype}")
+        if out.shape != shape:
+            raise ValueError(f"out must have shape {shape}, got {out.shape}")
+        if not out.flags.writeable:
+            raise ValueError("out must be writable, got a read-only array")
+        refuse_overlapping("out", out)
+    return kind
+
+
+def dequantized(coded: Coded, dtype: np.dtype[Any], out: Array | None) -> Array:
+    """Return the values of codes and scales: in ``out``, or in a new array laid out as the codes."""
+    # In the order of the codes in memory, which is that of a new result as well.
+    steps = [-abs(step) for step in coded.codes.strides]
+    order = tuple(sorted(range(len(steps)), key=steps.__getitem__))
+    clean = clean_codes(coded.codes, coded.fmt)
+    codes = np.ascontiguousarray(clean.transpose(order)).view(WORDS[clean.itemsize])
+    given = None if out is None else out.transpose(order)
+    direct = given is not None and given.flags.c_contiguous and not _overlaps(given, coded)
+    result = given if given is not None and direct else np.empty(codes.shape, dtype)
+    if codes.size:
+        _fill(coded, order, codes, result)
+    if given is not None and out is not None:
+        if not direct:
+            given[...] = result
+        return out
+    return result.transpose([order.index(axis) for axis in range(len(order))])
+
+
+def _overlaps(out: Array, coded: Coded) -> bool:
+    return np.may_share_memory(out, coded.codes) or np.may_share_memory(out, coded.scale)
+
+
+def _fill(coded: Coded, order: tuple[int, ...], codes: Array, result: Array) -> None:
+    """Fill the values of contiguous codes, whose axes are the tensor's in ``order``."""
+    steps = filled(coded.block, coded.codes.shape)
+    block = tuple(steps[axis] for axis in order)
+    width, group = codes.shape[-1], min(block[-1], codes.shape[-1])
+    flat, target = codes.reshape(-1), result.reshape(-1)
+    if width % group == 0 and all(step == 1 for step in block[:-1]):
+        scales = clean_codes(coded.scale, coded.scale_format, "scale").transpose(order)
+        scales = np.ascontiguousarray(scales).view(WORDS[scales.itemsize])
+        formats = coded.fmt, coded.scale_format
+        if _group_loops.dequantize(flat, scales.reshape(-1), *formats, coded.tensor_scale, group, target):
+            return
+    row_of = block_rows(codes.shape[:-1], block[:-1])
+    each = np.ascontiguousarray(multipliers(coded).transpose(order))
+    each = each.reshape(-1, each.shape[-1])
+    kernels = _loops()[0]
+    fmt, one = format_params(coded.fmt), result.dtype.type(1)
+    loop = kernels.dequantize_each if group == 1 else kernels.dequantize
+
+    def work(start: int, stop: int) -> None:
+        loop(flat, start, stop, width, group, each, row_of, fmt, one, target)
+
+    def part_of_row(start: int, stop: int) -> None:
+        for row, (left, right) in ((n // len(parts), parts[n % len(parts)]) for n in range(start, stop)):
+            here, own = slice(row * width + left, row * width + right), row_of[row]
+            scales = each[own : own + 1, left // group : -(-right // group)]
+            count = right - left
+            loop(flat[here], 0, 1, count, min(group, count), scales, row_of[:1] * 0, fmt, one, target[here])
+
+    if width <= PIECE:
+        in_pieces(work, len(row_of), max(1, (PIECE >> 2) // width))
+        return
+    parts = list(row_parts(width, group, PIECE))
+    in_pieces(part_of_row, len(row_of) * len(parts), 1)
+
+
+def multipliers(coded: Coded) -> Array:
+    """Return the float32 numbers that codes are multiplied by, of the scales' shape."""
+    clean = clean_codes(coded.scale, coded.scale_format, "scale")
+    bits = np.ascontiguousarray(clean).reshape(-1).view(WORDS[clean.itemsize])
+    scale = np.empty(clean.shape, np.float32)
+    values, params = scale.reshape(-1), format_params(coded.scale_format)
+    if bits.size:
+        decode = _loops()[1].decode
+        in_pieces(
+            lambda start, stop: decode(bits[start:stop], values[start:stop], params), bits.size, PIECE >> 2
+        )
+    if coded.tensor_scale is None:
+        return scale
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return np.asarray(scale * coded.tensor_scale)

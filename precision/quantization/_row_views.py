@@ -1,0 +1,186 @@
+"""Arrays of any shape as rows along one axis: what is quantized, and where its codes and scales go."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from precision._support._array_checks import refuse_masked
+from precision._support._types import Array
+from precision._support.machine._threads import parallel
+from precision.formats._float_format import FloatFormat
+from precision.formats._named import format_of
+from precision.quantization._granularity import scale_shape
+
+WORDS = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
+"""The unsigned integers, by their bytes."""
+
+
+class Span(NamedTuple):
+    """The rows and columns of one piece."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+class Rows:
+    """An array as rows along ``axis``: (outer, inner, width) without a copy, whatever its strides."""
+
+    def __init__(self, array: Array, axis: int) -> None:
+        outer, inner = math.prod(array.shape[:axis]), math.prod(array.shape[axis + 1 :])
+        self.width, self.inner, self.count = array.shape[axis], inner, outer * inner
+        # One sheet where the rows are the array's own; else one for each index before the axis.
+        self.sheet = self.count if inner == 1 else inner
+        if inner == 1:
+            self.sheets = array.reshape(1, outer, self.width)
+        else:
+            self.sheets = array.reshape(outer, self.width, inner).transpose(0, 2, 1)
+
+    def take(self, span: Span, dtype: np.dtype[Any]) -> Array:
+        """Return the elements of a piece, contiguous and flat; a view where they already are."""
+        first, last = span.top // self.sheet, (span.bottom - 1) // self.sheet
+        columns = slice(span.left, span.right)
+        if first == last:
+            rows = slice(span.top - first * self.sheet, span.bottom - first * self.sheet)
+            return _contiguous(self.sheets[first, rows, columns], dtype).reshape(-1)
+        taken = np.empty((span.bottom - span.top, span.right - span.left), dtype)
+        for index in range(first, last + 1):
+            start, stop = max(span.top, index * self.sheet), min(span.bottom, (index + 1) * self.sheet)
+            rows = slice(start - index * self.sheet, stop - index * self.sheet)
+            taken[start - span.top : stop - span.top] = _contiguous(self.sheets[index, rows, columns], dtype)
+        return taken.reshape(-1)
+
+
+def _contiguous(part: Array, dtype: np.dtype[Any]) -> Array:
+    """Return a two-dimensional array as a contiguous one of ``dtype``; a view where it already is."""
+    if min(part.shape) > 8 and part.strides[0] < part.strides[1]:
+        # NumPy would walk a column at a time, which the cache does not hold.
+        from precision._kernels.numbers._quantizing_loops import gather
+
+        word = WORDS[part.itemsize]
+        straight = np.empty(part.shape, part.dtype)
+        gather(part.view(word), straight.view(word).reshape(-1))
+        part = straight
+    return np.ascontiguousarray(part, dtype)
+
+
+class Target(NamedTuple):
+    """An array to fill, and the contiguous rows of code bits along one axis that are filled for it."""
+
+    array: Array
+    rows: Array
+    moved: Array | None  #: the array with the axis last, where the rows are none of its own
+
+    @classmethod
+    def new(cls, shape: tuple[int, ...], along: int, dtype: np.dtype[Any]) -> Target:
+        """Return a target that is a new array of a shape, contiguous along the axis ``along``."""
+        width = shape[along]
+        if along == len(shape) - 1:
+            array = moved = np.empty(shape, dtype)
+        else:
+            last = [i for i in range(len(shape)) if i != along] + [along]
+            moved = np.empty([shape[i] for i in last], dtype)
+            array = moved.transpose([last.index(i) for i in range(len(last))])
+        return cls(array, moved.view(WORDS[dtype.itemsize]).reshape(-1, width or 1), None)
+
+    @classmethod
+    def given(cls, array: Array, along: int, source: Array) -> Target:
+        """Return a target that is a caller's array.
+
+        Its rows are its own where it is contiguous along the axis and shares no memory with ``source``,
+        which is read while they are filled.
+        """
+        last = [i for i in range(array.ndim) if i != along] + [along]
+        moved = array.transpose(last)
+        direct = moved.flags.c_contiguous and not np.may_share_memory(array, source)
+        rows = moved if direct else np.empty(moved.shape, array.dtype)
+        bits = rows.view(WORDS[array.itemsize]).reshape(-1, moved.shape[-1] or 1)
+        return cls(array, bits, None if direct else moved)
+
+    def filled(self) -> Array:
+        """Return the array, once the rows are filled."""
+        if self.moved is not None:
+            self.moved[...] = self.rows.view(self.moved.dtype).reshape(self.moved.shape)
+        return self.array
+
+
+def block_rows(shape: tuple[int, ...], block: tuple[int, ...]) -> Array:
+    """Return the row of scales of each row of elements, the rows being the indices into ``shape`` in C order.
+
+    Examples
+    --------
+    >>> from precision.quantization._row_views import block_rows
+    >>> block_rows((2, 3), (1, 2))
+    array([0, 0, 1, 2, 2, 3])
+    """
+    if all(step == 1 for step in block):
+        return np.arange(math.prod(shape))
+    row_of = np.zeros(1, np.int64)
+    for size, step, count in zip(shape, block, scale_shape(shape, block), strict=True):
+        row_of = (row_of[:, None] * count + np.arange(size) // step).reshape(-1)
+    return row_of
+
+
+def row_parts(width: int, group: int, most: int) -> Iterator[tuple[int, int]]:
+    """Cut a row into parts of at most ``most`` elements: of whole groups, or of one group that is longer.
+
+    Examples
+    --------
+    >>> from precision.quantization._row_views import row_parts
+    >>> list(row_parts(10, 2, 5)), list(row_parts(10, 7, 5))
+    ([(0, 4), (4, 8), (8, 10)], [(0, 5), (5, 7), (7, 10)])
+    """
+    if group <= most:
+        step = most // group * group
+        yield from ((left, min(left + step, width)) for left in range(0, width, step))
+        return
+    for low in range(0, width, group):
+        end = min(low + group, width)
+        yield from ((left, min(left + most, end)) for left in range(low, end, most))
+
+
+def in_pieces(work: Callable[[int, int], None], total: int, grain: int) -> None:
+    """Call ``work(start, stop)`` over ``range(total)`` as `parallel` does; a single piece without threads."""
+    if total <= grain:
+        work(0, total)
+    else:
+        parallel(work, total, grain)
+
+
+def source_of(x: npt.ArrayLike) -> Array:
+    """Return ``x`` as an array of a floating-point type in the machine's byte order.
+
+    Raises
+    ------
+    TypeError
+        If its type is another.
+    ValueError
+        If it is a scalar.
+    """
+    refuse_masked("x", x)
+    source = np.asarray(x)
+    native = _native_float(source.dtype)
+    if native is None:
+        raise TypeError(
+            f"x must be of a floating-point type (float16, bfloat16, …, float64), got {source.dtype}"
+        )
+    if source.ndim == 0:
+        raise ValueError("x must have at least one axis, got a scalar")
+    return source.astype(native, copy=False)
+
+
+@functools.lru_cache(maxsize=256)
+def _native_float(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
+    """Return a floating-point type in the machine's byte order; None for any other type."""
+    native = dtype.newbyteorder("=")
+    try:
+        return native if isinstance(format_of(native), FloatFormat) else None
+    except (TypeError, ValueError):
+        return None
