@@ -62,12 +62,12 @@ def gamma(n: int, u: float) -> float:
     n : int
         Number of roundings that a term may go through.
     u : float
-        Unit roundoff.
+        Unit roundoff, at least 0 and below 1.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong type or range, or n u is 1 or more.
+        If an argument is of the wrong type or range, NaN included, or n u is 1 or more.
 
     Examples
     --------
@@ -96,16 +96,16 @@ def probabilistic_gamma(n: int, u: float, lam: float) -> float:
     Parameters
     ----------
     n : int
-        Roundings that an output is subject to, or products of an inner product.
+        Number of roundings that an output goes through, or of products of an inner product.
     u : float
-        Unit roundoff, at most 1.
+        Unit roundoff, at least 0 and below 1.
     lam : float
-        Which multiple of the standard deviation is allowed: a larger one fails more rarely.
+        The multiple of the standard deviation that is allowed, above 0: a larger one fails more rarely.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong type or range.
+        If an argument is of the wrong type or range, NaN included.
 
     Examples
     --------
@@ -130,16 +130,16 @@ def failure_probability(lam: float, u: float = 0.0, n: int = 1) -> float:
     Parameters
     ----------
     lam : float
-        As `probabilistic_gamma` takes it.
+        The multiple of the standard deviation that `probabilistic_gamma` allows, above 0.
     u : float
-        Unit roundoff.
+        Unit roundoff, at least 0 and below 1.
     n : int
-        Products of the inner product.
+        Number of products of the inner product, at least 0.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong type or range.
+        If an argument is of the wrong type or range, NaN included.
 
     Examples
     --------
@@ -174,7 +174,7 @@ def stochastic_gamma(n: int, u: float, lam: float) -> float:
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong type or range.
+        If an argument is of the wrong type or range, NaN included.
 
     Examples
     --------
@@ -211,7 +211,7 @@ def block_fma(n: int, block: int, u: float, u_internal: float, u_out: float = 0.
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong type or range, or a `gamma` is not defined.
+        If an argument is of the wrong type or range, NaN included, or a `gamma` is not defined.
 
     Notes
     -----
@@ -259,7 +259,7 @@ def input_conversion(u_low: float, accumulation: float = 0.0) -> float:
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong type or range.
+        If an argument is of the wrong type or range, NaN included.
 
     Examples
     --------

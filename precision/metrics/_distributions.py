@@ -77,7 +77,7 @@ def draw(distribution: str, shape: tuple[int, int], *, k_axis: int, seed: int = 
     Raises
     ------
     ValueError
-        If there is no such distribution; the message lists those there are.
+        If there is no such distribution (the message lists all), or a size or the seed is negative.
 
     Examples
     --------
