@@ -1,7 +1,7 @@
 """What does low precision do to my numbers? Formats, quantizers and matrix units, bit for bit."""
 
-from precision._support._rooms import public_names as __dir__  # noqa: F401 -- Python asks for it
-from precision._support._rooms import room as __getattr__  # noqa: F401 -- Python asks for it
+from precision._support._rooms import import_room as __getattr__  # noqa: F401 -- Python asks for it
+from precision._support._rooms import list_public_names as __dir__  # noqa: F401 -- Python asks for it
 from precision._support.machine._threads import get_num_threads, set_num_threads
 from precision.accumulators import Exact, FmaChain, FusedSum, ScaledGroups, ScaledProducts
 from precision.accumulators import parse as parse_accumulator

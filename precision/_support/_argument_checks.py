@@ -1,4 +1,4 @@
-"""Checks of arguments, whose errors name the argument."""
+"""Checks of arguments, with errors that name the argument."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def check_int(name: str, value: object, low: int, high: int | None = None, kind:
     return number
 
 
-def checked_axis(axis: object, ndim: int) -> int:
-    """Return ``axis`` as 0..ndim-1, or raise an error that names it."""
+def check_axis(axis: object, ndim: int) -> int:
+    """Return ``axis`` as an int from 0 to ndim - 1, or raise an error that names it."""
     if isinstance(axis, bool) or not hasattr(axis, "__index__"):
         raise TypeError(f"axis must be an int, got {axis!r}")
     index = operator.index(axis)

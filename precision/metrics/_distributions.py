@@ -8,19 +8,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from precision._support._suggestions import hint as did_you_mean
+from precision._support._suggestions import did_you_mean
 from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
 
 
 class Distribution(NamedTuple):
-    """What a distribution is, in words, and how to draw ``shape`` from it; axis ``k`` is the one summed."""
+    """A named distribution: its description, and the function that draws a matrix of it.
+
+    The function takes a generator, the shape, and the axis ``k`` that a product sums over.
+    """
 
     description: str
     draw: Callable[[np.random.Generator, tuple[int, int], int], Array]
 
 
-def _outliers(rng: np.random.Generator, shape: tuple[int, int], k: int) -> Array:
+def _draw_outliers(rng: np.random.Generator, shape: tuple[int, int], k: int) -> Array:
+    """Draw normal numbers, and multiply by 32 one channel of K in about 128."""
     x = rng.standard_normal(shape, np.float32)
     channels = rng.random(shape[k]) < 1 / 128
     factors: Array = np.expand_dims(np.where(channels, np.float32(32), np.float32(1)), 1 - k)
@@ -42,7 +46,7 @@ DISTRIBUTIONS: dict[str, Distribution] = {
         "Student t, 3 degrees of freedom",
         lambda rng, shape, k: rng.standard_t(3, shape).astype(np.float32),
     ),
-    "outliers": Distribution("N(0,1), one channel of K in 128 times 32", _outliers),
+    "outliers": Distribution("N(0,1), one channel of K in 128 times 32", _draw_outliers),
 }
 """The named distributions."""
 for _name, _kind in DISTRIBUTIONS.items():
@@ -51,7 +55,7 @@ for _name, _kind in DISTRIBUTIONS.items():
 
 @in_default_environment
 def draw(distribution: str, shape: tuple[int, int], *, k_axis: int, seed: int = 0) -> Array:
-    """A float32 matrix of a named distribution, the same for the same arguments.
+    """Draw a float32 matrix of a named distribution; the same arguments give the same matrix.
 
     Parameters
     ----------
@@ -60,14 +64,20 @@ def draw(distribution: str, shape: tuple[int, int], *, k_axis: int, seed: int = 
     shape : (int, int)
         Shape of the matrix.
     k_axis : int
-        The axis summed over: 1 for a left operand, 0 for a right one. It is part of the seed.
+        The axis that a product sums over: 1 for a left operand, 0 for a right one. The matrix depends on it
+        as on the seed.
     seed : int
-        At least 0.
+        Seed of the generator, at least 0.
+
+    Returns
+    -------
+    ndarray of float32
+        The matrix, of that shape. It has no NaN or Inf, and no elements if a size is 0.
 
     Raises
     ------
     ValueError
-        If there is no such distribution; the message lists those there are.
+        If there is no such distribution (the message lists all), or a size or the seed is negative.
 
     Examples
     --------
