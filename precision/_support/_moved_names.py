@@ -80,7 +80,7 @@ NAMES |= {f"precision.studies.{name}": where for name, where in _GONE.items()}
 
 
 def raise_for_studies(name: str) -> NoReturn:
-    """Raise AttributeError for a missing name of `precision.studies`, with what took its place if it moved."""
+    """Raise AttributeError for a missing name of `precision.studies`, with what took its place if any did."""
     _raise_missing("precision.studies", name)
 
 
