@@ -404,6 +404,10 @@ def test_to_xarray_refuses_what_is_no_table_of_a_sweep():
     twice.attrs = table.attrs
     with pytest.raises(ValueError, match="several rows with"):
         to_xarray(twice)
+    for empty in (table.iloc[:0], table[table["x"] > 2]):
+        assert len(empty) == 0 and empty.attrs["provenance"]["parameters"]
+        with pytest.raises(ValueError, match=r"^table must have at least one row, got none"):
+            to_xarray(empty)
 
 
 # ---- extras -----------------------------------------------------------------------------------------

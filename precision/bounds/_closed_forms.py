@@ -88,6 +88,7 @@ def probabilistic_gamma(n: int, u: float, lam: float) -> float:
 
     It bounds the product of n factors (1 + d_i), less 1, with a probability of at least
     ``1 - failure_probability(lam, u)``; for the inner product of n elements the failure is n times that.
+    It is 0 for ``n=0`` or ``u=0``, where nothing is rounded, even if ``lam`` is infinite.
 
     Condition: the d_i, of at most u, are independent random variables of mean zero. **Not** so for
     truncation, whose errors are one-sided and grow with n, and doubtful where the sum's magnitude far
@@ -116,6 +117,8 @@ def probabilistic_gamma(n: int, u: float, lam: float) -> float:
     n = check_size(n)
     check_roundoff("u", u)
     check_lam(lam)
+    if n == 0 or u == 0:  # An infinite lam times 0 would be NaN.
+        return 0.0
     return expm1(lam * math.sqrt(n) * u + n * u * u / (1 - u))
 
 
@@ -194,9 +197,6 @@ def block_fma(n: int, block: int, u: float, u_internal: float, u_out: float = 0.
     u_internal)``, where q = ceil(n / block), and v is ``u_out`` if that is larger than ``u``, 0 if ``u`` is
     at most ``u_internal``, else ``u``.
 
-    ``gamma(q, v) + gamma(n, u_internal) + gamma(q, v) gamma(n, u_internal)``, where q = ceil(n / block), and
-    v is ``u_out`` if that is larger than ``u``, 0 if ``u`` is at most ``u_internal``, else ``u``.
-
     Parameters
     ----------
     n, block : int
@@ -243,8 +243,6 @@ def input_conversion(u_low: float, accumulation: float = 0.0) -> float:
     """Bound the error of a product whose operands are rounded to low precision, as a factor of |x|' |y|.
 
     It is ``2 u_low + u_low**2 + accumulation (1 + u_low)**2``, the error of the sum included.
-
-    ``2 u_low + u_low**2 + accumulation (1 + u_low)**2``.
 
     Condition: relative errors of at most ``u_low``: no element is subnormal, clipped or flushed to zero.
     Source: Blanchard, Higham, Lopez, Mary, Pranesh, SISC 42(3), C124, 2020, theorem 3.2.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 
+from precision._support._argument_checks import check_axis, check_int
 from precision._support._suggestions import did_you_mean
 from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
@@ -62,10 +63,10 @@ def draw(distribution: str, shape: tuple[int, int], *, k_axis: int, seed: int = 
     distribution : str
         A key of `DISTRIBUTIONS`.
     shape : (int, int)
-        Shape of the matrix.
+        Numbers of rows and of columns, at least 0.
     k_axis : int
-        The axis that a product sums over: 1 for a left operand, 0 for a right one. The matrix depends on it
-        as on the seed.
+        The axis that a product sums over: 1 (or -1) for a left operand, 0 (or -2) for a right one. The matrix
+        depends on it as on the seed.
     seed : int
         Seed of the generator, at least 0.
 
@@ -76,8 +77,11 @@ def draw(distribution: str, shape: tuple[int, int], *, k_axis: int, seed: int = 
 
     Raises
     ------
+    TypeError
+        If a size, the axis or the seed is not an int.
     ValueError
-        If there is no such distribution (the message lists all), or a size or the seed is negative.
+        If there is no such distribution (the message lists all), the shape does not have two sizes, a size or
+        the seed is negative, or a matrix has no such axis.
 
     Examples
     --------
@@ -91,5 +95,16 @@ def draw(distribution: str, shape: tuple[int, int], *, k_axis: int, seed: int = 
         raise ValueError(
             f"distribution must be one of {', '.join(DISTRIBUTIONS)}; got {distribution!r}{hint}"
         )
-    rng = np.random.default_rng([seed, zlib.crc32(distribution.encode()), *shape, k_axis])
-    return DISTRIBUTIONS[distribution].draw(rng, shape, k_axis)
+    sizes, along = _check_shape(shape), check_axis(k_axis, 2, "k_axis")
+    key = [check_int("seed", seed, 0), zlib.crc32(distribution.encode()), *sizes, along]
+    return DISTRIBUTIONS[distribution].draw(np.random.default_rng(key), sizes, along)
+
+
+def _check_shape(shape: object) -> tuple[int, int]:
+    """Return the shape of a matrix as two ints, or raise an error that names it."""
+    if not isinstance(shape, Iterable):
+        raise TypeError(f"shape must be two sizes, (rows, columns), got {shape!r}")
+    sizes = tuple(shape)
+    if len(sizes) != 2:
+        raise ValueError(f"shape must be two sizes, (rows, columns), got {shape!r}")
+    return check_int("shape[0]", sizes[0], 0), check_int("shape[1]", sizes[1], 0)

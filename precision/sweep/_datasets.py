@@ -34,7 +34,7 @@ def to_xarray(table: pd.DataFrame) -> xr.Dataset:
     ImportError
         If xarray is not installed; the message names the extra.
     ValueError
-        If the table is not a sweep's, or several rows have the same parameters.
+        If the table is not a sweep's, has no rows, or has several rows with the same parameters.
 
     Examples
     --------
@@ -49,6 +49,10 @@ def to_xarray(table: pd.DataFrame) -> xr.Dataset:
     parameters = [name for name in provenance.get("parameters", []) if name in table]
     if not parameters:
         raise ValueError("table must come from sweep: its attrs['provenance'] names no parameters")
+    if table.empty:
+        raise ValueError(
+            "table must have at least one row, got none: a dataset needs values of its parameters"
+        )
     twice = table[table.duplicated(parameters)]
     if len(twice):
         raise ValueError(f"table has several rows with {twice[parameters].iloc[0].to_dict()}")
