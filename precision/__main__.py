@@ -21,9 +21,9 @@ def _main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
-        from precision._support._optional_packages import explain
+        from precision._support._optional_packages import missing_package_message
 
-        sys.exit(explain(error.name, "cli"))
+        sys.exit(missing_package_message(error.name, "cli"))
     with default_environment():
         command(prog_name="precision")
 

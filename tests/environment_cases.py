@@ -423,6 +423,8 @@ CASES |= {
     ],
     "precision.metrics.Tally.__add__": lambda i: i.tally + i.tally,
     **{f"precision.metrics.Tally.{name}": lambda i, name=name: getattr(i.tally, name) for name in TALLIED},
+    "precision.metrics.Metric.label": lambda i: [m.label for m in metrics.METRICS.values()],
+    "precision.metrics.Metric.more_is_better": lambda i: [m.more_is_better for m in metrics.METRICS.values()],
     "precision.metrics.Metric.text": lambda i: [m.text(1 / 3) for m in metrics.METRICS.values()],
     "precision.metrics.draw": lambda i: [_distributions.draw(d, (7, 5), k_axis=k) for d, k in DRAWN],
     # bounds

@@ -114,6 +114,8 @@ def test_a_large_lam():
     for lam in (1e200, 1e308, math.inf):
         assert bounds.failure_probability(lam, U, n=4096) == 0.0
         assert bounds.probabilistic_gamma(4096, U, lam) == math.inf
+        for bound in (bounds.probabilistic_gamma, bounds.stochastic_gamma):
+            assert bound(0, U, lam) == bound(4096, 0.0, lam) == bound(0, 0.0, lam) == 0.0
 
 
 def test_other_arguments_of_bounds_are_named():

@@ -19,7 +19,7 @@ from test_scaled_units import tensors
 
 import precision as pr
 from precision import bounds, specs
-from precision.bounds._conversion import quantizing
+from precision.bounds._conversion import bound_quantization
 from precision.formats import parse_format
 from precision.testing.strategies import _unit_strategies
 
@@ -475,7 +475,7 @@ def hard_numbers(rng, shape, dtype):
 def test_no_element_lies_beyond_its_bound(spec, dtype):
     x = hard_numbers(np.random.default_rng(7), (12, 192), dtype)
     q = pr.quantize(x, spec)
-    found = quantizing(x, q, spec)
+    found = bound_quantization(x, q, spec)
     with np.errstate(invalid="ignore"):
         error = np.abs(x.astype(np.float64) - q.dequantize(np.float64))
     assert ((error <= found.change) | (np.isnan(error) & np.isinf(found.change))).all()
@@ -491,7 +491,7 @@ def test_infinite_elements_and_scales_have_no_bound():
         (pr.MXFP8_E4M3, 32),
         (dataclasses.replace(pr.MXFP4, non_finite=pr.NonFinite.FINITE_AMAX), 1),
     ):
-        assert np.isinf(quantizing(x, pr.quantize(x, spec), spec).change).sum() == lost
+        assert np.isinf(bound_quantization(x, pr.quantize(x, spec), spec).change).sum() == lost
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -51,6 +51,36 @@ def test_outliers_are_channels_of_k_in_both_operands():
         assert 0 < wide.sum() < 16
 
 
+def test_a_drawn_matrix_counts_its_axes_from_either_end():
+    for name in DISTRIBUTIONS:
+        for axis in (0, 1):
+            x = draw(name, (96, 64), k_axis=axis, seed=5)
+            assert np.array_equal(x, draw(name, (96, 64), k_axis=axis - 2, seed=5))
+            assert np.array_equal(x, draw(name, [96, 64], k_axis=np.int8(axis), seed=np.uint64(5)))
+        assert draw(name, (0, 3), k_axis=0).shape == (0, 3) and draw(name, (3, 0), k_axis=1).shape == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "words"),
+    [
+        ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
+        ({"seed": 1.0}, TypeError, "seed must be an int, got 1.0"),
+        ({"k_axis": 2}, ValueError, r"k_axis must lie in -2\.\.1 for 2 axes, got 2"),
+        ({"k_axis": -3}, ValueError, r"k_axis must lie in -2\.\.1 for 2 axes, got -3"),
+        ({"k_axis": True}, TypeError, "k_axis must be an int, got True"),
+        ({"shape": (-1, 4)}, ValueError, r"shape\[0\] must be at least 0, got -1"),
+        ({"shape": (4, -4)}, ValueError, r"shape\[1\] must be at least 0, got -4"),
+        ({"shape": (4, 4.0)}, TypeError, r"shape\[1\] must be an int, got 4.0"),
+        ({"shape": (4,)}, ValueError, r"shape must be two sizes, \(rows, columns\), got \(4,\)"),
+        ({"shape": 4}, TypeError, r"shape must be two sizes, \(rows, columns\), got 4"),
+    ],
+)
+@pytest.mark.parametrize("name", ["normal", "outliers"])
+def test_arguments_of_draw_are_named(name, wrong, kind, words):
+    with pytest.raises(kind, match=f"^{words}$"):
+        draw(name, **{"shape": (4, 4), "k_axis": 1} | wrong)
+
+
 def cell(**values):
     """One product of U(0,1) of 8 rows and columns, unless told otherwise."""
     return GEMM.cell(**{"data": "uniform", "m": 8, "n": 8, "a_spec": pr.E4M3, "b_spec": pr.E4M3} | values)

@@ -87,7 +87,9 @@ class Emulated:
 
     def run(self, instruction: Instruction, a: Array, b: Array, c: Array) -> Array:
         blank = np.zeros_like(c[None])
-        case = _recorded_cases.instruction_case(instruction, "x", a=a[None], b=b[None], c=c[None], d=blank)
+        case = _recorded_cases.build_instruction_case(
+            instruction, "x", a=a[None], b=b[None], c=c[None], d=blank
+        )
         d = _recorded_cases.emulate(case)[0]
         self.batches += 1
         if self.batches % self.every == 0:
@@ -116,10 +118,12 @@ def test_floor_of_fp16_registers_can_be_told(floor: int) -> None:
     def run(instruction: Instruction, a: Array, b: Array, c: Array) -> Array:
         unit = dataclasses.replace(instruction.accumulator, min_exponent=floor)
         blank = np.zeros_like(c[None])
-        case = _recorded_cases.instruction_case(instruction, "x", a=a[None], b=b[None], c=c[None], d=blank)
+        case = _recorded_cases.build_instruction_case(
+            instruction, "x", a=a[None], b=b[None], c=c[None], d=blank
+        )
         return _recorded_cases.emulate(case, unit)[0]
 
-    missed, recorded = _exponent_floor.consistent(instruction, run)
+    missed, recorded = _exponent_floor.count_mismatches(instruction, run)
     fitting = {candidate for candidate, count in missed.items() if count == 0}
     assert floor in fitting
     assert not fitting & ({-21, -20} if floor == -133 else {-133, -23, -22, -20})
@@ -198,11 +202,11 @@ def test_no_explanation_is_said_so() -> None:
 
 
 def test_the_grid_and_what_is_compared_of_it() -> None:
-    points = _library_gemms.drawn(5)
+    points = _library_gemms.shuffle_points(5)
     assert len(set(points)) == len(points) == 5 * 5 * 7 * 3 * 2 * 4
-    assert _library_gemms.drawn(5) == points != _library_gemms.drawn(6)
+    assert _library_gemms.shuffle_points(5) == points != _library_gemms.shuffle_points(6)
     for point in points[:200]:
-        rows, columns = _library_gemms.compared(point, np.random.default_rng(0), budget=10**8)
+        rows, columns = _library_gemms.choose_outputs(point, np.random.default_rng(0), budget=10**8)
         assert (rows[0], rows[-1], columns[0], columns[-1]) == (0, point.m - 1, 0, point.n - 1)
         assert len(rows) * len(columns) * point.k <= 4 * 10**8
         if point.scaling == "1x128*128x128":
@@ -222,8 +226,8 @@ def test_refused_and_differing_points_are_in_the_table(
             result[0, 0] ^= 1
         return _capture.GemmResult(result, ("kernel",))
 
-    small = [p for p in _library_gemms.drawn(2) if p.m * p.n * p.k < 10**5][:40]
-    monkeypatch.setattr(_library_gemms, "drawn", lambda seed: small)
+    small = [p for p in _library_gemms.shuffle_points(2) if p.m * p.n * p.k < 10**5][:40]
+    monkeypatch.setattr(_library_gemms, "shuffle_points", lambda seed: small)
     monkeypatch.setattr(_capture, "library_gemm", library)
     wrong = _verification.verify_gemms(40, seed=2, seconds=600, budget=10**9, folder=tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "gemms.jsonl").read_text().splitlines()]

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import precision as pr
 from precision.studies import Study
 from precision.sweep import read_store, sweep, to_xarray
-from precision.sweep._grid import cells_of, plain
+from precision.sweep._grid import as_plain, list_cells
 
 
 def add(x, y=10):
@@ -127,7 +127,7 @@ class Unsayable(Exception):
     ],
 )
 def test_plain_values(value, shown):
-    found = plain(value)
+    found = as_plain(value)
     assert found == shown and type(found) is type(shown)
 
 
@@ -155,7 +155,7 @@ def test_what_text_does_not_say_whole_is_refused(value, message):
 @pytest.mark.parametrize("value", [object(), [1], {"a": 1}, 1j, np.zeros(2), b"a", len, Point])
 def test_what_has_no_text_is_refused(value):
     with pytest.raises(TypeError, match="a value must be a number"):
-        plain(value)
+        as_plain(value)
 
 
 VALUES = st.one_of(st.integers(), st.floats(allow_nan=False), st.text(max_size=5), st.booleans(), st.none())
@@ -164,13 +164,13 @@ VALUES = st.one_of(st.integers(), st.floats(allow_nan=False), st.text(max_size=5
 @given(st.lists(VALUES, min_size=1, max_size=6, unique_by=lambda v: (type(v), v)), st.permutations(range(6)))
 def test_keys_tell_cells_apart_and_do_not_depend_on_order(values, order):
     def cells(values):
-        return cells_of(lambda a, b: 0, {"a": values, "b": [0, 1]}, reads={}, max_cells=100)
+        return list_cells(lambda a, b: 0, {"a": values, "b": [0, 1]}, reads={}, max_cells=100)
 
     keys = {cell.key: (type(cell.shown["a"]), cell.shown["a"], cell.shown["b"]) for cell in cells(values)}
     assert len(keys) == 2 * len(values)
     moved = cells([values[i] for i in order if i < len(values)])
     assert {cell.key: (type(cell.shown["a"]), cell.shown["a"], cell.shown["b"]) for cell in moved} == keys
-    assert set(cells_of(lambda b, a: 0, {"b": [1, 0], "a": values}, reads={}, max_cells=100)[0].shown) == {
+    assert set(list_cells(lambda b, a: 0, {"b": [1, 0], "a": values}, reads={}, max_cells=100)[0].shown) == {
         "a",
         "b",
     }
@@ -404,6 +404,10 @@ def test_to_xarray_refuses_what_is_no_table_of_a_sweep():
     twice.attrs = table.attrs
     with pytest.raises(ValueError, match="several rows with"):
         to_xarray(twice)
+    for empty in (table.iloc[:0], table[table["x"] > 2]):
+        assert len(empty) == 0 and empty.attrs["provenance"]["parameters"]
+        with pytest.raises(ValueError, match=r"^table must have at least one row, got none"):
+            to_xarray(empty)
 
 
 # ---- extras -----------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import sweep_cells
 import precision as pr
 from precision.sweep import read_store, sweep
 from precision.sweep._executors import Runner
-from precision.sweep._grid import cells_of
+from precision.sweep._grid import list_cells
 
 distributed = pytest.importorskip("distributed", reason="needs the extra distributed")
 
@@ -171,7 +171,7 @@ def test_what_ended_before_an_interrupt_is_handed_over():
             raise KeyboardInterrupt
 
     seen = []
-    cells = cells_of(sweep_cells.picky, {"x": [5, 6, 7]}, reads={}, max_cells=3)
+    cells = list_cells(sweep_cells.picky, {"x": [5, 6, 7]}, reads={}, max_cells=3)
     with Runner(AtOnce()) as runner, pytest.raises(KeyboardInterrupt):
         runner.run(sweep_cells.picky, cells, done)
     assert sorted(seen) == [5, 6, 7]

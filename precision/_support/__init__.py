@@ -1,4 +1,4 @@
-"""Helpers of every room that know no number: argument checks, text, files and what the machine offers."""
+"""Helpers that every room may use and that compute nothing: checks of arguments, text, files, the machine."""
 
 from precision._support.machine._guarded_imports import guard_imports
 

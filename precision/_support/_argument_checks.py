@@ -1,4 +1,4 @@
-"""Checks of arguments, whose errors name the argument."""
+"""Checks of arguments, with errors that name the argument."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def check_int(name: str, value: object, low: int, high: int | None = None, kind:
     return number
 
 
-def checked_axis(axis: object, ndim: int) -> int:
-    """Return ``axis`` as 0..ndim-1, or raise an error that names it."""
+def check_axis(axis: object, ndim: int, name: str = "axis") -> int:
+    """Return ``axis`` as an int from 0 to ndim - 1, or raise an error that calls it ``name``."""
     if isinstance(axis, bool) or not hasattr(axis, "__index__"):
-        raise TypeError(f"axis must be an int, got {axis!r}")
+        raise TypeError(f"{name} must be an int, got {axis!r}")
     index = operator.index(axis)
     if not -ndim <= index < ndim:
         axes = f"lie in {-ndim}..{ndim - 1} for {ndim} axes" if ndim else "name an axis, and there is none"
-        raise ValueError(f"axis must {axes}, got {index}")
+        raise ValueError(f"{name} must {axes}, got {index}")
     return index % ndim

@@ -1,4 +1,4 @@
-"""Checks of arrays and data types that callers pass; each error names the argument."""
+"""Checks of arrays and data types that callers pass, with errors that name the argument."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from precision._support._types import Array
 
 
 def refuse_masked(name: str, value: object) -> None:
-    """Raise TypeError if ``value`` is a masked array: the values under its mask would count."""
+    """Raise TypeError if ``value`` is a masked array, whose masked values would count like any other."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
             f"{name} must be a plain array, got a masked one, whose mask would be lost: fill it first, "
@@ -19,8 +19,8 @@ def refuse_masked(name: str, value: object) -> None:
         )
 
 
-def named_dtype(value: npt.DTypeLike | None, wanted: str, name: str = "dtype") -> np.dtype[Any]:
-    """Return the data type that ``value`` names; None, which NumPy reads as float64, raises TypeError."""
+def check_dtype(value: npt.DTypeLike | None, wanted: str, name: str = "dtype") -> np.dtype[Any]:
+    """Return the data type that ``value`` names; raise TypeError for None, which NumPy reads as float64."""
     try:
         if value is not None:
             return np.dtype(value)
@@ -30,7 +30,7 @@ def named_dtype(value: npt.DTypeLike | None, wanted: str, name: str = "dtype") -
 
 
 def refuse_overlapping(name: str, array: Array) -> None:
-    """Raise ValueError if two elements of an array that is written to share memory."""
+    """Raise ValueError if two elements of an array that is to be written share memory."""
     if not array.flags.c_contiguous and _overlaps_itself(array):
         raise ValueError(
             f"{name} must give each element its own memory, got shape {array.shape} with strides "
@@ -39,12 +39,13 @@ def refuse_overlapping(name: str, array: Array) -> None:
 
 
 def _overlaps_itself(array: Array) -> bool:
+    """Tell whether two elements of an array share memory."""
     if array.size < 2:
         return False
     axes = sorted(
         (abs(step), size) for step, size in zip(array.strides, array.shape, strict=True) if size > 1
     )
-    reach = array.itemsize  # bytes from the first to the end of the last element along the axes so far
+    reach = array.itemsize  # the number of bytes that the elements along the axes so far extend over
     for step, size in axes:
         if step == 0:
             return True
@@ -53,7 +54,7 @@ def _overlaps_itself(array: Array) -> bool:
         reach += step * (size - 1)
     else:
         return False
-    # Axes that interlace may still leave every element its own bytes: only the places themselves tell.
+    # Elements along interlaced axes may still have their own bytes: their addresses are compared.
     places = np.zeros(1, np.int64)
     for step, size in axes:
         places = (places[:, None] + step * np.arange(size)).reshape(-1)

@@ -1,4 +1,4 @@
-"""The one reader of text that a user wrote: an expression of Python's syntax, of bounded length and depth."""
+"""Reading of text that a user wrote as one expression of Python's syntax, of bounded length and depth."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import reprlib
 from collections.abc import Callable
 
 LONGEST = 10_000
-"""Characters of a text that is read; a Hadamard rotation with 1024 signs has half as many."""
+"""The most characters of a text; a Hadamard rotation with 1024 signs has half as many."""
 DEEPEST = 50
-"""Levels of the syntax tree of a text that is read."""
+"""The most levels of the syntax tree of a text."""
 WIDEST = 128
-"""Bits of a whole number in a text that is read; seeds have 64."""
+"""The most bits of a whole number in a text; seeds have 64."""
 
 
-def checked_text(text: object) -> str:
-    """Return ``text`` if it is a string, else raise a TypeError that says so."""
+def check_text(text: object) -> str:
+    """Return ``text`` if it is a string, else raise TypeError."""
     if not isinstance(text, str):
         raise TypeError(f"text must be a str, got {reprlib.repr(text)}")
     return str.__str__(text)
 
 
-def shortened(value: object, most: int = 200) -> str:
-    """Return the repr of a value for a message; of a long string its beginning, and how long it is.
+def shorten(value: object, most: int = 200) -> str:
+    """Return the repr of a value for a message; a long string is cut, and its length is given.
 
     Examples
     --------
-    >>> from precision._support._expressions import shortened
-    >>> print(shortened("bf16"), shortened("x" * 5000, most=8), shortened(12))
+    >>> from precision._support._expressions import shorten
+    >>> print(shorten("bf16"), shorten("x" * 5000, most=8), shorten(12))
     'bf16' 'xxxxxxxx…' (5000 characters) 12
     """
     if not isinstance(value, str):
@@ -38,12 +38,12 @@ def shortened(value: object, most: int = 200) -> str:
 
 
 def cut(message: str, most: int = 400) -> str:
-    """Return the beginning of a message that a long text made long."""
+    """Return the beginning of a message that is too long."""
     return message if len(message) <= most else message[:most] + "…"
 
 
-def parsed_expression(text: str) -> ast.expr:
-    """Return the syntax tree of one expression.
+def parse_expression(text: str) -> ast.expr:
+    """Parse a text as one expression, and return its syntax tree.
 
     Raises
     ------
@@ -53,8 +53,8 @@ def parsed_expression(text: str) -> ast.expr:
 
     Examples
     --------
-    >>> from precision._support._expressions import parsed_expression
-    >>> parsed_expression("-" * 9000 + "1")
+    >>> from precision._support._expressions import parse_expression
+    >>> parse_expression("-" * 9000 + "1")
     Traceback (most recent call last):
     ValueError: it is nested too deeply
     """
@@ -69,14 +69,14 @@ def parsed_expression(text: str) -> ast.expr:
         raise ValueError("it has half of a surrogate pair") from None
     except SyntaxError as error:
         raise ValueError(f"cannot be read ({error.msg})") from None
-    except (RecursionError, MemoryError):  # of the parser's own stack
+    except (RecursionError, MemoryError):  # the parser's own stack is full
         raise ValueError("it is nested too deeply") from None
     _check_tree(body)
     return body
 
 
 def _check_tree(body: ast.expr) -> None:
-    """Raise ValueError if a syntax tree is too deep or has too large a whole number."""
+    """Raise ValueError if a syntax tree is too deep, or has a whole number of too many bits."""
     level: list[ast.AST] = [body]
     for _ in range(DEEPEST):
         for node in level:
@@ -98,7 +98,7 @@ def evaluate_tree(tree: ast.expr, source: str, read_name: Callable[[str], object
     Parameters
     ----------
     tree : ast.expr
-        The expression, as `parsed_expression` returns it.
+        The expression, as `parse_expression` returns it.
     source : str
         The text of the expression, for messages.
     read_name : callable
@@ -112,10 +112,10 @@ def evaluate_tree(tree: ast.expr, source: str, read_name: Callable[[str], object
 
     Examples
     --------
-    >>> from precision._support._expressions import evaluate_tree, parsed_expression
+    >>> from precision._support._expressions import evaluate_tree, parse_expression
     >>> text = "pair((1, -2), named=x)"
     >>> names = {"pair": lambda first, named: [first, named], "x": "the value of x"}
-    >>> evaluate_tree(parsed_expression(text), text, names.__getitem__)
+    >>> evaluate_tree(parse_expression(text), text, names.__getitem__)
     [(1, -2), 'the value of x']
     """
 
@@ -139,7 +139,7 @@ def evaluate_tree(tree: ast.expr, source: str, read_name: Callable[[str], object
         if not callable(function):
             raise ValueError(f"{written(node.func)} takes no arguments")
         arguments = [read(item) for item in node.args]
-        keywords = {name: read(item) for name, item in _keywords(node).items()}
+        keywords = {name: read(item) for name, item in read_keywords(node).items()}
         try:
             return function(*arguments, **keywords)
         except (TypeError, ValueError) as error:
@@ -149,16 +149,16 @@ def evaluate_tree(tree: ast.expr, source: str, read_name: Callable[[str], object
         owner = read(node.value)
         known = getattr(type(owner), "TEXT_METHODS", ())
         if node.attr not in known:
-            raise ValueError(f"unknown form {shortened(node.attr)}; known: {', '.join(known) or 'none'}")
+            raise ValueError(f"unknown form {shorten(node.attr)}; known: {', '.join(known) or 'none'}")
         return getattr(owner, node.attr)
 
     def written(node: ast.expr) -> str:
-        return shortened(ast.get_source_segment(source, node) or "")
+        return shorten(ast.get_source_segment(source, node) or "")
 
     return read(tree)
 
 
-def _keywords(call: ast.Call) -> dict[str, ast.expr]:
+def read_keywords(call: ast.Call) -> dict[str, ast.expr]:
     """Return the keyword arguments of a call by their names.
 
     Raises
@@ -171,6 +171,6 @@ def _keywords(call: ast.Call) -> dict[str, ast.expr]:
         if word.arg is None:
             raise ValueError("arguments must be written one by one, got **")
         if word.arg in found:
-            raise ValueError(f"argument {shortened(word.arg)} must be given once, got it twice")
+            raise ValueError(f"argument {shorten(word.arg)} must be given once, got it twice")
         found[word.arg] = word.value
     return found

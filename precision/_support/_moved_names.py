@@ -1,4 +1,4 @@
-"""Names of version 0.1 that moved: an error says where each one is now."""
+"""Names of version 0.1 that moved, with errors that say where each one is now."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
-#: Modules that are gone, and the room that has their public names.
+#: The modules that are gone, each with the room that has its public names.
 MODULES = {
     "codec": "formats",
     "distributions": "metrics",
@@ -31,20 +31,20 @@ _UNITS = (
     "HOPPER_FP16", "HOPPER_FP16_ACC16", "HOPPER_TF32",
 )  # fmt: skip
 
-#: Public names that left their module, and where they are.
+#: The public names that left their module, each with where it is or what took its place.
 NAMES = {f"precision.accumulators.{name}": f"precision.units.{name} now" for name in _UNITS} | {
     f"precision.quantization.{name}": f"precision.specs.{name} now" for name in ("Spec", "quantize")
 }
 
 
-def where(module: str) -> str:
-    """Return the words that say where a module of 0.1 went."""
+def describe_move(module: str) -> str:
+    """Return the sentence that says where a module of version 0.1 is now."""
     room = MODULES[module]
     return f"precision.{module} moved to precision.{room}: import its names from there"
 
 
 class _Finder:
-    """A finder that finds no module, but says of one that moved where it is.
+    """An import finder that finds nothing, and raises for a module that moved.
 
     It does not derive from `importlib.abc.MetaPathFinder`, whose import takes a tenth of ours.
     """
@@ -55,12 +55,12 @@ class _Finder:
         """Raise ModuleNotFoundError for a module that moved; return None for any other."""
         parent, _, name = fullname.rpartition(".")
         if parent == "precision" and name in MODULES:
-            raise ModuleNotFoundError(where(name), name=fullname)
+            raise ModuleNotFoundError(describe_move(name), name=fullname)
         return None
 
 
-def install() -> None:
-    """Let imports of modules that moved say where they are."""
+def install_finder() -> None:
+    """Make imports of modules that moved raise errors that say where the modules are."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
 
@@ -79,22 +79,23 @@ _GONE = {
 NAMES |= {f"precision.studies.{name}": where for name, where in _GONE.items()}
 
 
-def studies(name: str) -> NoReturn:
-    """Raise AttributeError for a name that `precision.studies` does not have, and say what took its place."""
-    _missing("precision.studies", name)
+def raise_for_studies(name: str) -> NoReturn:
+    """Raise AttributeError for a missing name of `precision.studies`, with what took its place if any did."""
+    _raise_missing("precision.studies", name)
 
 
-def accumulators(name: str) -> NoReturn:
-    """Raise AttributeError for a name that `precision.accumulators` does not have, and say where it is."""
-    _missing("precision.accumulators", name)
+def raise_for_accumulators(name: str) -> NoReturn:
+    """Raise AttributeError for a missing name of `precision.accumulators`, with its new place if it moved."""
+    _raise_missing("precision.accumulators", name)
 
 
-def quantization(name: str) -> NoReturn:
-    """Raise AttributeError for a name that `precision.quantization` does not have, and say where it is."""
-    _missing("precision.quantization", name)
+def raise_for_quantization(name: str) -> NoReturn:
+    """Raise AttributeError for a missing name of `precision.quantization`, with its new place if it moved."""
+    _raise_missing("precision.quantization", name)
 
 
-def _missing(module: str, name: str) -> NoReturn:
+def _raise_missing(module: str, name: str) -> NoReturn:
+    """Raise AttributeError for a missing name of a module, and say where it is if it moved."""
     new = NAMES.get(f"{module}.{name}")
     moved = f": it is {new}" if new else ""
     raise AttributeError(f"module {module!r} has no attribute {name!r}{moved}", name=name)

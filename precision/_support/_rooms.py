@@ -65,7 +65,7 @@ def public_name(name: str) -> Any:
         return value
     if name in ROOMS:
         return importlib.import_module(f"precision.{name}")
-    moved = f": {_moved_names.where(name)}" if name in _moved_names.MODULES else ""
+    moved = f": {_moved_names.describe_move(name)}" if name in _moved_names.MODULES else ""
     raise AttributeError(f"module 'precision' has no attribute {name!r}{moved}", name=name)
 
 
@@ -74,4 +74,4 @@ def public_names() -> list[str]:
     return sorted({*ROOMS, *sys.modules["precision"].__all__})
 
 
-_moved_names.install()
+_moved_names.install_finder()

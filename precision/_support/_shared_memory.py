@@ -1,4 +1,4 @@
-"""A check that arrays which are written lie in memory of their own."""
+"""A check that arrays to be written do not share memory."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_WORK: Any = 100_000  # NumPy's stubs know none but -1 and 0
-"""Steps that NumPy may take to find an element in common: more than any two regular layouts need."""
+_WORK: Any = 100_000  # NumPy's type stubs allow only -1 and 0
+"""The most steps that NumPy may take to find a common byte: more than any two regular layouts need."""
 
 
 def refuse_shared(**parts: npt.NDArray[Any]) -> None:
-    """Raise ValueError if two of the arrays of an ``out`` share memory: the second would overwrite the first.
+    """Raise ValueError if two arrays of an ``out`` share memory, so that one would overwrite the other.
 
-    Arrays that interlace without a common byte pass. Those of which that cannot be told in reasonable time,
-    which takes many axes of odd strides, are refused.
+    Arrays that interlace without a common byte pass. Arrays with many axes of odd strides, where the search
+    for a common byte would take too long, raise too.
     """
     for (one, first), (other, second) in itertools.combinations(parts.items(), 2):
         try:

@@ -1,4 +1,4 @@
-"""Functions of a user's own, as the command line names them."""
+"""Functions of a user's own, imported by the text that names them on the command line."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 
-def function_named(text: str) -> Callable[..., Any]:
-    """The callable that ``module:function`` or ``file.py:function`` names.
+def import_function(text: str) -> Callable[..., Any]:
+    """Import the callable that ``module:function`` or ``file.py:function`` names.
 
     Raises
     ------
     ValueError
-        If there is none, or the code of the user's own that is run to find it raises.
+        If there is no such callable, or the user's code that is run to find it raises.
     """
     module, colon, name = text.rpartition(":")
     if not (module and colon and name):
@@ -27,7 +27,7 @@ def function_named(text: str) -> Callable[..., Any]:
     if module.endswith(".py") and not os.path.isfile(module):
         raise ValueError(f"there is no file {module}")
     try:
-        found = _module_of(Path(module)) if module.endswith(".py") else _imported(module)
+        found = _run_as_module(Path(module)) if module.endswith(".py") else _import_module(module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -36,7 +36,7 @@ def function_named(text: str) -> Callable[..., Any]:
         try:
             found = getattr(found, part)
         except AttributeError:
-            holder = spoken_name(getattr(found, "__name__", str(found)))
+            holder = displayed_module_name(getattr(found, "__name__", str(found)))
             raise ValueError(f"{text!r}: {holder} has no {part!r}") from None
         except Exception as error:
             raise ValueError(f"{text!r} cannot be read: {type(error).__name__}: {error}") from error
@@ -45,22 +45,26 @@ def function_named(text: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def spoken_name(module: str) -> str:
-    """The name of a module as its user knows it: of a file's private one, the file's."""
+def displayed_module_name(module: str) -> str:
+    """Return a module's name for its user; for the private name of a file's module, that of the file."""
     stem, mark, digest = module.rpartition("@")
     return stem if mark and len(digest) == _DIGITS else module
 
 
-def _imported(module: str) -> Any:
-    with _importing_from(os.getcwd(), first=True):
+def _import_module(module: str) -> Any:
+    """Import a module by its name, also from the current folder."""
+    with _search_folder(os.getcwd(), first=True):
         return importlib.import_module(module)
 
 
-_DIGITS = 12  # of the digest in a private name
+_DIGITS = 12  # the digits of the digest in a private name
 
 
-def _module_of(path: Path) -> Any:
-    """Run a file as a module of a name that no import statement can ask for: numpy.py is not numpy."""
+def _run_as_module(path: Path) -> Any:
+    """Run a file as a module, under a name that no import statement can ask for.
+
+    A file numpy.py does not take the place of numpy.
+    """
     whole = path.resolve()
     name = f"{path.stem}@{hashlib.sha256(os.fsencode(whole)).hexdigest()[:_DIGITS]}"
     spec = spec_from_file_location(name, path)
@@ -68,21 +72,22 @@ def _module_of(path: Path) -> Any:
     module = module_from_spec(spec)
     sys.modules[name] = module
     try:
-        # As of a script, its neighbours can be imported. They come last if the file itself would be found
-        # in place of the module of its name.
-        with _importing_from(str(whole.parent), first=not _is_a_module(path.stem)):
+        # As with a script, modules in its folder can be imported. They come last if the file would be found
+        # in place of another module of its name.
+        with _search_folder(str(whole.parent), first=not _is_a_module(path.stem)):
             spec.loader.exec_module(module)
     except BaseException:
-        del sys.modules[name]  # half of it
+        del sys.modules[name]  # a module that ran in part
         raise
     return module
 
 
 @contextmanager
-def _importing_from(folder: str, *, first: bool) -> Iterator[None]:
-    """Let modules be found in a folder: at first or at last in the block, and at last from then on.
+def _search_folder(folder: str, *, first: bool) -> Iterator[None]:
+    """Let modules be found in a folder within the block, and as the last choice after it.
 
-    What the package itself imports later must not be found there, worker processes must find their modules.
+    In the block the folder is searched first or last. Later imports of the package itself must not find their
+    modules there, but worker processes must find theirs.
     """
     if "" in sys.path or folder in sys.path:
         yield
@@ -97,6 +102,7 @@ def _importing_from(folder: str, *, first: bool) -> Iterator[None]:
 
 
 def _is_a_module(name: str) -> bool:
+    """Tell whether a name is that of a module that can be imported."""
     try:
         return name in sys.modules or (name.isidentifier() and find_spec(name) is not None)
     except (ImportError, ValueError):

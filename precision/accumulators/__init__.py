@@ -1,6 +1,6 @@
 """Accumulators, which say how the products of a dot product are summed, and their text."""
 
-from precision._support._moved_names import accumulators as __getattr__  # noqa: F401 -- Python asks for it
+from precision._support._moved_names import raise_for_accumulators as __getattr__  # noqa: F401 -- Python asks for it
 from precision.accumulators._accumulator import Accumulator, ScaleEntry
 from precision.accumulators._accumulator_text import NAMED, as_accumulator, parse
 from precision.accumulators._inner_scales import InnerScales, ScaledGroups, ScaledProducts

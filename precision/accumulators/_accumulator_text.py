@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
-from precision._support._expressions import shortened
+from precision._support._expressions import shorten
 from precision._support.machine._float_environment import in_default_environment
 from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._inner_scales import ScaledGroups, ScaledProducts
@@ -97,7 +97,7 @@ def parse(text: str) -> Accumulator:
     result = _text_language.evaluate(text, vocabulary, "accumulator")
     if not isinstance(result, Accumulator):
         kind = type(result).__name__
-        raise ValueError(f"accumulator {shortened(text)}: names a {kind}, not an accumulator")
+        raise ValueError(f"accumulator {shorten(text)}: names a {kind}, not an accumulator")
     return result
 
 

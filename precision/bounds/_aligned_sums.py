@@ -19,7 +19,11 @@ from precision.formats._named import Format
 
 @in_default_environment
 def aligned_sum(unit: Accumulator, exponent: int) -> float:
-    """The absolute error of one fused sum before its register rounds it, for a largest exponent.
+    """Return the largest absolute error of one fused sum, before its register rounds it.
+
+    It is ``(terms + 1) 2**(exponent - fraction_bits)``, and half of that where terms are aligned to nearest;
+    the terms are the unit's products, or its groups of them. Each of them, and the register, loses less than
+    one last place.
 
     ``(terms + 1) 2**(exponent - fraction_bits)``, half of that where terms are aligned to nearest; the terms
     are the unit's products, or its groups of them. Each of them and the register lose less than one last
@@ -31,9 +35,9 @@ def aligned_sum(unit: Accumulator, exponent: int) -> float:
     Parameters
     ----------
     unit : FusedSum
-        Whose products, alignment and its rounding count.
+        The unit; its products, alignment and alignment rounding count, its register does not.
     exponent : int
-        The largest among the terms, the register and ``min_exponent``; -900 to 900.
+        The largest exponent of the terms, the register and ``min_exponent``; from -900 to 900.
 
     Raises
     ------
@@ -47,14 +51,14 @@ def aligned_sum(unit: Accumulator, exponent: int) -> float:
     >>> aligned_sum(pr.HOPPER_FP8, exponent=13)
     33.0
     """
-    step = _aligning_step(unit)
-    exponent = check_int("exponent", exponent, -900, 900)  # farther than float32 products under scales
-    return (step.terms + 1) * _loss(step) * 2.0**exponent
+    step = _check_aligning_step(unit)
+    exponent = check_int("exponent", exponent, -900, 900)  # wider than scaled float32 products reach
+    return (step.terms + 1) * _find_alignment_loss(step) * 2.0**exponent
 
 
 @in_default_environment
 def aligned_truncation(unit: Accumulator, n: int) -> float:
-    """A chain of fused sums over n products: the factor of |c| + |x|' |y|.
+    """Bound the error of a chain of fused sums over n products, as a factor of |c| + |x|' |y|.
 
     **Theorem.** Let q = ceil(n / products) steps of L terms each start from a register c. Let k = 2**-F
     (half of that where terms are aligned to nearest), F the fraction bits kept in the alignment, and v the
@@ -85,9 +89,9 @@ def aligned_truncation(unit: Accumulator, n: int) -> float:
     Parameters
     ----------
     unit : FusedSum
-        Without promotion, and without scales inside.
+        The unit, without promotion and without scales inside.
     n : int
-        Products.
+        Number of products, at least 0; the bound is 0 for none.
 
     Raises
     ------
@@ -101,33 +105,36 @@ def aligned_truncation(unit: Accumulator, n: int) -> float:
     >>> f"{aligned_truncation(pr.HOPPER_FP8, 128):.4f}", f"{aligned_truncation(pr.HOPPER_BF16, 4096):.1e}"
     ('0.0167', '1.6e-04')
     """
-    step = _aligning_step(unit)
+    step = _check_aligning_step(unit)
     n = check_size(n)
     if unit.promotion is not None or unit.inner_scales is not None:
         raise ValueError(f"unit must neither be promoted nor take scales, got {unit}")
     steps = -(-n // step.products)
     roundoff = unit_roundoff(step.register, step.register_rounding)
-    aligning = (step.products + 1) * _loss(step)
+    aligning = (step.products + 1) * _find_alignment_loss(step)
     return expm1(steps * math.log1p(aligning + roundoff + aligning * roundoff))
 
 
-def _aligning_step(unit: object) -> Step:
-    """Return the step of an accumulator that aligns its terms, or raise."""
+def _check_aligning_step(unit: object) -> Step:
+    """Return the step of an accumulator that aligns its terms, or raise TypeError if it aligns none."""
     step = unit.step if isinstance(unit, Accumulator) else None
     if step is None or not step.aligns:
         raise TypeError(f"unit must be a FusedSum, which aligns its terms, got {unit!r}")
     return step
 
 
-def _loss(step: Step) -> float:
-    """Return what a term loses at most, relative to the power of two at which it is aligned."""
+def _find_alignment_loss(step: Step) -> float:
+    """Return the most that a term can lose, relative to the power of two at which it is aligned."""
     assert step.fraction_bits is not None
     return 2.0 ** -(step.fraction_bits + (step.alignment_rounding in NEAREST))
 
 
 @in_default_environment
 def kulisch_width(left: Format, right: Format, n: int = 1) -> int:
-    """Bits of a fixed-point register that sums n products without any error, its sign not counted.
+    """Return the width in bits of a fixed-point register that sums n products without any error.
+
+    The sign is not counted. The width reaches from the last place of the smallest product to the first place
+    of n of the largest; it is 0 for ``n=0``.
 
     From the last place of the smallest product to the first of n of the largest.
 
@@ -136,9 +143,9 @@ def kulisch_width(left: Format, right: Format, n: int = 1) -> int:
     Parameters
     ----------
     left, right : FloatFormat or IntFormat
-        Of the operands.
+        Formats of the operands.
     n : int
-        Products.
+        Number of products, at least 0.
 
     Raises
     ------
@@ -156,7 +163,7 @@ def kulisch_width(left: Format, right: Format, n: int = 1) -> int:
     for name, fmt in (("left", left), ("right", right)):
         if not isinstance(fmt, FloatFormat | IntFormat):
             raise TypeError(f"{name} must be a FloatFormat or an IntFormat, got {fmt!r}")
-        # Largest values as integers of the smallest: two's complement has one more below zero.
+        # The largest value is counted in steps of the smallest one; two's complement has one more below zero.
         lowest = -fmt.fraction_bits + (fmt.min_exponent if isinstance(fmt, FloatFormat) else 0)
         large = (
             fmt.max_code + fmt.signed

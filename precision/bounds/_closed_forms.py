@@ -1,4 +1,4 @@
-"""The literature's error bounds of sums and products in closed form, each with its conditions.
+"""Error bounds of sums and products from the literature, in closed form, each with its conditions.
 
 They are relative to |x|' |y|, the sum of the magnitudes of the products, unless they say otherwise. In all of
 them ``u`` is a unit roundoff, as `unit_roundoff` gives it. A bound whose condition does not hold
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from precision._support.machine._float_environment import in_default_environment
-from precision.bounds._bound_arguments import check_lam, check_roundoff, check_size, checked_float, expm1
+from precision.bounds._bound_arguments import check_float, check_lam, check_roundoff, check_size, expm1
 from precision.bounds._running_error import NEAREST
 from precision.formats._float_format import FloatFormat
 from precision.formats._rounding_modes import Rounding, Stochastic
@@ -18,12 +18,14 @@ from precision.formats._rounding_modes import Rounding, Stochastic
 
 @in_default_environment
 def unit_roundoff(fmt: FloatFormat, rounding: Rounding | Stochastic = Rounding.TIES_TO_EVEN) -> float:
-    """The largest relative error of one rounding of a normal number: half a last place at 1, or a whole one.
+    """Return the largest relative error of one rounding of a normal number.
+
+    That is half of the last place at 1 for rounding to nearest, and all of it for any other rounding.
 
     Parameters
     ----------
     fmt : FloatFormat
-        What is rounded to.
+        The format that the number is rounded to.
     rounding : Rounding or Stochastic
         To nearest: ``2**-(fraction_bits + 1)``. Any other: twice that.
 
@@ -48,7 +50,9 @@ def unit_roundoff(fmt: FloatFormat, rounding: Rounding | Stochastic = Rounding.T
 
 @in_default_environment
 def gamma(n: int, u: float) -> float:
-    """``n u / (1 - n u)``: |x'y - fl(x'y)| <= gamma(n, u) |x|' |y| for products of n elements, in any order.
+    """Return ``n u / (1 - n u)``, Higham's bound for sums and products of n elements, added in any order.
+
+    That is, |x'y - fl(x'y)| <= gamma(n, u) |x|' |y|. It is 0 for ``n=0`` or ``u=0``.
 
     Condition: n u < 1, each operation with a relative error of at most u, no underflow or overflow.
     Source: Higham 2002 (Accuracy and Stability of Numerical Algorithms), lemma 3.1 and equation 3.5.
@@ -56,14 +60,14 @@ def gamma(n: int, u: float) -> float:
     Parameters
     ----------
     n : int
-        Roundings that a term may go through.
+        Number of roundings that a term may go through.
     u : float
-        Unit roundoff.
+        Unit roundoff, at least 0 and below 1.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong type or range, or n u is 1 or more.
+        If an argument is of the wrong type or range, NaN included, or n u is 1 or more.
 
     Examples
     --------
@@ -80,10 +84,11 @@ def gamma(n: int, u: float) -> float:
 
 @in_default_environment
 def probabilistic_gamma(n: int, u: float, lam: float) -> float:
-    """``exp(lam sqrt(n) u + n u**2 / (1 - u)) - 1``: gamma for errors that are independent and of mean zero.
+    """Return ``exp(lam sqrt(n) u + n u**2 / (1 - u)) - 1``, a bound for independent errors of mean zero.
 
     It bounds the product of n factors (1 + d_i), less 1, with a probability of at least
     ``1 - failure_probability(lam, u)``; for the inner product of n elements the failure is n times that.
+    It is 0 for ``n=0`` or ``u=0``, where nothing is rounded, even if ``lam`` is infinite.
 
     Condition: the d_i, of at most u, are independent random variables of mean zero. **Not** so for
     truncation, whose errors are one-sided and grow with n, and doubtful where the sum's magnitude far
@@ -92,16 +97,16 @@ def probabilistic_gamma(n: int, u: float, lam: float) -> float:
     Parameters
     ----------
     n : int
-        Roundings that an output is subject to, or products of an inner product.
+        Number of roundings that an output goes through, or of products of an inner product.
     u : float
-        Unit roundoff, at most 1.
+        Unit roundoff, at least 0 and below 1.
     lam : float
-        Which multiple of the standard deviation is allowed: a larger one fails more rarely.
+        The multiple of the standard deviation that is allowed, above 0: a larger one fails more rarely.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong type or range.
+        If an argument is of the wrong type or range, NaN included.
 
     Examples
     --------
@@ -112,28 +117,32 @@ def probabilistic_gamma(n: int, u: float, lam: float) -> float:
     n = check_size(n)
     check_roundoff("u", u)
     check_lam(lam)
+    if n == 0 or u == 0:  # An infinite lam times 0 would be NaN.
+        return 0.0
     return expm1(lam * math.sqrt(n) * u + n * u * u / (1 - u))
 
 
 @in_default_environment
 def failure_probability(lam: float, u: float = 0.0, n: int = 1) -> float:
-    """``2 n exp(-lam**2 (1 - u)**2 / 2)``, at most 1: how often `probabilistic_gamma` fails.
+    """Return the probability that `probabilistic_gamma` fails.
+
+    It is ``2 n exp(-lam**2 (1 - u)**2 / 2)``, at most 1.
 
     Source: Higham and Mary, SISC 41(5), 2019: theorem 2.4 for n = 1; theorem 3.1, an inner product of n.
 
     Parameters
     ----------
     lam : float
-        As `probabilistic_gamma` takes it.
+        The multiple of the standard deviation that `probabilistic_gamma` allows, above 0.
     u : float
-        Unit roundoff.
+        Unit roundoff, at least 0 and below 1.
     n : int
-        Products of the inner product.
+        Number of products of the inner product, at least 0.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong type or range.
+        If an argument is of the wrong type or range, NaN included.
 
     Examples
     --------
@@ -150,7 +159,7 @@ def failure_probability(lam: float, u: float = 0.0, n: int = 1) -> float:
 
 @in_default_environment
 def stochastic_gamma(n: int, u: float, lam: float) -> float:
-    """`probabilistic_gamma` for stochastic rounding, where it needs no assumption.
+    """Return `probabilistic_gamma` for stochastic rounding, where the bound needs no assumption.
 
     ``u`` is stochastic rounding's own, ``unit_roundoff(fmt, Stochastic())``: twice that of nearest.
 
@@ -168,7 +177,7 @@ def stochastic_gamma(n: int, u: float, lam: float) -> float:
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong type or range.
+        If an argument is of the wrong type or range, NaN included.
 
     Examples
     --------
@@ -182,26 +191,27 @@ def stochastic_gamma(n: int, u: float, lam: float) -> float:
 
 @in_default_environment
 def block_fma(n: int, block: int, u: float, u_internal: float, u_out: float = 0.0) -> float:
-    """A chain of block fused multiply-adds, ``block`` products each: the factor of |x|' |y|.
+    """Bound the error of a chain of block fused multiply-adds, as a factor of |x|' |y|.
 
-    ``gamma(q, v) + gamma(n, u_internal) + gamma(q, v) gamma(n, u_internal)``, where q = ceil(n / block), and
-    v is ``u_out`` if that is larger than ``u``, 0 if ``u`` is at most ``u_internal``, else ``u``.
+    Each adds ``block`` products. The factor is ``gamma(q, v) + gamma(n, u_internal) + gamma(q, v) gamma(n,
+    u_internal)``, where q = ceil(n / block), and v is ``u_out`` if that is larger than ``u``, 0 if ``u`` is
+    at most ``u_internal``, else ``u``.
 
     Parameters
     ----------
     n, block : int
-        Products, and how many of them one instruction sums.
+        Number of products, and how many of them one instruction sums.
     u : float
-        Of the format that an instruction's result is rounded to.
+        Unit roundoff of the format that an instruction's result is rounded to.
     u_internal : float
-        Of each operation inside an instruction.
+        Unit roundoff of each operation inside an instruction.
     u_out : float
-        Of the format that results are stored in between.
+        Unit roundoff of the format in which results are stored between instructions.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong type or range, or a `gamma` is not defined.
+        If an argument is of the wrong type or range, NaN included, or a `gamma` is not defined.
 
     Notes
     -----
@@ -230,9 +240,9 @@ def block_fma(n: int, block: int, u: float, u_internal: float, u_out: float = 0.
 
 @in_default_environment
 def input_conversion(u_low: float, accumulation: float = 0.0) -> float:
-    """Both operands rounded to low precision first: the factor of |x|' |y|, with the sum's own added.
+    """Bound the error of a product whose operands are rounded to low precision, as a factor of |x|' |y|.
 
-    ``2 u_low + u_low**2 + accumulation (1 + u_low)**2``.
+    It is ``2 u_low + u_low**2 + accumulation (1 + u_low)**2``, the error of the sum included.
 
     Condition: relative errors of at most ``u_low``: no element is subnormal, clipped or flushed to zero.
     Source: Blanchard, Higham, Lopez, Mary, Pranesh, SISC 42(3), C124, 2020, theorem 3.2.
@@ -247,7 +257,7 @@ def input_conversion(u_low: float, accumulation: float = 0.0) -> float:
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong type or range.
+        If an argument is of the wrong type or range, NaN included.
 
     Examples
     --------
@@ -257,6 +267,6 @@ def input_conversion(u_low: float, accumulation: float = 0.0) -> float:
     0.12890625
     """
     check_roundoff("u_low", u_low)
-    if not checked_float("accumulation", accumulation) >= 0:
+    if not check_float("accumulation", accumulation) >= 0:
         raise ValueError(f"accumulation must not be negative, got {accumulation}")
     return 2 * u_low + u_low * u_low + accumulation * (1 + u_low) ** 2

@@ -1,4 +1,4 @@
-"""How far a quantized element can lie from its original, by what the spec says and the scale that it got."""
+"""Bounds on the change that quantizing makes to an element, from its spec and the scale that it got."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ from precision.quantization._scale_rules import Arithmetic
 
 
 class Conversion(NamedTuple):
-    """An operand before and after: |original - used| <= rounding + certain, elementwise, all float64."""
+    """An operand before and after its conversion, with |original - used| <= rounding + certain elementwise.
+
+    All arrays are float64.
+    """
 
     original: Array
     used: Array
-    rounding: Array  #: of roundings to nearest, or stochastic ones
-    certain: Array  #: clipping, directed rounding, the bias of few random bits, the quotient's own rounding
+    rounding: Array  #: the part from rounding to nearest or stochastically
+    certain: (
+        Array  #: from clipping, directed rounding, the quotient's rounding and the bias of few random bits
+    )
 
     @property
     def change(self) -> Array:
@@ -30,38 +35,38 @@ class Conversion(NamedTuple):
         return self.rounding + self.certain
 
 
-def untouched(x: Array) -> Conversion:
-    """An operand that is what the caller gave."""
+def record_unchanged(x: Array) -> Conversion:
+    """Return the conversion of an operand that the unit is given as it is."""
     nothing = np.zeros(x.shape)
     return Conversion(x, x, nothing, nothing)
 
 
-def known(original: Array, used: Array) -> Conversion:
-    """An operand whose change is known."""
+def record_change(original: Array, used: Array) -> Conversion:
+    """Return the conversion of an operand whose converted values are known, so that its bound is exact."""
     with np.errstate(invalid="ignore"):
         change = np.abs(original - used)
     return Conversion(original, used, np.zeros(change.shape), np.where(np.isnan(change), np.inf, change))
 
 
-def quantizing(x: Array, q: QuantizedTensor, spec: QuantSpec) -> Conversion:
-    """What ``spec`` lets happen to the elements of ``x`` under the scales of ``q``."""
+def bound_quantization(x: Array, q: QuantizedTensor, spec: QuantSpec) -> Conversion:
+    """Bound the change that ``spec`` can make to each element of ``x`` under the scales of ``q``."""
     original = x.astype(np.float64)
     used = q.dequantize(np.float64)
-    scale = _spread(q.multipliers().astype(np.float64), q)
+    scale = _expand_scales(q.multipliers().astype(np.float64), q)
     with np.errstate(all="ignore"):
-        rounding, certain = _elements(original, scale, spec, 53 if x.dtype == np.float64 else 24)
+        rounding, certain = _bound_elements(original, scale, spec, 53 if x.dtype == np.float64 else 24)
         rounding, certain = rounding * scale, certain * scale
-        zero = scale == 0  # whatever the code, its value is zero
+        zero = scale == 0  # under a scale of zero every code has the value zero
         lost = ~(np.isfinite(scale) & np.isfinite(original))
-        if spec.arithmetic is not Arithmetic.DIVISION:  # reciprocals out of range are clipped
+        if spec.arithmetic is not Arithmetic.DIVISION:  # a reciprocal beyond float32's range is clipped
             zero |= scale < 2.0**-120
         rounding = np.where(zero | lost, 0, rounding)
         certain = np.where(zero, np.abs(original) + spec.fmt.max * scale, certain)
     return Conversion(original, used, rounding, np.where(lost, np.inf, certain))
 
 
-def _spread(scale: Array, q: QuantizedTensor) -> Array:
-    """One multiplier for each element."""
+def _expand_scales(scale: Array, q: QuantizedTensor) -> Array:
+    """Return one multiplier for each element."""
     for axis, (size, step) in enumerate(zip(q.shape, filled(q.block, q.shape), strict=True)):
         if scale.shape[axis] == 1:
             continue
@@ -69,11 +74,12 @@ def _spread(scale: Array, q: QuantizedTensor) -> Array:
     return np.broadcast_to(scale, q.shape)
 
 
-def _elements(x: Array, scale: Array, spec: QuantSpec, digits: int) -> tuple[Array, Array]:
-    """The two parts in units of the scale; see `Conversion`."""
+def _bound_elements(x: Array, scale: Array, spec: QuantSpec, digits: int) -> tuple[Array, Array]:
+    """Return the two bounds of `Conversion`, rounding and certain, in units of the scale."""
     fmt, rounding = spec.fmt, spec.rounding
     size = np.abs(x) / scale
-    # Division: one rounding. Products with a rounded reciprocal: two more, the reciprocal perhaps subnormal.
+    # A division rounds once. A product with a rounded reciprocal rounds twice more, and the reciprocal may be
+    # subnormal.
     relative = 2.0 ** (1 - digits) if spec.arithmetic is Arithmetic.DIVISION else 2.0**-20
     quotient = size * relative + 2.0**-148
     size = size + quotient
@@ -90,7 +96,8 @@ def _elements(x: Array, scale: Array, spec: QuantSpec, digits: int) -> tuple[Arr
     if isinstance(rounding, Stochastic):
         certain = certain + step * 2.0**-rounding.bits
     part = part if modelled else np.zeros(size.shape)
-    # Above the largest value: what is cut off, and for roundings other than to nearest perhaps a step below.
+    # An element above the largest value loses what is cut off, and where rounding is not to nearest perhaps
+    # one step more.
     above = size > fmt.max
     excess = size - fmt.max + 2 * quotient
     if not nearest:

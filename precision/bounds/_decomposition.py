@@ -1,4 +1,4 @@
-"""Where the error of a product comes from: one replay of the unit, keeping what every step changed."""
+"""The error of a product, split into its causes by replaying the unit and recording each step's changes."""
 
 from __future__ import annotations
 
@@ -20,15 +20,21 @@ from precision.accumulators._operand_layout import Stack
 from precision.accumulators._operand_layout import values as stack_values
 from precision.accumulators._product import Product
 from precision.accumulators._step import Step
-from precision.bounds._accumulation import OUTPUTS, Prepared, SumOfProducts, Tile, tiles
-from precision.bounds._running_error import NO_PLACE, Machine, Side, powers, top_powers, widened
+from precision.bounds._accumulation import (
+    OUTPUT_FORMATS,
+    PreparedProduct,
+    SumOfProducts,
+    Tile,
+    split_into_tiles,
+)
+from precision.bounds._running_error import NO_PLACE, Side, StepRules, as_float64, powers, top_powers
 from precision.bounds._whole_product import Specs, prepare
 from precision.formats._codec import round_to
 from precision.formats._named import TF32
 from precision.formats._rounding_modes import Overflow, Rounding
 from precision.gemm._matrix_product import matmul
 from precision.gemm._operands import Operand
-from precision.metrics._scaled_sums import shifted, squares
+from precision.metrics._scaled_sums import multiply_by_power, sum_squares
 from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.units._plain_arithmetic import EXACT
 
@@ -38,20 +44,22 @@ PARTS = ("quantization", "alignment", "register", "epilogue", "unexplained")
 @dataclass(frozen=True, eq=False)
 @methods_in_default_environment
 class Explanation:
-    """An error taken apart: ``total`` is the sum of the other arrays (of the result's shape, float64).
+    """The error of a product, split by cause: ``total`` is the sum of the five other arrays.
+
+    All are float64 and of the result's shape.
 
     Attributes
     ----------
     total : ndarray
         result - reference.
     quantization : ndarray
-        What converting the operands changed: the exact product of what the unit is given, less the reference.
+        The change by converting the operands: the exact product that the unit is given, less the reference.
     alignment, register : ndarray
-        What cutting aligned terms, and what rounding into the register, changed in all steps together.
+        The changes by cutting aligned terms, and by rounding into the register, in all steps together.
     epilogue : ndarray
-        The rest of what the declared arithmetic changes: promotion, scales, the type of the result.
+        The other changes by the declared arithmetic: promotion, scales, the type of the result.
     unexplained : ndarray
-        The result less the emulated one: zero for a product that does as declared.
+        The result less the emulated result: zero for a product that does as declared.
 
     Examples
     --------
@@ -74,8 +82,12 @@ class Explanation:
     unexplained: Array
 
     def shares(self) -> dict[str, float]:
-        """How much of the total each part is: <part, total> / <total, total>. The shares add up to one."""
-        total = squares(self.total.ravel())
+        """Return each part's share of the total, <part, total> / <total, total>, by the part's name.
+
+        The shares add up to one. All are 0 where the total is zero everywhere or has no elements, and NaN
+        where the total holds NaN.
+        """
+        total = sum_squares(self.total.ravel())
         values, exponent = total.values.reshape(self.total.shape), total.exponent
         size = float(np.vdot(values, values))
         if not size:
@@ -91,8 +103,8 @@ class Explanation:
             part = getattr(self, name)
             if not part.size:
                 return "no outputs"
-            found = squares(part.ravel())
-            rms = shifted(math.sqrt(found.total / part.size), found.exponent)
+            found = sum_squares(part.ravel())
+            rms = multiply_by_power(math.sqrt(found.total / part.size), found.exponent)
             numbers = rms, np.abs(part).max(), part.mean()
             share = 1.0 if name == "total" else shares[name]
             lines.append(
@@ -101,8 +113,8 @@ class Explanation:
         return "\n".join(lines)
 
 
-def _rounded(x: Array, mode: Rounding) -> Array:
-    """Integers, by a rounding mode; float64 holds them and every fraction in ``x``."""
+def _round_to_integers(x: Array, mode: Rounding) -> Array:
+    """Round to integers by a rounding mode; the numbers and their fractions must be exact in float64."""
     if mode is Rounding.TOWARD_ZERO:
         return np.trunc(x)
     if mode is Rounding.TIES_TO_EVEN:
@@ -119,14 +131,14 @@ def _rounded(x: Array, mode: Rounding) -> Array:
 
 
 class _Replay:
-    """Steps of a fused sum in float64, for every output of a tile, as `FusedSum` says them."""
+    """A replay of the steps of a fused sum in float64, for every output of a tile."""
 
-    def __init__(self, left: Side, right: Side, machine: Machine) -> None:
-        self.left, self.right, self.machine = left, right, machine
+    def __init__(self, left: Side, right: Side, rules: StepRules) -> None:
+        self.left, self.right, self.rules = left, right, rules
         self.shape = (len(left.values), left.values.shape[1], right.values.shape[2])
 
-    def _terms(self, first: int, last: int) -> Any:
-        """Each term's value, and its exponent as a power of two (0 where it takes no part)."""
+    def _iterate_terms(self, first: int, last: int) -> Any:
+        """Yield each term's value, and the power of two of its exponent (0 where the term is zero)."""
         left, right, group = self.left, self.right, max(1, self.left.group)
         for k in range(first, last, group):
             some = slice(k, min(last, k + group))
@@ -139,30 +151,30 @@ class _Replay:
             yield value, np.where(place > NO_PLACE // 2, 0, powers(exponent))
 
     def run(self, register: Array, first: int, last: int) -> tuple[Array, Array]:
-        """What aligning and rounding changed from this register on, over K from ``first`` to ``last``."""
-        machine = self.machine
-        fmt, least = machine.register, 2.0**machine.register.min_exponent
+        """Return the changes that aligning and rounding make to a register, over K ``first`` to ``last``."""
+        rules = self.rules
+        fmt, least = rules.register, 2.0**rules.register.min_exponent
         aligning, rounding = np.zeros(self.shape), np.zeros(self.shape)
-        for k in range(first, last, machine.products):
-            end = min(k + machine.products, last)
+        for k in range(first, last, rules.products):
+            end = min(k + rules.products, last)
             own = np.where(register == 0, 0, np.maximum(top_powers(np.abs(register)), least))
-            largest = np.maximum(own, 2.0**machine.min_exponent)
-            for _, exponent in self._terms(k, end):
+            largest = np.maximum(own, 2.0**rules.min_exponent)
+            for _, exponent in self._iterate_terms(k, end):
                 np.maximum(largest, exponent, out=largest)
-            step = largest * 2.0**-machine.fraction_bits
-            total = _rounded(register / step, machine.alignment) * step
+            step = largest * 2.0**-rules.fraction_bits
+            total = _round_to_integers(register / step, rules.alignment) * step
             aligning += total - register
-            for value, _ in self._terms(k, end):
-                cut = _rounded(value / step, machine.alignment) * step
+            for value, _ in self._iterate_terms(k, end):
+                cut = _round_to_integers(value / step, rules.alignment) * step
                 aligning += cut - value
                 total += cut
-            register = round_to(total, fmt, rounding=machine.rounding, overflow=Overflow.NON_SATURATING) + 0.0
+            register = round_to(total, fmt, rounding=rules.rounding, overflow=Overflow.NON_SATURATING) + 0.0
             rounding += register - total
         return aligning, rounding
 
 
-def _steps(product: SumOfProducts, step: Step, args: Prepared) -> tuple[Array, Array]:
-    """What aligning and rounding changed, in units of the result: (results, rows, columns)."""
+def _replay_steps(product: SumOfProducts, step: Step, args: PreparedProduct) -> tuple[Array, Array]:
+    """Return the changes that aligning and rounding made, in the result's units and its unfolded shape."""
     sizes, length, promotion = args.shapes.sizes, product.length, product.accumulator.promotion
     found = np.zeros(sizes), np.zeros(sizes)
     if not found[0].size:
@@ -172,13 +184,13 @@ def _steps(product: SumOfProducts, step: Step, args: Prepared) -> tuple[Array, A
         last = min(length, first + every)
         start = None if promotion else args.start
         chain = not step.aligns
-        changes = _chain(product.accumulator, args, first, last, start) if chain else None
-        for tile in tiles(sizes):
+        changes = _replay_chain(product.accumulator, args, first, last, start) if chain else None
+        for tile in split_into_tiles(sizes):
             if changes is None:
-                aligning, rounding = _fused(product, args, tile, first, last, start)
+                aligning, rounding = _replay_tile(product, args, tile, first, last, start)
             else:
                 aligning, rounding = np.zeros(1), changes[tile]
-            factor = product.partial_factor(first, tile)
+            factor = product.find_partial_factor(first, tile)
             found[0][tile] += aligning * factor
             found[1][tile] += rounding * factor
     for exact, _ in product.factors:
@@ -187,39 +199,41 @@ def _steps(product: SumOfProducts, step: Step, args: Prepared) -> tuple[Array, A
     return found
 
 
-def _fused(
-    product: SumOfProducts, args: Prepared, tile: Tile, first: int, last: int, start: Array | None
+def _replay_tile(
+    product: SumOfProducts, args: PreparedProduct, tile: Tile, first: int, last: int, start: Array | None
 ) -> tuple[Array, Array]:
-    """What aligning and rounding changed in a tile over some of K."""
+    """Return the changes that aligning and rounding made in one tile, over K from ``first`` to ``last``."""
     pairs, rows, columns = tile
     left = product.left.take(args.shapes.left_matrix[pairs], rows, 1)
     right = product.right.take(args.shapes.right_matrix[pairs], columns, 2)
-    replay = _Replay(left, right, product.machine)
-    return replay.run(np.zeros(replay.shape) if start is None else widened(start[tile]), first, last)
+    replay = _Replay(left, right, product.rules)
+    return replay.run(np.zeros(replay.shape) if start is None else as_float64(start[tile]), first, last)
 
 
-def _chain(accumulator: Accumulator, args: Prepared, first: int, last: int, start: Array | None) -> Array:
-    """What the float32 roundings of a chain changed over some of K: the chain less the exact sum."""
+def _replay_chain(
+    accumulator: Accumulator, args: PreparedProduct, first: int, last: int, start: Array | None
+) -> Array:
+    """Return the change that float32 roundings made in a chain of additions: the chain less the exact sum."""
     shapes = args.shapes
     left = Stack(shapes.left[:, :, first:last], args.left.fmt)
     right = Stack(shapes.right[:, first:last], args.right.fmt)
     pairs = shapes.left_matrix, shapes.right_matrix
     product = Product(left, right, *pairs, None, None, start)
     chained = accumulator.promoted(None).run(product, np.dtype(np.float32))
-    exact = widened(stack_values(left)[pairs[0]]) @ widened(stack_values(right)[pairs[1]])
+    exact = as_float64(stack_values(left)[pairs[0]]) @ as_float64(stack_values(right)[pairs[1]])
     out: Array = chained.astype(np.float64) - exact
     return out if start is None else out - start
 
 
-def _as_used(operand: Operand, fmt: object) -> Operand:
-    """An operand as the unit reads it: TF32 units ignore float32's low 13 bits."""
+def _read_as_unit(operand: Operand, fmt: object) -> Operand:
+    """Return an operand as the unit reads it: TF32 units ignore float32's low 13 bits."""
     if isinstance(operand, QuantizedTensor) or fmt != TF32:
         return operand
     return stack_values(Stack(np.ascontiguousarray(operand).view(np.uint32), TF32))
 
 
-def _exact(a: Operand, b: Operand) -> Array:
-    """The product in float64: exact and rounded once, unless an operand is itself of float64."""
+def _multiply_exactly(a: Operand, b: Operand) -> Array:
+    """Return the exact product rounded once to float64; with a float64 operand, NumPy's own product."""
     if any(np.asarray(x).dtype == np.float64 for x in (a, b) if not isinstance(x, QuantizedTensor)):
         wide = (x.dequantize(np.float64) if isinstance(x, QuantizedTensor) else np.asarray(x) for x in (a, b))
         left, right = (x.astype(np.float64) for x in wide)
@@ -243,9 +257,9 @@ def explain(
     Parameters
     ----------
     result : array_like
-        What some kernel gave for ``a @ b``: float16, bfloat16, float32 or float64.
+        The result that a kernel gave for ``a @ b``: float16, bfloat16, float32 or float64.
     reference : array_like, optional
-        What was wanted, of the result's shape. By default the exact product of ``a`` and ``b``, rounded to
+        The wanted result, of the same shape. By default the exact product of ``a`` and ``b``, rounded to
         float64 (the product of float64 arrays is float64's own).
     accumulator : FusedSum, FmaChain or Exact
         The arithmetic that the kernel declares.
@@ -265,7 +279,7 @@ def explain(
     Raises
     ------
     TypeError, ValueError
-        As `matmul` and `quantize` do, and if a shape does not fit.
+        As `matmul` and `quantize` raise them, and if a shape does not fit.
 
     Notes
     -----
@@ -277,7 +291,8 @@ def explain(
     result's type round is the rest of the emulated error. A kernel whose arithmetic is another than the
     declared one has an ``unexplained`` part.
 
-    NaN where the result, or the emulated one, is NaN or Inf. Time is that of some M * N * K float64
+    Where an operand, the result or the emulated result is NaN or Inf, the arrays but ``alignment`` and
+    ``register`` are NaN or Inf. Without outputs they have no elements. Time is that of some M * N * K float64
     operations in NumPy. Terms that sum up to more than 53 bits (`ScaledGroups` with wide operands or scales)
     may be attributed with an error of float64's size.
 
@@ -297,8 +312,8 @@ def explain(
     unexplained     0.000e+00  0.000e+00   0.000e+00    0.00%
     """
     observed = np.asarray(result)
-    if observed.dtype.name not in OUTPUTS:
-        raise TypeError(f"result must be an array of {', '.join(OUTPUTS)}, got {observed.dtype}")
+    if observed.dtype.name not in OUTPUT_FORMATS:
+        raise TypeError(f"result must be an array of {', '.join(OUTPUT_FORMATS)}, got {observed.dtype}")
     if (np.asarray(reference).dtype.kind, np.asarray(reference).dtype.itemsize > 8) == ("f", True):
         raise TypeError(
             f"reference must be an array of at most 64 bits an element, got {np.asarray(reference).dtype}"
@@ -310,7 +325,7 @@ def explain(
         if array is not None and np.shape(array) != shape:
             raise ValueError(f"{name} must have the product's shape {shape}, got {np.shape(array)}")
     given = args.given
-    used = [_as_used(x, side.fmt) for x, side in zip(given, (args.left, args.right), strict=True)]
+    used = [_read_as_unit(x, side.fmt) for x, side in zip(given, (args.left, args.right), strict=True)]
     with np.errstate(all="ignore"):
         begun: Array | float = 0.0
         steps = np.zeros(args.shapes.sizes), np.zeros(args.shapes.sizes)
@@ -318,16 +333,18 @@ def explain(
             begun = args.start.astype(np.float64)
         if accumulator.step is not None:
             product = SumOfProducts(accumulator, accumulator.step, args)
-            steps = _steps(product, accumulator.step, args)
+            steps = _replay_steps(product, accumulator.step, args)
             for exact, _ in product.factors:
                 begun = begun * exact
         begun = (
             begun if isinstance(begun, float) else np.broadcast_to(begun, args.shapes.sizes).reshape(shape)
         )
-        exact_used = _exact(used[0], used[1]) + begun
+        exact_used = _multiply_exactly(used[0], used[1]) + begun
         emulated = np.asarray(matmul(given[0], given[1], accumulator=accumulator, c=c, dtype=observed.dtype))
         emulated, observed = emulated.astype(np.float64), observed.astype(np.float64)
-        wanted = _exact(a, b) + begun if reference is None else np.asarray(reference).astype(np.float64)
+        wanted = (
+            _multiply_exactly(a, b) + begun if reference is None else np.asarray(reference).astype(np.float64)
+        )
         alignment, register = (part.reshape(shape) for part in steps)
         return Explanation(
             total=observed - wanted,

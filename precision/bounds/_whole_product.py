@@ -1,4 +1,4 @@
-"""The bound of a whole product: that of converting the operands, and that of the accumulation."""
+"""The error bound of a whole product: of the conversion of its operands, and of their accumulation."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from precision.accumulators._accumulator_text import as_accumulator
 from precision.accumulators._operand_layout import Stack
 from precision.accumulators._operand_layout import values as stack_values
 from precision.bounds import _conversion as conversions
-from precision.bounds._accumulation import Prepared, SumOfProducts, exact_bounds
+from precision.bounds._accumulation import PreparedProduct, SumOfProducts, bound_exact_sum
 from precision.bounds._conversion import Conversion
-from precision.bounds._running_error import NEAREST, widened
+from precision.bounds._running_error import NEAREST, as_float64
 from precision.formats._named import TF32
 from precision.formats._rounding_modes import Stochastic
 from precision.gemm._operands import Checked, Operand, Shapes, checked_dtype, checked_operand, checked_start
@@ -32,23 +32,23 @@ Specs = QuantSpec | tuple[QuantSpec | None, QuantSpec | None] | None
 
 @dataclass(frozen=True, eq=False)
 class ErrorBound:
-    """The largest error of each output that the declared arithmetic can make.
+    """The largest error that the declared arithmetic can make in each output of a product.
 
     Attributes
     ----------
     total : ndarray of float64
         No |result - reference| is larger. Inf where the result may be NaN or Inf, or an operand is.
     quantization, alignment, register, epilogue : ndarray of float64
-        Its parts: the operands' conversion, cutting of aligned terms, rounding into the register, and all
-        that comes after it (promotion, scales, the type of the result).
+        The parts of ``total``: from the operands' conversion, the cutting of aligned terms, the rounding into
+        the register, and all that follows (promotion, scales, the type of the result).
     probabilistic : ndarray of float64
-        Exceeded with a probability of at most ``failure``, for each output, where errors of roundings to
+        A bound that each error exceeds with a probability of at most ``failure``, if errors of roundings to
         nearest are independent and have mean zero. Other errors count in full, so that it is no better
         than ``total`` for units that truncate throughout.
     failure : float
-        See ``probabilistic``.
+        The probability that an output's error exceeds ``probabilistic``.
     sources : tuple of str
-        Where each part comes from.
+        The rule that bounds each part, and its source.
     """
 
     total: Array
@@ -61,15 +61,18 @@ class ErrorBound:
     sources: tuple[str, ...]
 
 
-def _pair_of_specs(spec: Specs) -> tuple[QuantSpec | None, QuantSpec | None]:
+def _check_pair_of_specs(spec: Specs) -> tuple[QuantSpec | None, QuantSpec | None]:
+    """Return the two operands' specs; raise TypeError if ``spec`` is no spec, pair or None."""
     pair = spec if isinstance(spec, tuple) else for_operands(spec, spec)
     if len(pair) != 2 or not all(one is None or isinstance(one, QuantSpec) for one in pair):
         raise TypeError(f"spec must be a QuantSpec, a pair of them, or None, got {spec!r}")
     return pair
 
 
-def _converted(name: str, x: Operand, spec: QuantSpec | None, axis: int) -> tuple[Operand, Array | None]:
-    """What the unit is given, and the original of what ``spec`` quantizes."""
+def _convert_operand(
+    name: str, x: Operand, spec: QuantSpec | None, axis: int
+) -> tuple[Operand, Array | None]:
+    """Return the operand that the unit is given, and the original array where ``spec`` quantizes one."""
     if spec is None:
         return x, None
     if isinstance(x, QuantizedTensor):
@@ -81,24 +84,25 @@ def _converted(name: str, x: Operand, spec: QuantSpec | None, axis: int) -> tupl
     try:
         return spec.quantize(original, axis=axis if original.ndim > 1 else -1), original
     except (TypeError, ValueError) as error:
-        said = str(error)
-        if not said.startswith("x "):
+        message = str(error)
+        if not message.startswith("x "):
             raise
-        raise type(error)(f"{name} {said[2:]}") from None
+        raise type(error)(f"{name} {message[2:]}") from None
 
 
-def _conversion(
+def _bound_conversion(
     given: Operand, original: Array | None, spec: QuantSpec | None, checked: Checked
 ) -> Conversion:
+    """Bound the change from an original operand to the one that the unit computes with."""
     if isinstance(given, QuantizedTensor):
         if original is not None and spec is not None:
-            return conversions.quantizing(original, given, spec)
-        return conversions.untouched(given.dequantize(np.float64))
-    values = widened(np.asarray(given))
+            return conversions.bound_quantization(original, given, spec)
+        return conversions.record_unchanged(given.dequantize(np.float64))
+    values = as_float64(np.asarray(given))
     if checked.fmt != TF32:
-        return conversions.untouched(values)
+        return conversions.record_unchanged(values)
     bits = np.asarray(given).view(np.uint32)
-    return conversions.known(values, widened(stack_values(Stack(bits, TF32))))
+    return conversions.record_change(values, as_float64(stack_values(Stack(bits, TF32))))
 
 
 def prepare(
@@ -108,12 +112,12 @@ def prepare(
     b: Operand,
     c: npt.ArrayLike | None,
     dtype: npt.DTypeLike,
-) -> Prepared:
-    """Check everything before any work, and quantize what the spec says."""
+) -> PreparedProduct:
+    """Check all arguments before any work, and quantize the operands as the spec says."""
     check_blas()
-    specs, kind = _pair_of_specs(spec), checked_dtype(dtype)
+    specs, kind = _check_pair_of_specs(spec), checked_dtype(dtype)
     pairs = [
-        _converted(name, x, one, axis)
+        _convert_operand(name, x, one, axis)
         for name, x, one, axis in (("a", a, specs[0], -1), ("b", b, specs[1], -2))
     ]
     left, right = (
@@ -125,15 +129,15 @@ def prepare(
     found = None
     if specs != (None, None) or TF32 in (left.fmt, right.fmt):
         one, two = (
-            _conversion(given, original, which, checked)
+            _bound_conversion(given, original, which, checked)
             for (given, original), which, checked in zip(pairs, specs, (left, right), strict=True)
         )
         found = one, two
-    return Prepared(left, right, shapes, start, kind, found, (pairs[0][0], pairs[1][0]))
+    return PreparedProduct(left, right, shapes, start, kind, found, (pairs[0][0], pairs[1][0]))
 
 
-def _quantization(args: Prepared, safe: float) -> tuple[Array, Array, Array]:
-    """Bound, certain part and squares of what converting the operands does to the result."""
+def _bound_quantization(args: PreparedProduct, safe: float) -> tuple[Array, Array, Array]:
+    """Return bound, certain part and sum of squares of the error that converting the operands causes."""
     if args.conversions is None:
         nothing = np.zeros(args.shapes.result)
         return nothing, nothing, nothing
@@ -147,7 +151,10 @@ def _quantization(args: Prepared, safe: float) -> tuple[Array, Array, Array]:
     return tuple(np.where(np.isnan(x), np.inf, x) * safe for x in (bound, certain, variance))  # type: ignore[return-value]
 
 
-def _sources(accumulator: Accumulator, specs: tuple[QuantSpec | None, QuantSpec | None]) -> tuple[str, ...]:
+def _list_sources(
+    accumulator: Accumulator, specs: tuple[QuantSpec | None, QuantSpec | None]
+) -> tuple[str, ...]:
+    """Return one line of text for each kind of error: its size, and the source of its bound."""
     found = []
     for spec in specs:
         if spec is not None:
@@ -175,7 +182,7 @@ def error_bound(
     dtype: npt.DTypeLike = np.float32,
     failure: float = 1e-10,
 ) -> ErrorBound:
-    """For each output of ``a @ b`` the largest error that the declared arithmetic can make.
+    """Return the largest error that the declared arithmetic can make in each output of ``a @ b``.
 
     Parameters
     ----------
@@ -191,9 +198,9 @@ def error_bound(
     c : array, optional
         As `matmul` takes it. It counts in the reference as `matmul` scales it.
     dtype : data type
-        The result's: float16, bfloat16, float32 or float64.
+        The type of the result: float16, bfloat16, float32 or float64.
     failure : float
-        How often, for each output, ``probabilistic`` may be exceeded.
+        The probability, for each output, with which ``probabilistic`` may be exceeded.
 
     Returns
     -------
@@ -203,14 +210,15 @@ def error_bound(
     Raises
     ------
     TypeError, ValueError
-        As `matmul` and `quantize` do, and if ``failure`` is no number between 0 and 1.
+        As `matmul` and `quantize` raise them, and if ``failure`` is no number between 0 and 1.
 
     Notes
     -----
-    The reference may be rounded to float64, which the bound allows for. It is Inf where an operand, a scale
-    or ``c`` is NaN or Inf, where a register, a scale or the result may overflow, and where a spec that does
-    not saturate may. It depends on the data, but on no emulation: it holds for whatever sums in the steps and
-    with the roundings that the accumulator declares, in that order.
+    The reference may be rounded to float64, which the bound allows for. The bound is Inf where an operand, a
+    scale or ``c`` is NaN or Inf, where a register, a scale or the result may overflow, and where a spec that
+    does not saturate may; it is never NaN. A product without outputs has a bound without elements, and with
+    K = 0 the bound is that of ``c`` alone. It depends on the data, but on no emulation: it holds for any sum
+    that takes the steps and the roundings that the accumulator declares, in that order.
 
     *Proof.* Let r be the register before a step, s the exact sum so far and B a bound on |r - s|, so that
     |r| <= |s| + B =: R. The largest exponent of the step is at most e, the largest of the exponents of its
@@ -264,9 +272,9 @@ def error_bound(
     args = prepare(spec, accumulator, a, b, c, dtype)
     step = accumulator.step
     product = None if step is None else SumOfProducts(accumulator, step, args)
-    found = exact_bounds(args) if product is None else product.run()
+    found = bound_exact_sum(args) if product is None else product.run()
     shape, safe = args.shapes.result, 1 + (8 * args.shapes.length + 64) * 2.0**-52
-    quantization, certain, variance = _quantization(args, safe)
+    quantization, certain, variance = _bound_quantization(args, safe)
     lost = found.lost.reshape(shape)
     parts = {}
     with np.errstate(all="ignore"):
@@ -275,7 +283,7 @@ def error_bound(
             parts[name] = np.where(np.isnan(part), np.inf, part)
         total = quantization + parts["alignment"] + parts["register"] + parts["epilogue"]
         total = np.where(lost | np.isnan(total), np.inf, total * safe)
-        # Half of the failures for the operands' roundings, half for the sum's.
+        # Half of the failure probability goes to the operands' roundings, half to the sum's.
         reach = math.sqrt(2 * math.log(4 / failure))
         likely = certain + found.certain.reshape(shape)
         likely = likely + reach * (np.sqrt(variance) + np.sqrt(found.variance.reshape(shape)))
@@ -285,6 +293,6 @@ def error_bound(
         quantization=quantization,
         probabilistic=np.minimum(likely, total),
         failure=failure,
-        sources=_sources(accumulator, _pair_of_specs(spec)),
+        sources=_list_sources(accumulator, _check_pair_of_specs(spec)),
         **parts,
     )

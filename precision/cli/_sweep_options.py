@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from precision._support._optional_packages import require
-from precision._support._suggestions import near
-from precision._support._user_functions import function_named
+from precision._support._suggestions import suggest_names
+from precision._support._user_functions import import_function
 from precision.studies._experiment import Study
 from precision.studies._registry import STUDIES, study
-from precision.sweep._cell_runs import interrupts_wait, start_worker
+from precision.sweep._cell_runs import delay_interrupts, start_worker
 from precision.sweep._grid_runs import sweep
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def asked_for(context: click.Context, parameter: click.Parameter, named: str | N
         }
         for key in found:
             if key not in _OWN and key not in known:
-                raise ValueError(f"{named}: unknown key {key!r}; {near(key, [*_OWN, *known])}")
+                raise ValueError(f"{named}: unknown key {key!r}; {suggest_names(key, [*_OWN, *known])}")
         context.default_map = {
             known[key].name: _said_as_text(known[key], f"{named}: {key}", value)
             for key, value in found.items()
@@ -131,7 +131,7 @@ class _Processes(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Hand a call over; this is where processes are started."""
-        with interrupts_wait():
+        with delay_interrupts():
             return super().submit(fn, *args, **kwargs)
 
 
@@ -189,7 +189,7 @@ def _swept(
     asked: Mapping[str, Any], options: Mapping[str, Any], *, quiet: bool
 ) -> tuple[pd.DataFrame, Study | None]:
     of = study(asked["study"]) if "study" in asked else None
-    function = of or function_named(asked["function"])
+    function = of or import_function(asked["function"])
     grid = _grid(asked, dict(options["set"]))
     _by_value(function)
     with _executor(options["executor"], options["workers"], quiet=quiet) as executor:

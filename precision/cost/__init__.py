@@ -1,4 +1,4 @@
-"""Bytes and seconds that a format costs a system."""
+"""Costs of a format in a system: the bytes that it stores and the seconds that it takes to send."""
 
 from precision.cost._all_to_all import (
     CX7_IB,

@@ -1,13 +1,13 @@
-"""What a format costs a system: bytes of a key-value cache, and the time of expert parallelism's all-to-all.
+"""The costs of a format in a system: bytes of a key-value cache, seconds of an all-to-all exchange.
 
 The arithmetic is that of "Insights into DeepSeek-V3" (arXiv 2505.09343, table 1 and section 2.3.2): bytes
 over bandwidth, and nothing else unless it is given. It makes no claim about a real network. Units are SI
 throughout: bytes, seconds, bytes per second; a KB is 1000 bytes.
 
-Where a function takes a format, that is (`bits_per_element`):
+Where a function takes a format, it takes (as `bits_per_element` does):
 
 - a `FloatFormat` or `IntFormat`: its bits, without any scale;
-- a spec, or any object with ``bits_per_element(shape)``: what it says, scales and the like counted;
+- a spec, or any object with ``bits_per_element(shape)``: the bits that it returns, scales counted;
 - a number: that many *bits* a value.
 
 Where the paper's figures part from its own numbers, or from the model:
@@ -15,12 +15,12 @@ Where the paper's figures part from its own numbers, or from the model:
 - Table 1 prints 7.28x for LLaMA-3.1 405B, but 516.096 KB / 70.272 KB is 7.344. (Its 4.66x for Qwen2.5 72B
   is right: 4.663.)
 - The hidden size is taken as 7K = 7000; DeepSeek-V3's is 7168. With it 120.96 µs become 123.86, and
-  14.76 ms 15.11. `PAPER_EP` has the one, `DEEPSEEK_V3_EP` the other.
+  14.76 ms 15.11. `PAPER_EP` has 7000, `DEEPSEEK_V3_EP` has 7168.
 - 14.76 ms a token are 67.8 tokens/s, printed as 67; 0.82 ms are 1220, printed as about 1200.
 - All 61 layers are charged. The first three of DeepSeek-V3 are dense and send nothing (arXiv 2412.19437,
   section 4.2): its 58 others take 14.03 ms, which is 71.3 tokens/s.
 - FP8 counts one byte a value. One float32 scale for every 128 makes it 1.03125.
-- Latency counts nothing, and neither does computing, which is taken as hidden.
+- Latency and computing are taken as 0: the paper assumes that they are hidden.
 
 The tests hold each of these.
 """
@@ -46,7 +46,14 @@ from precision.cost._kv_cache import (
     Attention,
     kv_cache_bytes,
 )
-from precision.cost._payload_bits import HasBits, Payload, bits_of, bits_per_element, check_counts, check_real
+from precision.cost._payload_bits import (
+    HasBits,
+    Payload,
+    bits_per_element,
+    check_counts,
+    check_real,
+    find_bits,
+)
 from precision.formats._named import BF16, E4M3
 
 __all__ = [
@@ -76,7 +83,7 @@ __all__ = [
 @dataclass(frozen=True)
 @methods_in_default_environment
 class Link:
-    """What a GPU sends through.
+    """A network link of a GPU: its bandwidth and its latency.
 
     Parameters
     ----------
@@ -107,7 +114,7 @@ class Link:
         check_real("latency", self.latency, zero=True)
 
     def seconds(self, size: float) -> float:
-        """Seconds that one transfer of ``size`` bytes takes."""
+        """Return the seconds that one transfer of ``size`` bytes takes."""
         check_real("size", size, zero=True)
         return size / self.bandwidth + self.latency
 
@@ -119,22 +126,24 @@ GB200_NVL72 = Link(900e9)
 
 @dataclass(frozen=True, kw_only=True)
 class AllToAllTime:
-    """What sending tokens to experts and back costs one GPU; see `ExpertParallel.time`.
+    """The bytes and seconds that one GPU needs to send tokens to experts and back.
+
+    `ExpertParallel.time` computes them.
 
     Parameters
     ----------
     dispatch_bytes, combine_bytes : float
         Bytes sent to the experts, and back from them, for one micro-batch in one layer.
     dispatch, combine : float
-        Seconds that these take.
+        Seconds that dispatch and combine take.
     per_micro_batch : float
-        Seconds of both.
+        Seconds of dispatch and combine together.
     per_layer : float
         Seconds of one layer, for all micro-batches.
     per_token : float
-        Seconds of all layers: what each request waits for its next token.
+        Seconds of all layers, for which each request waits for its next token.
     tokens_per_second : float
-        Of one request, at best: 1 / per_token.
+        Tokens per second of one request, at best: 1 / per_token; infinite if ``per_token`` is 0.
     """
 
     dispatch_bytes: float
@@ -150,20 +159,21 @@ class AllToAllTime:
 @dataclass(frozen=True, kw_only=True)
 @methods_in_default_environment
 class ExpertParallel:
-    """Decoding with the experts of each layer spread over GPUs, as one GPU sees it.
+    """A decoder with the experts of each layer spread over GPUs, as one GPU sees it.
 
     Parameters
     ----------
     layers : int
         Layers that send.
     hidden : int
-        Values of a token.
+        Values that represent one token.
     experts_per_token : int
-        To how many experts each token is sent, shared ones counted.
+        Number of experts that each token is sent to, shared ones counted.
     tokens : int
-        Of one micro-batch on one GPU.
+        Tokens of one micro-batch on one GPU.
     micro_batches : int
-        How many take turns, so that one computes while another is sent. 1: nothing overlaps.
+        Number of micro-batches that take turns, so that one computes while another is sent. With 1 nothing
+        overlaps.
     compute : float
         Seconds that one micro-batch computes in one layer.
 
@@ -202,16 +212,16 @@ class ExpertParallel:
         check_real("compute", self.compute, zero=True)
 
     def time(self, link: Link, *, dispatch: Payload = E4M3, combine: Payload = BF16) -> AllToAllTime:
-        """What tokens cost on their way to the experts and back.
+        """Compute the bytes and seconds that sending tokens to the experts and back takes.
 
         Parameters
         ----------
         link : Link
-            What they are sent through.
+            The link that tokens are sent through.
         dispatch, combine : format, spec or number of bits
-            What they are sent in, there and back (`bits_per_element`). A micro-batch is quantized as an array
-            (tokens, hidden), groups along ``hidden``, and each copy of a token takes its share of the scales
-            along.
+            The formats that values are sent in, to the experts and back (as in `bits_per_element`). A
+            micro-batch is quantized as an array (tokens, hidden), groups along ``hidden``, and each copy of a
+            token takes its share of the scales along.
 
         Returns
         -------
@@ -248,8 +258,8 @@ class ExpertParallel:
             raise TypeError(f"link must be a Link as Link(50e9), got {link!r}")
         shape = (self.tokens, self.hidden)
         values = self.tokens * self.experts_per_token * self.hidden
-        there = bits_of("dispatch", dispatch, shape) / 8 * values
-        back = bits_of("combine", combine, shape) / 8 * values
+        there = find_bits("dispatch", dispatch, shape) / 8 * values
+        back = find_bits("combine", combine, shape) / 8 * values
         seconds_there, seconds_back = link.seconds(there), link.seconds(back)
         once = seconds_there + seconds_back
         layer = max(once + self.compute, self.micro_batches * max(once, self.compute))
@@ -268,11 +278,12 @@ class ExpertParallel:
 
 #: The paper's section 2.3.2: 8 routed experts and a shared one, two micro-batches, 7K = 7000.
 PAPER_EP = ExpertParallel(layers=61, hidden=7000, experts_per_token=9, tokens=32)
-#: The same with the hidden size that DeepSeek-V3 has.
+#: The paper's decoding with the hidden size that DeepSeek-V3 has, 7168.
 DEEPSEEK_V3_EP = replace(PAPER_EP, hidden=7168)
 
 
-def _label(fmt: Payload) -> str:
+def _name_format(fmt: Payload) -> str:
+    """Return the text that names a format, a spec or a number of bits in a table."""
     return f"{fmt:g} bits" if isinstance(fmt, int | float) else str(fmt)
 
 
@@ -280,7 +291,7 @@ def _label(fmt: Payload) -> str:
 def compare(
     formats: Iterable[Payload | tuple[Payload, Payload]], ep: ExpertParallel, link: Link
 ) -> list[dict[str, str | float]]:
-    """A table of what formats cost: one row for each, in the order given.
+    """Build a table of the costs of formats, one row for each, in the order given.
 
     Parameters
     ----------
@@ -288,9 +299,9 @@ def compare(
         Each a format, spec or number of bits (`bits_per_element`) for both ways, or a pair of them for
         dispatch and combine.
     ep : ExpertParallel
-        What is sent.
+        The model and its micro-batches.
     link : Link
-        Through what.
+        The link that tokens are sent through.
 
     Returns
     -------
@@ -330,12 +341,12 @@ def compare(
         pair = entry if isinstance(entry, tuple) else (entry, entry)
         if len(pair) != 2:
             raise ValueError(f"formats[{i}] must be a format or a pair (dispatch, combine), got {entry!r}")
-        there, back = (bits_of(f"formats[{i}]", fmt, (ep.tokens, ep.hidden)) for fmt in pair)
+        there, back = (find_bits(f"formats[{i}]", fmt, (ep.tokens, ep.hidden)) for fmt in pair)
         found = ep.time(link, dispatch=there, combine=back)
         rows.append(
             {
-                "dispatch": _label(pair[0]),
-                "combine": _label(pair[1]),
+                "dispatch": _name_format(pair[0]),
+                "combine": _name_format(pair[1]),
                 "dispatch_bytes_per_element": there / 8,
                 "combine_bytes_per_element": back / 8,
                 "dispatch_bytes": found.dispatch_bytes,

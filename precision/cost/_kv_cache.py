@@ -1,4 +1,4 @@
-"""What attention keeps for each token, and its bytes: the first half of `precision.cost`."""
+"""The arrays that attention caches for each token, and their bytes, for several kinds of attention."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ from typing import Protocol
 
 from precision._support._argument_checks import check_int
 from precision._support.machine._float_environment import in_default_environment
-from precision.cost._payload_bits import Payload, Shape, bits_of, check_counts
+from precision.cost._payload_bits import Payload, Shape, check_counts, find_bits
 from precision.formats._named import BF16
 
-_MOST = 10**12  # tokens
+_MOST = 10**12  # the largest number of tokens
 
 
 class Attention(Protocol):
-    """What `kv_cache_bytes` asks of a kind of attention."""
+    """A kind of attention, as `kv_cache_bytes` needs it."""
 
     @property
     def layers(self) -> int:
-        """Layers that cache."""
+        """The number of layers that cache."""
         ...
 
     def cached(self, tokens: int = 1) -> tuple[Shape, ...]:
-        """Shapes of the arrays that one layer keeps for a number of tokens."""
+        """Return the shapes of the arrays that one layer caches for a number of tokens."""
         ...
 
 
-def _values(attention: Attention) -> int:
+def _count_values(attention: Attention) -> int:
+    """Return the number of values that all layers cache for one token."""
     return attention.layers * sum(math.prod(shape) for shape in attention.cached())
 
 
-def _keys_and_values(tokens: int, heads: int, head_size: int) -> tuple[Shape, ...]:
+def _list_key_value_shapes(tokens: int, heads: int, head_size: int) -> tuple[Shape, ...]:
+    """Return the shape of a layer's keys and that of its values."""
     return ((tokens, heads, head_size),) * 2
 
 
@@ -70,11 +72,11 @@ class MLA:
 
     @property
     def values_per_token(self) -> int:
-        """Values that all layers keep for a token."""
-        return _values(self)
+        """The number of values that all layers cache for one token."""
+        return _count_values(self)
 
     def cached(self, tokens: int = 1) -> tuple[Shape, ...]:
-        """Shapes of what a layer keeps: latents (tokens, latent) and rotary keys (tokens, rope)."""
+        """Return the shapes of a layer's cache: latents (tokens, latent) and rotary keys (tokens, rope)."""
         return (tokens, self.latent), (tokens, self.rope)
 
 
@@ -108,12 +110,12 @@ class GQA:
 
     @property
     def values_per_token(self) -> int:
-        """Values that all layers keep for a token."""
-        return _values(self)
+        """The number of values that all layers cache for one token."""
+        return _count_values(self)
 
     def cached(self, tokens: int = 1) -> tuple[Shape, ...]:
-        """Shapes of a layer's keys and of its values: (tokens, kv_heads, head_size) each."""
-        return _keys_and_values(tokens, self.kv_heads, self.head_size)
+        """Return the shapes of a layer's keys and values, (tokens, kv_heads, head_size) each."""
+        return _list_key_value_shapes(tokens, self.kv_heads, self.head_size)
 
 
 @dataclass(frozen=True)
@@ -145,12 +147,12 @@ class MQA:
 
     @property
     def values_per_token(self) -> int:
-        """Values that all layers keep for a token."""
-        return _values(self)
+        """The number of values that all layers cache for one token."""
+        return _count_values(self)
 
     def cached(self, tokens: int = 1) -> tuple[Shape, ...]:
-        """Shapes of a layer's keys and of its values: (tokens, 1, head_size) each."""
-        return _keys_and_values(tokens, 1, self.head_size)
+        """Return the shapes of a layer's keys and values, (tokens, 1, head_size) each."""
+        return _list_key_value_shapes(tokens, 1, self.head_size)
 
 
 @dataclass(frozen=True)
@@ -183,15 +185,15 @@ class MHA:
 
     @property
     def values_per_token(self) -> int:
-        """Values that all layers keep for a token."""
-        return _values(self)
+        """The number of values that all layers cache for one token."""
+        return _count_values(self)
 
     def cached(self, tokens: int = 1) -> tuple[Shape, ...]:
-        """Shapes of a layer's keys and of its values: (tokens, heads, head_size) each."""
-        return _keys_and_values(tokens, self.heads, self.head_size)
+        """Return the shapes of a layer's keys and values, (tokens, heads, head_size) each."""
+        return _list_key_value_shapes(tokens, self.heads, self.head_size)
 
 
-#: The caches of the paper's table 1.
+#: The models of table 1 of "Insights into DeepSeek-V3" (arXiv 2505.09343).
 DEEPSEEK_V3 = MLA(61, latent=512, rope=64)
 QWEN2_5_72B = GQA(80, kv_heads=8, head_size=128)
 LLAMA3_1_405B = GQA(126, kv_heads=8, head_size=128)
@@ -201,17 +203,17 @@ LLAMA3_1_405B = GQA(126, kv_heads=8, head_size=128)
 def kv_cache_bytes(
     attention: Attention, fmt: Payload | tuple[Payload, ...] = BF16, *, tokens: int = 1
 ) -> float:
-    """Bytes of the key-value cache: of one token, or of ``tokens`` of them together.
+    """Return the bytes of the key-value cache of one token, or of ``tokens`` of them together.
 
     Parameters
     ----------
     attention : MLA, GQA, MQA or MHA
-        Whose cache; any object with ``layers`` and ``cached(tokens)``.
+        The kind of attention: any object with ``layers`` and ``cached(tokens)``.
     fmt : format, spec or number of bits, or a tuple of them
-        What the cache is kept in (`bits_per_element`); a tuple has an entry for each array of a layer:
+        The format of the cache (as in `bits_per_element`); a tuple has an entry for each array of a layer:
         latents and rotary keys of MLA, keys and values of the others.
     tokens : int
-        How many are kept, at least 1. Their bytes are ``tokens`` times one's, unless tokens share a scale
+        Number of tokens, at least 1. Their bytes are ``tokens`` times one's, unless tokens share a scale
         (``PerTensor``, ``tensor_scale``).
 
     Returns
@@ -256,5 +258,5 @@ def kv_cache_bytes(
             f"(of {attention}), got {len(fmts)}"
         )
     names = [f"fmt[{i}]" if isinstance(fmt, tuple) else "fmt" for i in range(len(fmts))]
-    layer = sum(bits_of(*entry) * math.prod(entry[2]) for entry in zip(names, fmts, shapes, strict=True))
+    layer = sum(find_bits(*entry) * math.prod(entry[2]) for entry in zip(names, fmts, shapes, strict=True))
     return attention.layers * layer / 8

@@ -1,4 +1,4 @@
-"""What a value takes in a format, a spec or a number of bits: the one rule of `precision.cost`."""
+"""The number of bits that a value takes in a format or under a spec, the one rule of `precision.cost`."""
 
 from __future__ import annotations
 
@@ -15,38 +15,39 @@ from precision.formats._named import Format
 Shape: TypeAlias = tuple[int, ...]
 
 _LARGEST = sys.float_info.max
-_MOST = 10**9  # of anything counted
+_MOST = 10**9  # the largest number of layers, heads, values or tokens
 
 
 class HasBits(Protocol):
-    """What says its own size: `QuantSpec`, and every other spec."""
+    """An object that states how many bits it takes: `QuantSpec`, and every other spec."""
 
     def bits_per_element(self, shape: Shape) -> float:
-        """Bits stored for each element of an array of ``shape``, scales counted."""
+        """Return the bits stored for each element of an array of ``shape``, scales counted."""
         ...
 
 
 Payload: TypeAlias = Format | HasBits | float
-"""What values are stored or sent in: a format, a spec, or a number of bits."""
+"""A format, a spec, or a number of bits, in which values are stored or sent."""
 
 
 @in_default_environment
 def bits_per_element(fmt: Payload, shape: Shape) -> float:
-    """Bits that a format takes for each element of an array: what everything in `precision.cost` counts with.
+    """Return the bits that a format takes for each element of an array, as all of `precision.cost` counts.
 
     Parameters
     ----------
     fmt : FloatFormat, IntFormat, spec or float
         A bare format has its own bits and no scale. A spec, or any object with ``bits_per_element(shape)``,
-        says itself what it takes for such an array, groups along the last axis: scales, a tensor's scale,
-        a tile's metadata, and shorter last groups included. A number is of bits (not bytes), above 0.
+        is asked for its bits in such an array, groups along the last axis: they include scales, a tensor's
+        scale, a tile's metadata, and shorter last groups. A number counts bits (not bytes) and is above 0;
+        NaN and Inf raise ValueError.
     shape : tuple of int
-        Of the array.
+        The shape of the array. Under a spec it must have elements; a bare format has its bits for any shape.
 
     Returns
     -------
     float
-        Bits. Padding to whole bytes is not counted.
+        Bits an element. Padding to whole bytes is not counted.
 
     Raises
     ------
@@ -75,11 +76,11 @@ def bits_per_element(fmt: Payload, shape: Shape) -> float:
         raise TypeError(f"shape must be a tuple of ints, got {shape!r}") from None
     if min(sizes, default=0) < 0:
         raise ValueError(f"shape must have no negative size, got {sizes}")
-    return bits_of("fmt", fmt, sizes)
+    return find_bits("fmt", fmt, sizes)
 
 
-def bits_of(name: str, fmt: object, shape: Shape) -> float:
-    """`bits_per_element` of an argument that errors call ``name``."""
+def find_bits(name: str, fmt: object, shape: Shape) -> float:
+    """Return the bits of a format for each element of an array; errors call the format ``name``."""
     if isinstance(fmt, FloatFormat | IntFormat):
         return float(fmt.bits)
     if isinstance(fmt, int | float) and not isinstance(fmt, bool):
@@ -101,13 +102,13 @@ def bits_of(name: str, fmt: object, shape: Shape) -> float:
 
 
 def check_counts(instance: object, *names: str) -> None:
-    """Raise unless these attributes are ints from 1 to a billion."""
+    """Raise unless the named attributes of an object are ints from 1 to a billion."""
     for name in names:
         check_int(name, getattr(instance, name), 1, _MOST)
 
 
 def check_real(name: str, value: object, *, zero: bool) -> None:
-    """Raise unless ``value`` is a finite number above zero, or zero where that is allowed."""
+    """Raise unless ``value`` is a finite number above zero, or zero where ``zero`` is true."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not 0 <= value <= _LARGEST or (value == 0 and not zero):

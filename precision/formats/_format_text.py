@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from precision._support._expressions import checked_text, evaluate_tree, parsed_expression, shortened
-from precision._support._suggestions import close
+from precision._support._expressions import check_text, evaluate_tree, parse_expression, shorten
+from precision._support._suggestions import find_close_names
 
 DTYPES: dict[str, np.dtype[Any]] = {}
 """Data types of NumPy and ml_dtypes, by the constructor calls of their formats."""
@@ -96,33 +96,33 @@ def build_format(text: str, classes: Mapping[str, type[Any]], words: Mapping[str
     ValueError
         If no format has that name (the message lists near ones), or if it names an impossible one.
     """
-    name = checked_text(text).strip()
+    name = check_text(text).strip()
     source = call_of(name) or name
     call = _parsed_call(source)
     if call is None:
-        near = close(name.lower(), _ALIASES, n=4, cutoff=0.5)
+        near = find_close_names(name.lower(), _ALIASES, n=4, cutoff=0.5)
         hint = f"; near: {', '.join(near)}" if near else "; examples: e4m3, e5m2fnuz, bf16, binary8p4se, int8"
-        raise ValueError(f"no format {shortened(text)}{hint}")
+        raise ValueError(f"no format {shorten(text)}{hint}")
     class_name, tree = call
     if class_name not in classes:
-        raise ValueError(f"{shortened(text)} is of class {class_name}, must be of {' or '.join(classes)}")
+        raise ValueError(f"{shorten(text)} is of class {class_name}, must be of {' or '.join(classes)}")
     known = {**words, **classes}
 
     def read_name(word: str) -> object:
         if word in known:
             return known[word]
-        raise ValueError(f"cannot read {shortened(word)}")
+        raise ValueError(f"cannot read {shorten(word)}")
 
     try:
         return evaluate_tree(tree, source, read_name)
     except ValueError as error:
-        raise ValueError(f"no format {shortened(text)}: {error}") from error
+        raise ValueError(f"no format {shorten(text)}: {error}") from error
 
 
 def _parsed_call(text: str) -> tuple[str, ast.Call] | None:
     """Return the class and the syntax tree of a call that builds a format, or None for any other text."""
     try:
-        call = parsed_expression(text)
+        call = parse_expression(text)
     except ValueError:
         return None
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):

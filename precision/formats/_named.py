@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from precision._support._array_checks import named_dtype
+from precision._support._array_checks import check_dtype
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats import _format_text
 from precision.formats._float_format import FloatFormat, Specials
@@ -126,7 +126,7 @@ def format_of(dtype: npt.DTypeLike) -> Format:
     >>> str(format_of(np.float16))
     'fp16'
     """
-    wanted = named_dtype(dtype, "a data type of NumPy or ml_dtypes")
+    wanted = check_dtype(dtype, "a data type of NumPy or ml_dtypes")
     found = format_in_use(wanted)
     if found is None:
         raise ValueError(f"no format has dtype {wanted}; known: {', '.join(map(str, _BY_DTYPE))}")

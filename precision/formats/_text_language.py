@@ -10,8 +10,8 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
-from precision._support._expressions import checked_text, evaluate_tree, parsed_expression, shortened
-from precision._support._suggestions import close
+from precision._support._expressions import check_text, evaluate_tree, parse_expression, shorten
+from precision._support._suggestions import find_close_names
 from precision.formats._float_format import FloatFormat, Specials
 from precision.formats._int_format import IntFormat
 from precision.formats._named import parse_format
@@ -60,7 +60,7 @@ def evaluate(text: str, names: Mapping[str, object], kind: str) -> object:
     ValueError
         If a part of the text cannot be read; the message has the text and that part.
     """
-    source = checked_text(text).strip()
+    source = check_text(text).strip()
     formats: dict[str, object] = {"FloatFormat": FloatFormat, "IntFormat": IntFormat}
     known = {**names, **formats, **{member.name: member for member in Specials}}
 
@@ -71,11 +71,11 @@ def evaluate(text: str, names: Mapping[str, object], kind: str) -> object:
         try:
             return parse_format(name)
         except ValueError:
-            near = close(name.upper(), [key.upper() for key in names], n=3, cutoff=0.5)
+            near = find_close_names(name.upper(), [key.upper() for key in names], n=3, cutoff=0.5)
             hint = f"; near names: {', '.join(near)}" if near else f"; known: {', '.join(names)}"
-            raise ValueError(f"unknown name {shortened(name)}{hint}") from None
+            raise ValueError(f"unknown name {shorten(name)}{hint}") from None
 
     try:
-        return evaluate_tree(parsed_expression(source), source, read_name)
+        return evaluate_tree(parse_expression(source), source, read_name)
     except ValueError as error:
-        raise ValueError(f"{kind} {shortened(text)}: {error}") from None
+        raise ValueError(f"{kind} {shorten(text)}: {error}") from None

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from precision._support._array_checks import named_dtype, refuse_masked
+from precision._support._array_checks import check_dtype, refuse_masked
 from precision._support._types import Array
 from precision.accumulators._accumulator import Accumulator
 from precision.formats._code_checks import clean_codes
@@ -64,7 +64,7 @@ def checked_operand(name: str, x: Operand, accumulator: Accumulator) -> Checked:
 
 def checked_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     """Return the type of the result, or raise if no result has that type."""
-    kind = named_dtype(dtype, f"one of {_NAMES}")
+    kind = check_dtype(dtype, f"one of {_NAMES}")
     if kind not in _RESULTS and kind.newbyteorder("=") not in _RESULTS:
         raise TypeError(f"dtype must be one of {_NAMES}, got {kind}")
     return kind

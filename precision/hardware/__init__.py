@@ -1,4 +1,4 @@
-"""What real GPUs answered: recorded vectors, capturing new ones, and comparing with them.
+"""The answers of real GPUs: recorded vectors, a probe that captures new ones, and comparisons with them.
 
 ``python -m precision.hardware`` compares the emulator with this machine's GPU on fresh operands.
 """

@@ -1,4 +1,4 @@
-"""``python -m precision.hardware``: compare the emulator with this machine's GPU on fresh operands."""
+"""The command ``python -m precision.hardware``, which compares the emulator with this machine's GPU."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Runs single tensor-core instructions and library GEMMs on the GPU of this machine.
+"""Runs of single tensor-core instructions and of library GEMMs on this machine's GPU.
 
 Instructions need nvcc and a Hopper GPU; library GEMMs need PyTorch with CUDA. Operands and results are bits.
 """
@@ -26,18 +26,18 @@ TILE_ROWS, TILE_COLUMNS = 64, 8
 
 
 class Refused(Exception):
-    """The library does not offer this combination; the message is its own, first line."""
+    """The error for arguments that the library refuses, with the first line of the library's message."""
 
 
 def build(folder: str | Path | None = None) -> Path:
-    """Compile ``probe.cu`` with nvcc into ``folder`` (default: a new temporary one); the library's path.
+    """Compile ``probe.cu`` with nvcc into ``folder`` (by default a new temporary one), and return its path.
 
     Raises
     ------
     FileNotFoundError
         If nvcc is not on the PATH.
     RuntimeError
-        If it fails; the message is the compiler's.
+        If nvcc fails; the message is the compiler's.
     """
     nvcc = shutil.which("nvcc")
     if nvcc is None:
@@ -52,7 +52,7 @@ def build(folder: str | Path | None = None) -> Path:
 
 
 class Probe:
-    """The compiled probe: runs one instruction, or a chain of it, on every tile of a product."""
+    """The compiled probe, which runs one instruction, or a chain of it, on every tile of a product."""
 
     def __init__(self, library: str | Path) -> None:
         loaded = ctypes.CDLL(str(library))
@@ -64,7 +64,7 @@ class Probe:
         self._message.restype = ctypes.c_char_p
 
     def run(self, instruction: Instruction, a: Array, b: Array, c: Array) -> Array:
-        """The registers after ``a @ b.T + c``, as the instruction computes them.
+        """Return the registers after ``a @ b.T + c``, as the instruction computes them on the GPU.
 
         Parameters
         ----------
@@ -123,7 +123,9 @@ class GemmResult(NamedTuple):
 
 
 def library_gemm(gemm: Gemm, *, name_kernels: bool = True) -> GemmResult:
-    """PyTorch's FP8 GEMM: `torch._scaled_mm`, or `torch.nn.functional.scaled_mm` for scales of blocks.
+    """Run PyTorch's FP8 GEMM on the GPU.
+
+    It is `torch._scaled_mm`, or `torch.nn.functional.scaled_mm` for scales of blocks.
 
     Raises
     ------
@@ -132,7 +134,7 @@ def library_gemm(gemm: Gemm, *, name_kernels: bool = True) -> GemmResult:
     """
     torch: Any = importlib.import_module("torch")
     functional: Any = importlib.import_module("torch.nn.functional")
-    a, b = _on_gpu(torch, gemm.a), _on_gpu(torch, gemm.b).t()
+    a, b = _copy_to_gpu(torch, gemm.a), _copy_to_gpu(torch, gemm.b).t()
     sa, sb = (torch.from_numpy(np.array(scale, np.float32)).cuda() for scale in gemm.scales)
     output = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[gemm.output]
     if gemm.scaling in ("tensor", "row"):
@@ -143,7 +145,7 @@ def library_gemm(gemm: Gemm, *, name_kernels: bool = True) -> GemmResult:
             return torch._scaled_mm(a, b, scale_a=sa, scale_b=sb, out_dtype=output, use_fast_accum=gemm.fast)
     else:
         sa = sa.t().contiguous().t()
-        sb = _padded_to_4(torch, sb) if gemm.square_blocks else sb.t().contiguous().t()
+        sb = _pad_to_four(torch, sb) if gemm.square_blocks else sb.t().contiguous().t()
         group = functional.ScalingType.BlockWise1x128
         other = functional.ScalingType.BlockWise128x128 if gemm.square_blocks else group
 
@@ -158,26 +160,26 @@ def library_gemm(gemm: Gemm, *, name_kernels: bool = True) -> GemmResult:
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise Refused(str(error).strip().split("\n")[0]) from error
     patterns = result.view({4: torch.int32, 2: torch.int16}[result.element_size()]).cpu().numpy()
-    names = _kernel_names(torch, call) if name_kernels else ()
+    names = _list_kernels(torch, call) if name_kernels else ()
     return GemmResult(patterns.view(f"u{patterns.dtype.itemsize}"), names)
 
 
-def _on_gpu(torch: Any, codes: Array) -> Any:
-    """FP8 codes travel as bytes: no cast of PyTorch's has a say."""
+def _copy_to_gpu(torch: Any, codes: Array) -> Any:
+    """Copy FP8 codes to the GPU as bytes, so that no cast of PyTorch's changes them."""
     kind = {"float8_e4m3fn": torch.float8_e4m3fn, "float8_e5m2": torch.float8_e5m2}[codes.dtype.name]
     return torch.from_numpy(np.ascontiguousarray(codes).view(np.uint8)).cuda().view(kind)
 
 
-def _padded_to_4(torch: Any, scale: Any) -> Any:
-    """cuBLASLt wants the scales of square blocks K-major, their number along K a multiple of 4."""
+def _pad_to_four(torch: Any, scale: Any) -> Any:
+    """Return scales of square blocks as cuBLASLt wants them: K-major, a multiple of 4 along K."""
     rows, along_k = scale.shape
     padded = torch.zeros((rows, -(-along_k // 4) * 4), dtype=torch.float32, device=scale.device)
     padded[:, :along_k] = scale
     return padded.t()
 
 
-def _kernel_names(torch: Any, call: Any) -> tuple[str, ...]:
-    """The kernels that a second run of ``call`` starts; none where the profiler cannot say."""
+def _list_kernels(torch: Any, call: Any) -> tuple[str, ...]:
+    """List the kernels that a second run of ``call`` starts; none where the profiler cannot tell."""
     try:
         activity = torch.profiler.ProfilerActivity.CUDA
         with torch.profiler.profile(activities=[activity], acc_events=True) as profile:

@@ -1,7 +1,8 @@
-"""Where the alignment's exponent floor lies for FP16 registers: products so small that only it decides a tie.
+"""A search for the exponent floor of the alignment in instructions with FP16 registers.
 
-A sum of a multiple of 2^-23, half of an FP16 subnormal (2^-25) and a tiny term rounds as if the tiny term
-were not there exactly when the alignment cut it off: when it lies below 2^(max(largest exponent, floor) - F).
+The products are so small that only the floor decides how a tie is rounded. A sum of a multiple of 2^-23, half
+of an FP16 subnormal (2^-25) and a tiny term rounds as if the tiny term were not there exactly when the
+alignment cut it off: when it lies below 2^(max(largest exponent, floor) - F).
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ import numpy as np
 from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
 from precision.hardware import _recorded_cases
-from precision.hardware._instructions import INSTRUCTIONS, Instruction, bits
+from precision.hardware._instructions import INSTRUCTIONS, Instruction, as_bits
 
 CANDIDATES = (-133, *range(-30, -9))
-"""The floors that are tried."""
+"""The candidate floors."""
 
 PROBED = tuple(INSTRUCTIONS[name] for name in ("wgmma.f16.f16.f16", "mma.f16.f16.f16", "wgmma.f16.e5m2.e5m2"))
-"""Instructions with FP16 registers whose operands reach low enough."""
+"""The instructions with FP16 registers whose operands have values that are small enough."""
 
 #: Runs an instruction on codes of A, codes of B and registers, and returns the registers afterwards.
 Runner = Callable[[Instruction, Array, Array, Array], Array]
 
 
 @in_default_environment
-def operands(instruction: Instruction) -> tuple[Array, Array, Array]:
-    """Codes of A ``(M, K)`` and B ``(8, K)`` and registers ``(M, 8)``, zero, that make such sums.
+def build_operands(instruction: Instruction) -> tuple[Array, Array, Array]:
+    """Build codes of A (M, K) and B (8, K), and registers (M, 8) of zero, whose sums depend on the floor.
 
-    Column 0 of A times column 0 of B is the main term, and so on: main, main, half, tiny.
+    Columns 0 and 1 of A and B make the main terms, column 2 half a subnormal, and column 3 the tiny term.
     """
     smallest = {"float16": -24, "float8_e5m2": -16}[instruction.a.name]
     mains = [None, *range(-25, -13)]
@@ -51,27 +52,27 @@ def operands(instruction: Instruction) -> tuple[Array, Array, Array]:
     columns[:, 3] = 2.0**smallest * np.array([1, 1, 2, 3, 0, -1, 1, -3])
     columns[:, 1] *= np.array([1, 0, 1, 1, 1, 1, -1, 0])
     return (
-        bits(np.array(rows).astype(instruction.a)),
-        bits(columns.astype(instruction.b)),
+        as_bits(np.array(rows).astype(instruction.a)),
+        as_bits(columns.astype(instruction.b)),
         np.zeros((len(rows), 8), np.uint16),
     )
 
 
 @in_default_environment
-def consistent(instruction: Instruction, run: Runner) -> tuple[dict[int, int], dict[str, Array]]:
-    """For each candidate floor, on how many outputs the model with it differs; and the recorded arrays.
+def count_mismatches(instruction: Instruction, run: Runner) -> tuple[dict[int, int], dict[str, Array]]:
+    """Count, for each candidate floor, the outputs on which the model differs; return also the arrays.
 
     Parameters
     ----------
     run : callable
-        Takes the instruction, A, B and C and returns the registers, as `capture.Probe.run` does.
+        Function of the instruction, A, B and C that returns the registers, as `Probe.run` does.
     """
-    a, b, c = operands(instruction)
+    a, b, c = build_operands(instruction)
     d = run(instruction, a, b, c)
     tiles = (a.reshape(-1, 64, a.shape[1]), c.reshape(-1, 64, 8), d.reshape(-1, 64, 8))
     recorded = {"a": tiles[0], "b": np.repeat(b[None], len(tiles[0]), axis=0), "c": tiles[1], "d": tiles[2]}
-    case = _recorded_cases.instruction_case(instruction, "floor16", **recorded)
-    unit: Any = case.accumulator  # a fused sum, as every unit of an instruction is
+    case = _recorded_cases.build_instruction_case(instruction, "floor16", **recorded)
+    unit: Any = case.accumulator  # every instruction's unit is a fused sum
     missed = {}
     for floor in CANDIDATES:
         found = _recorded_cases.emulate(case, dataclasses.replace(unit, min_exponent=floor))

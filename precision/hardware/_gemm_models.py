@@ -15,7 +15,7 @@ from precision._support.machine._float_environment import each_in_default_enviro
 from precision.accumulators.kinds._fused_sum import FusedSum
 from precision.gemm._matrix_product import matmul
 from precision.hardware import _recorded_cases
-from precision.hardware._instructions import bits
+from precision.hardware._instructions import as_bits
 from precision.hardware._library_gemms import BLOCK, Gemm
 
 #: A guess of how a library computes a GEMM: it returns the bit patterns of the result.
@@ -23,7 +23,7 @@ Model = Callable[[Gemm], Array]
 
 
 class Explanation(NamedTuple):
-    """The model that fits best, and on how many outputs it still differs."""
+    """The name of the model that fits best, and the number of outputs on which it still differs."""
 
     model: str
     mismatches: int
@@ -31,21 +31,23 @@ class Explanation(NamedTuple):
 
 @in_default_environment
 def explain(gemm: Gemm, expected: Array, *, sample: int = 24, seconds: float = 30.0) -> Explanation:
-    """Search for a model that gives ``expected``, first on a few outputs, some of which differ.
+    """Search for a model that gives the ``expected`` outputs of a library GEMM.
+
+    Each model is tried on a few outputs first, some of which differ from the emulator's.
 
     Parameters
     ----------
     expected : ndarray
         Bit patterns ``(M, N)`` of the library's result.
     sample : int
-        So many rows and columns take part in the search. A model that gives all of their outputs is then
-        tried on all of ``expected``, and the search goes on where it fails there.
+        Number of rows and of columns that take part in the search. A model that gives all of their outputs
+        is then tried on all of ``expected``, and the search goes on if it fails there.
     seconds : float
-        The search ends after so long.
+        Time after which the search ends.
     """
     start = time.perf_counter()
     wrong = _recorded_cases.emulate(gemm.case("all", expected)) != expected
-    rows, columns = _sampled(wrong.any(axis=1), sample), _sampled(wrong.any(axis=0), sample)
+    rows, columns = _choose_lines(wrong.any(axis=1), sample), _choose_lines(wrong.any(axis=0), sample)
     if gemm.square_blocks:
         first = np.flatnonzero(wrong.any(axis=0))[0] // BLOCK * BLOCK
         columns = np.arange(first, min(first + BLOCK, len(gemm.b)))
@@ -61,44 +63,48 @@ def explain(gemm: Gemm, expected: Array, *, sample: int = 24, seconds: float = 3
     return best
 
 
-def _sampled(differs: Array, count: int) -> Array:
-    """Lines that differ, and as many that do not, as far as there are such."""
+def _choose_lines(differs: Array, count: int) -> Array:
+    """Choose lines that differ, and then lines that do not, ``count`` in all."""
     return np.sort(np.argsort(~differs, kind="stable")[: max(count, 1)])
 
 
 @each_in_default_environment
 def models(gemm: Gemm) -> Iterator[tuple[str, Model]]:
-    """Models by name, the likeliest first."""
-    yield from _splits(gemm, usual=True)
+    """Yield models of a GEMM with their names, the likeliest first."""
+    yield from _split_models(gemm, usual=True)
     # Scales that change along K need a promotion within their groups, and rule other units out.
     for every in (32, 64) if gemm.blockwise else (None, 32, 64, 128, 256, 512, 1024):
         unit = units.HOPPER_FP8.promoted(every)
-        yield (f"promotion every {every}" if every else "no promotion"), functools.partial(_whole, unit=unit)
+        yield (
+            (f"promotion every {every}" if every else "no promotion"),
+            functools.partial(_sum_at_once, unit=unit),
+        )
     if not gemm.blockwise:
-        yield "mma.sync on the FP16 unit", _on_fp16_unit
-    yield from _splits(gemm, usual=False)
+        yield "mma.sync on the FP16 unit", _sum_on_fp16_unit
+    yield from _split_models(gemm, usual=False)
 
 
-def _splits(gemm: Gemm, *, usual: bool) -> Iterator[tuple[str, Model]]:
-    """K split over blocks, the parts added in float32: as cuBLASLt was seen to do it, or in other ways.
+def _split_models(gemm: Gemm, *, usual: bool) -> Iterator[tuple[str, Model]]:
+    """Yield models that split K over blocks and add the parts in float32, with their names.
 
-    It splits at whole tiles of 128, the last part being shorter, and adds the parts in order. The scales of
-    square blocks are padded to four along K, and there it splits at four tiles.
+    The usual one is what cuBLASLt was seen to do. It splits at whole tiles of 128, the last part being
+    shorter, and adds the parts in order. The scales of square blocks are padded to four along K, and there it
+    splits at four tiles.
     """
     unit = units.HOPPER_FP8.promoted(None if gemm.fast else _recorded_cases.PROMOTION)
     k = gemm.a.shape[1]
     for parts in range(2, min(-(-k // BLOCK), 32) + 1):
         for tile in (BLOCK, 4 * BLOCK) if usual or gemm.blockwise else (64, BLOCK, 2 * BLOCK, 4 * BLOCK):
-            divisions = _divisions(-(-k // tile), parts)
+            divisions = _list_divisions(-(-k // tile), parts)
             for how, owners in divisions[:1] if usual else divisions:
                 partials = _Partials(np.repeat(owners, tile)[:k], unit)
                 for order in ("in order",) if usual else ("in order", "backwards", "pairwise"):
                     name = f"K split in {parts} parts of tiles of {tile}, {how}, added {order}"
-                    yield name, functools.partial(_split, partials=partials, order=order)
+                    yield name, functools.partial(_sum_in_parts, partials=partials, order=order)
 
 
-def _divisions(tiles: int, parts: int) -> list[tuple[str, Array]]:
-    """Ways of dealing out the tiles along K, and which part owns each."""
+def _list_divisions(tiles: int, parts: int) -> list[tuple[str, Array]]:
+    """List ways of dividing the tiles along K, each with the part that every tile belongs to."""
     number = np.arange(tiles)
     longer_first = np.repeat(np.arange(parts), [tiles // parts + (p < tiles % parts) for p in range(parts)])
     return [
@@ -110,18 +116,21 @@ def _divisions(tiles: int, parts: int) -> list[tuple[str, Array]]:
 
 
 def _finish(gemm: Gemm, total: Array) -> Array:
-    """Scales of the tensor or of rows, then the output type; scales of blocks are in the total already."""
+    """Apply the scales of the tensor or of rows, then round to the output type.
+
+    Scales of blocks are in the total already.
+    """
     sa, sb = gemm.scales
     with np.errstate(over="ignore"):
         if gemm.scaling == "tensor":
             total = total * np.float32(sa * sb)
         elif gemm.scaling == "row":
             total = (total * sb) * sa[:, None]
-        return bits(total.astype(_recorded_cases.OUTPUT_DTYPES[gemm.output]))
+        return as_bits(total.astype(_recorded_cases.OUTPUT_DTYPES[gemm.output]))
 
 
-def _total(gemm: Gemm, along_k: Array, unit: FusedSum) -> Array:
-    """The float32 sum of a part of K, before the scales of the tensor or of rows."""
+def _sum_part(gemm: Gemm, along_k: Array, unit: FusedSum) -> Array:
+    """Return the float32 sum over a part of K, before the scales of the tensor or of rows."""
     a, b = np.ascontiguousarray(gemm.a[:, along_k]), np.ascontiguousarray(gemm.b[:, along_k])
     if not gemm.blockwise:
         return np.asarray(matmul(a, b.T, accumulator=unit))
@@ -131,12 +140,13 @@ def _total(gemm: Gemm, along_k: Array, unit: FusedSum) -> Array:
     return _recorded_cases.emulate(part, unit).view(np.float32)
 
 
-def _whole(gemm: Gemm, unit: FusedSum) -> Array:
-    return _finish(gemm, _total(gemm, np.arange(gemm.a.shape[1]), unit))
+def _sum_at_once(gemm: Gemm, unit: FusedSum) -> Array:
+    """Return the output of a GEMM that sums all of K on one unit."""
+    return _finish(gemm, _sum_part(gemm, np.arange(gemm.a.shape[1]), unit))
 
 
 class _Partials:
-    """The sums of the parts of K, kept for the orders in which they may be added."""
+    """The sums of the parts of K, computed once for all orders in which they may be added."""
 
     def __init__(self, owner: Array, unit: FusedSum) -> None:
         self.owner, self.unit = owner, unit
@@ -146,11 +156,12 @@ class _Partials:
     def __call__(self, gemm: Gemm) -> list[Array]:
         if gemm is not self._gemm:
             parts = (np.flatnonzero(self.owner == part) for part in np.unique(self.owner))
-            self._gemm, self._sums = gemm, [_total(gemm, part, self.unit) for part in parts]
+            self._gemm, self._sums = gemm, [_sum_part(gemm, part, self.unit) for part in parts]
         return list(self._sums)
 
 
-def _split(gemm: Gemm, partials: _Partials, order: str) -> Array:
+def _sum_in_parts(gemm: Gemm, partials: _Partials, order: str) -> Array:
+    """Return the output of a GEMM that adds the parts of K in an order."""
     sums = partials(gemm)
     if order == "backwards":
         sums.reverse()
@@ -164,8 +175,11 @@ def _split(gemm: Gemm, partials: _Partials, order: str) -> Array:
     return _finish(gemm, sums[0])
 
 
-def _on_fp16_unit(gemm: Gemm) -> Array:
-    """`mma.sync` on FP8: of every 32 first those with k mod 4 below 2, then the others; c is added last."""
+def _sum_on_fp16_unit(gemm: Gemm) -> Array:
+    """Return the output of `mma.sync` on FP8 operands, which runs on the FP16 unit.
+
+    Of every 32 products it sums those with k mod 4 below 2, then the others; c is added last.
+    """
     k = gemm.a.shape[1]
     padding = ((0, 0), (0, -k % 32))
     step = np.arange(32)

@@ -26,27 +26,28 @@ REGISTER_DTYPES: dict[str, np.dtype[Any]] = {"f32": np.dtype(np.float32), "f16":
 
 
 def code_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The unsigned integer as wide as ``dtype``: what bits are kept and compared as."""
+    """Return the unsigned integer type as wide as ``dtype``, in which bit patterns are kept."""
     return np.dtype(f"u{dtype.itemsize}")
 
 
 @in_default_environment
-def bits(values: Array) -> Array:
-    """The bit patterns of ``values``, as unsigned integers of the same width."""
+def as_bits(values: Array) -> Array:
+    """Return the bit patterns of ``values``, as unsigned integers of the same width."""
     return np.ascontiguousarray(values).view(code_dtype(values.dtype))
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction: its name, ``wgmma`` or ``mma``, then the types of accumulator, A and B.
+    """A tensor-core instruction: its name, and the accumulator that models it.
 
     Attributes
     ----------
     name : str
-        For instance ``"wgmma.f32.e4m3.e5m2"``.
+        ``wgmma`` or ``mma``, then the types of accumulator, A and B, as in ``"wgmma.f32.e4m3.e5m2"``.
     accumulator : Accumulator or None
-        What models it. None for ``mma.sync`` on FP8: Hopper has no such unit and runs it on the FP16 one, in
-        another order (two sums of 16, then an addition of ``c``), which is no accumulator of this package.
+        The accumulator that models it. None for ``mma.sync`` on FP8: Hopper has no such unit and runs it on
+        the FP16 one, in another order (two sums of 16, then an addition of ``c``), which is no accumulator of
+        this package.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Instruction:
 
     @property
     def k(self) -> int:
-        """The products that one instruction sums: rows of A and B are 32 bytes."""
+        """The number of products that one instruction sums; a row of A or B has 32 bytes."""
         return 32 // self.a.itemsize
 
 
@@ -98,4 +99,4 @@ _TABLE = (
 INSTRUCTIONS: dict[str, Instruction] = {name: Instruction(name, unit) for name, unit in _TABLE}
 """Every instruction that ``probe.cu`` can run, by name; its position is the number that the probe takes."""
 MODELLED: tuple[Instruction, ...] = tuple(i for i in INSTRUCTIONS.values() if i.accumulator is not None)
-"""Those that an accumulator of this package reproduces."""
+"""The instructions that an accumulator of this package reproduces."""

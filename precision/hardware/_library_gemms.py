@@ -1,4 +1,4 @@
-"""Library GEMMs to compare with: the grid of points, their operands, the part of a result that counts."""
+"""Library GEMMs to compare with: a grid of points, their operands, and the outputs that are compared."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Gemm:
     a, b : ndarray
         Arrays of FP8 type, ``(M, K)`` and ``(N, K)``.
     scaling : str
-        One of `vectors.SCALINGS`.
+        The kind of scales, one of `SCALINGS` in `_recorded_cases`.
     scales : pair of ndarray
-        Of A and B, float32: ``()`` twice; ``(M,)`` and ``(N,)``; or ``(M, ceil(K/128))`` with
-        ``(ceil(N/128), ceil(K/128))`` or ``(N, ceil(K/128))``.
+        Scales of A and B, float32, of shapes ``()`` twice; ``(M,)`` and ``(N,)``; or ``(M, ceil(K/128))``
+        with ``(ceil(N/128), ceil(K/128))`` or ``(N, ceil(K/128))``.
     fast : bool
-        ``use_fast_accum``: no promotion.
+        True for ``use_fast_accum``, which is without promotion.
     output : str
         The type of the result: ``f32``, ``bf16`` or ``f16``.
     """
@@ -47,16 +47,18 @@ class Gemm:
 
     @property
     def square_blocks(self) -> bool:
-        """Whether B has one scale for 128 x 128 elements."""
+        """True if B has one scale for each 128 x 128 elements."""
         return self.scaling == "1x128*128x128"
 
     @property
     def blockwise(self) -> bool:
-        """Whether the scales change along K."""
+        """True if the scales change along K."""
         return self.scaling not in ("tensor", "row")
 
     def select(self, rows: Array, columns: Array) -> Gemm:
-        """The same GEMM with some of its outputs: each depends on its own row of A and row of B alone.
+        """Return the GEMM of some rows of A and B, whose outputs are some of this one's.
+
+        Each output depends on its own row of A and row of B alone.
 
         With square blocks the columns must be whole blocks, in order.
         """
@@ -67,8 +69,8 @@ class Gemm:
         return dataclasses.replace(self, a=self.a[rows], b=self.b[columns], scales=(sa, sb))
 
     def case(self, name: str, expected: Array) -> _recorded_cases.Case:
-        """What `vectors.check` compares with the library's result, given as bit patterns."""
-        return _recorded_cases.scaled_case(
+        """Build the case that `check` compares with the library's result, given as bit patterns."""
+        return _recorded_cases.build_scaled_case(
             name, a=self.a, b=self.b, scales=self.scales, scaling=self.scaling, fast=self.fast,
             expected=expected, dtype=_recorded_cases.OUTPUT_DTYPES[self.output],
         )  # fmt: skip
@@ -76,7 +78,7 @@ class Gemm:
 
 @dataclass(frozen=True)
 class Point:
-    """One point of the grid."""
+    """A GEMM to compare with: its shape, formats, accumulation and scaling, a point of the grid."""
 
     _: KW_ONLY
     m: int
@@ -88,15 +90,15 @@ class Point:
     scaling: str
 
     def outputs(self, rng: np.random.Generator) -> tuple[str, ...]:
-        """The types of result to ask for, one after the other until the library takes one.
+        """Choose the types of result to ask for, one after the other until the library takes one.
 
-        Mostly float32, which shows every bit of the accumulator.
+        Float32, which shows every bit of the accumulator, comes first most often.
         """
         first = str(rng.choice(["f32", "f32", "bf16", "f16"]))
         return (first, "bf16") if first != "bf16" else (first,)
 
     def gemm(self, rng: np.random.Generator, *, data: str, output: str) -> Gemm:
-        """Fresh operands and scales. The scales have full significands, near what keeps results moderate."""
+        """Draw operands and scales; the scales have full significands, and keep results moderate."""
         along_k = -(-self.k // BLOCK)
         shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
             "tensor": ((), ()),
@@ -105,8 +107,8 @@ class Point:
             "1x128*1x128": ((self.m, along_k), (self.n, along_k)),
         }
         sa, sb = (np.exp2(rng.uniform(-5, 0, size=s)).astype(np.float32) for s in shapes[self.scaling])
-        a = _random_operands.gemm_operand(rng, OPERAND_DTYPES[self.a], (self.m, self.k), data=data)
-        b = _random_operands.gemm_operand(rng, OPERAND_DTYPES[self.b], (self.n, self.k), data=data)
+        a = _random_operands.draw_gemm_operand(rng, OPERAND_DTYPES[self.a], (self.m, self.k), data=data)
+        b = _random_operands.draw_gemm_operand(rng, OPERAND_DTYPES[self.b], (self.n, self.k), data=data)
         return Gemm(
             a.view(OPERAND_DTYPES[self.a]), b.view(OPERAND_DTYPES[self.b]),
             scaling=self.scaling, scales=(np.asarray(sa), np.asarray(sb)), fast=self.fast, output=output,
@@ -114,9 +116,11 @@ class Point:
 
 
 @in_default_environment
-def grid() -> list[Point]:
-    """Every point: M, N in {16, 48, 128, 1008, 4096}, seven K up to 16384, three format pairs, fast and slow,
-    four scalings.
+def list_points() -> list[Point]:
+    """List every point of the grid.
+
+    M and N are in {16, 48, 128, 1008, 4096}; there are seven K up to 16384, three pairs of formats, fast and
+    slow accumulation, and four scalings.
     """
     sides, depths = (16, 48, 128, 1008, 4096), (16, 48, 128, 272, 2048, 7168, 16384)
     pairs = (("e4m3", "e4m3"), ("e4m3", "e5m2"), ("e5m2", "e4m3"))
@@ -129,17 +133,17 @@ def grid() -> list[Point]:
 
 
 @in_default_environment
-def drawn(seed: int) -> list[Point]:
-    """The grid in an order drawn with ``seed``."""
-    points = grid()
+def shuffle_points(seed: int) -> list[Point]:
+    """List the points of the grid in an order drawn with ``seed``."""
+    points = list_points()
     return [points[i] for i in np.random.default_rng(seed).permutation(len(points))]
 
 
 @in_default_environment
-def compared(point: Point, rng: np.random.Generator, *, budget: int) -> tuple[Array, Array]:
-    """The rows and columns whose outputs are compared, at most about ``budget`` multiply-adds in all.
+def choose_outputs(point: Point, rng: np.random.Generator, *, budget: int) -> tuple[Array, Array]:
+    """Choose the rows and columns whose outputs are compared, of about ``budget`` multiply-adds at most.
 
-    Everything if it fits, else a random choice that always holds the first and the last of each axis.
+    They are all if that fits, else a random choice with the first and the last of each axis.
     """
     unit = BLOCK if point.scaling == "1x128*128x128" else 1
     rows, columns = point.m, point.n
@@ -155,6 +159,7 @@ def compared(point: Point, rng: np.random.Generator, *, budget: int) -> tuple[Ar
 
 
 def _choose(rng: np.random.Generator, total: int, count: int) -> Array:
+    """Choose ``count`` of ``total`` lines in order, the first and the last among them."""
     if count >= total:
         return np.arange(total)
     inner = rng.choice(np.arange(1, total - 1), size=max(count - 2, 0), replace=False)

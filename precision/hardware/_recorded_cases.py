@@ -23,12 +23,12 @@ import numpy as np
 
 from precision import units
 from precision._support._types import Array
-from precision._support.files._strict_json import printable, shown
+from precision._support.files._strict_json import escape_text, quote_text
 from precision._support.machine._float_environment import in_default_environment
 from precision.accumulators._accumulator import Accumulator
 from precision.formats._named import format_of
 from precision.gemm._matrix_product import matmul
-from precision.hardware._instructions import INSTRUCTIONS, OPERAND_DTYPES, Instruction, bits
+from precision.hardware._instructions import INSTRUCTIONS, OPERAND_DTYPES, Instruction, as_bits
 from precision.quantization._granularity import Block, scale_shape
 from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.storage._npy_files import read_npz
@@ -53,14 +53,15 @@ _BLOCKS: dict[str, tuple[Block, Block]] = {
 """The rows and columns of A and of B (as it is stored, K last) under one scale; None is all of them."""
 
 SCALINGS = tuple(_BLOCKS)
-"""Of the whole tensor; of each row of A and column of B; in groups of A and blocks or groups of B."""
+"""The kinds of scales: one for a tensor; one for each row of A and column of B; one for each group of A and
+block or group of B."""
 
 PROMOTION = 128
 """cuBLASLt's interval without fast accumulation, in elements along K (measured on an H100)."""
 
 
 class Outcome(NamedTuple):
-    """How many outputs were compared, and how many of them differ in any bit."""
+    """The number of outputs that were compared, and of those that differ in any bit."""
 
     outputs: int
     mismatches: int
@@ -68,24 +69,24 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One recorded multiplication and the accumulator that should reproduce it.
+    """A recorded multiplication, and the accumulator that should reproduce it.
 
     Attributes
     ----------
     name : str
         The key in the file, without its last part.
     accumulator : Accumulator
-        The model.
+        The accumulator that models the GPU.
     a, b : ndarray or QuantizedTensor
         Operands as `matmul` takes them: ``(..., M, K)`` and ``(..., K, N)``.
     c : ndarray or None
-        The register at the start.
+        The registers at the start.
     expected : ndarray
         Bit patterns of the result, unsigned integers as wide as ``dtype``.
     dtype : numpy.dtype
         The type of the result.
     diagonal : bool
-        Only the diagonal of the product was recorded: M independent dot products.
+        True if only the diagonal of the product was recorded: M independent dot products.
     """
 
     name: str
@@ -101,15 +102,23 @@ class Case:
 
 @in_default_environment
 def emulate(case: Case, accumulator: Accumulator | None = None) -> Array:
-    """The bit patterns that `precision.matmul` gives for a case (with another ``accumulator``, if given)."""
+    """Return the bit patterns that `precision.matmul` gives for a case.
+
+    Parameters
+    ----------
+    case : Case
+        The case.
+    accumulator : Accumulator, optional
+        The accumulator to use instead of the case's own.
+    """
     unit = case.accumulator if accumulator is None else accumulator
     product = matmul(case.a, case.b, accumulator=unit, c=case.c, dtype=case.dtype)
-    return bits(np.diagonal(product) if case.diagonal else product)
+    return as_bits(np.diagonal(product) if case.diagonal else product)
 
 
 @in_default_environment
 def check(case: Case) -> Outcome:
-    """Compare a case with `precision.matmul`, NaNs by their bits too.
+    """Compare a case with `precision.matmul`, bit for bit, NaN included.
 
     Raises
     ------
@@ -127,12 +136,14 @@ def check(case: Case) -> Outcome:
 
 @in_default_environment
 def read(path: str | Path) -> list[Case]:
-    """Every case of a vector file. ``mma.sync`` on FP8, which no accumulator here models, is left out.
+    """Read every case of a vector file.
+
+    Cases of ``mma.sync`` on FP8, which no accumulator here models, are left out.
 
     Parameters
     ----------
     path : str or Path
-        An ``.npz`` of instructions or of GEMMs, laid out as above.
+        An ``.npz`` archive of instructions or of GEMMs.
 
     Raises
     ------
@@ -150,16 +161,19 @@ def read(path: str | Path) -> list[Case]:
     cases: list[Case] = []
     for name, parts in groups.items():
         try:
-            cases += _cases(name, parts)
+            cases += _build_cases(name, parts)
         except KeyError as error:
-            missing = shown(error.args[0])
-            raise ValueError(f"{path}: {shown(name)} lacks {missing}, or names what is not known") from None
+            missing = quote_text(error.args[0])
+            raise ValueError(
+                f"{path}: {quote_text(name)} lacks {missing}, or names what is not known"
+            ) from None
         except (ValueError, TypeError, IndexError) as error:
-            raise ValueError(f"{path}: {shown(name)}: {printable(str(error), 500)}") from None
+            raise ValueError(f"{path}: {quote_text(name)}: {escape_text(str(error), 500)}") from None
     return cases
 
 
-def _cases(name: str, parts: dict[str, Array]) -> Iterator[Case]:
+def _build_cases(name: str, parts: dict[str, Array]) -> Iterator[Case]:
+    """Yield the cases that the arrays of one name make, none if no accumulator models them."""
     first = name.split("|")[0]
     if first in INSTRUCTIONS:
         instruction = INSTRUCTIONS[first]
@@ -170,16 +184,16 @@ def _cases(name: str, parts: dict[str, Array]) -> Iterator[Case]:
             _check_products(a, b, (a.shape[0], a.shape[-2], b.shape[-2]), c=c, d=d)
             for part, register in (("c", c), ("d", d)):
                 _check_bits(part, register, instruction.register, (3,))
-            yield instruction_case(instruction, name, a=a, b=b, c=c, d=d)
+            yield build_instruction_case(instruction, name, a=a, b=b, c=c, d=d)
     elif first in _GEMM_KINDS:
-        yield _recorded_gemm(name, [parts[str(i)] for i in range(len(parts))])
+        yield _build_gemm_case(name, [parts[str(i)] for i in range(len(parts))])
     else:
         known = ", ".join((*INSTRUCTIONS, *_GEMM_KINDS))
         raise ValueError(f"key {name!r} must begin with an instruction or a kind of GEMM: {known}")
 
 
 def _check_bits(part: str, array: Array, dtype: np.dtype[Any], axes: tuple[int, ...]) -> None:
-    """Raise if an array of a file cannot be the bit patterns of ``dtype``."""
+    """Raise ValueError if an array of a file cannot be the bit patterns of ``dtype``."""
     found = array.dtype
     if found.kind not in "iuf" or found.itemsize != dtype.itemsize or not found.isnative:
         raise ValueError(f"array {part} must hold the bits of {dtype}, and is of type {found}")
@@ -188,7 +202,7 @@ def _check_bits(part: str, array: Array, dtype: np.dtype[Any], axes: tuple[int, 
 
 
 def _check_products(a: Array, b: Array, shape: tuple[int, ...], **results: Array) -> None:
-    """Raise if the arrays of a case do not belong together."""
+    """Raise ValueError if the shapes of a case's arrays do not belong together."""
     if a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-1]:
         raise ValueError(f"shapes of A and B do not belong together: {a.shape} and {b.shape}")
     for part, result in results.items():
@@ -197,23 +211,28 @@ def _check_products(a: Array, b: Array, shape: tuple[int, ...], **results: Array
 
 
 @in_default_environment
-def instruction_case(instruction: Instruction, name: str, *, a: Array, b: Array, c: Array, d: Array) -> Case:
-    """A case of one instruction, or of a chain of them, from arrays laid out as in the files."""
+def build_instruction_case(
+    instruction: Instruction, name: str, *, a: Array, b: Array, c: Array, d: Array
+) -> Case:
+    """Build a case of one instruction, or of a chain of them, from arrays laid out as in the files."""
     if instruction.accumulator is None:
         raise ValueError(f"instruction must have an accumulator that models it, got {instruction.name}")
     return Case(
         name,
         instruction.accumulator,
-        a=_along_k(a).view(instruction.a),
-        b=_along_k(b).view(instruction.b).swapaxes(-1, -2),
+        a=_join_steps(a).view(instruction.a),
+        b=_join_steps(b).view(instruction.b).swapaxes(-1, -2),
         c=c.view(instruction.register),
         expected=d,
         dtype=instruction.register,
     )
 
 
-def _along_k(codes: Array) -> Array:
-    """``[tiles][steps][rows][K]`` to ``[tiles][rows][steps*K]``: a chain is one product of longer rows."""
+def _join_steps(codes: Array) -> Array:
+    """Reshape ``[tiles][steps][rows][K]`` to ``[tiles][rows][steps*K]``.
+
+    A chain of instructions is one product of longer rows.
+    """
     if codes.ndim == 3:
         return codes
     tiles, steps, rows, k = codes.shape
@@ -221,7 +240,7 @@ def _along_k(codes: Array) -> Array:
 
 
 @in_default_environment
-def scaled_case(
+def build_scaled_case(
     name: str,
     *,
     a: Array,
@@ -233,28 +252,29 @@ def scaled_case(
     dtype: np.dtype[Any],
     diagonal: bool = False,
 ) -> Case:
-    """A case of a scaled FP8 GEMM, ``(a * scale) @ (b * scale).T``.
+    """Build a case of a scaled FP8 GEMM, ``(a * scale) @ (b * scale).T``.
 
     Parameters
     ----------
     a, b : ndarray
         FP8 arrays ``(M, K)`` and ``(N, K)``.
     scales : pair of ndarray
-        Of A and B, float32, one number for each block.
+        Scales of A and B, float32, one number for each block.
     scaling : str
-        One of `SCALINGS`.
+        The kind of scales, one of `SCALINGS`.
     fast : bool
-        No promotion (``use_fast_accum``); else one every 128 elements of K.
+        True for no promotion (``use_fast_accum``); else the sum is promoted every 128 elements of K.
     """
     left, right = (
-        _quantized(codes, scale, block)
+        _build_tensor(codes, scale, block)
         for codes, scale, block in zip((a, b), scales, _BLOCKS[scaling], strict=True)
     )
     unit = units.HOPPER_FP8 if fast else units.HOPPER_FP8.promoted(PROMOTION)
     return Case(name, unit, a=left, b=right.T, expected=expected, dtype=dtype, diagonal=diagonal)
 
 
-def _quantized(codes: Array, scale: Array, block: Block) -> QuantizedTensor:
+def _build_tensor(codes: Array, scale: Array, block: Block) -> QuantizedTensor:
+    """Build a quantized tensor from FP8 codes and the scales of their blocks."""
     scales = np.asarray(scale, np.float32).reshape(scale_shape(codes.shape, block))
     return QuantizedTensor(codes=codes, scale=scales, fmt=format_of(codes.dtype), block=block)
 
@@ -262,7 +282,8 @@ def _quantized(codes: Array, scale: Array, block: Block) -> QuantizedTensor:
 _GEMM_KINDS = ("tensor", "scaled", "rowwise", "rowwise-dots", "block", "mm")
 
 
-def _recorded_gemm(name: str, arrays: list[Array]) -> Case:
+def _build_gemm_case(name: str, arrays: list[Array]) -> Case:
+    """Build the case of a GEMM from its name and its arrays, in the order of the file."""
     kind, *rest = name.split("|")
     scales = 0 if kind in ("mm", "tensor") else 2
     if len(arrays) != 3 + scales:
@@ -278,7 +299,7 @@ def _recorded_gemm(name: str, arrays: list[Array]) -> Case:
     for part, array, dtype in (("0", a, left), ("1", b, right), ("2", result, output)):
         _check_bits(part, array, dtype, (1,) if diagonal and part == "2" else (2,))
     _check_products(a, b, (len(a),) if diagonal else (len(a), len(b)), **{"2": result})
-    expected = bits(result)
+    expected = as_bits(result)
     a, b = a.view(left), b.view(right)
     if kind == "mm":
         unit = {"bf16": units.HOPPER_BF16, "f16": units.HOPPER_FP16}[rest[0]]
@@ -289,7 +310,7 @@ def _recorded_gemm(name: str, arrays: list[Array]) -> Case:
         return Case(name, unit, a=a, b=b.T, expected=expected, dtype=output)
     for part, scale in (("3", arrays[3]), ("4", arrays[4])):
         _check_bits(part, scale, np.dtype(np.float32), (0, 1, 2))
-    return scaled_case(
+    return build_scaled_case(
         name,
         a=a,
         b=b,

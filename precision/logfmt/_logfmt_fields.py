@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from precision._support._argument_checks import checked_axis
+from precision._support._argument_checks import check_axis
 from precision._support.machine._float_environment import methods_in_default_environment
 from precision.formats._float_format import FloatFormat
 from precision.formats._named import BF16, FP16, FP32
@@ -72,7 +72,7 @@ class LogFMTFields:
         >>> pr.LogFMT(8).tiles_shape((4, 300))
         (4, 3)
         """
-        along = checked_axis(axis, len(shape))
+        along = check_axis(axis, len(shape))
         return *shape[:along], -(-shape[along] // self.block_size), *shape[along + 1 :]
 
     def bits_per_element(self, shape: tuple[int, ...], axis: int = -1) -> float:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from precision._support._argument_checks import checked_axis
-from precision._support._expressions import shortened
+from precision._support._argument_checks import check_axis
+from precision._support._expressions import shorten
 from precision._support._types import Array
 from precision._support.machine._float_environment import methods_in_default_environment
 from precision.formats import _text_language
@@ -163,7 +163,7 @@ class LogFMT(LogFMTFields):
         """
         spec = _text_language.evaluate(text, vocabulary(), "spec")
         if not isinstance(spec, cls):
-            raise ValueError(f"spec {shortened(text)}: must say a LogFMT, as LogFMT(8)")
+            raise ValueError(f"spec {shorten(text)}: must say a LogFMT, as LogFMT(8)")
         return spec
 
     def quantize(
@@ -176,7 +176,7 @@ class LogFMT(LogFMTFields):
         """
         source = source_of(x)
         first = checked_offset(offset, source.size)
-        along = checked_axis(axis, source.ndim)
+        along = check_axis(axis, source.ndim)
         if out is None:
             codes, metadata = _tile_loops.new_arrays(source.shape, self, along)
         else:
@@ -219,7 +219,7 @@ class LogFMT(LogFMTFields):
             zero, or stored numbers that no quantizing gives: the shape, the spec or the bytes are others.
         """
         sizes = _logfmt_checks.checked_shape(shape)
-        along = checked_axis(axis, len(sizes))
+        along = check_axis(axis, len(sizes))
         tensor = LogFMTTensor(*_wire_bytes.unpacked_parts(packed, self, sizes, along), self, axis=along)
         _logfmt_checks.check_numbers(tensor.metadata, self)
         return tensor
@@ -265,7 +265,7 @@ class LogFMTTensor(LogFMTParts):
         if not isinstance(self.spec, LogFMT):
             raise TypeError(f"spec must be a LogFMT, got {self.spec!r}")
         _logfmt_checks.check_codes_array(self.codes, self.spec)
-        object.__setattr__(self, "axis", checked_axis(self.axis, self.codes.ndim))
+        object.__setattr__(self, "axis", check_axis(self.axis, self.codes.ndim))
         _logfmt_checks.check_metadata_arrays(self.metadata, self.codes, self.spec, self.axis)
         self.check_codes()
 

@@ -1,4 +1,4 @@
-"""Measures of error, what quantizing does to numbers, and distributions to draw numbers from."""
+"""Measures of error, counts of the changes that quantizing makes to numbers, and named distributions."""
 
 from precision.metrics._columns import METRICS, Better, Metric
 from precision.metrics._distributions import DISTRIBUTIONS, Distribution, draw

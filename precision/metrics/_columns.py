@@ -1,4 +1,4 @@
-"""The record of a metric: each is declared once, and tables, sweeps, plots and reports read it."""
+"""The record of a metric, declared once for tables, sweeps, plots and reports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from precision._support.machine._float_environment import (
     in_default_environment,
     methods_in_default_environment,
 )
-from precision.metrics._pairs import Pair, pair_of
+from precision.metrics._pairs import Pair, check_pair
 
 
 class Better(enum.Enum):
@@ -42,24 +42,24 @@ def number_text(value: float, style: str) -> str:
 @methods_in_default_environment
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A metric: everything that tables, sweeps, figures and reports need to know of it.
+    """A metric as tables, sweeps, figures and reports need it: its name, title, unit and direction.
 
     Parameters
     ----------
     name : str
         The name of its column in a table, and its key in a report.
     title : str
-        What an axis of it is called, without its unit.
+        The title of an axis that shows it, without the unit.
     unit : str
-        Its unit, as "dB"; empty for a plain number.
+        The unit, as "dB"; empty for a plain number.
     heading : str
-        What a printed column of it is called; may have several lines.
+        The heading of a printed column of it; it may have several lines.
     show : str or callable
         The text of a value in a printed column, or the style of `format` that gives it.
     better : Better
         The direction in which it improves.
     linear : bool
-        Whether an axis of it is linear; else it is logarithmic, and shows magnitudes.
+        True if an axis that shows it is linear; else the axis is logarithmic, and shows magnitudes.
     measure : callable, optional
         The function of ``(result, reference)`` that computes it; None for one that is no error of one array
         against another.
@@ -85,7 +85,7 @@ class Metric:
 
     @property
     def label(self) -> str:
-        """The title with the unit behind it."""
+        """The title, followed by the unit if there is one."""
         return f"{self.title}, {self.unit}" if self.unit else self.title
 
     @property
@@ -106,7 +106,7 @@ PAIR_MEASURES: dict[str, Callable[[Pair], float]] = {}
 
 
 def declare(name: str, title: str, **fields: Any) -> Metric:
-    """Enter a metric under its name, and return it.
+    """Declare a metric under its name, and return it.
 
     Raises
     ------
@@ -122,11 +122,11 @@ def declare(name: str, title: str, **fields: Any) -> Metric:
 def metric(
     name: str, title: str, **fields: Any
 ) -> Callable[[Callable[[Pair], float]], Callable[[npt.ArrayLike, npt.ArrayLike], float]]:
-    """Make a public measure of a function of a checked pair, and declare its metric."""
+    """Turn a function of a checked pair into a public measure of two arrays, and declare its metric."""
 
-    def made(function: Callable[[Pair], float]) -> Callable[[npt.ArrayLike, npt.ArrayLike], float]:
+    def register(function: Callable[[Pair], float]) -> Callable[[npt.ArrayLike, npt.ArrayLike], float]:
         def measure(result: npt.ArrayLike, reference: npt.ArrayLike) -> float:
-            return function(pair_of(result, reference))
+            return function(check_pair(result, reference))
 
         for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
             setattr(measure, attribute, getattr(function, attribute))
@@ -135,18 +135,18 @@ def metric(
         declare(name, title, measure=public, **fields)
         return public
 
-    return made
+    return register
 
 
 def find_metric(column: str) -> Metric | None:
-    """Return the metric that a table's column holds, also behind a prefix, as in total_sqnr_db."""
+    """Return the metric that a column's name ends in, as that of total_sqnr_db; None if it is no metric's."""
     for name in sorted(METRICS, key=len, reverse=True):
         if column == name or column.endswith(f"_{name}"):
             return METRICS[name]
     return None
 
 
-# What a format costs: `cost` lies below this room, and studies put its numbers into tables.
+# These are metrics of numbers that `precision.cost` computes, a room below this one that cannot declare them.
 declare(
     "bits_per_element",
     "bits for each element, scales counted",

@@ -1,4 +1,4 @@
-"""What quantizing does to numbers: how many bits, how large an error, how many clipped or flushed."""
+"""Counts of the changes that quantizing makes: bits stored, errors, elements clipped or flushed."""
 
 from __future__ import annotations
 
@@ -23,26 +23,29 @@ from precision.formats._named import Format
 from precision.logfmt._design_choices import LogBase
 from precision.logfmt._logfmt_spec import LogFMT, LogFMTTensor
 from precision.metrics._columns import declare, number_text
-from precision.metrics._scaled_sums import add_scaled, magnitudes, shifted, squares
+from precision.metrics._scaled_sums import add_scaled, multiply_by_power, sum_magnitudes, sum_squares
 from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.specs._spec_text import AnySpec
 
 Quantized: TypeAlias = QuantizedTensor | LogFMTTensor
-_PIECE = 1 << 16  # elements measured at a time: their float64 copies stay in the cache
-_FAR = 2.0**1000  # beyond any element that a level may stand for
-_ROUNDED = 1 + 2.0**-22  # what rounding a scale to float32 leaves beyond the largest value is not clipped
-# Beside a last level: min and max lie within 103 (150 binades) of zero, or 745 for float64.
+# The number of elements that are measured at a time, so that their float64 copies stay in the cache.
+_PIECE = 1 << 16
+_FAR = 2.0**1000  # a number above any element that a level may stand for
+# An excess over the largest value that is this small does not count: rounding a scale to float32 explains it.
+_ROUNDED = 1 + 2.0**-22
+# The same allowance above the last level: min and max lie within 103 (150 binades) of zero, or 745 for
+# float64.
 _ROUNDED_LOGARITHMS = 1 + 2.0**-15
 
 
 @dataclass(frozen=True, kw_only=True)
 @methods_in_default_environment
 class Tally:
-    """What quantizing did to some numbers, as counts and sums: those of two arrays add up with ``+``.
+    """Counts and sums of the changes that quantizing made to some numbers; two tallies add up with ``+``.
 
-    Only finite elements are measured, and only those whose scale is finite: NaN or Inf takes its whole
-    block along (`QuantSpec`), or its tile (`LogFMT`). A share is of the measured elements, and NaN where
-    there are none.
+    Only finite elements are measured, and only those whose scale is finite: one NaN or Inf excludes its whole
+    block (`QuantSpec`), or its tile (`LogFMT`). A share is one of the measured elements, and NaN where there
+    are none.
 
     Parameters
     ----------
@@ -55,13 +58,13 @@ class Tally:
     flushed : int
         Measured elements that are not zero and became zero.
     bits : int
-        Stored for all elements, scales and metadata counted.
+        Bits stored for all elements, scales and metadata counted.
     signal, noise : float
         Sums of the squares of the elements and of their errors.
     magnitude, signed_error : float
         Sums of the elements' magnitudes, and of errors away from zero (toward it: negative).
     max_relative_error : float
-        Largest |error| / |element| of those that are not zero; 1 where one was flushed.
+        Largest |error| / |element| of those that are not zero; 0 where there is none, 1 for a flushed one.
     signal_exponent, noise_exponent, magnitude_exponent : int
         Powers of two, zeros but for float64 elements near the ends of the range, whose sums would leave it:
         the sums are ``signal * 4**signal_exponent``, ``noise * 4**noise_exponent``, and ``magnitude`` and
@@ -93,23 +96,28 @@ class Tally:
             parts = ((getattr(one, name), getattr(one, f"{name}_exponent")) for one in (self, other))
             sums[name], sums[f"{name}_exponent"] = add_scaled(*parts, base=2)
         exponent = max(self.magnitude_exponent, other.magnitude_exponent)
-        if math.isinf(self._magnitudes(exponent)[0] + other._magnitudes(exponent)[0]):
+        if math.isinf(self._rescale_magnitudes(exponent)[0] + other._rescale_magnitudes(exponent)[0]):
             exponent += 1
-        (magnitude, signed), (more, more_signed) = (one._magnitudes(exponent) for one in (self, other))
+        (magnitude, signed), (more, more_signed) = (
+            one._rescale_magnitudes(exponent) for one in (self, other)
+        )
         sums |= {"magnitude": magnitude + more, "signed_error": signed + more_signed}
         sums["magnitude_exponent"] = exponent
         return Tally(**sums)
 
-    def _magnitudes(self, exponent: int) -> tuple[float, float]:
-        """``magnitude`` and ``signed_error`` for another ``magnitude_exponent``."""
+    def _rescale_magnitudes(self, exponent: int) -> tuple[float, float]:
+        """Return ``magnitude`` and ``signed_error`` as they are for another ``magnitude_exponent``."""
         if exponent == self.magnitude_exponent:
             return self.magnitude, self.signed_error
         by = self.magnitude_exponent - exponent
-        return shifted(self.magnitude, by), shifted(self.signed_error, by)
+        return multiply_by_power(self.magnitude, by), multiply_by_power(self.signed_error, by)
 
     @property
     def sqnr_db(self) -> float:
-        """-10 log10(noise / signal), in dB; infinite without an error."""
+        """The signal-to-quantization-noise ratio, -10 log10(noise / signal), in dB.
+
+        It is infinite without an error, and NaN where nothing was measured.
+        """
         if not self.measured or math.isnan(self.noise):
             return math.nan
         if self.noise == 0:
@@ -124,20 +132,21 @@ class Tally:
 
     @property
     def norm_relative_error(self) -> float:
-        """|error| / |elements| in the Euclidean norm; NaN where nothing but zeros was measured."""
+        """The norm of the errors over the norm of the elements (Euclidean); NaN if those are all zero."""
         if not self.signal:
             return math.nan
         (signal, above), (noise, below) = math.frexp(self.signal), math.frexp(self.noise)
         ratio, exponent = noise / signal, below - above
         if exponent % 2:
             ratio, exponent = 2 * ratio, exponent - 1
-        return shifted(math.sqrt(ratio), exponent // 2 + self.noise_exponent - self.signal_exponent)
+        return multiply_by_power(math.sqrt(ratio), exponent // 2 + self.noise_exponent - self.signal_exponent)
 
     @property
     def signed_relative_error(self) -> float:
-        """Bias, sum(sign(element) error) / sum |element|: negative where numbers shrink toward zero.
+        """The bias, sum(sign(element) error) / sum |element|, negative where numbers shrink toward zero.
 
-        Infinite where all elements are zero and their values are not (in a format without zero).
+        It is 0 where all elements are zero and stay zero, infinite where they do not (in a format without
+        zero), and NaN where nothing was measured.
         """
         if self.magnitude:
             return self.signed_error / self.magnitude
@@ -145,17 +154,17 @@ class Tally:
 
     @property
     def clipped_share(self) -> float:
-        """Clipped elements, as a share of the measured ones."""
+        """The share of clipped elements among the measured ones; NaN where nothing was measured."""
         return self._share(self.clipped)
 
     @property
     def flushed_share(self) -> float:
-        """Flushed elements, as a share of the measured ones."""
+        """The share of flushed elements among the measured ones; NaN where nothing was measured."""
         return self._share(self.flushed)
 
     @property
     def bits_per_element(self) -> float:
-        """Bits stored for each element, scales counted."""
+        """The number of bits stored for each element, scales counted; NaN without elements."""
         return self.bits / self.elements if self.elements else math.nan
 
     def _share(self, count: int) -> float:
@@ -180,26 +189,26 @@ declare("max_relative_error", "largest relative error", heading="largest\nrelati
 
 @in_default_environment
 def tally(x: npt.ArrayLike, spec: AnySpec, *, axis: int = -1) -> Tally:
-    """Quantize an array and measure what became of its elements.
+    """Quantize an array, and count its errors and its clipped and flushed elements.
 
     Parameters
     ----------
     x : array_like
         Of a floating-point type, with at least one element. NaN and Inf are counted, not measured.
     spec : QuantSpec, LogFMT or FloatFormat
-        How; a bare format rounds the elements as they are.
+        The spec to quantize with; a bare format rounds the elements as they are.
     axis : int
-        Along which groups run.
+        The axis along which groups run.
 
     Returns
     -------
     Tally
-        Errors are those of the exact products of codes and scales, or of the levels, in float64.
+        Its errors are those of the exact products of codes and scales, or of the levels, in float64.
 
     Raises
     ------
     TypeError, ValueError
-        As `quantize` raises them; if ``x`` has no elements.
+        As `quantize` raises them, and if ``x`` has no elements.
 
     Examples
     --------
@@ -216,21 +225,25 @@ def tally(x: npt.ArrayLike, spec: AnySpec, *, axis: int = -1) -> Tally:
     quantized = specs.quantize(array, spec, axis, nan=0.0)
     if array.size == 0:
         raise ValueError(f"x has no elements (shape {array.shape}): there is nothing to measure")
-    total = sum((_measured(*piece) for piece in _pieces(array, quantized)), Tally())
-    return dataclasses.replace(total, bits=_bits(spec, quantized, axis))
+    total = sum((_measure(*piece) for piece in _split_into_pieces(array, quantized)), Tally())
+    return dataclasses.replace(total, bits=_count_bits(spec, quantized, axis))
 
 
-def _bits(spec: AnySpec, quantized: Quantized, axis: int) -> int:
+def _count_bits(spec: AnySpec, quantized: Quantized, axis: int) -> int:
+    """Return the number of bits that an array takes in a format or under a spec."""
     if isinstance(spec, FloatFormat):
         return spec.bits * quantized.codes.size
-    if isinstance(spec, LogFMT) and spec.fallback:  # only the numbers say which tiles were cast
+    if isinstance(spec, LogFMT) and spec.fallback:  # which tiles were cast depends on the numbers
         return 8 * quantized.nbytes
     return round(spec.bits_per_element(quantized.shape, axis) * quantized.codes.size)
 
 
 # ---- pieces -----------------------------------------------------------------------------------------
-def _tile(quantized: Quantized, axis: int) -> tuple[int | None, int]:
-    """Elements along an axis that share numbers (None: all), and those that are decided on together."""
+def _find_block_lengths(quantized: Quantized, axis: int) -> tuple[int | None, int]:
+    """Return two lengths along an axis: the elements under one scale, and those decided on together.
+
+    The first is None where one scale holds for the whole axis.
+    """
     if isinstance(quantized, QuantizedTensor):
         block = quantized.block[axis]
         return block, block or 1
@@ -240,10 +253,10 @@ def _tile(quantized: Quantized, axis: int) -> tuple[int | None, int]:
     return quantized.spec.block_size, fallback.span if fallback else quantized.spec.block_size
 
 
-def _pieces(x: Array, quantized: Quantized) -> Iterator[tuple[Array, Quantized]]:
-    """An array and its codes in pieces of whole blocks."""
+def _split_into_pieces(x: Array, quantized: Quantized) -> Iterator[tuple[Array, Quantized]]:
+    """Yield an array and its codes in pieces of whole blocks."""
     axis = next((i for i, size in enumerate(x.shape) if size > 1), 0)
-    size, (block, whole) = x.shape[axis], _tile(quantized, axis)
+    size, (block, whole) = x.shape[axis], _find_block_lengths(quantized, axis)
     step = -(-max(1, _PIECE * size // x.size) // whole) * whole
     for start in range(0, size, step):
         before = (slice(None),) * axis
@@ -258,55 +271,57 @@ def _pieces(x: Array, quantized: Quantized) -> Iterator[tuple[Array, Quantized]]
             yield x[where], dataclasses.replace(quantized, codes=codes, metadata=metadata)
 
 
-def _repeated(numbers: Array, block: int | None, axis: int, size: int) -> Array:
-    """Numbers of blocks as numbers of elements along an axis."""
+def _repeat_over_blocks(numbers: Array, block: int | None, axis: int, size: int) -> Array:
+    """Repeat numbers of blocks along an axis, so that each element has its own."""
     if block is None or block == 1:
         return numbers
     return np.repeat(numbers, block, axis=axis)[((slice(None),) * axis) + (slice(size),)]
 
 
-def _ends(fmt: Format) -> tuple[float, float]:
-    """How far a format reaches below and above zero."""
+def _find_largest_magnitudes(fmt: Format) -> tuple[float, float]:
+    """Return the largest magnitudes of a format's negative and of its positive values."""
     if isinstance(fmt, FloatFormat):
         return (fmt.max if fmt.signed else 0.0), fmt.max
     return -fmt.min, fmt.max
 
 
-def _reach(x: Array, quantized: Quantized) -> Array:
-    """The largest magnitude that each element may have without being clipped; not finite where unusable."""
+def _find_clipping_thresholds(x: Array, quantized: Quantized) -> Array:
+    """Return the magnitude above which each element is clipped; not finite where its scale is not."""
     if isinstance(quantized, QuantizedTensor):
         scale = quantized.multipliers().astype(np.float64)
         for axis, block in enumerate(quantized.block):
-            scale = _repeated(scale, block, axis, x.shape[axis])
-        below, above = _ends(quantized.fmt)
+            scale = _repeat_over_blocks(scale, block, axis, x.shape[axis])
+        below, above = _find_largest_magnitudes(quantized.fmt)
         return scale * (_ROUNDED * (above if below == above else np.where(x < 0, below, above)))
     spec = quantized.spec
     log = np.log(2.0) if spec.base is LogBase.TWO else 1.0
     with np.errstate(over="ignore"):
         last = np.exp(log * (quantized.min + quantized.step * (2 ** (spec.bits - 1) - 2)))
     last = _ROUNDED_LOGARITHMS * np.where(np.isinf(last), _FAR, last)
-    last = _repeated(last, spec.block_size, quantized.axis, x.shape[quantized.axis])
+    last = _repeat_over_blocks(last, spec.block_size, quantized.axis, x.shape[quantized.axis])
     if spec.fallback is not None:
         last = np.where(quantized.cast_elements(), last, spec.fallback.fmt.max)
     return last
 
 
-def _measured(x: Array, quantized: Quantized) -> Tally:
+def _measure(x: Array, quantized: Quantized) -> Tally:
+    """Measure the elements of one piece."""
     original = x.astype(np.float64)
     value = quantized.dequantize(np.float64)
-    reach = np.broadcast_to(_reach(x, quantized), x.shape)
+    reach = np.broadcast_to(_find_clipping_thresholds(x, quantized), x.shape)
     finite = np.isfinite(original)
     usable = finite & np.isfinite(reach)
     if not usable.all():
         original, value, reach = original[usable], value[usable], reach[usable]
     size = np.abs(original)
-    with np.errstate(invalid="ignore", over="ignore"):  # codes that overflowed to Inf or NaN
+    with np.errstate(invalid="ignore", over="ignore"):  # a code may have overflowed to Inf or NaN
         error = value - original
-        # An element of zero has no error: its quotient stays at zero.
+        # The relative error of a zero is left at zero.
         relative = np.divide(np.abs(error), size, out=np.zeros_like(size), where=size != 0)
-        signal, noise, magnitude = squares(size), squares(error), magnitudes(size)
+        signal, noise, magnitude = sum_squares(size), sum_squares(error), sum_magnitudes(size)
         signed = np.copysign(1.0, original) * error
-        # Only a sum of magnitudes that overflows has an exponent above zero, and then the errors get it too.
+        # The exponent is above zero only where the sum of magnitudes overflows; the errors then have the same
+        # one.
         exponent = max(0, magnitude.exponent)
         return Tally(
             elements=x.size,
@@ -316,7 +331,7 @@ def _measured(x: Array, quantized: Quantized) -> Tally:
             flushed=int(np.count_nonzero((value == 0) & (size != 0))),
             signal=signal.total,
             noise=noise.total,
-            magnitude=shifted(magnitude.total, magnitude.exponent - exponent),
+            magnitude=multiply_by_power(magnitude.total, magnitude.exponent - exponent),
             signed_error=float(np.sum(np.ldexp(signed, -exponent) if exponent else signed)),
             max_relative_error=float(relative.max(initial=0.0)),
             signal_exponent=signal.exponent,

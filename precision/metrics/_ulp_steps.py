@@ -15,8 +15,8 @@ from precision.formats._rounding_modes import Overflow
 Float64Array = npt.NDArray[np.float64]
 
 
-def _ordered(codes: npt.NDArray[Any], bits: int, signed: bool) -> npt.NDArray[np.int64]:
-    """Return bit patterns as integers in the order of the values; both zeros are 0."""
+def _order_codes(codes: npt.NDArray[Any], bits: int, signed: bool) -> npt.NDArray[np.int64]:
+    """Return bit patterns as integers in the order of their values; both zeros are 0."""
     unsigned = codes.view(np.dtype(f"u{codes.dtype.itemsize}")).astype(np.uint64)
     unsigned &= np.uint64(2**bits - 1)
     if not signed:
@@ -25,40 +25,40 @@ def _ordered(codes: npt.NDArray[Any], bits: int, signed: bool) -> npt.NDArray[np
     return np.where(unsigned >> np.uint64(bits - 1) != 0, -magnitude, magnitude)
 
 
-def _encoded(name: str, x: npt.NDArray[Any], fmt: FloatFormat) -> npt.NDArray[Any]:
-    """Return the codes of numbers rounded to a format; an error of ``x`` names the argument instead."""
+def _encode(name: str, x: npt.NDArray[Any], fmt: FloatFormat) -> npt.NDArray[Any]:
+    """Return the codes of numbers rounded to a format; an error about ``x`` names the argument instead."""
     try:
         return np.asarray(encode(x.astype(np.float64), fmt, overflow=Overflow.NON_SATURATING))
     except ValueError as error:
-        said = str(error)
-        if not said.startswith("x "):
+        message = str(error)
+        if not message.startswith("x "):
             raise
-        raise ValueError(f"{name} {said[2:]}") from None
+        raise ValueError(f"{name} {message[2:]}") from None
 
 
-def steps_between(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> Float64Array:
-    """Return the steps between two arrays of one floating-point type: 0 of two NaN, Inf of one."""
+def count_steps(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> Float64Array:
+    """Count the steps between two arrays of one floating-point type: 0 for two NaN, Inf for one."""
     info = ml_dtypes.finfo(a.dtype)
     signed = float(info.min) < 0
-    steps_a, steps_b = (_ordered(array, int(info.bits), signed=signed) for array in (a, b))
-    return _distances(steps_a, steps_b, np.isnan(a), np.isnan(b))
+    steps_a, steps_b = (_order_codes(array, int(info.bits), signed=signed) for array in (a, b))
+    return _count_distances(steps_a, steps_b, np.isnan(a), np.isnan(b))
 
 
-def steps_in_format(a: npt.NDArray[Any], b: npt.NDArray[Any], fmt: FloatFormat) -> Float64Array:
-    """Return the steps between two arrays that are first rounded to a format, as `steps_between` does."""
-    codes = [_encoded(name, x, fmt) for name, x in (("result", a), ("reference", b))]
-    steps_a, steps_b = (_ordered(code, fmt.bits, fmt.signed) for code in codes)
+def count_steps_in_format(a: npt.NDArray[Any], b: npt.NDArray[Any], fmt: FloatFormat) -> Float64Array:
+    """Count the steps between two arrays that are first rounded to a format: 0 for two NaN, Inf for one."""
+    codes = [_encode(name, x, fmt) for name, x in (("result", a), ("reference", b))]
+    steps_a, steps_b = (_order_codes(code, fmt.bits, fmt.signed) for code in codes)
     nan_a, nan_b = (np.isnan(decode(code, fmt)) for code in codes)
-    return _distances(steps_a, steps_b, nan_a, nan_b)
+    return _count_distances(steps_a, steps_b, nan_a, nan_b)
 
 
-def _distances(
+def _count_distances(
     steps_a: npt.NDArray[np.int64],
     steps_b: npt.NDArray[np.int64],
     nan_a: npt.NDArray[np.bool_],
     nan_b: npt.NDArray[np.bool_],
 ) -> Float64Array:
-    """Return the distances of steps as float64, exact up to 2**53."""
+    """Return the distances between two arrays of step numbers as float64, exact up to 2**53."""
     # Opposite signs may be further apart than int64 holds, so the difference is taken in float64
     # there; steps of one sign are subtracted exactly.
     far = (steps_a < 0) != (steps_b < 0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from precision._support._suggestions import close
+from precision._support._suggestions import find_close_names
 from precision._support._types import Array
 from precision.plots._style import metric_of
 
@@ -29,7 +29,7 @@ def check_columns(table: pd.DataFrame, **columns: str | Sequence[str] | None) ->
     for argument, names in columns.items():
         for name in [names] if isinstance(names, str) else names or ():
             if name not in known:
-                near = close(name, known, n=4, cutoff=0.5)
+                near = find_close_names(name, known, n=4, cutoff=0.5)
                 near += [other for other in known if name in other and other not in near]
                 hint = f"near names: {', '.join(near)}" if near else f"columns: {', '.join(known)}"
                 raise ValueError(f"{argument} {name!r} is no column of the table; {hint}")

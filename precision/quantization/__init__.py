@@ -1,6 +1,6 @@
 """Arrays as codes and scales: specs, scale rules, quantized tensors, microscaling formats, rotations."""
 
-from precision._support._moved_names import quantization as __getattr__  # noqa: F401 -- Python asks for it
+from precision._support._moved_names import raise_for_quantization as __getattr__  # noqa: F401 -- Python asks for it
 from precision.quantization._granularity import Block, Granularity, PerBlock, PerGroup, PerTensor, PerVector
 from precision.quantization._hadamard_rotation import TRANSFORMER_ENGINE_SIGNS, Hadamard
 from precision.quantization._microscaling import (

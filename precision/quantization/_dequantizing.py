@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from precision._support._array_checks import named_dtype, refuse_masked, refuse_overlapping
+from precision._support._array_checks import check_dtype, refuse_masked, refuse_overlapping
 from precision._support._types import Array
 from precision.formats._code_checks import clean_codes
 from precision.formats._codec_constants import format_params
@@ -51,7 +51,7 @@ def checked_out(shape: tuple[int, ...], dtype: npt.DTypeLike, out: Array | None)
     ValueError
         If ``out`` has another shape, is read-only, or has elements that overlap.
     """
-    kind = named_dtype(dtype, "float32 or float64")
+    kind = check_dtype(dtype, "float32 or float64")
     if kind not in (_FLOAT32, _FLOAT64):
         raise TypeError(f"dtype must be float32 or float64, got {kind}")
     if out is not None:

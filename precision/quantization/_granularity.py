@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from precision._support._argument_checks import check_int, checked_axis
+from precision._support._argument_checks import check_axis, check_int
 from precision.formats._text_language import describe
 
 #: Elements under one scale along each axis; None: the whole axis, however long.
@@ -77,7 +77,7 @@ class PerTensor(_Printed):
 
     def block(self, shape: Sequence[int], axis: int = -1) -> Block:
         """Return the elements under one scale along each axis: all of them."""
-        checked_axis(axis, len(shape))
+        check_axis(axis, len(shape))
         return (None,) * len(shape)
 
 
@@ -96,7 +96,7 @@ class PerVector(_Printed):
 
     def block(self, shape: Sequence[int], axis: int = -1) -> Block:
         """Return the elements under one scale along each axis: all of ``axis``, one of the others."""
-        along = checked_axis(axis, len(shape))
+        along = check_axis(axis, len(shape))
         return tuple([None if i == along else 1 for i in range(len(shape))])
 
 
@@ -130,7 +130,7 @@ class PerGroup(_Printed):
 
     def block(self, shape: Sequence[int], axis: int = -1) -> Block:
         """Return the elements under one scale along each axis: ``n`` of ``axis``, one of the others."""
-        along = checked_axis(axis, len(shape))
+        along = check_axis(axis, len(shape))
         return tuple([self.n if i == along else 1 for i in range(len(shape))])
 
 
@@ -173,7 +173,7 @@ class PerBlock(_Printed):
             If there are fewer than two axes, or ``axis`` is none of the last two.
         """
         ndim = len(shape)
-        along = checked_axis(axis, ndim)
+        along = check_axis(axis, ndim)
         if ndim < 2:
             raise ValueError(f"{self} needs an array of at least 2 axes, got shape {tuple(shape)}")
         if along < ndim - 2:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from precision._support._argument_checks import check_int, checked_axis
+from precision._support._argument_checks import check_axis, check_int
 from precision._support._array_checks import refuse_masked
-from precision._support._expressions import shortened
+from precision._support._expressions import shorten
 from precision._support._types import Array
 from precision._support.machine._float_environment import methods_in_default_environment
 from precision._support.machine._threads import parallel
@@ -130,7 +130,7 @@ class Hadamard:
         """
         found = _text_language.evaluate(text, {"Hadamard": cls}, "rotation")
         if not isinstance(found, cls):
-            raise ValueError(f"rotation {shortened(text)}: must say a Hadamard, as Hadamard(16, seed=1)")
+            raise ValueError(f"rotation {shorten(text)}: must say a Hadamard, as Hadamard(16, seed=1)")
         return found
 
     @property
@@ -186,7 +186,7 @@ class Hadamard:
 
     def _transformed(self, name: str, x: npt.ArrayLike, axis: int, forward: bool) -> Array:
         source = _source(name, x)
-        along, size = checked_axis(axis, source.ndim), self.size
+        along, size = check_axis(axis, source.ndim), self.size
         length = source.shape[along]
         if length % size:
             raise ValueError(

@@ -8,7 +8,7 @@ from typing import TypeGuard
 
 import numpy.typing as npt
 
-from precision._support._expressions import shortened
+from precision._support._expressions import shorten
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats import _text_language
 from precision.formats._float_format import FloatFormat, Specials
@@ -137,9 +137,7 @@ class QuantSpec(SpecFields):
         """
         found = _text_language.evaluate(text, vocabulary(), "spec")
         if not isinstance(found, cls):
-            raise ValueError(
-                f"spec {shortened(text)}: must say a QuantSpec, as QuantSpec(e4m3, PerGroup(128))"
-            )
+            raise ValueError(f"spec {shorten(text)}: must say a QuantSpec, as QuantSpec(e4m3, PerGroup(128))")
         return found
 
     @in_default_environment

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from precision._kernels._params import ModeParams, ShortParams, StochasticParams
-from precision._support._argument_checks import checked_axis
+from precision._support._argument_checks import check_axis
 from precision._support._types import Array
 from precision.formats._codec_constants import MODES, format_params, nearest_suits, short_params
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, signed64
@@ -55,7 +55,7 @@ def quantized(
     """
     shape, block = source.shape, filled(given, source.shape)
     # Rows run along the axis of the groups; of a block's axes along the one that memory runs along.
-    spread = [i for i, step in enumerate(block) if step > 1] or [checked_axis(axis, source.ndim)]
+    spread = [i for i, step in enumerate(block) if step > 1] or [check_axis(axis, source.ndim)]
     along = spread[0] if len(spread) == 1 else min(spread, key=lambda i: abs(source.strides[i]))
     plan = _plan(_settings(spec), source.itemsize == 8)
     if out is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
-from precision._support._argument_checks import checked_axis
-from precision._support._expressions import shortened
+from precision._support._argument_checks import check_axis
+from precision._support._expressions import shorten
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats import _text_language
 from precision.formats._float_format import FloatFormat
@@ -48,11 +48,11 @@ def parse(text: str) -> AnySpec:
     found = _text_language.evaluate(text, _quant_spec.vocabulary() | _logfmt_spec.vocabulary(), "spec")
     if not isinstance(found, QuantSpec | LogFMT | FloatFormat):
         raise ValueError(
-            f"spec {shortened(text)}: must say a QuantSpec, as QuantSpec(e4m3, PerGroup(128)), "
+            f"spec {shorten(text)}: must say a QuantSpec, as QuantSpec(e4m3, PerGroup(128)), "
             "a LogFMT, as LogFMT(8), or a floating-point format, as bf16"
         )
     if isinstance(found, FloatFormat) and not (found.signed and found.has_zero):
-        raise ValueError(f"spec {shortened(text)}: a format without scales must have a sign and a zero")
+        raise ValueError(f"spec {shorten(text)}: a format without scales must have a sign and a zero")
     return found
 
 
@@ -79,7 +79,7 @@ def check_suits(spec: AnySpec, shape: tuple[int, ...], axis: int = -1) -> None:
     >>> from precision import specs
     >>> specs.check_suits(pr.MXFP8_E4M3, (4, 100))  # the last group of a row is shorter
     """
-    checked_axis(axis, len(shape))
+    check_axis(axis, len(shape))
     if isinstance(spec, QuantSpec):
         spec.scale_shape(shape, axis)
 

@@ -1,4 +1,4 @@
-"""Packed codes, the order of scales in memory, and tensors in files."""
+"""Packing of codes, the order of scales in memory, and arrays and quantized tensors in files."""
 
 from precision.formats._bit_packing import pack, unpack
 from precision.storage._array_files import PACKED, TensorEntry, read_header, read_metadata, read_tensor

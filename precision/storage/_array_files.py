@@ -1,4 +1,4 @@
-"""Reading arrays from .npy and safetensors files (extra ``files``).
+"""A reader of arrays in .npy and safetensors files (extra ``files``).
 
 The safetensors library reads and checks the header; what it lets pass (a name given twice, shapes that no
 array can have) is refused here. Its NumPy interface gives out only the types that NumPy itself has, and its
@@ -22,14 +22,14 @@ import numpy.typing as npt
 
 from precision._support._optional_packages import require
 from precision._support._types import Array
-from precision._support.files._regular_files import opened
-from precision._support.files._strict_json import printable, shown, strict_json
+from precision._support.files._regular_files import open_regular
+from precision._support.files._strict_json import escape_text, quote_text, strict_json
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats import _bit_packing
 from precision.formats._named import E2M1, E2M3, E3M2, Format
 from precision.storage._npy_files import check_shape, read_npy
 
-_HEADER_LIMIT = 100_000_000  # the format's own
+_HEADER_LIMIT = 100_000_000  # bytes; the limit of the format itself
 DTYPES: dict[str, npt.DTypeLike] = {
     "F64": np.float64,
     "F32": np.float32,
@@ -51,15 +51,16 @@ DTYPES: dict[str, npt.DTypeLike] = {
     "BOOL": np.bool_,
     "C64": np.complex64,
 }
-"""The types of safetensors that have one of NumPy or ml_dtypes, an element in whole bytes."""
+"""The NumPy or ml_dtypes type of each safetensors type whose elements take whole bytes."""
 PACKED: dict[str, Format] = {"F4": E2M1, "F6_E2M3": E2M3, "F6_E3M2": E3M2}
-"""The types of safetensors whose elements are packed, as `storage.pack` does."""
+"""The format of each safetensors type whose elements are packed as `storage.pack` packs them."""
 
 
 class TensorEntry(NamedTuple):
-    """Where a safetensors file keeps one tensor: ``start`` and ``stop`` are bytes from the file's start.
+    """The type and shape of a tensor in a safetensors file, and the bytes where it lies.
 
-    ``shape`` counts elements, of packed types as well.
+    The bytes ``start`` and ``stop`` are counted from the start of the file. The ``shape`` counts elements,
+    also for packed types.
     """
 
     dtype: str
@@ -70,7 +71,7 @@ class TensorEntry(NamedTuple):
 
 @in_default_environment
 def read_header(path: str | Path) -> dict[str, TensorEntry]:
-    """The tensors of a safetensors file.
+    """Read which tensors a safetensors file has: their types, shapes and places.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ def read_header(path: str | Path) -> dict[str, TensorEntry]:
     Returns
     -------
     dict
-        From each tensor's name to its place, in the order of the file.
+        Each tensor's entry by its name, in the order of the file; empty for a file without tensors.
 
     Raises
     ------
@@ -92,40 +93,51 @@ def read_header(path: str | Path) -> dict[str, TensorEntry]:
     ImportError
         If safetensors is not installed.
     """
-    return _opened(Path(path))[0]
+    return _read_checked_header(Path(path))[0]
 
 
 @in_default_environment
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The texts that a safetensors file's header carries beside its tensors; errors as `read_header`.
+    """Read the texts that the header of a safetensors file carries beside its tensors.
 
     Parameters
     ----------
     path : path
-        A safetensors file.
+        The file. Its data are not read.
+
+    Returns
+    -------
+    dict
+        Each text by its name; empty where there is none.
+
+    Raises
+    ------
+    ValueError, OSError, ImportError
+        As `read_header` raises them.
     """
-    return _opened(Path(path))[1]
+    return _read_checked_header(Path(path))[1]
 
 
 @in_default_environment
 def read_tensor(path: str | Path, name: str | None = None, *, unpacked: bool = False) -> Array:
-    """One tensor of a ``.safetensors`` file, or the array of a ``.npy`` file, in its own dtype.
+    """Read one tensor of a ``.safetensors`` file, or the array of a ``.npy`` file, in its own dtype.
 
     Parameters
     ----------
     path : path
         A file whose name ends in ``.npy`` or ``.safetensors``.
     name : str, optional
-        The tensor of a safetensors file. May be left out where the file holds only one.
+        The name of the tensor in a safetensors file. It may be left out where the file holds only one.
     unpacked : bool
-        How to give the elements of F4, F6_E2M3 and F6_E3M2: one a byte, in ml_dtypes' type; or, by
-        default, packed as they lie in the file.
+        If true, elements of F4, F6_E2M3 and F6_E3M2 are returned one a byte, in ml_dtypes' type; by default
+        they are returned packed, as they lie in the file.
 
     Returns
     -------
     ndarray
-        New. What is packed is uint8, its last axis counting bytes; `storage.unpack` with the format that
-        `PACKED` names gives its codes. (If a row ends inside a byte, the tensor is one row of all bytes.)
+        A new array, of no elements if the tensor has none. Packed elements come as uint8, with bytes along
+        the last axis; `storage.unpack` with the format that `PACKED` names gives their codes. (If a row ends
+        inside a byte, the result is one row of all bytes.)
 
     Raises
     ------
@@ -140,7 +152,7 @@ def read_tensor(path: str | Path, name: str | None = None, *, unpacked: bool = F
     path = Path(path)
     if path.suffix == ".safetensors":
         entries = read_header(path)
-        name = _chosen(path, entries, name)
+        name = _choose_name(path, entries, name)
         array, entry = read_entry(path, name, entries[name]), entries[name]
         if not unpacked or entry.dtype not in PACKED:
             return array
@@ -154,9 +166,9 @@ def read_tensor(path: str | Path, name: str | None = None, *, unpacked: bool = F
 
 
 def read_entry(path: Path, name: str, entry: TensorEntry) -> Array:
-    """The tensor that lies at a place that `read_header` gave."""
+    """Read the tensor that lies at a place that `read_header` returned."""
     nbytes = entry.stop - entry.start
-    with opened(path) as (file, size):
+    with open_regular(path) as (file, size):
         if entry.stop > size:
             raise ValueError(
                 f"{path} is truncated: tensor {name!r} ends at byte {entry.stop:,}, the file at byte {size:,}"
@@ -170,62 +182,63 @@ def read_entry(path: Path, name: str, entry: TensorEntry) -> Array:
     return data if row % 8 else data.reshape(*entry.shape[:-1], row // 8)
 
 
-def unknown_name(path: Path, name: str, names: Iterable[str]) -> ValueError:
-    """The error for a tensor that a file lacks, with names near it."""
-    # Telling how near a name is takes a time that grows with both lengths: neither is bounded in a file.
+def unknown_name_error(path: Path, name: str, names: Iterable[str]) -> ValueError:
+    """Build the error for a tensor that a file lacks, with near names."""
+    # The search for near names takes time that grows with the lengths of both, which no file bounds.
     known = [known for known in itertools.islice(names, 10_000) if len(known) <= 500]
     near = difflib.get_close_matches(name, known, n=5, cutoff=0.4) if len(name) <= 500 else []
-    said = ", ".join(map(printable, near or known[:5]))
-    return ValueError(f"{path} has no tensor {shown(name)}; near names: {said or 'none'}")
+    listed = ", ".join(map(escape_text, near or known[:5]))
+    return ValueError(f"{path} has no tensor {quote_text(name)}; near names: {listed or 'none'}")
 
 
-def _chosen(path: Path, entries: dict[str, TensorEntry], name: str | None) -> str:
+def _choose_name(path: Path, entries: dict[str, TensorEntry], name: str | None) -> str:
+    """Return the name of the tensor to read: the given one, or that of a file's only tensor."""
     if name is None:
         if len(entries) != 1:
             matrices = [key for key, entry in entries.items() if len(entry.shape) == 2]
-            some = ", ".join(map(printable, matrices[:8])) + (", …" if len(matrices) > 8 else "")
+            some = ", ".join(map(escape_text, matrices[:8])) + (", …" if len(matrices) > 8 else "")
             raise ValueError(f"{path} holds {len(entries)} tensors: name one of them ({some})")
         (name,) = entries
     if name not in entries:
-        raise unknown_name(path, name, entries)
+        raise unknown_name_error(path, name, entries)
     return name
 
 
-def _opened(path: Path) -> tuple[dict[str, TensorEntry], dict[str, str]]:
-    """The tensors and the texts of a header."""
+def _read_checked_header(path: Path) -> tuple[dict[str, TensorEntry], dict[str, str]]:
+    """Read a header, check it, and return its tensors and its texts."""
     safetensors = require("safetensors", "files")
-    header, size = _header(path)
+    header, size = _read_raw_header(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             slices = {name: file.get_slice(name) for name in file.offset_keys()}
-            found = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+            types = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
             metadata = dict(file.metadata() or {})
     except safetensors.SafetensorError as error:
-        raise ValueError(_explained(path, header, size, str(error))) from None
+        raise ValueError(_explain_refusal(path, header, size, str(error))) from None
     try:
-        said = strict_json(header)
+        declared = strict_json(header)
     except ValueError as error:
         raise ValueError(f"{path} is not a valid safetensors file: {error}") from None
     # The library has checked that the tensors follow each other without a gap up to the end of the file.
     entries, first = {}, 8 + len(header)
     start = first
-    for name, (dtype, shape) in found.items():
-        bits = _bits(path, name, dtype)
+    for name, (dtype, shape) in types.items():
+        bits = _find_bits(path, name, dtype)
         try:
             check_shape(shape, -(-bits // 8))
         except ValueError as error:
-            raise ValueError(f"{path}: tensor {shown(name)}: {error}") from None
+            raise ValueError(f"{path}: tensor {quote_text(name)}: {error}") from None
         stop = start + math.prod(shape) * bits // 8
-        if said[name]["data_offsets"] != [start - first, stop - first]:
-            raise ValueError(f"{path}: tensor {shown(name)} does not lie where the sizes before it say")
+        if declared[name]["data_offsets"] != [start - first, stop - first]:
+            raise ValueError(f"{path}: tensor {quote_text(name)} does not lie where the sizes before it say")
         entries[name] = TensorEntry(dtype, shape, start, stop)
         start = stop
     return entries, metadata
 
 
-def _header(path: Path) -> tuple[bytes, int]:
-    """The header of a file as it is written, and the size of the file."""
-    with opened(path) as (file, size):
+def _read_raw_header(path: Path) -> tuple[bytes, int]:
+    """Return the bytes of a file's header, and the size of the file."""
+    with open_regular(path) as (file, size):
         prefix = file.read(8)
         length = int.from_bytes(prefix, "little")
         if len(prefix) < 8 or length > _HEADER_LIMIT:
@@ -237,17 +250,18 @@ def _header(path: Path) -> tuple[bytes, int]:
         return file.read(length), size
 
 
-def _bits(path: Path, name: str, dtype: str) -> int:
+def _find_bits(path: Path, name: str, dtype: str) -> int:
+    """Return the bits of an element by the name of its type; raise ValueError if the type is unknown."""
     if dtype in PACKED:
         return PACKED[dtype].bits
     if dtype in DTYPES:
         return 8 * np.dtype(DTYPES[dtype]).itemsize
     known = ", ".join([*DTYPES, *PACKED])
-    raise ValueError(f"{path}: tensor {shown(name)} has type {dtype}, which is not among {known}")
+    raise ValueError(f"{path}: tensor {quote_text(name)} has type {dtype}, which is not among {known}")
 
 
-def _explained(path: Path, header: bytes, size: int, said: str) -> str:
-    """What is wrong with a file that the library refused; its own words name neither file nor sizes."""
+def _explain_refusal(path: Path, header: bytes, size: int, message: str) -> str:
+    """Build the message about a file that the library refused, whose own names neither file nor sizes."""
     first = 8 + len(header)
     with suppress(ValueError, TypeError, KeyError, AttributeError):
         for name, entry in strict_json(header).items():
@@ -256,16 +270,16 @@ def _explained(path: Path, header: bytes, size: int, said: str) -> str:
             start, stop = entry["data_offsets"]
             if len(entry["shape"]) > 64:  # the product of millions of numbers would take minutes
                 continue
-            needed = -(-math.prod(entry["shape"]) * _bits(path, name, entry["dtype"]) // 8)
+            needed = -(-math.prod(entry["shape"]) * _find_bits(path, name, entry["dtype"]) // 8)
             if 0 <= needed != stop - start >= 0:
                 return (
-                    f"{path}: tensor {shown(name)} of shape {tuple(entry['shape'])} and type "
+                    f"{path}: tensor {quote_text(name)} of shape {tuple(entry['shape'])} and type "
                     f"{entry['dtype']} needs {needed:,} bytes and has {stop - start:,}"
                 )
             if first + stop > size:
                 return (
-                    f"{path} is truncated: tensor {shown(name)} ends at byte {first + stop:,}, the file at "
-                    f"byte {size:,}"
+                    f"{path} is truncated: tensor {quote_text(name)} ends at byte {first + stop:,}, the file "
+                    f"at byte {size:,}"
                 )
-    words = said.removeprefix("Error while deserializing header: ")
-    return f"{path} is not a valid safetensors file: {printable(words, 300)}"
+    words = message.removeprefix("Error while deserializing header: ")
+    return f"{path} is not a valid safetensors file: {escape_text(words, 300)}"

@@ -1,4 +1,4 @@
-"""Arrays of ``.npy`` files and ``.npz`` archives that nobody vouches for.
+"""A reader of ``.npy`` files and ``.npz`` archives from sources that cannot be trusted.
 
 NumPy's own reader makes room for as much as a header claims, and reads headers as Python does. Here a header
 is matched with the one form that writers give it, and is compared with the size of the file before any memory
@@ -17,14 +17,14 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from precision._support._types import Array
-from precision._support.files._regular_files import opened
-from precision._support.files._strict_json import printable, shown
+from precision._support.files._regular_files import open_regular
+from precision._support.files._strict_json import escape_text, quote_text
 
 _MAGIC = b"\x93NUMPY"
-_HEADER_LIMIT = 10_000  # bytes; NumPy's own
+_HEADER_LIMIT = 10_000  # bytes; the limit of NumPy's reader
 _MOST_AXES = 64
-_UNPACKED_LIMIT = 1 << 30  # bytes of an archive's arrays together
-_MOST_DEFLATED = 1032  # times as long as its compressed form is what deflate can give at most
+_UNPACKED_LIMIT = 1 << 30  # the most bytes that an archive's arrays may take together
+_MOST_DEFLATED = 1032  # the largest factor by which deflate can compress
 _SPACE = r"[ \t\n\r\f]"
 _NUMBER = r"(?:0|[1-9]\d{0,18})L?"  # Python 2 wrote the L
 _ITEM = re.compile(
@@ -41,7 +41,7 @@ _DTYPE = re.compile(
 
 
 class _Header(NamedTuple):
-    """What a header says."""
+    """The contents of the header of a ``.npy`` file."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -49,72 +49,79 @@ class _Header(NamedTuple):
 
 
 def check_shape(shape: tuple[int, ...], itemsize: int) -> None:
-    """Raise if NumPy can have no array of that shape, even one without elements."""
+    """Raise ValueError if NumPy cannot have an array of that shape, even one without elements."""
     if len(shape) > _MOST_AXES:
         raise ValueError(f"it has {len(shape)} axes, and NumPy's arrays have at most {_MOST_AXES}")
     if math.prod(n for n in shape if n) * max(itemsize, 1) >= 1 << 63:
-        raise ValueError(f"its shape {shown(shape)} is larger than any array")
+        raise ValueError(f"its shape {quote_text(shape)} is larger than any array")
 
 
 def read_npy(path: Path) -> Array:
-    """The array of a ``.npy`` file.
+    """Read the array of a ``.npy`` file.
 
     Raises
     ------
     ValueError
-        If the file is none, holds other things than numbers, dates, characters or bytes, or is truncated.
+        If the file is no ``.npy`` file, holds other things than numbers, dates, characters or bytes, or is
+        truncated.
     OSError
-        If it cannot be read.
+        If the file cannot be read.
     """
-    with opened(path) as (file, size):
+    with open_regular(path) as (file, size):
         try:
-            return _read(file, size)
+            return _read_array(file, size)
         except ValueError as error:
             raise ValueError(f"{path} is not a readable .npy file: {error}") from None
 
 
 def read_npz(path: Path) -> dict[str, Array]:
-    """The arrays of a ``.npz`` archive, by their names.
+    """Read the arrays of a ``.npz`` archive, by their names.
 
     Raises
     ------
     ValueError
-        If the file is none, or is damaged; if a member is no array as `read_npy` reads it, or two have one
-        name; if the members are compressed by another method than deflate, or take more than 1 GiB together.
+        If the file is no archive, or is damaged; if a member is no array as `read_npy` reads it, or two have
+        one name; if the members are compressed by another method than deflate, or take more than 1 GiB
+        together.
     OSError
         If the file cannot be read.
     """
-    with opened(path) as (file, size):
+    with open_regular(path) as (file, size):
         try:
             with zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
                 _check_members(members, size)
-                return {member.filename.removesuffix(".npy"): _member(archive, member) for member in members}
+                return {
+                    member.filename.removesuffix(".npy"): _read_member(archive, member) for member in members
+                }
         except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            said = printable(str(error), 500)
-            raise ValueError(f"{path} is not a readable .npz file: {said}") from None
+            reason = escape_text(str(error), 500)
+            raise ValueError(f"{path} is not a readable .npz file: {reason}") from None
 
 
 # ---- archives -------------------------------------------------------------------------------------------
 def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
-    """Raise, before any is read, if an archive holds other things than arrays, or unpacks to too much."""
+    """Raise ValueError if an archive holds other files than arrays, or unpacks to too many bytes.
+
+    No member is read for that.
+    """
     names = [member.filename for member in members]
     if len(set(names)) < len(names):
         raise ValueError("it has several members of one name")
     for member in members:
-        called = f"its member {shown(member.filename)}"
+        label = f"its member {quote_text(member.filename)}"
         if not member.filename.endswith(".npy"):
-            raise ValueError(f"{called} is no .npy file")
+            raise ValueError(f"{label} is no .npy file")
         if not 0 <= member.header_offset < size:
-            raise ValueError(f"{called} begins outside the file")
+            raise ValueError(f"{label} begins outside the file")
         if member.flag_bits & 1:
-            raise ValueError(f"{called} is encrypted")
+            raise ValueError(f"{label} is encrypted")
         most = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: _MOST_DEFLATED}.get(member.compress_type)
         if most is None:
-            raise ValueError(f"{called} is compressed by another method than deflate")
+            raise ValueError(f"{label} is compressed by another method than deflate")
         if member.file_size > most * member.compress_size:
             raise ValueError(
-                f"{called} claims {member.file_size:,} bytes, which {member.compress_size:,} cannot hold"
+                f"{label} claims {member.file_size:,} bytes, which {member.compress_size:,} cannot hold"
             )
     if sum(member.compress_size for member in members) > size:
         raise ValueError("its members take more bytes than the file has")
@@ -123,21 +130,22 @@ def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
         raise ValueError(f"its members claim {unpacked:,} bytes, more than the {_UNPACKED_LIMIT:,} allowed")
 
 
-def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    """Read the array of one member of an archive, and check the member's checksum."""
     try:
         with archive.open(member) as file:
-            found = _read(file, member.file_size)
-            while file.read(1 << 16):  # up to the end, where the checksum is compared
+            array = _read_array(file, member.file_size)
+            while file.read(1 << 16):  # the checksum is compared at the end
                 pass
     except ValueError as error:
-        raise ValueError(f"its member {shown(member.filename)}: {error}") from None
-    return found
+        raise ValueError(f"its member {quote_text(member.filename)}: {error}") from None
+    return array
 
 
 # ---- one array ------------------------------------------------------------------------------------------
-def _read(file: IO[bytes], size: int) -> Array:
-    """The array that a file of so many bytes begins with."""
-    header, start = _header(file, size)
+def _read_array(file: IO[bytes], size: int) -> Array:
+    """Read the array at the start of a file of ``size`` bytes."""
+    header, start = _read_header(file, size)
     count = math.prod(header.shape)
     nbytes = count * header.dtype.itemsize
     if start + nbytes > size:
@@ -159,8 +167,8 @@ def _read(file: IO[bytes], size: int) -> Array:
     return array.reshape(header.shape)
 
 
-def _header(file: IO[bytes], size: int) -> tuple[_Header, int]:
-    """What the header says, and how many bytes it takes from the start of the file."""
+def _read_header(file: IO[bytes], size: int) -> tuple[_Header, int]:
+    """Return the header of a file, and how many bytes it takes from the start of the file."""
     start = file.read(8)
     if start[:2] == b"PK":
         raise ValueError("it is an archive of several arrays")
@@ -178,11 +186,11 @@ def _header(file: IO[bytes], size: int) -> tuple[_Header, int]:
             f"it is truncated: its header ends at byte {8 + width + length:,}, the file at byte {size:,}"
         )
     text = file.read(length).decode("utf-8" if version == (3, 0) else "latin-1")
-    return _parsed(text, python2=version < (3, 0)), 8 + width + length
+    return _parse_header(text, python2=version < (3, 0)), 8 + width + length
 
 
-def _parsed(text: str, *, python2: bool) -> _Header:
-    """A header as writers give it: a dictionary of three keys, in Python's notation."""
+def _parse_header(text: str, *, python2: bool) -> _Header:
+    """Parse the text of a header: a dictionary of three keys in Python's notation, as writers give it."""
     text = text.lstrip(" \t").rstrip("\n").rstrip(" \t\f")
     found: dict[str, Any] = {}
     at = 1 if text.startswith("{") else len(text)
@@ -190,22 +198,23 @@ def _parsed(text: str, *, python2: bool) -> _Header:
         key, at = match[2], match.end()
         value = match[{"descr": "descr", "fortran_order": "order", "shape": "shape"}[key]]
         if value is None or key in found:
-            at = 0  # what stands there does not end a header
+            at = 0  # position 0 never ends a header, so that the check below fails
             break
         found[key] = value
     if len(found) < 3 or text[at:] != "}":
-        raise ValueError(f"its header is none of an array of one plain type: {shown(text)}")
+        raise ValueError(f"its header is none of an array of one plain type: {quote_text(text)}")
     numbers = (found["shape"].replace("L", "") if python2 else found["shape"]).split(",")
     shape = tuple(int(number) for number in numbers if number.strip())
-    dtype = _dtype(found["descr"])
+    dtype = _parse_dtype(found["descr"])
     check_shape(shape, dtype.itemsize)
     return _Header(dtype, shape, found["fortran_order"] == "True")
 
 
-def _dtype(descr: str) -> np.dtype[Any]:
+def _parse_dtype(descr: str) -> np.dtype[Any]:
+    """Return the data type that a header names; raise ValueError unless it is a plain one."""
     if _DTYPE.fullmatch(descr):
         try:
             return np.dtype(descr)
         except (TypeError, ValueError):
-            pass  # as f3
-    raise ValueError(f"its type {shown(descr)} is none of numbers, dates, characters or bytes")
+            pass  # a name such as f3, which the pattern lets pass
+    raise ValueError(f"its type {quote_text(descr)} is none of numbers, dates, characters or bytes")

@@ -1,4 +1,4 @@
-"""The order in memory in which matrix units read the scales of blocks (swizzled tiles of 128 by 4)."""
+"""The order in memory in which matrix units read the scales of blocks: swizzled tiles of 128 by 4."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SCALE_DTYPES = [np.dtype(t) for t in (ml_dtypes.float8_e8m0fnu, ml_dtypes.float
 # ---- scales in cuBLAS's order ----------------------------------------------------------------------------
 @in_default_environment
 def swizzle(scale: Array) -> Array:
-    """One-byte scales in the order in which cuBLAS reads those of MX and NVFP4 operands.
+    """Put one-byte scales into the order in which cuBLAS reads those of MX and NVFP4 operands.
 
     The matrix is cut into tiles of 128 x 4, padded with zero bytes, and the tiles follow each other row by
     row. Inside a tile of 512 bytes the scale in row r and column c lies at byte
@@ -34,14 +34,15 @@ def swizzle(scale: Array) -> Array:
     Returns
     -------
     ndarray
-        New, uint8, of shape (..., 512 * ceil(rows / 128) * ceil(columns / 4)).
+        A new array of uint8, of shape (..., 512 * ceil(rows / 128) * ceil(columns / 4)). It has no elements
+        where ``scale`` has none. Bytes are moved as they are, those of NaN and zero too.
 
     Raises
     ------
     TypeError
         If ``scale`` is no array of one of these types.
     ValueError
-        If it has fewer than two axes.
+        If ``scale`` has fewer than two axes.
 
     Examples
     --------
@@ -59,29 +60,29 @@ def swizzle(scale: Array) -> Array:
     if scale.ndim < 2:
         raise ValueError(f"scale must have at least two axes, got shape {scale.shape}")
     *batch, rows, columns = scale.shape
-    high, wide = _grid(rows, columns)
+    high, wide = _count_tiles(rows, columns)
     padded = np.zeros((*batch, high * _TILE_ROWS, wide * _TILE_COLUMNS), np.uint8)
     padded[..., :rows, :columns] = scale.view(np.uint8)
-    fours = padded.view(np.uint32).reshape(*batch, high, 4, 32, wide)  # four columns move as one
+    fours = padded.view(np.uint32).reshape(*batch, high, 4, 32, wide)  # four columns move as one number
     return np.ascontiguousarray(fours.swapaxes(-3, -1)).view(np.uint8).reshape(*batch, 512 * high * wide)
 
 
 @in_default_environment
 def unswizzle(swizzled: Array, shape: Sequence[int]) -> Array:
-    """The scales that `swizzle` put in order.
+    """Return the scales of a swizzled array in the order of their matrix.
 
     Parameters
     ----------
     swizzled : ndarray
-        uint8, of shape (..., 512 * ceil(rows / 128) * ceil(columns / 4)). What pads the tiles is not
-        looked at.
+        Scales that `swizzle` put in order: uint8, of shape (..., 512 * ceil(rows / 128) * ceil(columns / 4)).
+        The bytes that pad the tiles are ignored.
     shape : sequence of int
-        Of the scales, (..., rows, columns).
+        The shape of the scales, (..., rows, columns).
 
     Returns
     -------
     ndarray
-        New, uint8, of that shape; a view as the scales' own type gives them back.
+        A new array of uint8, of that shape; ``.view`` with the scales' type gives the scales.
 
     Raises
     ------
@@ -109,7 +110,7 @@ def unswizzle(swizzled: Array, shape: Sequence[int]) -> Array:
     if len(sizes) < 2 or min(sizes) < 0:
         raise ValueError(f"shape must be the scales' (..., rows, columns), got {sizes}")
     *batch, rows, columns = sizes
-    high, wide = _grid(rows, columns)
+    high, wide = _count_tiles(rows, columns)
     expected = (*batch, 512 * high * wide)
     if swizzled.shape != expected:
         raise ValueError(
@@ -121,5 +122,6 @@ def unswizzle(swizzled: Array, shape: Sequence[int]) -> Array:
     return np.array(padded[..., :rows, :columns], order="C")
 
 
-def _grid(rows: int, columns: int) -> tuple[int, int]:
+def _count_tiles(rows: int, columns: int) -> tuple[int, int]:
+    """Return how many tiles cover the rows and the columns of a matrix of scales."""
     return -(-rows // _TILE_ROWS), -(-columns // _TILE_COLUMNS)

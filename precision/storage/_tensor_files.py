@@ -1,7 +1,6 @@
-"""How quantized tensors lie in memory and in files: packed codes, swizzled scales, safetensors.
+"""Quantized tensors in safetensors files (extra ``files``): `save` writes them, `load` reads them.
 
-`pack` and `unpack` turn codes into a bit stream and back, `swizzle` and `unswizzle` put scales into the order
-that cuBLAS reads, `save` and `load` keep whole tensors in a file (extra ``files``).
+Codes are packed as `pack` does, and scales are stored in the order of their tensor.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 
 from precision._support._optional_packages import require
 from precision._support._types import Array
-from precision._support.files._strict_json import shown, strict_json
+from precision._support.files._strict_json import quote_text, strict_json
 from precision._support.files._whole_files import draft
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats._bit_packing import pack, row_bytes, unpack
@@ -29,13 +28,13 @@ from precision.storage._npy_files import check_shape
 
 # ---- tensors in files ------------------------------------------------------------------------------------
 _KEY, _VERSION = "precision", 1
-_LONGEST_FORMAT = 1000  # signs of a format's text in the metadata
+_LONGEST_FORMAT = 1000  # the most characters of a format's text in the metadata
 _NAMES = {np.dtype(kind): name for name, kind in files.DTYPES.items()}
 _WRITER = {
     "F4": "float4_e2m1fn_x2",
     **{name: np.dtype(kind).name for name, kind in files.DTYPES.items()},
 }
-"""The types that the library's writer takes, by their names in a header."""
+"""The types that the library's writer takes, by their names in a file's header."""
 
 
 @in_default_environment
@@ -57,9 +56,10 @@ def save(path: str | Path, tensors: Mapping[str, QuantizedTensor]) -> None:
     Parameters
     ----------
     path : path
-        The file; one that is there is replaced, and none is left half-written.
+        The file. An existing one is replaced; no file is left half-written.
     tensors : mapping
-        From names to tensors. Codes and scales are written in C order, whatever theirs in memory.
+        Tensors by name, of any shape, also without elements. Codes and scales are written in C order, and bit
+        for bit, whatever their values.
 
     Raises
     ------
@@ -89,18 +89,18 @@ def save(path: str | Path, tensors: Mapping[str, QuantizedTensor]) -> None:
             raise TypeError(f"tensors must have names that are str, got {name!r}")
         if not isinstance(tensor, QuantizedTensor):
             raise TypeError(f"tensors must hold QuantizedTensors, got {type(tensor).__name__} as {name!r}")
-    said: dict[str, Any] = {}
+    descriptions: dict[str, Any] = {}
     parts: dict[str, tuple[str, Array]] = {}
     for name, tensor in tensors.items():
-        layouts = _layouts(tensor.fmt, tensor.shape)
+        layouts = _find_layouts(tensor.fmt, tensor.shape)
         stored = next(kind for kind in layouts if kind in _WRITER)
         codes = clean_codes(tensor.codes, tensor.fmt, f"tensor {name!r}: codes")
         scale = clean_codes(tensor.scale, tensor.scale_format, f"tensor {name!r}: scale")
         parts[f"{name}.codes"] = stored, pack(codes, tensor.fmt) if _is_packed(tensor.fmt) else codes
-        parts[f"{name}.scale"] = _plain_type(tensor.scale_format), scale
+        parts[f"{name}.scale"] = _find_unpacked_type(tensor.scale_format), scale
         if tensor.tensor_scale is not None:
             parts[f"{name}.tensor_scale"] = "F32", np.asarray(tensor.tensor_scale)
-        said[name] = {
+        descriptions[name] = {
             "fmt": str(tensor.fmt),
             "scale_format": str(tensor.scale_format),
             "shape": tensor.shape,
@@ -109,14 +109,14 @@ def save(path: str | Path, tensors: Mapping[str, QuantizedTensor]) -> None:
             "stored": stored,
         }
     # The library takes addresses: the arrays must live until it has written them.
-    held = {name: (kind, np.asarray(array, order="C")) for name, (kind, array) in parts.items()}
+    written = {name: (kind, np.asarray(array, order="C")) for name, (kind, array) in parts.items()}
     specs = {
         name: safetensors.TensorSpec(
             dtype=_WRITER[kind], shape=array.shape, data_ptr=array.ctypes.data, data_len=array.nbytes
         )
-        for name, (kind, array) in held.items()
+        for name, (kind, array) in written.items()
     }
-    metadata = {_KEY: json.dumps({"version": _VERSION, "tensors": said})}
+    metadata = {_KEY: json.dumps({"version": _VERSION, "tensors": descriptions})}
     with draft(path) as beside:
         try:
             safetensors.serialize_file(specs, beside, metadata)
@@ -137,7 +137,7 @@ def load(path: str | Path, name: str | None = None) -> dict[str, QuantizedTensor
     path : path
         The file.
     name : str, optional
-        Of one tensor; only its bytes are read.
+        The name of one tensor; only its bytes are read. By default all tensors are read.
 
     Returns
     -------
@@ -168,16 +168,16 @@ def load(path: str | Path, name: str | None = None) -> dict[str, QuantizedTensor
     """
     path = Path(path)
     entries, metadata = files.read_header(path), files.read_metadata(path)
-    said = _said(path, metadata)
+    records = _read_records(path, metadata)
     if name is None:
-        return {key: _loaded(path, entries, key, said[key]) for key in said}
-    if name not in said:
-        raise files.unknown_name(path, name, said)
-    return _loaded(path, entries, name, said[name])
+        return {key: _load_tensor(path, entries, key, records[key]) for key in records}
+    if name not in records:
+        raise files.unknown_name_error(path, name, records)
+    return _load_tensor(path, entries, name, records[name])
 
 
-class _Said(NamedTuple):
-    """What the metadata say of one tensor."""
+class _TensorRecord(NamedTuple):
+    """The description of one tensor in the metadata of a file."""
 
     fmt: Format
     scale_format: FloatFormat
@@ -187,27 +187,29 @@ class _Said(NamedTuple):
     stored: str
 
     @classmethod
-    def read(cls, value: Any) -> _Said:
+    def read(cls, value: Any) -> _TensorRecord:
+        """Read the description from decoded JSON, and check it."""
         texts = value["fmt"], value["scale_format"]
         if not all(type(text) is str and len(text) <= _LONGEST_FORMAT for text in texts):
-            raise ValueError(f"fmt and scale_format must be the texts of formats, got {shown(texts)}")
+            raise ValueError(f"fmt and scale_format must be the texts of formats, got {quote_text(texts)}")
         fmt, scale_format = map(parse_format, texts)
         if not isinstance(scale_format, FloatFormat):
             raise ValueError(f"scale_format must be a floating-point format, got {scale_format}")
         shape, block = tuple(value["shape"]), tuple(value["block"])
         check_shape(tuple(n for n in shape if type(n) is int), 4)
         if not all(type(n) is int and n >= 0 for n in shape) or not shape:
-            raise ValueError(f"shape must be a list of whole numbers, got {shown(list(shape))}")
+            raise ValueError(f"shape must be a list of whole numbers, got {quote_text(list(shape))}")
         whole = all(n is None or (type(n) is int and 0 < n < 1 << 63) for n in block)
         if not whole or len(block) != len(shape):
-            said = shown(list(block))
-            raise ValueError(f"block must have {len(shape)} positive entries or null, got {said}")
+            text = quote_text(list(block))
+            raise ValueError(f"block must have {len(shape)} positive entries or null, got {text}")
         if type(value["tensor_scale"]) is not bool or type(value["stored"]) is not str:
             raise ValueError("tensor_scale must be true or false, and stored the name of a type")
         return cls(fmt, scale_format, shape, block, value["tensor_scale"], value["stored"])
 
 
-def _said(path: Path, metadata: Mapping[str, str]) -> dict[str, _Said]:
+def _read_records(path: Path, metadata: Mapping[str, str]) -> dict[str, _TensorRecord]:
+    """Return the descriptions of all tensors in the metadata of a file."""
     if _KEY not in metadata:
         raise ValueError(
             f"{path} was not written by storage.save: its header has no metadata {_KEY!r} "
@@ -217,32 +219,38 @@ def _said(path: Path, metadata: Mapping[str, str]) -> dict[str, _Said]:
         found = strict_json(metadata[_KEY])
         version = found["version"]
         if type(version) is not int or version != _VERSION:
-            raise ValueError(f"its version is {shown(version)}, and {_VERSION} can be read")
-        said = dict(found["tensors"].items())
+            raise ValueError(f"its version is {quote_text(version)}, and {_VERSION} can be read")
+        tensors = dict(found["tensors"].items())
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path}: the metadata {_KEY!r} cannot be read: {_words(error)}") from None
+        raise ValueError(f"{path}: the metadata {_KEY!r} cannot be read: {_describe_error(error)}") from None
     result = {}
-    for name, value in said.items():
+    for name, value in tensors.items():
         try:
-            result[name] = _Said.read(value)
+            result[name] = _TensorRecord.read(value)
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path}: the metadata of tensor {shown(name)}: {_words(error)}") from None
+            raise ValueError(
+                f"{path}: the metadata of tensor {quote_text(name)}: {_describe_error(error)}"
+            ) from None
     return result
 
 
-def _words(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
+    """Return the message of an error; for a KeyError, that the key is missing."""
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
-def _loaded(path: Path, entries: dict[str, files.TensorEntry], name: str, said: _Said) -> QuantizedTensor:
-    layouts = _layouts(said.fmt, said.shape)
-    if said.stored not in layouts:
+def _load_tensor(
+    path: Path, entries: dict[str, files.TensorEntry], name: str, record: _TensorRecord
+) -> QuantizedTensor:
+    """Read the parts of one tensor and put them together."""
+    layouts = _find_layouts(record.fmt, record.shape)
+    if record.stored not in layouts:
         raise ValueError(
-            f"{path}: the metadata of tensor {name!r} say that codes of {said.fmt} with shape {said.shape} "
-            f"are stored as {said.stored}, which must be {' or '.join(layouts)}"
+            f"{path}: the metadata of tensor {name!r} say that codes of {record.fmt} with shape "
+            f"{record.shape} are stored as {record.stored}, which must be {' or '.join(layouts)}"
         )
 
-    def part(kind: str, dtype: str, shape: tuple[int, ...]) -> Array:
+    def read_part(kind: str, dtype: str, shape: tuple[int, ...]) -> Array:
         full = f"{name}.{kind}"
         if full not in entries:
             raise ValueError(f"{path}: tensor {full!r}, which the metadata of {name!r} need, is missing")
@@ -254,38 +262,44 @@ def _loaded(path: Path, entries: dict[str, files.TensorEntry], name: str, said: 
             )
         return files.read_entry(path, full, entry)
 
-    codes = part("codes", said.stored, layouts[said.stored])
-    scales = scale_shape(said.shape, said.block)
-    scale = part("scale", _plain_type(said.scale_format), scales).view(said.scale_format.code_dtype)
-    tensor_scale = np.float32(part("tensor_scale", "F32", ())) if said.tensor_scale else None
+    codes = read_part("codes", record.stored, layouts[record.stored])
+    scales = scale_shape(record.shape, record.block)
+    scale = read_part("scale", _find_unpacked_type(record.scale_format), scales).view(
+        record.scale_format.code_dtype
+    )
+    tensor_scale = np.float32(read_part("tensor_scale", "F32", ())) if record.tensor_scale else None
     try:
-        if _is_packed(said.fmt):
-            codes = unpack(codes, said.fmt, said.shape[-1])
+        if _is_packed(record.fmt):
+            codes = unpack(codes, record.fmt, record.shape[-1])
         return QuantizedTensor(
-            codes.view(said.fmt.code_dtype),
+            codes.view(record.fmt.code_dtype),
             scale,
-            fmt=said.fmt,
+            fmt=record.fmt,
             tensor_scale=tensor_scale,
-            block=said.block,
-            scale_format=said.scale_format,
+            block=record.block,
+            scale_format=record.scale_format,
         )
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: tensor {name!r}: {error}") from None
 
 
 def _is_packed(fmt: Format) -> bool:
+    """Tell whether the codes of a format are packed in a file."""
     return fmt.bits < 16 and fmt.bits != 8
 
 
-def _layouts(fmt: Format, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """The types under which a file may hold such codes, each with the shape in the header."""
+def _find_layouts(fmt: Format, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the types under which a file may hold codes, each with the shape in the header."""
     if not _is_packed(fmt):
-        return {_plain_type(fmt): shape}
+        return {_find_unpacked_type(fmt): shape}
     own = {kind: shape for kind, known in files.PACKED.items() if known == fmt}
     packed = {"U8": (*shape[:-1], row_bytes(shape[-1], fmt.bits))}
     return packed if shape[-1] * fmt.bits % 8 else own | packed
 
 
-def _plain_type(fmt: Format) -> str:
-    """The type of unpacked codes: the format's own, else unsigned integers."""
+def _find_unpacked_type(fmt: Format) -> str:
+    """Return the name of the type that unpacked codes have in a file.
+
+    It is the format's own type if safetensors has it, else an unsigned integer.
+    """
     return _NAMES.get(fmt.dtype, f"U{8 * fmt.code_dtype.itemsize}")

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from precision._support._argument_checks import check_int, checked_axis
-from precision._support._suggestions import hint as did_you_mean
+from precision._support._argument_checks import check_axis, check_int
+from precision._support._suggestions import did_you_mean
 from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats._float_format import FloatFormat
@@ -96,7 +96,7 @@ def read(data: str | Arrays, tensor: str, rows: int, columns: int, axis: int, se
     for name, size in (("rows", rows), ("columns", columns)):
         check_int(name, size, 1, 2**31 - 1)
     check_int("seed", seed, 0, 2**63 - 1)
-    return _drawn(data, rows, columns, checked_axis(axis, 2), seed)
+    return _drawn(data, rows, columns, check_axis(axis, 2), seed)
 
 
 # ---- files ------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from precision import accumulators, specs
-from precision._support._expressions import shortened
-from precision._support._suggestions import hint as did_you_mean
+from precision._support._expressions import shorten
+from precision._support._suggestions import did_you_mean
 from precision.accumulators._accumulator import Accumulator
 from precision.formats import _text_language
 from precision.formats._float_format import FloatFormat
@@ -41,7 +41,7 @@ def _reader(name: str, parse: Callable[[str], Any], kinds: tuple[type, ...], sai
                 raise ValueError(f"{name}: {error}") from None
         if isinstance(value, bool) or not isinstance(value, kinds):
             kind = ValueError if isinstance(given, str) else TypeError
-            raise kind(f"{name} must be {said}, got {shortened(given)}")
+            raise kind(f"{name} must be {said}, got {shorten(given)}")
         return value
 
     return read
@@ -57,14 +57,14 @@ def whole(name: str, low: int = 1, high: int = 2**31 - 1, *, none: bool = False)
             try:
                 value = None if given.strip() == "None" else int(given)
             except ValueError:
-                raise ValueError(f"{name} must be {said}, got {shortened(given)}") from None
+                raise ValueError(f"{name} must be {said}, got {shorten(given)}") from None
         if value is None and none:
             return None
         if isinstance(value, bool) or not isinstance(value, int):
             kind = ValueError if isinstance(given, str) else TypeError
-            raise kind(f"{name} must be {said}, got {shortened(given)}")
+            raise kind(f"{name} must be {said}, got {shorten(given)}")
         if not low <= value <= high:
-            raise ValueError(f"{name} must be {said}, got {shortened(given)}")
+            raise ValueError(f"{name} must be {said}, got {shorten(given)}")
         return value
 
     return read
@@ -79,11 +79,11 @@ def number(name: str) -> Reader:
             try:
                 value = float(given)
             except ValueError:
-                raise ValueError(f"{name} must be a number, got {shortened(given)}") from None
+                raise ValueError(f"{name} must be a number, got {shorten(given)}") from None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{name} must be a number, got {shortened(given)}")
+            raise TypeError(f"{name} must be a number, got {shorten(given)}")
         if not math.isfinite(value):
-            raise ValueError(f"{name} must be finite, got {shortened(given)}")
+            raise ValueError(f"{name} must be finite, got {shorten(given)}")
         return float(value)
 
     return read
@@ -95,10 +95,10 @@ def one_of(name: str, options: Iterable[str]) -> Reader:
 
     def read(given: Any) -> str:
         if not isinstance(given, str):
-            raise TypeError(f"{name} must be a str, got {shortened(given)}")
+            raise TypeError(f"{name} must be a str, got {shorten(given)}")
         if given not in known:
             hint = did_you_mean(given, known)
-            raise ValueError(f"{name} must be one of {', '.join(known)}; got {shortened(given)}{hint}")
+            raise ValueError(f"{name} must be one of {', '.join(known)}; got {shorten(given)}{hint}")
         return given
 
     return read
@@ -153,7 +153,7 @@ def granularity(name: str) -> Reader:
         value = _text_language.evaluate(given, names, name) if isinstance(given, str) else given
         if isinstance(value, type) or not callable(getattr(value, "block", None)):
             kind = ValueError if isinstance(given, str) else TypeError
-            raise kind(f"{name} must be {said}, got {shortened(given)}")
+            raise kind(f"{name} must be {said}, got {shorten(given)}")
         return value
 
     return read
@@ -207,7 +207,7 @@ def text(name: str) -> Reader:
 
     def read(given: Any) -> str:
         if not isinstance(given, str):
-            raise TypeError(f"{name} must be a str, got {shortened(given)}")
+            raise TypeError(f"{name} must be a str, got {shorten(given)}")
         return given
 
     return read

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping
 
-from precision._support._suggestions import hint as did_you_mean
+from precision._support._suggestions import did_you_mean
 from precision.studies._experiment import Study
 
 _MODULES = {

@@ -1,4 +1,4 @@
-"""One cell computed, here or in a worker, and what becomes of it."""
+"""The computation of one cell of a sweep, in this process or in a worker, and its outcome."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 from precision._support._types import Plain
 from precision._support.machine._float_environment import callers_environment, in_default_environment
 from precision._support.machine._threads import get_num_threads, set_num_threads
-from precision.sweep._grid import plain
+from precision.sweep._grid import as_plain
 
 
-class Outcome(NamedTuple):
-    """What became of a cell: its metrics, or the error it raised, and the seconds it took.
+class CellOutcome(NamedTuple):
+    """The outcome of one call of a sweep: its metrics, or the error it raised, and the seconds it took.
 
     ``raised`` is the error itself, if the task keeps errors and it was raised in the process that asked.
     """
@@ -34,88 +34,94 @@ class Outcome(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What travels to a worker: everything but the cell's arguments."""
+    """The part of a sweep's calls that is the same for all of them, and is sent to a worker once."""
 
     function: Callable[..., Any]
     parameters: frozenset[str]
     kernel_threads: int | None
-    home: tuple[str, int]  # of the process that asked
+    home: tuple[str, int]  # the machine and process that runs the sweep
     keeps_errors: bool = False
 
 
-def home() -> tuple[str, int]:
-    """This machine and this process."""
+def current_process() -> tuple[str, int]:
+    """Return the names of this machine and of this process."""
     return socket.gethostname(), os.getpid()
 
 
 @in_default_environment
-def metrics_of(found: object, parameters: Container[str]) -> dict[str, Plain]:
-    """What a cell returned, as columns: a mapping of names to plain values, or one value as ``result``.
+def read_metrics(returned: object, parameters: Container[str]) -> dict[str, Plain]:
+    """Return the value that a cell returned as columns of a table.
+
+    A mapping of names to plain values gives a column each; one plain value is the column ``result``.
 
     Raises
     ------
     TypeError, ValueError
-        If it returned anything else, or a name that is a parameter's or ``error``.
+        If the cell returned anything else, or a name that is a parameter's or ``error``.
     """
-    if not isinstance(found, Mapping):
-        found = {"result": found}
+    if not isinstance(returned, Mapping):
+        returned = {"result": returned}
     row: dict[str, Plain] = {}
-    for name, value in found.items():
+    for name, value in returned.items():
         if not isinstance(name, str):
             raise TypeError(f"a cell must return its metrics by name, got the name {name!r}")
         if name in parameters or name == "error":
             raise ValueError(f"a cell must not return {name!r}, which is another column of the table")
         try:
-            row[name] = plain(value)
+            row[name] = as_plain(value)
         except TypeError as error:
             raise TypeError(f"metric {name!r}: {error}") from None
     return row
 
 
-def in_main_thread() -> bool:
+def is_main_thread() -> bool:
+    """Tell whether this is the main thread."""
     return threading.current_thread() is threading.main_thread()
 
 
-def _writable(text: str) -> str:
-    """Text without what UTF-8 cannot write, as names of files in errors may hold."""
+def _make_writable(text: str) -> str:
+    """Escape characters that UTF-8 cannot write, which a file's name in an error may hold."""
     return text.encode(errors="backslashreplace").decode()
 
 
-def _said(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
+    """Return the type and the message of an error."""
     try:
-        return _writable(f"{type(error).__name__}: {error}")
+        return _make_writable(f"{type(error).__name__}: {error}")
     except Exception:
         return f"{type(error).__name__}, which cannot be printed"
 
 
-def run_cell(task: Task, arguments: Mapping[str, Any]) -> Outcome:
-    """Call the function, here or wherever an executor runs it. What it raises is part of the outcome."""
+def run_cell(task: Task, arguments: Mapping[str, Any]) -> CellOutcome:
+    """Call the function of a task with a cell's arguments, and return the outcome, errors included."""
     threads = task.kernel_threads
-    if threads is None and task.home != home():
-        threads = 1  # an executor has workers for all the cores
+    if threads is None and task.home != current_process():
+        threads = 1  # an executor has a worker for every core
     if threads is not None and threads != get_num_threads():
         set_num_threads(threads)
     start = perf_counter()
     try:
         with callers_environment():
-            found = task.function(**arguments)
-        metrics = metrics_of(found, task.parameters)
+            returned = task.function(**arguments)
+        metrics = read_metrics(returned, task.parameters)
     except BaseException as error:
-        # In this thread it may be a signal's, which asks this process to end.
-        if isinstance(error, SystemExit) and task.home == home() and in_main_thread():
+        # In the main thread SystemExit may come from a signal that asks this process to end.
+        if isinstance(error, SystemExit) and task.home == current_process() and is_main_thread():
             raise
         if isinstance(error, KeyboardInterrupt):
             raise
-        kept = error if task.keeps_errors and task.home == home() else None
-        return Outcome({}, _said(error), _writable(traceback.format_exc()), perf_counter() - start, kept)
-    return Outcome(metrics, seconds=perf_counter() - start)
+        kept = error if task.keeps_errors and task.home == current_process() else None
+        return CellOutcome(
+            {}, _describe_error(error), _make_writable(traceback.format_exc()), perf_counter() - start, kept
+        )
+    return CellOutcome(metrics, seconds=perf_counter() - start)
 
 
 @contextmanager
-def interrupts_wait() -> Iterator[None]:
-    """A block that Ctrl-C does not end before its end; processes started in it ignore Ctrl-C.
+def delay_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back until the end of the block; processes that the block starts ignore it.
 
-    A terminal sends it to them too, and each would print where it stood.
+    A terminal sends Ctrl-C to these processes too, and each would print its traceback.
     """
     if not hasattr(signal, "pthread_sigmask"):  # not POSIX
         yield
@@ -128,8 +134,8 @@ def interrupts_wait() -> Iterator[None]:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """A block that Ctrl-C does end, also in a process started under `interrupts_wait`."""
+def allow_interrupts() -> Iterator[None]:
+    """Let Ctrl-C end the block, also in a process that was started inside `delay_interrupts`."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -141,11 +147,15 @@ def interruptible() -> Iterator[None]:
 
 
 def start_worker(quiet: bool) -> None:
-    """Of a worker process: end when the process that started it does, even by SIGKILL; print as told."""
+    """Prepare a worker process, so that it ends when its parent does, even by SIGKILL.
+
+    If ``quiet``, text that it prints goes to the standard error.
+    """
     parent = parent_process()
     if parent is not None:
 
         def end() -> None:
+            """Wait for the end of the parent process, then end this one."""
             parent.join()
             os._exit(1)
 

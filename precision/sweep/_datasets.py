@@ -1,4 +1,4 @@
-"""A sweep's table as a dataset of xarray."""
+"""Conversion of a sweep's table to a dataset of xarray."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 @in_default_environment
 def to_xarray(table: pd.DataFrame) -> xr.Dataset:
-    """A sweep's table as an xarray Dataset: a dimension for every parameter that varies.
+    """Convert a sweep's table to an xarray Dataset, with a dimension for every parameter that varies.
 
     Parameters
     ----------
     table : DataFrame
-        Of `sweep` or `read_store`, whole or with rows left out.
+        A table that `sweep` or `read_store` returned, whole or with rows left out.
 
     Returns
     -------
     xarray.Dataset
-        Its coordinates are the parameters (those of one value without a dimension), its variables the
-        metrics, NaN where the table has no row; ``error`` is one of them where a cell raised. ``attrs`` holds
-        the provenance as JSON.
+        The dataset. Its coordinates are the parameters (those of one value without a dimension), its
+        variables the metrics, NaN where the table has no row; ``error`` is a variable if any cell raised.
+        ``attrs`` holds the provenance as JSON.
 
     Raises
     ------
     ImportError
-        Without xarray; names the extra.
+        If xarray is not installed; the message names the extra.
     ValueError
-        If the table is not a sweep's, or several rows have the same parameters.
+        If the table is not a sweep's, has no rows, or has several rows with the same parameters.
 
     Examples
     --------
@@ -49,6 +49,10 @@ def to_xarray(table: pd.DataFrame) -> xr.Dataset:
     parameters = [name for name in provenance.get("parameters", []) if name in table]
     if not parameters:
         raise ValueError("table must come from sweep: its attrs['provenance'] names no parameters")
+    if table.empty:
+        raise ValueError(
+            "table must have at least one row, got none: a dataset needs values of its parameters"
+        )
     twice = table[table.duplicated(parameters)]
     if len(twice):
         raise ValueError(f"table has several rows with {twice[parameters].iloc[0].to_dict()}")
@@ -56,7 +60,7 @@ def to_xarray(table: pd.DataFrame) -> xr.Dataset:
     fixed = [name for name in parameters if name not in varying]
     drop = fixed + ([] if table["error"].notna().any() else ["error"])
     dataset: xr.Dataset = table.drop(columns=drop).set_index(varying).to_xarray()
-    # pandas sorts what it turns into an axis; the grid's order says more.
+    # pandas sorts the values of an axis; the order of the grid is restored.
     dataset = dataset.reindex({name: list(dict.fromkeys(table[name])) for name in varying})
     dataset = dataset.assign_coords({name: table[name].iloc[0] for name in fixed})
     return dataset.assign_attrs({"provenance": json.dumps(provenance)})

@@ -1,4 +1,4 @@
-"""Grids: which calls a sweep makes, each with the text that names it in a table and a key in a store."""
+"""Grids of parameters: the calls that a sweep makes, each with its text for tables and its key in a store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from precision._support._suggestions import near
+from precision._support._suggestions import suggest_names
 from precision._support._types import Plain
 
 Axes: TypeAlias = Mapping[str, Any]
@@ -26,40 +26,42 @@ _T = TypeVar("_T", int, str)
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One call: the arguments as the function gets them, and as a table shows them."""
+    """One call of a sweep: the arguments that the function gets, and their form in a table."""
 
     arguments: Mapping[str, Any]
     shown: Mapping[str, Plain]
 
     @functools.cached_property
     def key(self) -> str:
-        """The same for the same arguments in any order: 128 bits of SHA-256 over their text."""
+        """The key of the arguments, in any order: 128 bits of SHA-256 over their text."""
         text = json.dumps(dict(sorted(self.shown.items())), separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def plain(value: object) -> Plain:
-    """A value as tables and stores hold it: numbers, text, None; objects that print as text by that text.
+def as_plain(value: object) -> Plain:
+    """Convert a value to the form that tables and stores hold: a number, text or None.
+
+    Objects that print as text become that text.
 
     Raises
     ------
     TypeError
         If the value has no text that says all of it.
     """
-    if isinstance(value, np.generic) and value.dtype.kind not in "mM":  # whose items depend on their unit
-        item = value.item()  # ml_dtypes' numbers are their own items
-        return plain(float(value) if isinstance(item, np.generic) else item)
+    if isinstance(value, np.generic) and value.dtype.kind not in "mM":  # items of dates depend on their unit
+        item = value.item()  # the item of an ml_dtypes number is such a number again
+        return as_plain(float(value) if isinstance(item, np.generic) else item)
     if isinstance(value, enum.Enum):
         return str(value)
     if value is None or isinstance(value, bool):
         return value
-    # Subclasses print as they like, and no store keeps them.
+    # A subclass may print in another way, and no store keeps its type.
     if isinstance(value, int):
-        return _storable(int.__int__(value))
+        return _check_storable(int.__int__(value))
     if isinstance(value, float):
         return float.__float__(value)
     if isinstance(value, str):
-        return _storable(str.__str__(value))
+        return _check_storable(str.__str__(value))
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return np.dtype(value).name
     ours = type(value).__module__.partition(".")[0] == "precision"
@@ -70,9 +72,9 @@ def plain(value: object) -> Plain:
         fields = getattr(value, "__dataclass_fields__", {})
         if any(isinstance(getattr(value, name, None), np.ndarray) for name in fields):
             raise TypeError(f"got {text}, which holds an array: its text does not say all of it")
-        return _storable(text)
+        return _check_storable(text)
     if isinstance(value, tuple):
-        texts = [(part, plain(part)) for part in value]
+        texts = [(part, as_plain(part)) for part in value]
         parts = (repr(text) if isinstance(part, str) else str(text) for part, text in texts)
         return f"({', '.join(parts)})"
     raise TypeError(
@@ -81,17 +83,17 @@ def plain(value: object) -> Plain:
     )
 
 
-def _storable(value: _T) -> _T:
-    """The value, if tables and stores can hold it."""
+def _check_storable(value: _T) -> _T:
+    """Return a value if tables and stores can hold it, else raise TypeError."""
     try:
         str(value).encode()
-    except ValueError as error:  # lone surrogates, and ints of thousands of digits
+    except ValueError as error:  # the value has a lone surrogate, or is an int of thousands of digits
         raise TypeError(f"got {type(value).__name__} that cannot be written: {error}") from None
     return value
 
 
-def _defaults(function: Callable[..., Any]) -> tuple[dict[str, Any], list[str], bool]:
-    """The defaults of a function, the parameters that have none, and whether it takes any other name."""
+def _read_signature(function: Callable[..., Any]) -> tuple[dict[str, Any], list[str], bool]:
+    """Return a function's defaults, its parameters without one, and whether it takes any other name."""
     defaults: dict[str, Any] = {}
     required: list[str] = []
     takes_any = False
@@ -99,7 +101,7 @@ def _defaults(function: Callable[..., Any]) -> tuple[dict[str, Any], list[str], 
         if parameter.kind is parameter.VAR_KEYWORD:
             takes_any = True
         elif parameter.kind is parameter.POSITIONAL_ONLY:
-            raise TypeError(f"function {_called(function)} has the positional-only parameter {name!r}")
+            raise TypeError(f"function {_name_function(function)} has the positional-only parameter {name!r}")
         elif parameter.kind is not parameter.VAR_POSITIONAL:
             if parameter.default is parameter.empty:
                 required.append(name)
@@ -108,25 +110,26 @@ def _defaults(function: Callable[..., Any]) -> tuple[dict[str, Any], list[str], 
     return defaults, required, takes_any
 
 
-def _called(function: Callable[..., Any]) -> str:
+def _name_function(function: Callable[..., Any]) -> str:
+    """Return the name of a function for a message."""
     return str(getattr(function, "__qualname__", function))
 
 
-def _values(name: str, values: Any, read: Callable[[Any], Any] | None) -> list[tuple[Any, Plain]]:
-    """An axis: each value as the function gets it, and as it is shown."""
+def _read_axis(name: str, values: Any, read: Callable[[Any], Any] | None) -> list[tuple[Any, Plain]]:
+    """Return the values of an axis, each in the form that the function gets and in that of a table."""
     if isinstance(values, set | frozenset):
         raise TypeError(f"grid[{name!r}] is a set, which has no order: give a list")
     if hasattr(values, "dims"):
-        values = np.asarray(values)  # xarray's elements are arrays themselves
+        values = np.asarray(values)  # the elements of an xarray array are arrays themselves
     if isinstance(values, np.ndarray) and values.ndim == 0:
         values = values[()]
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         values = [values]
-    found: dict[str, tuple[Any, Plain]] = {}
+    entries: dict[str, tuple[Any, Plain]] = {}
     for value in values:
         if isinstance(value, np.generic):
-            try:  # what the function gets must not depend on how the axis was written
-                value = plain(value)
+            try:  # the function gets the same numbers from an array and from a list
+                value = as_plain(value)
             except TypeError as error:
                 raise TypeError(f"grid[{name!r}]: {error}") from None
         if read is not None:
@@ -135,36 +138,36 @@ def _values(name: str, values: Any, read: Callable[[Any], Any] | None) -> list[t
             except (TypeError, ValueError) as error:
                 raise type(error)(f"grid[{name!r}]: {error}") from error
         try:
-            shown = plain(value)
+            shown = as_plain(value)
         except TypeError as error:
             raise TypeError(f"grid[{name!r}]: {error}") from None
         if isinstance(shown, float) and math.isnan(shown):
             raise ValueError(f"grid[{name!r}] holds NaN, which is no value of a parameter")
-        if repr(shown) in found:  # which tells 1, 1.0, True, 0.0 and -0.0 apart
+        if repr(shown) in entries:  # the repr tells 1, 1.0, True, 0.0 and -0.0 apart
             raise ValueError(f"grid[{name!r}] holds {shown!r} twice")
-        found[repr(shown)] = value, shown
-    if not found:
+        entries[repr(shown)] = value, shown
+    if not entries:
         raise ValueError(f"grid[{name!r}] is empty: it must hold at least one value")
-    return list(found.values())
+    return list(entries.values())
 
 
-def cells_of(
+def list_cells(
     function: Callable[..., Any],
     grid: Axes | Sequence[Axes],
     *,
     reads: Mapping[str, Callable[[Any], Any]],
     max_cells: int,
 ) -> list[Cell]:
-    """Every cell of a grid, or of several, each cell once, the last parameter running fastest.
+    """List every cell of a grid, or of several, each cell once, the last parameter running fastest.
 
-    Parameters with defaults that no axis names stand in every cell with that default, where it has a text.
+    A parameter with a default that no axis names is in every cell with that default, if it has a text.
 
     Raises
     ------
     TypeError, ValueError
-        As `precision.sweep.sweep` says.
+        As `precision.sweep.sweep` raises them.
     """
-    defaults, required, takes_any = _defaults(function)
+    defaults, required, takes_any = _read_signature(function)
     if not isinstance(grid, Iterable):
         raise TypeError(f"grid must be a mapping of names to values, or several of them; got {grid!r}")
     grids = [grid] if isinstance(grid, Mapping) else list(grid)
@@ -173,12 +176,14 @@ def cells_of(
     fixed = {}
     for name, value in defaults.items():
         try:
-            fixed[name] = plain(value)
+            fixed[name] = as_plain(value)
         except TypeError:
-            continue  # an array, say: part of the function rather than of the table
+            continue  # a default without a text, such as an array, is no column of the table
     known = [*required, *defaults]
     if "error" in fixed or "error" in required:
-        raise ValueError(f"function {_called(function)} has a parameter 'error', a column of every table")
+        raise ValueError(
+            f"function {_name_function(function)} has a parameter 'error', a column of every table"
+        )
     axes = []
     for one in grids:
         if not isinstance(one, Mapping):
@@ -192,25 +197,26 @@ def cells_of(
                 raise ValueError("grid: 'error' is another column of the table")
             if name not in known and not takes_any:
                 raise ValueError(
-                    f"grid: {_called(function)} has no parameter {name!r}; {near(name, known, 'it has')}"
+                    f"grid: {_name_function(function)} has no parameter {name!r}; "
+                    f"{suggest_names(name, known, 'it has')}"
                 )
         lacking = [name for name in required if name not in one]
         if lacking:
             raise ValueError(
-                f"grid: {_called(function)} needs {', '.join(lacking)}, and the grid gives no values"
+                f"grid: {_name_function(function)} needs {', '.join(lacking)}, and the grid gives no values"
             )
-        axes.append({name: _values(name, values, reads.get(name)) for name, values in one.items()})
+        axes.append({name: _read_axis(name, values, reads.get(name)) for name, values in one.items()})
     total = sum(math.prod(map(len, one.values())) for one in axes)
     if total > max_cells:
         sizes = " + ".join(" x ".join(f"{name} {len(v)}" for name, v in one.items()) for one in axes)
         raise ValueError(f"grid has {total:,} cells ({sizes}), more than max_cells = {max_cells:,}")
-    found: dict[str, Cell] = {}
+    cells: dict[str, Cell] = {}
     order = [*known, *dict.fromkeys(name for one in axes for name in one if name not in known)]
     for one in axes:
         for point in itertools.product(*one.values()):
             arguments = {name: value for name, (value, _) in zip(one, point, strict=True)}
             texts = fixed | {name: shown for name, (_, shown) in zip(one, point, strict=True)}
             shown = {name: texts[name] for name in order if name in texts}
-            cell = Cell(arguments=arguments, shown=shown)
-            found.setdefault(cell.key, cell)
-    return list(found.values())
+            new = Cell(arguments=arguments, shown=shown)
+            cells.setdefault(new.key, new)
+    return list(cells.values())

@@ -1,4 +1,4 @@
-"""Sweeps: a function of parameters over a grid of them, as a tidy table; resumable, on any executor."""
+"""Sweeps of a function over a grid of parameters, as a tidy table; resumable, on any executor."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from precision._support.machine._float_environment import callers_environment, i
 from precision.studies._experiment import Study
 from precision.studies._registry import study
 from precision.sweep import _store
-from precision.sweep._cell_runs import Outcome
+from precision.sweep._cell_runs import CellOutcome
 from precision.sweep._executors import Runner
-from precision.sweep._grid import Axes, Cell, cells_of
-from precision.sweep._provenance import Function, _identity, _provenance
+from precision.sweep._grid import Axes, Cell, list_cells
+from precision.sweep._provenance import Function, build_identity, build_provenance
 from precision.sweep._store import Store
-from precision.sweep._tidy_table import table_of
+from precision.sweep._tidy_table import build_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 MAX_CELLS = 100_000
-"""A grid of more cells is refused unless `sweep` is told otherwise."""
+"""The largest number of cells of a grid that `sweep` takes by default."""
 
 
 @in_default_environment
@@ -48,10 +48,10 @@ def sweep(
     Parameters
     ----------
     function : callable, Study or str
-        Called with the parameters of a cell by keyword; returns a mapping of metrics to numbers, text or
-        None, or one such value (the column ``result``). It must depend on nothing but its parameters (a seed
-        is one of them): then the table has the same bits whatever the executor, the order and the
-        interruptions. Or a study, or the name of one in `studies.STUDIES`.
+        The function. It is called with the parameters of a cell by keyword, and returns a mapping of metrics
+        to numbers, text or None, or one such value (the column ``result``). It must depend on nothing but its
+        parameters (a seed is one of them): then the table has the same bits whatever the executor, the order
+        and the interruptions. Or a study, or the name of one in `studies.STUDIES`.
     grid : mapping or sequence of mappings
         Names of parameters to the values that each takes: numbers, text, None, tuples of them, specs,
         formats, accumulators, enums. One value alone may stand without a list. Of several mappings every cell
@@ -70,7 +70,7 @@ def sweep(
     retry_failed : bool
         Compute those cells of the store again that raised.
     max_cells : int
-        A larger grid is refused.
+        The largest number of cells; a larger grid raises ValueError.
     kernel_threads : int, optional
         Threads for `set_num_threads` wherever cells run. By default 1 in other processes, whose executor has
         a worker for each core, and as it is in this one.
@@ -83,7 +83,8 @@ def sweep(
     -------
     pandas.DataFrame
         In the grid's order, the last parameter running fastest: the parameters (objects by their text), the
-        metrics, and ``error``, what a cell raised (its metrics are missing then, and the sweep goes on).
+        metrics, and ``error``, the error of a cell that raised (its metrics are then missing, and the sweep
+        goes on).
         ``attrs["provenance"]`` says what made it: versions, the function, what every named object stood for,
         how many cells, which failed, and whether it is complete. After Ctrl-C the table holds what was done,
         and a warning says so.
@@ -91,7 +92,7 @@ def sweep(
     Raises
     ------
     ImportError
-        Without pandas, or Dask where it is asked for; names the extra.
+        If pandas, or Dask where it is asked for, is not installed; the message names the extra.
     TypeError, ValueError
         Before any work: if there is no such study or parameter (near names are listed), the grid is empty,
         too large, or lacks a parameter; if a value has no text; if worker processes could not import the
@@ -131,37 +132,38 @@ def sweep(
     chosen = study(function) if isinstance(function, str) else function
     reads: Mapping[str, Callable[[Any], Any]] = {}
     if isinstance(chosen, Study):
-        call, reads, grid = chosen.cell, chosen.reads, _merged(chosen, grid)
+        call, reads, grid = chosen.cell, chosen.reads, _merge_grid(chosen, grid)
     elif callable(chosen):
         call = chosen
     else:
         raise TypeError(f"function must be callable, a Study or the name of one; got {function!r}")
     if grid is None:
         raise ValueError("grid must be given: names of parameters to values")
-    cells = cells_of(call, grid, reads=reads, max_cells=max_cells)
+    cells = list_cells(call, grid, reads=reads, max_cells=max_cells)
     if kernel_threads is not None and (type(kernel_threads) is not int or kernel_threads < 1):
         raise ValueError(f"kernel_threads must be an int of at least 1, got {kernel_threads!r}")
     if store is not None:
         _store.check_path(Path(store))
-    identity = _identity(chosen, cells)
-    with Runner(executor) as runner, Store(Path(store)) if store is not None else nullcontext() as kept:
-        provenance = _provenance(chosen, identity, cells) | {"executor": runner.described}
-        outcomes: dict[str, Outcome] = {}
-        if kept is not None:
-            kept.claim(identity, [cell.key for cell in cells], extend=extend)
-            outcomes = kept.outcomes()
+    identity = build_identity(chosen, cells)
+    with Runner(executor) as runner, Store(Path(store)) if store is not None else nullcontext() as open_store:
+        provenance = build_provenance(chosen, identity, cells) | {"executor": runner.description}
+        outcomes: dict[str, CellOutcome] = {}
+        if open_store is not None:
+            open_store.claim(identity, [cell.key for cell in cells], extend=extend)
+            outcomes = open_store.outcomes()
             if retry_failed:
                 mine = [cell.key for cell in cells if cell.key in outcomes]
                 failed = [key for key in mine if outcomes[key].error is not None]
-                kept.forget(failed)
+                open_store.forget(failed)
                 outcomes = {key: outcome for key, outcome in outcomes.items() if key not in failed}
-            kept.begin(provenance)
+            open_store.begin(provenance)
         left = [cell for cell in cells if cell.key not in outcomes]
-        _run(runner, call, left, len(cells), outcomes, kept, kernel_threads, progress, stop_at_error)
-        if kept is not None and len(left):
-            outcomes = kept.outcomes()  # an interrupt may have come between the two
+        _run(runner, call, left, len(cells), outcomes, open_store, kernel_threads, progress, stop_at_error)
+        if open_store is not None and len(left):
+            # An interrupt may have come after a cell was stored and before it was counted.
+            outcomes = open_store.outcomes()
     done = [(cell.shown, outcomes[cell.key]) for cell in cells if cell.key in outcomes]
-    return table_of(done, provenance, cells=len(cells))
+    return build_table(done, provenance, cells=len(cells))
 
 
 def _run(
@@ -169,24 +171,25 @@ def _run(
     call: Function,
     left: Sequence[Cell],
     total: int,
-    outcomes: dict[str, Outcome],
-    kept: Store | None,
+    outcomes: dict[str, CellOutcome],
+    store: Store | None,
     kernel_threads: int | None,
     progress: bool | None,
     stop_at_error: bool,
 ) -> None:
-    """Compute the cells that are left into ``outcomes`` and the store. Ctrl-C ends it with a warning."""
+    """Compute the missing cells into ``outcomes`` and the store. Ctrl-C ends it with a warning."""
     if not left:
         return
     bar = None
-    # A notebook's standard error is no terminal: tqdm would not ask there, and warn or draw.
+    # tqdm does not ask whether the standard error is a terminal, which that of a notebook is not.
     if sys.stderr.isatty() if progress is None else progress:
         bar = require("tqdm.auto", "sweep").tqdm(total=total, initial=total - len(left), unit="cell")
 
     @in_default_environment
-    def done(cell: Cell, outcome: Outcome) -> None:
-        if kept is not None:
-            kept.add(cell, outcome)
+    def done(cell: Cell, outcome: CellOutcome) -> None:
+        """Record the outcome of a cell."""
+        if store is not None:
+            store.add(cell, outcome)
         outcomes[cell.key] = outcome
         if stop_at_error and outcome.error is not None:
             raise outcome.raised or RuntimeError(f"a cell raised {outcome.error}")
@@ -195,29 +198,31 @@ def _run(
 
     with nullcontext() if bar is None else bar:
         try:
-            with callers_environment():  # threads and processes that start here begin with it
+            with callers_environment():  # threads and processes inherit the environment in which they start
                 runner.run(call, left, done, kernel_threads=kernel_threads, keep_errors=stop_at_error)
         except KeyboardInterrupt:
             missing = sum(cell.key not in outcomes for cell in left)
-            where = "the table holds the others" if kept is None else "run again with the same store to go on"
+            where = (
+                "the table holds the others" if store is None else "run again with the same store to go on"
+            )
             warnings.warn(f"interrupted: {missing} of {total} cells are missing; {where}", stacklevel=3)
 
 
-def _merged(of: Study, grid: Axes | Sequence[Axes] | None) -> Axes | Sequence[Axes]:
-    """A study's own grid with the values that a user gives instead."""
+def _merge_grid(chosen: Study, grid: Axes | Sequence[Axes] | None) -> Axes | Sequence[Axes]:
+    """Return a study's own grid, with the values that a user gives in place of its own."""
     if grid is None:
-        return of.grid
+        return chosen.grid
     if isinstance(grid, Mapping):
-        return {**of.grid, **grid}
+        return {**chosen.grid, **grid}
     if not isinstance(grid, Iterable):
-        return grid  # which `cells_of` refuses
-    return [{**of.grid, **one} if isinstance(one, Mapping) else one for one in grid]
+        return grid  # `list_cells` raises TypeError for it
+    return [{**chosen.grid, **one} if isinstance(one, Mapping) else one for one in grid]
 
 
 # ---- tables ----------------------------------------------------------------------------------------
 @in_default_environment
 def read_store(store: str | Path) -> pd.DataFrame:
-    """The table of a store as far as it was filled, without computing or writing anything.
+    """Read the table of a store as far as it is filled, without computing or writing anything.
 
     The store may lie in a folder that is read-only. One that a sweep closed is read where it is. One whose
     sweep was killed has its last cells in a log beside it; the two are then copied to the system's temporary
@@ -231,17 +236,18 @@ def read_store(store: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        As `sweep` returns it, with the provenance of the last run.
+        The table as `sweep` returns it, with the provenance of the last run. A store without cells gives a
+        table without rows.
 
     Raises
     ------
     ImportError
-        Without pandas; names the extra.
+        If pandas is not installed; the message names the extra.
     FileNotFoundError, IsADirectoryError
         If there is no such file, or it is a folder.
     ValueError
-        If it is no store (an empty file is none), or is damaged: its schema, its pages and every row must be
-        as `sweep` writes them.
+        If the file is no store (an empty file is none), or is damaged: its schema, its pages and every row
+        must be as `sweep` writes them.
     BlockingIOError
         If a sweep is writing to it.
     OSError
@@ -250,4 +256,4 @@ def read_store(store: str | Path) -> pd.DataFrame:
     require("pandas", "sweep")
     found = _store.read(Path(store))
     provenance = found.runs[-1] if found.runs else {"parameters": []}
-    return table_of(found.rows, provenance, cells=found.cells)
+    return build_table(found.rows, provenance, cells=found.cells)

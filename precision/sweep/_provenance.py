@@ -1,4 +1,4 @@
-"""The provenance of a sweep's table: function, versions and grid."""
+"""The provenance of a sweep's table: the function, the versions and the grid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeAlias
 
-from precision._support._user_functions import spoken_name
+from precision._support._user_functions import displayed_module_name
 from precision.studies._experiment import Study
 from precision.sweep._grid import Cell
 from precision.sweep._store_checks import Identity
@@ -19,35 +19,37 @@ from precision.sweep._store_checks import Identity
 Function: TypeAlias = Callable[..., Any]
 
 
-def _version(package: str) -> str | None:
+def _find_version(package: str) -> str | None:
+    """Return the version of an installed package, or None."""
     try:
         return version(package)
     except PackageNotFoundError:
         return None
 
 
-def _identity(chosen: Function | Study, cells: Sequence[Cell]) -> Identity:
-    """Return what a store belongs to: a function or a study, its source, this version and the parameters."""
+def build_identity(chosen: Function | Study, cells: Sequence[Cell]) -> Identity:
+    """Build the identity of a store: function or study, its source, this version and the parameters."""
     function: Any = chosen.cell if isinstance(chosen, Study) else chosen
-    bound = ""  # arguments without a name, which no column shows
+    bound = ""  # positional arguments of functools.partial, which no column shows
     while isinstance(function, functools.partial):
         bound += f"({', '.join(map(repr, function.args))})" if function.args else ""
         function = function.func
     if not hasattr(function, "__qualname__"):
         function = type(function)
-    module = spoken_name(str(getattr(function, "__module__", "?")))
+    module = displayed_module_name(str(getattr(function, "__module__", "?")))
     name = f"{module}:{function.__qualname__}{bound}"
-    if isinstance(chosen, Study):  # wherever its module lies
+    if isinstance(chosen, Study):  # a study keeps its name when its module moves
         name = f"study:{chosen.name}"
     try:
         source: str | None = hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
     except (OSError, TypeError):
         source = None
     parameters = tuple(dict.fromkeys(name for cell in cells for name in cell.shown))
-    return Identity(name, source, _version("precision-emu") or "unknown", parameters)
+    return Identity(name, source, _find_version("precision-emu") or "unknown", parameters)
 
 
-def _provenance(chosen: Function | Study, identity: Identity, cells: Sequence[Cell]) -> dict[str, Any]:
+def build_provenance(chosen: Function | Study, identity: Identity, cells: Sequence[Cell]) -> dict[str, Any]:
+    """Build the record of a sweep: its function, parameters, versions, machine and time."""
     packages = ("precision-emu", "numpy", "numba", "ml_dtypes", "pandas")
     named = {
         str(cell.shown[name]): repr(value)
@@ -61,7 +63,7 @@ def _provenance(chosen: Function | Study, identity: Identity, cells: Sequence[Ce
         "study": chosen.name if isinstance(chosen, Study) else None,
         "parameters": list(identity.parameters),
         "named": named,
-        "versions": {name: _version(name) for name in packages} | {"python": platform.python_version()},
+        "versions": {name: _find_version(name) for name in packages} | {"python": platform.python_version()},
         "machine": f"{platform.system()} {platform.machine()}",
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

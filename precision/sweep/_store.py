@@ -1,4 +1,4 @@
-"""The store of a sweep: an SQLite file that holds each cell as soon as it is done, and survives SIGKILL.
+"""The store of a sweep, an SQLite file that holds each cell as soon as it is done, and survives SIGKILL.
 
 Every cell is a transaction of its own in SQLite's write-ahead log, so that a process killed at any moment
 leaves the cells that were done, whole. The file is locked while a sweep writes to it; the log's index is then
@@ -17,20 +17,20 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from precision._support._types import Plain
-from precision._support.files._strict_json import printable
+from precision._support.files._strict_json import escape_text
 from precision.sweep import _store_reading
-from precision.sweep._cell_runs import Outcome
+from precision.sweep._cell_runs import CellOutcome
 from precision.sweep._grid import Cell
 from precision.sweep._store_checks import (
     APPLICATION,
     LAYOUT,
     TABLES,
     Identity,
-    Stored,
+    StoreContents,
     check_pages,
-    contents,
     guard,
     is_new,
+    read_contents,
 )
 
 __all__ = ["Identity", "Store", "check_path", "read"]
@@ -44,7 +44,7 @@ _OF_THE_SYSTEM = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_CANT
 
 
 def check_path(path: Path) -> None:
-    """Raise before any work if ``path`` can be no store."""
+    """Raise before any work if ``path`` cannot be a store."""
     if path.suffix in (".parquet", ".csv", ".json"):
         raise ValueError(
             f"store: {path}: a store is an SQLite file (as {path.stem}.sqlite); the table that sweep returns "
@@ -59,24 +59,24 @@ def check_path(path: Path) -> None:
 
 
 @contextmanager
-def _said(path: Path, attempted: str = "written") -> Iterator[None]:
-    """SQLite's errors as Python's, with the path."""
+def _translate_errors(path: Path, attempted: str = "written") -> Iterator[None]:
+    """Turn SQLite's errors within the block into Python's, with the path."""
     try:
         yield
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise _store_reading.busy(path) from error
+            raise _store_reading.busy_error(path) from error
         if name.startswith(_OF_THE_SYSTEM) and name != "SQLITE_IOERR_SHORT_READ":
             kept = ". The cells before are kept; run again to go on" if attempted == "written" else ""
             raise OSError(f"store: {path} cannot be {attempted}: {error}{kept}") from error
-        said = printable(str(error))
-        raise ValueError(f"store: {path} is not a store of a sweep, or is damaged: {said}") from error
+        reason = escape_text(str(error))
+        raise ValueError(f"store: {path} is not a store of a sweep, or is damaged: {reason}") from error
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """What is wrong with the contents of a file, with its path."""
+def _name_path_in_errors(path: Path) -> Iterator[None]:
+    """Put the path before the message of a ValueError within the block."""
     try:
         yield
     except ValueError as error:
@@ -84,64 +84,65 @@ def _named(path: Path) -> Iterator[None]:
 
 
 class Store:
-    """An open store; a context."""
+    """The open store of a sweep that is running; a context manager."""
 
     def __init__(self, path: Path) -> None:
         check_path(path)
         _store_reading.check_journal(path)
         self._path = path
         self._run = 0
-        self._stored: Stored | None = None  # what it holds, until that changes
-        with _store_reading.alone(), _said(path):
-            # Whole: ":memory:" is a name like any other here.
+        self._stored: StoreContents | None = None  # the contents, until they change
+        with _store_reading.exclude_other_threads(), _translate_errors(path):
+            # The absolute path is given, so that a file may be named ":memory:".
             self._database = sqlite3.connect(path.absolute(), timeout=1, isolation_level=None)
             try:
                 self._open()
-                self._taken = _store_reading.take(path)
+                self._taken = _store_reading.note_open(path)
             except BaseException:
                 self._database.close()
                 raise
 
     def _open(self) -> None:
-        """Take the lock, which lasts until the file is closed; check what the file holds; then write."""
+        """Take the lock, which lasts until the file is closed; check the file's contents; then write."""
         guard(self._database)
         self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        with self._transaction(), _named(self._path):
+        with self._transaction(), _name_path_in_errors(self._path):
             new = is_new(self._database)
             if not new:
                 limit = self._database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
-                check_pages(self._database, _store_reading.size(self._path))
-                self._stored = contents(self._database)
+                check_pages(self._database, _store_reading.count_bytes(self._path))
+                self._stored = read_contents(self._database)
                 self._database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit)
         if new:
-            self._log()
+            self._use_write_ahead_log()
             with self._transaction():
                 for statement in _NEW:
                     self._database.execute(statement)
 
-    def _log(self) -> None:
-        """Turn to the write-ahead log, which is noted in the file."""
-        with _said(self._path):
+    def _use_write_ahead_log(self) -> None:
+        """Turn to SQLite's write-ahead log, which the file records."""
+        with _translate_errors(self._path):
             for mode in ("journal_mode = WAL", "synchronous = NORMAL"):
                 self._database.execute(f"PRAGMA {mode}")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _said(self._path):
+        """Run the block as one transaction, which an error undoes."""
+        with _translate_errors(self._path):
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield
             except BaseException:
-                if self._database.in_transaction:  # some errors of SQLite's end it themselves
+                if self._database.in_transaction:  # some errors of SQLite end the transaction themselves
                     self._database.execute("ROLLBACK")
                 raise
             self._database.execute("COMMIT")
 
-    def _now(self) -> Stored:
-        """What the store holds now."""
+    def _read_contents(self) -> StoreContents:
+        """Return the contents of the store."""
         if self._stored is None:
-            with _said(self._path), _named(self._path):
-                self._stored = contents(self._database)
+            with _translate_errors(self._path), _name_path_in_errors(self._path):
+                self._stored = read_contents(self._database)
         return self._stored
 
     def __enter__(self) -> Self:
@@ -151,11 +152,11 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._database.close()
-        _store_reading.give_back(self._taken)
+        _store_reading.note_closed(self._taken)
 
-    # ---- whose it is --------------------------------------------------------------------------------
+    # ---- the sweep that it belongs to ---------------------------------------------------------------
     def claim(self, identity: Identity, keys: Iterable[str], *, extend: bool) -> None:
-        """Take a new store, or make sure that an old one was made by the same function for the same grid.
+        """Take a new store, or check that the same function made an existing one for the same grid.
 
         Raises
         ------
@@ -163,18 +164,18 @@ class Store:
             If another function, version or grid made it.
         """
         wanted = list(keys)
-        stored = self._now()
+        stored = self._read_contents()
         if stored.identity is not None:
-            self._compare(stored.identity, identity)
-            made = stored.grid
-            if set(made) != set(wanted) and not extend:
-                shared = len(set(made) & set(wanted))
+            self._check_identity(stored.identity, identity)
+            present = stored.grid
+            if set(present) != set(wanted) and not extend:
+                shared = len(set(present) & set(wanted))
                 raise ValueError(
-                    f"store: {self._path} was written for another grid, of {len(made)} cells: {shared} "
+                    f"store: {self._path} was written for another grid, of {len(present)} cells: {shared} "
                     f"of this grid's {len(wanted)} are among them. Let it grow (extend), or name another"
                 )
-            wanted = list(dict.fromkeys([*made, *wanted]))
-        self._log()
+            wanted = list(dict.fromkeys([*present, *wanted]))
+        self._use_write_ahead_log()
         with self._transaction():
             for name, value in (("identity", identity._asdict()), ("grid", wanted)):
                 self._database.execute(
@@ -183,44 +184,47 @@ class Store:
                 )
         self._stored = stored._replace(identity=identity, grid=wanted)
 
-    def _compare(self, made: Identity, now: Identity) -> None:
+    def _check_identity(self, stored: Identity, current: Identity) -> None:
+        """Raise ValueError if another function, version or set of parameters made the store."""
+
         def refuse(what: str, before: object, after: object) -> ValueError:
+            """Build the error for one difference."""
             return ValueError(
                 f"store: {self._path} was written by {what} {before}, and this is {after}: name another store"
             )
 
-        if made.function != now.function:
-            raise refuse("the function", made.function, now.function)
-        if made.version != now.version:
-            raise refuse("precision", made.version, now.version)
-        if sorted(made.parameters) != sorted(now.parameters):
-            raise refuse("a grid of", ", ".join(made.parameters), f"one of {', '.join(now.parameters)}")
-        if made.source != now.source:
+        if stored.function != current.function:
+            raise refuse("the function", stored.function, current.function)
+        if stored.version != current.version:
+            raise refuse("precision", stored.version, current.version)
+        if sorted(stored.parameters) != sorted(current.parameters):
+            raise refuse("a grid of", ", ".join(stored.parameters), f"one of {', '.join(current.parameters)}")
+        if stored.source != current.source:
             raise ValueError(
-                f"store: {self._path} was written before {now.function} was changed: name another store"
+                f"store: {self._path} was written before {current.function} was changed: name another store"
             )
 
     def begin(self, provenance: Mapping[str, Any]) -> None:
-        """Note the run that the cells to come belong to."""
-        with _said(self._path):
-            found = self._database.execute(
+        """Record the run that the coming cells belong to."""
+        with _translate_errors(self._path):
+            cursor = self._database.execute(
                 "INSERT INTO runs (provenance) VALUES (?)", (json.dumps(dict(provenance)),)
             )
-        self._run = found.lastrowid or 0
+        self._run = cursor.lastrowid or 0
 
     # ---- cells --------------------------------------------------------------------------------------
-    def outcomes(self) -> dict[str, Outcome]:
-        """Every cell that was done before, by its key."""
-        return {key: outcome for key, _, outcome in self._now().rows}
+    def outcomes(self) -> dict[str, CellOutcome]:
+        """Return the outcome of every cell in the store, by its key."""
+        return {key: outcome for key, _, outcome in self._read_contents().rows}
 
     def forget(self, keys: Sequence[str]) -> None:
-        """Drop cells, to have them computed again."""
+        """Remove cells, so that they are computed again."""
         with self._transaction():
             self._database.executemany("DELETE FROM cells WHERE key = ?", [(key,) for key in keys])
         self._stored = None
 
-    def add(self, cell: Cell, outcome: Outcome) -> None:
-        """Keep a cell; it is kept when this returns."""
+    def add(self, cell: Cell, outcome: CellOutcome) -> None:
+        """Write a cell to the file; it is safe there when this returns."""
         row = (
             cell.key,
             json.dumps(dict(cell.shown)),
@@ -230,33 +234,39 @@ class Store:
             outcome.seconds,
             self._run,
         )
-        with _said(self._path):
+        with _translate_errors(self._path):
             self._database.execute("INSERT INTO cells VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         self._stored = None
 
 
-class Filled(NamedTuple):
-    """What a store holds, for those who only read it."""
+class StoreSnapshot(NamedTuple):
+    """The contents of a sweep's store, for callers that only read it."""
 
-    rows: list[tuple[dict[str, Plain], Outcome]]  #: in the grid's order
+    rows: list[tuple[dict[str, Plain], CellOutcome]]  #: in the grid's order
     runs: list[dict[str, Any]]
-    cells: int  #: that the grid has
+    cells: int  #: the number of cells of the grid
 
 
-def read(path: Path) -> Filled:
-    """Read a store that no sweep is writing to. Nothing is written, in the file or beside it.
+def read(path: Path) -> StoreSnapshot:
+    """Read a store that no sweep is writing to; nothing is written, in the file or beside it.
 
     Raises
     ------
     FileNotFoundError, IsADirectoryError, ValueError, BlockingIOError
-        If there is none, the file is none or damaged, or a sweep is writing to it.
+        If there is no file, it is no store or damaged, or a sweep is writing to it.
     OSError
-        If it cannot be read, or has a log beside it and there is no room for a copy.
+        If the file cannot be read, or has a log beside it and there is no room for a copy.
     """
-    with _said(path, "read"), _store_reading.readable(path) as (database, size), _named(path):
+    with (
+        _translate_errors(path, "read"),
+        _store_reading.open_to_read(path) as (database, size),
+        _name_path_in_errors(path),
+    ):
         guard(database)
         if is_new(database):
             raise ValueError("is not a store of a sweep: it is an SQLite file without tables")
         check_pages(database, size)
-        stored = contents(database)
-    return Filled([(made, outcome) for _, made, outcome in stored.rows], stored.runs, len(stored.grid))
+        stored = read_contents(database)
+    return StoreSnapshot(
+        [(parameters, outcome) for _, parameters, outcome in stored.rows], stored.runs, len(stored.grid)
+    )

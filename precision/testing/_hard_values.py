@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from precision._support._array_checks import named_dtype
+from precision._support._array_checks import check_dtype
 from precision._support._types import Array
 from precision.formats._codec import decode
 from precision.formats._float_format import FloatFormat
@@ -30,7 +30,7 @@ def as_float64(numbers: Sequence[float]) -> Array:
 def checked_source(dtype: npt.DTypeLike) -> np.dtype[Any]:
     """Return the data type that ``dtype`` names; raise TypeError unless numbers to quantize may have it."""
     wanted = f"one of {', '.join(map(str, SOURCES))}"
-    kind = named_dtype(dtype, wanted)
+    kind = check_dtype(dtype, wanted)
     if kind not in SOURCES:
         raise TypeError(f"dtype must be {wanted}, got {kind}")
     return kind

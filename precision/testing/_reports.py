@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from precision._support._suggestions import near
+from precision._support._suggestions import suggest_names
 
 
 class CheckFailed(AssertionError):
@@ -139,7 +139,7 @@ class Report:
             if outcome.name == name:
                 return outcome
         names = [outcome.name for outcome in self.outcomes]
-        raise KeyError(f"no property {name!r}; {near(name, names, 'there are')}")
+        raise KeyError(f"no property {name!r}; {suggest_names(name, names, 'there are')}")
 
     def headline(self) -> str:
         """Return one line: the callable, what it was checked against, and how many properties failed."""

@@ -1,4 +1,4 @@
-"""The catalogue of matrix units: the record of a unit, and the table of all of them."""
+"""The record of a matrix unit, and the catalogue of all of them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from precision._support._expressions import shortened
-from precision._support._suggestions import hint, near
+from precision._support._expressions import shorten
+from precision._support._suggestions import did_you_mean, suggest_names
 from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._accumulator_text import enter_accumulator
 
@@ -16,7 +16,7 @@ Kind = TypeVar("Kind", bound=Accumulator)
 
 
 class Evidence(enum.Enum):
-    """How it is known what a unit computes.
+    """The kind of evidence for a unit's arithmetic.
 
     ``RECORDED``: outputs of the hardware are in this repository, and the unit gives each of their bits.
     ``PUBLISHED``: a published model, which its authors compared with the hardware. ``PROPOSED``: nobody has
@@ -34,22 +34,22 @@ class Evidence(enum.Enum):
 
 @dataclass(frozen=True)
 class Unit:
-    """A matrix unit of the catalogue: an accumulator with a name, and what it stands for.
+    """A matrix unit of the catalogue: an accumulator with a name, its instruction, GPUs and evidence.
 
     Parameters
     ----------
     name : str
         The name of the accumulator, as in ``pr.HOPPER_FP8``.
     accumulator : Accumulator
-        How it sums products.
+        The arithmetic with which it sums products.
     instruction : str
         The instruction that it stands for, or how the same sum is written in software.
     gpus : tuple of str
         The GPUs that have it.
     evidence : Evidence
-        How its arithmetic is known.
+        The kind of evidence for its arithmetic.
     source : str
-        Where that is written or recorded.
+        Where the evidence is written or recorded.
 
     Examples
     --------
@@ -74,14 +74,14 @@ CATALOGUE: dict[str, Unit] = {}
 def unit(
     name: str, accumulator: Kind, *, instruction: str, gpus: tuple[str, ...], evidence: Evidence, source: str
 ) -> Kind:
-    """Enter a unit into the catalogue, and return its accumulator with its name."""
+    """Add a unit to the catalogue, and return its accumulator with its name."""
     accumulator = enter_accumulator(name, accumulator)
     CATALOGUE[name] = Unit(name, accumulator, instruction, gpus, evidence, source)
     return accumulator
 
 
 def find_unit(name: str) -> Unit:
-    """Return the entry of the catalogue with a name.
+    """Return the catalogue's entry of a name.
 
     Raises
     ------
@@ -89,12 +89,12 @@ def find_unit(name: str) -> Unit:
         If there is none; the message lists near names.
     """
     if name not in CATALOGUE:
-        raise ValueError(f"unit {shortened(name)} is not in the catalogue: {near(name, CATALOGUE)}")
+        raise ValueError(f"unit {shorten(name)} is not in the catalogue: {suggest_names(name, CATALOGUE)}")
     return CATALOGUE[name]
 
 
-def accumulator_of(name: str) -> Any:
-    """Return a unit's accumulator, as an attribute of `precision.units`.
+def find_accumulator(name: str) -> Any:
+    """Return the accumulator of a unit, as the attribute of `precision.units` with its name.
 
     Raises
     ------
@@ -103,10 +103,10 @@ def accumulator_of(name: str) -> Any:
     """
     if name in CATALOGUE:
         return CATALOGUE[name].accumulator
-    hinted = "" if name.startswith("_") else hint(name, CATALOGUE)
+    hinted = "" if name.startswith("_") else did_you_mean(name, CATALOGUE)
     raise AttributeError(f"module 'precision.units' has no attribute {name!r}{hinted}", name=name)
 
 
-def unit_names() -> list[str]:
-    """Return what `dir` lists of `precision.units`: the units, and the names of its list."""
+def list_names() -> list[str]:
+    """List the attributes of `precision.units` for `dir`: the units, and the room's public names."""
     return sorted({*CATALOGUE, *sys.modules["precision.units"].__all__})

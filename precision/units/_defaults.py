@@ -1,4 +1,4 @@
-"""The unit that a product gets where its caller names none: one ordered table."""
+"""The table of default units, which a product gets where its caller names none."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from precision.units._plain_arithmetic import FP32_FMA
 
 
 class OperandKind(NamedTuple):
-    """What the choice of a unit depends on: an operand's format, and its group scales' if it has any."""
+    """The properties of an operand that decide its default unit: its format and its group scales."""
 
     fmt: Format
     scale_format: Format | None = None  #: of group scales that a unit may take itself, or None
-    group: int | None = None  #: elements of K under one of them
+    group: int | None = None  #: the number of elements along K under one group scale
 
 
 class Default(NamedTuple):
-    """One line of the table: the operands that it is about, and their unit."""
+    """A line of the table of default units: the operands that it applies to, and their unit."""
 
     formats: tuple[FloatFormat, ...]
-    scale_format: FloatFormat | None  #: None: scales of any kind, which enter after the sum
+    scale_format: FloatFormat | None  #: None for scales of any kind, which multiply after the sum
     group: int | None
     unit: Accumulator
 
 
 _MX_ELEMENTS = (E4M3, E5M2, E2M3, E3M2, E2M1)
 
-#: Which unit operands get by default: the first line that fits both. A new unit does not change it.
+#: The default units: operands get that of the first line that fits both. A new unit does not change the
+#: table.
 DEFAULTS = (
     Default(_MX_ELEMENTS, E8M0, 32, BLACKWELL_MX),
     Default((E2M1,), E4M3, 16, BLACKWELL_NVFP4),
@@ -50,13 +51,14 @@ DEFAULTS = (
 
 
 def _fits(line: Default, operand: OperandKind) -> bool:
+    """Tell whether a line of the table applies to an operand."""
     if operand.fmt not in line.formats:
         return False
     return line.scale_format is None or (operand.scale_format, operand.group) == line[1:3]
 
 
 def default_unit(a: OperandKind, b: OperandKind) -> Accumulator | None:
-    """Return the unit that two operands get by default, or None where no line of `DEFAULTS` fits both.
+    """Return the default unit of two operands, or None where no line of `DEFAULTS` fits both.
 
     Examples
     --------

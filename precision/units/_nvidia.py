@@ -1,4 +1,7 @@
-"""Matrix units of NVIDIA's GPUs. A unit is one entry here, and nothing else changes."""
+"""Matrix units of NVIDIA's GPUs, one entry each.
+
+A new unit is one entry here, and nothing else changes.
+"""
 
 from __future__ import annotations
 

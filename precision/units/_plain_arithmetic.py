@@ -1,4 +1,4 @@
-"""Sums that no matrix unit makes: the two ends between which the units lie."""
+"""Two sums that no matrix unit computes, plain float32 and exact, with which the units are compared."""
 
 from __future__ import annotations
 

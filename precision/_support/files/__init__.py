@@ -1,1 +1,1 @@
-"""Files that are read with care, and written whole."""
+"""Careful reading of files, and writing of whole files."""

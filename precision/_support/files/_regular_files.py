@@ -1,4 +1,4 @@
-"""Files that are opened to be read, of which nothing is known yet."""
+"""Opening of files to read whose kind is not known."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """A regular file, open to be read, and its size in bytes.
+def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file to read within the block, and give the file and its size in bytes.
 
     Raises
     ------
@@ -23,14 +23,15 @@ def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     OSError
         If there is no such file, or it cannot be opened.
     """
-    _check(path, os.stat(path))  # before it is opened: opening a pipe waits for whoever writes to it
+    _check_regular(path, os.stat(path))  # this comes first, since opening a pipe waits for a writer
     with path.open("rb") as file:
         found = os.fstat(file.fileno())
-        _check(path, found)
+        _check_regular(path, found)
         yield file, found.st_size
 
 
-def _check(path: Path, found: os.stat_result) -> None:
+def _check_regular(path: Path, found: os.stat_result) -> None:
+    """Raise unless the status of a file is that of a regular one."""
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(f"{path} is a folder, not a file")
     if not stat.S_ISREG(found.st_mode):

@@ -1,4 +1,4 @@
-"""JSON of files that nobody vouches for."""
+"""Reading of JSON, and showing of text, from files that cannot be trusted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def strict_json(text: str | bytes) -> Any:
-    """Read JSON in which no object gives a key twice.
+    """Decode JSON in which no object gives a key twice.
 
     Raises
     ------
@@ -25,12 +25,13 @@ def strict_json(text: str | bytes) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object as a dictionary; raise ValueError if it gives a key twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise ValueError(f"its JSON gives the key {shown(key)} twice")
+                raise ValueError(f"its JSON gives the key {quote_text(key)} twice")
             seen.add(key)
     return found
 
@@ -38,13 +39,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
-def printable(text: str, limit: int = 200) -> str:
-    """A text of a file without signs that a terminal obeys, and not long."""
+def escape_text(text: str, limit: int = 200) -> str:
+    """Return a text from a file, cut if it is long, with control characters escaped."""
     cut = text if len(text) <= limit else text[:limit] + "…"
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in cut)
 
 
-def shown(text: object, limit: int = 100) -> str:
-    """A text of a file in quotes, without signs that a terminal obeys, and not long."""
+def quote_text(text: object, limit: int = 100) -> str:
+    """Return a text from a file in quotes, cut if it is long, with control characters escaped."""
     quoted = repr(text if not isinstance(text, str) or len(text) <= limit else text[:limit] + "…")
     return quoted if len(quoted) <= 2 * limit else quoted[: 2 * limit] + "…"

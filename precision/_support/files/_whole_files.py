@@ -1,4 +1,4 @@
-"""Output files: regular ones appear whole or not at all, devices and pipes are written to as they are.
+"""Output files that appear whole or not at all, and devices and pipes, which are written to as they are.
 
 A symbolic link stays, and what it points to is written. An existing file keeps its mode and, where this
 process may give files away, its owner.
@@ -18,24 +18,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-_MOST_LINKS = 40  # as the Linux kernel follows
+_MOST_LINKS = 40  # the number of links that the Linux kernel follows
 
 
 class _Target(NamedTuple):
-    """Where an output goes once every symbolic link is followed."""
+    """The file that an output goes to once every symbolic link is followed."""
 
-    path: str  #: of the file itself; as the user gave it where it is no regular file
-    found: os.stat_result | None  #: of what is there; None where nothing is
+    path: str  #: the path of the file itself, or as the user gave it where it is no regular file
+    found: os.stat_result | None  #: the status of an existing file, or None
     descriptor: int | None  #: the open descriptor of this process that the path names, as /dev/stdout does
 
     @property
-    def regular(self) -> bool:
-        """Tell whether the output is a file that another can take the place of."""
+    def is_regular(self) -> bool:
+        """True if the output is a regular file or a new one, which another file can replace."""
         return self.descriptor is None and (self.found is None or stat.S_ISREG(self.found.st_mode))
 
 
-def _descriptor(path: str) -> int | None:
-    """The number N of /dev/fd/N, and of all that links to such a name: /dev/stdout, /proc/self/fd/N."""
+def _find_descriptor(path: str) -> int | None:
+    """Return the number N if a path leads to /dev/fd/N, as /dev/stdout and /proc/self/fd/N do, else None."""
     tables = rf"/dev/fd|/proc/(self|thread-self|{os.getpid()})(/task/\d+)?/fd"
     current = os.path.abspath(path)
     for _ in range(_MOST_LINKS):
@@ -51,14 +51,14 @@ def _descriptor(path: str) -> int | None:
     return None
 
 
-def _target(path: str | Path) -> _Target:
-    """Follow ``path``, and raise if no output can be written there."""
+def _resolve_target(path: str | Path) -> _Target:
+    """Follow ``path`` to its target, and raise if no output can be written there."""
     given = os.fspath(path)
     if given in ("", ".") or "\0" in given:
         raise ValueError(f"{given!r} is no file's name")
-    descriptor = _descriptor(given)
+    descriptor = _find_descriptor(given)
     if descriptor is not None:
-        os.write(descriptor, b"")  # raises if it is closed, or open for reading alone
+        os.write(descriptor, b"")  # raises if the descriptor is closed, or open for reading alone
         return _Target(given, os.fstat(descriptor), descriptor)
     try:
         found = os.stat(given)
@@ -79,31 +79,31 @@ def _target(path: str | Path) -> _Target:
 
 
 def check_regular(path: str | Path) -> None:
-    """Raise as `check_output` does, and also if ``path`` is a device or a pipe, where no database can lie."""
+    """Raise as `check_output` does, and also for a device or a pipe, which cannot hold a database."""
     check_output(path)
-    if not _target(path).regular:
+    if not _resolve_target(path).is_regular:
         raise OSError(f"{os.fspath(path)} is a device or a pipe; it must be a file")
 
 
 def check_output(path: str | Path) -> None:
-    """Raise at once, before any work, if `draft` could not write a file of that name. Leaves nothing behind.
+    """Raise at once, before any work, if `draft` could not write to a path. No file is left behind.
 
     Raises
     ------
     ValueError
         If the name is empty or holds a NUL.
     OSError
-        If its folder is missing or takes no files, or what is there is a folder, or may not be written.
+        If its folder is missing or takes no files, or the path is a folder or a file that may not be written.
     """
-    with _named(path):
-        target = _target(path)
-        if target.regular:
+    with _name_path_in_errors(path):
+        target = _resolve_target(path)
+        if target.is_regular:
             os.unlink(_new_file(target))
 
 
 @contextmanager
-def _named(path: str | Path) -> Iterator[None]:
-    """A block in which the system's own errors get the output's name into their messages."""
+def _name_path_in_errors(path: str | Path) -> Iterator[None]:
+    """Put the output's name into the messages of the system's errors within the block."""
     try:
         yield
     except OSError as error:
@@ -114,7 +114,7 @@ def _named(path: str | Path) -> Iterator[None]:
 
 def _new_file(target: _Target) -> str:
     """Make an empty file of a new name beside the target, and return its name."""
-    # What replaces a private file is never open to others; a new file's mode is the umask's.
+    # A file that replaces a private one is never readable by others; a new file gets the mode of the umask.
     mode = 0o666 if target.found is None else 0o600
     folder = os.path.dirname(target.path)
     while True:
@@ -138,22 +138,22 @@ def draft(path: str | Path) -> Iterator[Path]:
     ValueError, OSError
         As `check_output`, before the block runs; or if the file cannot be replaced.
     """
-    with _named(path):
-        target = _target(path)
-        beside = _new_file(target) if target.regular else None
+    with _name_path_in_errors(path):
+        target = _resolve_target(path)
+        beside = _new_file(target) if target.is_regular else None
     if beside is None:
         with tempfile.TemporaryDirectory(prefix="precision-") as folder:
             whole = Path(folder, "draft")
             whole.touch()
             yield whole
-            with _opened(target) as output, whole.open("rb") as written:
+            with _open_output(target) as output, whole.open("rb") as written:
                 shutil.copyfileobj(written, output)
         return
     try:
         made = os.stat(beside)
         yield Path(beside)
         # A library may have put a file of its own in the draft's place, of another mode.
-        _give(beside, made if target.found is None else target.found)
+        _copy_owner_and_mode(beside, made if target.found is None else target.found)
         os.replace(beside, target.path)
     except BaseException:
         with suppress(FileNotFoundError):
@@ -161,17 +161,18 @@ def draft(path: str | Path) -> Iterator[Path]:
         raise
 
 
-def _opened(target: _Target) -> BinaryIO:
+def _open_output(target: _Target) -> BinaryIO:
+    """Open a device, a pipe or a descriptor to write to."""
     if target.descriptor is None:
         return open(os.open(target.path, os.O_WRONLY), "wb")
-    for stream in (sys.stdout, sys.stderr):  # what was printed before comes first
+    for stream in (sys.stdout, sys.stderr):  # text that was printed before comes first
         with suppress(OSError, ValueError):
             stream.flush()
     return open(os.dup(target.descriptor), "wb")
 
 
-def _give(path: str, like: os.stat_result) -> None:
-    """Give a file the owner of another, where this process may, and its mode."""
+def _copy_owner_and_mode(path: str, like: os.stat_result) -> None:
+    """Give a file the mode of another and, where this process may, its owner."""
     if hasattr(os, "chown"):
         made = os.stat(path)
         for owner, group in ((like.st_uid, -1), (-1, like.st_gid)):

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from precision._support._suggestions import hint
-from precision._support._user_functions import function_named
+from precision._support._suggestions import did_you_mean
+from precision._support._user_functions import import_function
 from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._accumulator_text import parse as parse_accumulator
 from precision.cli import _printed_tables
@@ -25,7 +25,7 @@ from precision.testing.matmuls._matmul_checks import check_matmul
 def _member(kind: Any) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         if text.upper() not in kind.__members__:
-            near = hint(text.upper(), kind.__members__)
+            near = did_you_mean(text.upper(), kind.__members__)
             raise ValueError(f"must be one of {', '.join(kind.__members__)}; got {text!r}{near}")
         return kind[text.upper()]
 
@@ -71,7 +71,7 @@ def _checked(fn: Callable[..., Any], options: dict[str, Any]) -> Report:
 
 
 @click.command()
-@click.argument("function", type=Parsed(function_named), metavar="MODULE:FUNCTION")
+@click.argument("function", type=Parsed(import_function), metavar="MODULE:FUNCTION")
 @click.option("--like", required=True, metavar="TEXT", help="As mxfp8_e4m3, e4m3 or HOPPER_FP8.")
 @click.option("--dequantizer", is_flag=True, help="The function turns codes into values.")
 @click.option(

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from precision._support._expressions import shortened
-from precision._support._suggestions import hint
+from precision._support._expressions import shorten
+from precision._support._suggestions import did_you_mean
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
@@ -57,7 +57,7 @@ def parse_like(like: Like) -> Format | QuantSpec:
         return parse_format(text)
     except ValueError as error:
         raise ValueError(
-            f"like {shortened(text)} is no spec{hint(text.upper(), SPECS)}, and {error}"
+            f"like {shorten(text)} is no spec{did_you_mean(text.upper(), SPECS)}, and {error}"
         ) from None
 
 

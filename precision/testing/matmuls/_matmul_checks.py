@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from precision._support._array_checks import named_dtype
+from precision._support._array_checks import check_dtype
 from precision._support.machine._blas import check_blas
 from precision._support.machine._float_environment import in_default_environment
 from precision.accumulators._accumulator import Accumulator
@@ -226,7 +226,7 @@ def _declared(
     if operands not in (TENSORS, CODES, VALUES):
         raise ValueError(f"operands must be 'tensors', 'codes' or 'values', got {operands!r}")
     check_blas()
-    kind = named_dtype(dtype, "float32, float16 or bfloat16")
+    kind = check_dtype(dtype, "float32, float16 or bfloat16")
     if kind.name not in ("float32", "float16", "bfloat16"):
         raise TypeError(f"dtype must be float32, float16 or bfloat16, got {kind}")
     pair = scales if isinstance(scales, tuple) else (scales, scales)
