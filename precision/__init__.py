@@ -1,73 +1,79 @@
 """What does low precision do to my numbers? Formats, quantizers and matrix units, bit for bit."""
 
-from precision._support._rooms import import_room as __getattr__  # noqa: F401 -- Python asks for it
+from typing import TYPE_CHECKING
+
+from precision._support._rooms import import_name as __getattr__  # noqa: F401 -- Python asks for it
 from precision._support._rooms import list_public_names as __dir__  # noqa: F401 -- Python asks for it
-from precision._support.machine._threads import get_num_threads, set_num_threads
-from precision.accumulators import Exact, FmaChain, FusedSum, ScaledGroups, ScaledProducts
-from precision.accumulators import parse as parse_accumulator
-from precision.formats import (
-    BF16,
-    E2M1,
-    E2M3,
-    E3M2,
-    E4M3,
-    E5M2,
-    E5M6,
-    E8M0,
-    E8M13,
-    FP16,
-    FP32,
-    FP64,
-    TF32,
-    FloatFormat,
-    IntFormat,
-    Overflow,
-    Rounding,
-    Specials,
-    Stochastic,
-    decode,
-    encode,
-    format_of,
-    parse_format,
-    round_to,
-)
-from precision.gemm import Trace, matmul, trace
-from precision.logfmt import DEEPEP_LOGFMT10, LogFMT, LogFMTTensor
-from precision.quantization import (
-    MXFP4,
-    MXFP6_E2M3,
-    MXFP6_E3M2,
-    MXFP8_E4M3,
-    MXFP8_E5M2,
-    MXINT4,
-    MXINT8,
-    NVFP4,
-    NVFP4_4OVER6,
-    NVFP4_TE,
-    NVINT4,
-    Arithmetic,
-    Hadamard,
-    NonFinite,
-    PerBlock,
-    PerGroup,
-    PerTensor,
-    PerVector,
-    QuantizedTensor,
-    QuantSpec,
-    ScaleRule,
-)
-from precision.specs import quantize
-from precision.units._nvidia import (
-    BLACKWELL_MX,
-    BLACKWELL_NVFP4,
-    HOPPER_BF16,
-    HOPPER_FP8,
-    HOPPER_FP8_ACC16,
-    HOPPER_FP16,
-    HOPPER_FP16_ACC16,
-    HOPPER_TF32,
-)
-from precision.units._plain_arithmetic import EXACT, FP32_FMA
+
+# Type checkers and editors read these lines. Python finds each name in `EVERYDAY` of `_support/_rooms.py` and
+# imports its room when the name is first asked for; a test compares the two lists.
+if TYPE_CHECKING:
+    from precision._support.machine._threads import get_num_threads, set_num_threads
+    from precision.accumulators import Exact, FmaChain, FusedSum, ScaledGroups, ScaledProducts
+    from precision.accumulators import parse as parse_accumulator
+    from precision.formats import (
+        BF16,
+        E2M1,
+        E2M3,
+        E3M2,
+        E4M3,
+        E5M2,
+        E5M6,
+        E8M0,
+        E8M13,
+        FP16,
+        FP32,
+        FP64,
+        TF32,
+        FloatFormat,
+        IntFormat,
+        Overflow,
+        Rounding,
+        Specials,
+        Stochastic,
+        decode,
+        encode,
+        format_of,
+        parse_format,
+        round_to,
+    )
+    from precision.gemm import Trace, matmul, trace
+    from precision.logfmt import DEEPEP_LOGFMT10, LogFMT, LogFMTTensor
+    from precision.quantization import (
+        MXFP4,
+        MXFP6_E2M3,
+        MXFP6_E3M2,
+        MXFP8_E4M3,
+        MXFP8_E5M2,
+        MXINT4,
+        MXINT8,
+        NVFP4,
+        NVFP4_4OVER6,
+        NVFP4_TE,
+        NVINT4,
+        Arithmetic,
+        Hadamard,
+        NonFinite,
+        PerBlock,
+        PerGroup,
+        PerTensor,
+        PerVector,
+        QuantizedTensor,
+        QuantSpec,
+        ScaleRule,
+    )
+    from precision.specs import quantize
+    from precision.units._nvidia import (
+        BLACKWELL_MX,
+        BLACKWELL_NVFP4,
+        HOPPER_BF16,
+        HOPPER_FP8,
+        HOPPER_FP8_ACC16,
+        HOPPER_FP16,
+        HOPPER_FP16_ACC16,
+        HOPPER_TF32,
+    )
+    from precision.units._plain_arithmetic import EXACT, FP32_FMA
 
 __all__ = [
     "BF16",

@@ -107,6 +107,34 @@ def test_a_process_that_begins_in_another_mode_gives_the_same_bits(
     assert not (wrong := _differing(_of_process(mode, 2), expected)), f"other bits: {wrong}"
 
 
+#: Rooms are first asked for in another mode than that of `import precision`: each module runs in the default.
+LATE = """
+import sys, types
+import precision as pr
+from precision._support.machine._float_environment import is_default
+text = open("environment_cases.py", encoding="utf-8").read().partition("import precision as pr")[0]
+cases = types.ModuleType("cases")  # the modes alone: the cases import rooms
+exec(text, vars(cases))
+found = []
+def heard(event, given):
+    if event == "exec" and "precision" in getattr(given[0], "co_filename", ""):
+        found.append(is_default())
+sys.addaudithook(heard)
+cases.set_mode(sys.argv[1])
+from precision import *
+left = is_default()
+cases.set_mode("nearest")
+assert len(found) > 50 and all(found) and not left, (len(found), sum(found), left)
+"""
+
+
+@pytest.mark.parametrize("mode", ["ftz", "up"])
+def test_rooms_first_asked_for_in_another_mode_run_in_the_default_one(mode: str) -> None:
+    command, folder = [sys.executable, "-c", LATE, mode], Path(cases.__file__).parent
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRON, cwd=folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def test_two_threads_of_the_caller_with_different_modes(inputs: Any, expected: dict[str, str]) -> None:
     names = ["precision.round_to", "precision.QuantSpec.quantize", "precision.matmul"]
 

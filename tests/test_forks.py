@@ -78,6 +78,38 @@ def test_a_child_that_could_not_wait_says_what_to_do(tmp_path):
     assert "forked while another thread" in children[0] and "'spawn'" in children[0]
 
 
+#: A thread asks for names that are not there yet, and the main thread forks meanwhile.
+NAMES = """
+import os, signal, sys, threading, time, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+import precision as pr
+
+def first():
+    began.set()
+    pr.matmul, pr.LogFMT
+
+began = threading.Event()
+thread = threading.Thread(target=first)
+thread.start()
+began.wait()
+time.sleep(float(sys.argv[1]))
+child = os.fork()
+if child == 0:
+    signal.alarm(60)  # a lock that nobody gives back
+    os._exit(0 if pr.matmul is pr.gemm.matmul and pr.LogFMT is pr.logfmt.LogFMT else 1)
+thread.join()
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 0.01, 0.03])
+def test_a_fork_waits_for_the_import_of_a_room(seconds):
+    found = subprocess.run(
+        [sys.executable, "-c", NAMES, str(seconds)], capture_output=True, text=True, timeout=120
+    )
+    assert found.returncode == 0, found.stderr
+
+
 def test_numba_still_has_the_locks_that_are_guarded():
     import llvmlite.binding.ffi
     import numba.core.compiler_lock

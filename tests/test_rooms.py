@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import importlib
 
 import pytest
 import structure
 
 import precision as pr
+from precision._support import _rooms
+from precision._support.machine._guarded_imports import GROUND
 
 MODULES = structure.modules()
 
@@ -59,16 +62,63 @@ def test_the_script_sees_what_breaks_a_rule(tmp_path, monkeypatch):
         structure.tree.cache_clear()
 
 
+def is_for_type_checkers(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not node.orelse
+
+
 def test_faces_only_list_names():
     for face in structure.PACKAGE.rglob("__init__.py"):
         if face.parent.name == "_support":  # it guards the imports of all others
             continue
-        for node in ast.parse(face.read_text(encoding="utf-8")).body:
+        body = ast.parse(face.read_text(encoding="utf-8")).body
+        if face.parent == structure.PACKAGE:  # it lists its names for type checkers alone
+            body = [part for node in body for part in (node.body if is_for_type_checkers(node) else [node])]
+        for node in body:
             listed = isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [
                 "__all__"
             ]
             text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             assert listed or text or isinstance(node, ast.ImportFrom), (face, ast.unparse(node)[:80])
+
+
+def listed_for_type_checkers() -> list[tuple[str, str, str]]:
+    """Return the module, the name there, and the everyday name of each import that type checkers read."""
+    face = ast.parse((structure.PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = (node for node in face.body if is_for_type_checkers(node))
+    return [
+        (str(node.module), alias.name, alias.asname or alias.name)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
+
+
+def test_type_checkers_read_the_names_that_python_finds():
+    """The imports for type checkers, the table that Python uses and `__all__` are the same names."""
+    found = [
+        (f"precision.{module}", _rooms.RENAMED.get(name, name), name)
+        for module, names in _rooms.EVERYDAY.items()
+        for name in names
+    ]
+    assert sorted(listed_for_type_checkers()) == sorted(found)
+    assert sorted(pr.__all__) == sorted(name for _, _, name in found)
+    assert set(_rooms.RENAMED) <= set(pr.__all__)
+
+
+@pytest.mark.parametrize(("module", "there", "name"), listed_for_type_checkers())
+def test_an_everyday_name_is_the_rooms_object_and_is_looked_up_once(module, there, name, monkeypatch):
+    value = getattr(pr, name)
+    assert value is getattr(importlib.import_module(module), there)
+    assert vars(pr)[name] is value
+    monkeypatch.delitem(vars(pr), name)  # as before it was first asked for
+    assert getattr(pr, name) is value and vars(pr)[name] is value
+
+
+def test_the_ground_lies_in_the_order_of_the_rooms():
+    """Every room of the everyday names is of the ground, and stands on those before it."""
+    assert [room for room in reversed(structure.ORDER) if room in GROUND] == list(GROUND)
+    rooms = {module.partition(".")[0] for module in _rooms.EVERYDAY}
+    assert {room for room in rooms if not room.startswith("_")} == set(GROUND)
 
 
 def test_moved_modules_say_where_they_are():

@@ -3,6 +3,7 @@
 import dataclasses
 from fractions import Fraction
 
+import ml_dtypes
 import numpy as np
 import oracle
 import pytest
@@ -184,3 +185,48 @@ def test_tf32_codes_are_read_as_such(accumulator):
     if accumulator != pr.EXACT:
         row, column = (pr.QuantizedTensor(z, F32(1), fmt=pr.TF32) for z in (codes[0][1], codes[1][:, 0]))
         assert pr.trace(row, column, accumulator=accumulator).register[-1] == expected[1, 0]
+
+
+#: The bits of a NaN by the type of the result, as `matmul` documents them.
+NAN_BITS = {"float16": 0x7FFF, "bfloat16": 0x7FC0, "float32": 0x7FFFFFFF, "float64": 0x7FFFFFFFE0000000}
+
+
+@pytest.mark.parametrize("dtype", NAN_BITS)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_bits_of_nan_by_the_type_of_the_result(dtype, sign):
+    kind = np.dtype(getattr(ml_dtypes, dtype, None) or dtype)
+    units = (pr.HOPPER_FP8, pr.HOPPER_FP8_ACC16, pr.HOPPER_FP16, pr.HOPPER_FP16_ACC16, pr.HOPPER_BF16)
+    for unit in (*units, pr.HOPPER_TF32, pr.FP32_FMA, pr.FP32_FMA.promoted(2), pr.HOPPER_FP8.promoted(32)):
+        fmt = unit.operand_formats[0] if unit.operand_formats else pr.FP32
+        x = np.copysign(np.float32([[np.nan]]), np.float32(sign))
+        a = x if fmt in (pr.TF32, pr.FP32) else pr.encode(x, fmt)
+        result = pr.matmul(a, a, accumulator=unit, dtype=kind)
+        assert result.view(f"u{kind.itemsize}").item() == NAN_BITS[dtype], unit
+
+
+def test_an_empty_sum_is_its_start():
+    """With K = 0 the result is ``c`` as it is; only second scales multiply it, and `EXACT` gives no -0."""
+    a, b = np.zeros((1, 0), pr.E4M3.dtype), np.zeros((0, 3), pr.E4M3.dtype)
+    c = np.uint32([0xFFC12345, 0x80000000, 0x3FC00000]).view(np.float32)[None]
+
+    def scaled(codes, tensor_scale=None):
+        return pr.QuantizedTensor(codes, np.float32(3), fmt=pr.E4M3, tensor_scale=tensor_scale)
+
+    for unit in (pr.HOPPER_FP8, pr.HOPPER_FP8.promoted(32), pr.FP32_FMA):
+        for left, right in ((a, b), (scaled(a), scaled(b))):
+            result = pr.matmul(left, right, accumulator=unit, c=c)
+            assert result.view(np.uint32).tolist() == c.view(np.uint32).tolist()
+        assert pr.matmul(a, b, accumulator=unit).view(np.uint32).tolist() == [[0, 0, 0]]
+        second = scaled(a, np.float32(5)), scaled(b, np.float32(2))
+        assert pr.matmul(*second, accumulator=unit, c=c)[0, 1:].tolist() == [0.0, 15.0]
+    for left, right in ((a, b), (scaled(a, np.float32(5)), scaled(b, np.float32(2)))):
+        result = pr.matmul(left, right, accumulator=pr.EXACT, c=c)
+        assert result[0, 1:].view(np.uint32).tolist() == [0, 0x3FC00000] and np.isnan(result[0, 0])
+
+
+def test_exact_sums_take_tensor_scales_merged_in_float32():
+    one = pr.encode(np.float32([[1.0]]), pr.E4M3)
+    scale, tensor_scale = np.float32(1.3), np.float32(1.1)
+    a = pr.QuantizedTensor(one, scale, fmt=pr.E4M3, tensor_scale=tensor_scale)
+    result = pr.matmul(a, one, accumulator=pr.EXACT, c=np.float32([[1.0]]), dtype=np.float64).item()
+    assert result == 1.0 + float(scale * tensor_scale) != 1.0 + float(scale) * float(tensor_scale)

@@ -61,7 +61,19 @@ class Accumulator(ABC):
         return None if base is None else str(base[0]) + self._forms(base[1])
 
     def with_name(self, name: str) -> Self:
-        """Return an equal accumulator that prints as ``name``."""
+        """Return an equal accumulator that prints as ``name``.
+
+        Parameters
+        ----------
+        name : str
+            The text that the accumulator prints. `parse` reads it only if it is entered in `NAMED`.
+
+        Examples
+        --------
+        >>> import precision as pr
+        >>> pr.HOPPER_FP8.with_name("MINE").promoted(128)
+        MINE.promoted(128)
+        """
         return self._derived(self, (name, self))
 
     def _derived(self, source: Accumulator, base: tuple[str, Accumulator] | None = None) -> Self:
@@ -97,7 +109,19 @@ class Accumulator(ABC):
         return ()
 
     def takes(self, fmt: Format) -> Format | None:
-        """Return the format as which operands of ``fmt`` are read, or None if they are refused."""
+        """Return the format as which operands of a format are read, or None if they are refused.
+
+        Parameters
+        ----------
+        fmt : FloatFormat or IntFormat
+            The format of an operand.
+
+        Examples
+        --------
+        >>> import precision as pr
+        >>> str(pr.HOPPER_TF32.takes(pr.FP32)), pr.HOPPER_FP8.takes(pr.FP32)
+        ('tf32', None)
+        """
         return fmt
 
     @property
@@ -148,6 +172,11 @@ class Accumulator(ABC):
     def with_width(self, bits: int) -> Self:
         """Return the accumulator with ``bits`` fraction bits in its alignment.
 
+        Parameters
+        ----------
+        bits : int
+            Fraction bits kept below the largest exponent.
+
         Raises
         ------
         TypeError
@@ -159,12 +188,26 @@ class Accumulator(ABC):
     def run(self, product: Product, dtype: np.dtype[Any]) -> Array:
         """Compute every output of a product, as a float32 array (results, rows, columns).
 
+        Parameters
+        ----------
+        product : Product
+            A checked product, as `matmul` builds it.
+        dtype : dtype
+            The type that the outputs are rounded to afterwards.
+
+        Notes
+        -----
         The exact sum is float64 instead, and is rounded to odd if ``dtype``, to which it is rounded next, is
         narrower.
         """
 
     def trace(self, product: Product) -> tuple[Array, Array]:
         """Return the register and the float32 total after each step of a product of one row and one column.
+
+        Parameters
+        ----------
+        product : Product
+            A checked product of one row and one column, as `trace` of the package builds it.
 
         Raises
         ------

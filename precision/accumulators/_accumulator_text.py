@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from precision._support._expressions import shorten
@@ -22,8 +23,34 @@ KINDS = {
     "FmaChain": "precision.accumulators.kinds._fma_chain",
     "Exact": "precision.accumulators.kinds._exact",
 }
+_entered: dict[str, Accumulator] = {}
+
+
+def _all_entered() -> dict[str, Accumulator]:
+    """Return the accumulators that have names, once the catalogues have entered theirs."""
+    for catalogue in CATALOGUES:
+        importlib.import_module(catalogue)
+    return _entered
+
+
+class _Named(Mapping[str, Accumulator]):
+    """A view of the named accumulators that imports the catalogues when it is read."""
+
+    def __getitem__(self, name: str) -> Accumulator:
+        return _all_entered()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_all_entered())
+
+    def __len__(self) -> int:
+        return len(_all_entered())
+
+    def __repr__(self) -> str:
+        return repr(_all_entered())
+
+
 #: Every accumulator that has a name of its own.
-NAMED: dict[str, Accumulator] = {}
+NAMED: Mapping[str, Accumulator] = _Named()
 
 
 def enter_accumulator(name: str, accumulator: Kind) -> Kind:
@@ -34,10 +61,10 @@ def enter_accumulator(name: str, accumulator: Kind) -> Kind:
     ValueError
         If the name is taken.
     """
-    if name in NAMED:
+    if name in _entered:
         raise ValueError(f"name must be new, got {name!r}, which is taken")
-    NAMED[name] = accumulator.with_name(name)
-    return NAMED[name]  # type: ignore[return-value]
+    _entered[name] = accumulator.with_name(name)
+    return _entered[name]  # type: ignore[return-value]
 
 
 @in_default_environment
@@ -63,9 +90,7 @@ def parse(text: str) -> Accumulator:
     >>> pr.parse_accumulator("HOPPER_FP8.with_width(10)") == pr.HOPPER_FP8.with_width(10)
     True
     """
-    for catalogue in CATALOGUES:
-        importlib.import_module(catalogue)
-    vocabulary: dict[str, object] = {**NAMED}
+    vocabulary: dict[str, object] = {**_all_entered()}
     vocabulary |= {name: getattr(importlib.import_module(module), name) for name, module in KINDS.items()}
     vocabulary |= {kind.__name__: kind for kind in (ScaledProducts, ScaledGroups)}
     vocabulary |= {mode.name: mode for mode in Rounding}

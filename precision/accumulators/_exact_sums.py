@@ -47,9 +47,7 @@ def _sum_matrices(left: Array, right: Array, start: Array | None, odd: bool, out
     from precision._kernels.products import _kulisch
 
     rows, columns = np.ascontiguousarray(left), np.empty(right.shape[::-1])
-    near = max(
-        1, min(64, 2**20 // max(1, right.shape[0]))
-    )  # columns transposed by one call, so that they stay in the cache
+    near = max(1, min(64, 2**20 // max(1, right.shape[0])))  # columns transposed by one call, for the cache
 
     def turn(first: int, last: int) -> None:
         columns[first:last] = right[:, first:last].T
@@ -58,7 +56,7 @@ def _sum_matrices(left: Array, right: Array, start: Array | None, odd: bool, out
     initial = np.empty((0, 0)) if start is None else start.astype(np.float64)
 
     length, width = rows.shape[1], out.shape[1]
-    most = max(1, _SUM_PIECE // max(1, length))  # outputs of one call, all of one row where that is long
+    most = max(1, _SUM_PIECE // max(1, length))  # outputs of one call, from one row if rows are long
 
     def work(first: int, last: int) -> None:
         digits = np.zeros(_kulisch.DIGITS, np.int64)
@@ -136,7 +134,7 @@ def exact_sums(product: Product, odd: bool) -> Array:
     if not out.size:
         return out
     pairs = list(zip(product.left_matrix, product.right_matrix, strict=True))
-    # An infinite scale meets products of both signs: it multiplies each of them, not their sum.
+    # An infinite scale multiplies each product and not their sum, since products of both signs give NaN.
     constant = all(f.values.shape[1] == 1 and np.isfinite(f.values).all() for f in factors)
     by_blas = (
         constant and start is None and left.codes.shape[2] and not _operand_layout.has_specials(left, right)

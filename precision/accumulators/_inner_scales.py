@@ -29,11 +29,32 @@ class InnerScales:
         return 30
 
     def last_place(self, operands: tuple[FloatFormat, ...]) -> int:
-        """Return the exponent of the last bit of a group's exact sum, or 0 if there are no groups."""
+        """Return the exponent of the last bit of a group's exact sum, or 0 if there are no groups.
+
+        Parameters
+        ----------
+        operands : tuple of FloatFormat
+            The formats that either operand may have.
+        """
         return 0
 
     def check_unit(self, operands: tuple[FloatFormat, ...], products: int, fraction_bits: int) -> None:
-        """Raise ValueError unless a unit with these operands can compute with such scales."""
+        """Raise ValueError unless a unit with such scales and operands can be computed exactly.
+
+        Parameters
+        ----------
+        operands : tuple of FloatFormat
+            The formats that either operand may have.
+        products : int
+            The products that the unit sums in a step.
+        fraction_bits : int
+            The fraction bits of the unit's alignment.
+
+        Raises
+        ------
+        ValueError
+            If a sum would not fit the integers that hold it.
+        """
 
     def check_scales(self, name: str, unit: object, fmt: FloatFormat, every: int, length: int) -> None:
         """Raise unless the unit takes one operand's scales.
@@ -132,7 +153,19 @@ class ScaledGroups(InnerScales):
         return 40
 
     def headroom(self, operands: tuple[FloatFormat, ...]) -> tuple[int, int]:
-        """Return how many bits a group's dot product needs above the binary point, and how many below it."""
+        """Return how many bits a group's dot product needs above the binary point, and how many below it.
+
+        Parameters
+        ----------
+        operands : tuple of FloatFormat
+            The formats that either operand may have.
+
+        Examples
+        --------
+        >>> import precision as pr
+        >>> pr.ScaledGroups(16).headroom((pr.E2M1,))
+        (10, 2)
+        """
         top = 2 * max(operand.max_exponent for operand in operands) + 2 + (self.n - 1).bit_length()
         return top, 2 * max(operand.fraction_bits - operand.min_exponent for operand in operands)
 

@@ -132,7 +132,7 @@ class Tables(NamedTuple):
 def _entries(elements: Array, fmt: Format, reference: int, kind: np.dtype[Any]) -> Tables:
     """Build the tables of some float32 values."""
     special = ~np.isfinite(elements)
-    elements = np.where(special, np.float32(0), elements)  # a copy: they may be the caller's own
+    elements = np.where(special, np.float32(0), elements)  # a copy: the array may be the caller's
     limits = np.iinfo(kind)
     exponents = np.maximum(np.frexp(elements)[1] - 1, _min_exponent(fmt)) - reference
     exponents[elements == 0] = limits.min
@@ -274,7 +274,7 @@ class RightPanels:
         deep, wide = codes.shape
         table = self.codes[: count * self.lanes].reshape(count, self.lanes)
         if deep < count:
-            table[deep:] = 0  # finite, and multiplied by zeros on the left
+            table[deep:] = 0  # any finite value: zeros of the left operand multiply it
         if self.found.values.size:
             table[:deep, :wide] = codes
         else:

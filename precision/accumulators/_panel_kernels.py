@@ -134,9 +134,8 @@ def _choose_scaled(product: Product, step: Step, inside: InnerScales) -> tuple[P
         kept = np.isfinite(scale)
         exponent = scale_parts(scale, fmt)[0]
         if (np.abs(exponent[kept]) > 50).any():
-            kept &= _mark_groups_in_use(
-                stack, axis, group
-            )  # the scales of groups of zeros, which are the smallest ones, do not count
+            # The scales of groups of zeros, which are the smallest ones, do not count.
+            kept &= _mark_groups_in_use(stack, axis, group)
         found = exponent[kept]
         low, high = low + int(found.min(initial=0)), high + int(found.max(initial=0))
     significands = sum(stack.fmt.fraction_bits + 1 for stack in (product.left, product.right))

@@ -21,7 +21,7 @@ class GroupScales(NamedTuple):
     left_group: int
     right: Array
     right_group: int
-    partial_first: bool  #: fma(fl(partial*sa), sb, total) instead of fma(partial, fl(sa*sb), total)
+    partial_first: bool  #: if true fma(fl(partial*sa), sb, total), else fma(partial, fl(sa*sb), total)
 
 
 class UnitScales(NamedTuple):
@@ -57,9 +57,9 @@ class Product(NamedTuple):
     right_matrix: Array
     promotion: int | None
     scales: GroupScales | None
-    start: Array | None  #: (results, rows, columns), float32
+    start: Array | None  #: starts of the sums, float32 (results, rows, columns)
     unit_scales: UnitScales | None = None
-    exact_factors: tuple[Factors, Factors] | None = None  #: of an exact sum
+    exact_factors: tuple[Factors, Factors] | None = None  #: scales of an exact sum
 
     @property
     def shape(self) -> tuple[int, int, int]:

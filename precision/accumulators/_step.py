@@ -23,7 +23,7 @@ class Step(NamedTuple):
     """
 
     products: int
-    fraction_bits: int | None  #: kept in the alignment; None where nothing is aligned (fused multiply-add)
+    fraction_bits: int | None  #: kept in the alignment; None if nothing is aligned (fused multiply-add)
     min_exponent: int | None  #: floor of the exponent at which terms are aligned; None without alignment
     alignment_rounding: Rounding
     register: FloatFormat

@@ -15,8 +15,8 @@ from precision.formats._float_format import FloatFormat, code_dtype
 from precision.formats._int_format import IntFormat
 from precision.formats._named import Format
 
-_CHUNK = 1 << 15  # codes of one row of a long stream: a multiple of 8, so that each starts at a byte
-_GRAIN = 1 << 18
+_CHUNK = 1 << 15  # codes of a row of a long stream: a multiple of 8, so that every row starts at a byte
+_GRAIN = 1 << 18  # codes that one call of a loop packs
 
 
 @in_default_environment
@@ -31,10 +31,10 @@ def pack(codes: Array, fmt: Format) -> Array:
     Parameters
     ----------
     codes : ndarray
-        Of type ``fmt.dtype``, or of the unsigned integers of that size; shape (..., length). (ml_dtypes'
+        Codes of type ``fmt.dtype``, or unsigned integers of that size; shape (..., length). (ml_dtypes'
         integers of fewer than 8 bits may have bits above those, which ml_dtypes ignores.)
     fmt : FloatFormat or IntFormat
-        Of at most 16 bits.
+        The format of the codes, of at most 16 bits.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def unpack(packed: Array, fmt: Format, length: int) -> Array:
     packed : ndarray
         uint8, of shape (..., ceil(length * fmt.bits / 8)).
     fmt : FloatFormat or IntFormat
-        Of at most 16 bits.
+        The format of the codes, of at most 16 bits.
     length : int
         Codes in a row.
 

@@ -22,7 +22,7 @@ from precision._support._types import Array
 from precision._support.machine._threads import parallel
 from precision.formats._named import Format
 
-_GRAIN = 1 << 20
+_GRAIN = 1 << 20  # codes from which on threads share the search of the largest
 
 
 def typed_codes(codes: object, fmt: Format, name: str = "codes") -> Array:
@@ -49,7 +49,7 @@ def checked_codes(codes: object, fmt: Format, name: str = "codes") -> Array:
     Raises
     ------
     TypeError
-        As `typed_codes`.
+        If ``codes`` is no plain array of such a type.
     ValueError
         If a code has a bit above the format's width. (Integers of ml_dtypes may have one.)
     """
@@ -67,7 +67,7 @@ def clean_codes(codes: Array, fmt: Format, name: str = "codes") -> Array:
     Parameters
     ----------
     codes : ndarray
-        Of ``fmt.dtype``, or unsigned integers of any size.
+        Codes of type ``fmt.dtype``, or unsigned integers of any size.
     fmt : FloatFormat or IntFormat
         The format of the codes.
     name : str

@@ -59,8 +59,8 @@ def round_to(
         overflow too: to the smallest value (SATURATE), or to NaN (NON_SATURATING). Zero does likewise in a
         format without zero, where every other value below the smallest becomes the smallest.
     nan : float, optional
-        A value of ``fmt`` that takes the place of NaN in the result. Needed where ``fmt`` has no NaN and
-        the result would hold one.
+        A value of ``fmt`` that takes the place of NaN in the result. It is needed if ``fmt`` has no NaN
+        and the result would hold one.
     offset : int
         The index of the first element, 0 to 2**64 - ``x.size``. A `Stochastic` rounding counts its random
         bits from there, so that the pieces of a contiguous array, each with its place in it, give what the
@@ -130,13 +130,13 @@ def encode(
     -------
     ndarray
         Codes of type ``fmt.dtype`` and ``x``'s shape: ml_dtypes' or NumPy's type of that format, else
-        unsigned integers. A NaN is written as ``fmt.nan_code``, with the sign of ``x`` where the format's
-        NaN has one.
+        unsigned integers. A NaN is written as ``fmt.nan_code``, with the sign of ``x`` if the format's
+        NaN has either sign.
 
     Raises
     ------
     TypeError, ValueError
-        Where `round_to` raises them.
+        If an argument does not fit, as `round_to` says.
 
     Examples
     --------
@@ -154,8 +154,8 @@ def decode(codes: npt.ArrayLike, fmt: Format, *, out: Array | None = None) -> Ar
     Parameters
     ----------
     codes : array_like
-        Of type ``fmt.dtype``, or unsigned integers below ``2**fmt.bits``. (ml_dtypes' integers of fewer than
-        8 bits may have bits above those, which ml_dtypes ignores.)
+        Codes of type ``fmt.dtype``, or unsigned integers below ``2**fmt.bits``. (ml_dtypes' integers of fewer
+        than 8 bits may have bits above those, which ml_dtypes ignores.)
     fmt : FloatFormat or IntFormat
         The format of the codes.
     out : ndarray, optional

@@ -38,7 +38,7 @@ def format_params(fmt: Format) -> FormatParams:
             inf_code=-1,
             nan_code=-1,
         )
-    unsigned_limit = 0 if fmt.has_zero else -(1 << 30)  # below any code that rounding can give
+    unsigned_limit = 0 if fmt.has_zero else -(1 << 30)  # less than any code that rounding can give
     return FormatParams(
         fraction_bits=fmt.fraction_bits,
         min_exponent=fmt.min_exponent,

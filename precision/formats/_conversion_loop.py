@@ -29,7 +29,7 @@ random bits are counted) and the bytes of the whole source and result (large res
 caches).
 """
 
-_LOW = 0xFFFFFFFF  #: the counter's low word
+_LOW = 0xFFFFFFFF  #: mask of the low word of Philox's counter
 
 
 def same_but_for_sign(fmt: Format) -> bool:
@@ -99,7 +99,7 @@ def _choose_random_loop(fmt: Format, rounding: Stochastic, ends: Ends, itemsize:
 
     def work(x: Array, out: Array, start: int, nbytes: int) -> None:
         done = 0
-        while done < x.size:  # a loop's counter carries no further than its low word
+        while done < x.size:  # one call counts in the low word alone
             low, high = (start + done) & _LOW, (start + done) >> 32
             stop = min(x.size, done + _LOW + 1 - low)
             loop(x[done:stop], out[done:stop], fp, random, ends, low, high)

@@ -63,7 +63,7 @@ class FloatFormat(HashedOnce):
     Parameters
     ----------
     exponent_bits, fraction_bits : int
-        1 to 8, and 0 to 23.
+        Widths of the exponent field, 1 to 8 bits, and of the fraction field, 0 to 23.
     bias : int, optional
         Exponent bias; by default ``2**(exponent_bits - 1) - 1``, and one more for FNUZ and EXTENDED.
     signed : bool

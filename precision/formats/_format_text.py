@@ -15,8 +15,8 @@ from precision._support._suggestions import find_close_names
 DTYPES: dict[str, np.dtype[Any]] = {}
 """Data types of NumPy and ml_dtypes, by the constructor calls of their formats."""
 
-_PRINTED: dict[str, str] = {}  #: names by calls
-_ALIASES: dict[str, str] = {}  #: calls by all names that stand for them
+_PRINTED: dict[str, str] = {}  #: the name that each constructor call prints
+_ALIASES: dict[str, str] = {}  #: the constructor call of each name
 
 
 def enter(name: str, call: str, dtype: np.dtype[Any] | None, others: Iterable[str]) -> None:

@@ -24,7 +24,7 @@ class IntFormat(HashedOnce):
     Parameters
     ----------
     bits : int
-        1 to 16 (signed: 2 to 16).
+        Width of a code, 1 to 16 (signed: 2 to 16).
     signed : bool
         True for two's complement, False for unsigned integers.
     fraction_bits : int
@@ -58,7 +58,7 @@ class IntFormat(HashedOnce):
                 raise TypeError(f"{name} must be a bool, got {getattr(self, name)!r}")
         check_int("bits", self.bits, 1 + self.signed, 16)
         check_int("fraction_bits", self.fraction_bits, 0, 24)
-        if not self.signed:  # there is no such code: keep equality by value
+        if not self.signed:  # unsigned formats have no such code: equal sets of values are equal
             object.__setattr__(self, "symmetric", True)
 
     @functools.cached_property

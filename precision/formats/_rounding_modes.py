@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 from precision._support._argument_checks import check_int
 
+#: 2**64 over the golden ratio, made odd.
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
 class Named(enum.Enum):
     """An enumeration whose members print as names that the package's parsers read."""
 
-    __hash__ = object.__hash__  # quicker than the name's, and there is one object a member
+    __hash__ = object.__hash__  # faster than a hash of the name; each member is one object
 
     def __str__(self) -> str:
         return self.name
@@ -22,8 +23,8 @@ class Named(enum.Enum):
 class Rounding(Named):
     """Deterministic rounding modes: the five of IEEE 754, and rounding to odd.
 
-    ``TO_ODD`` keeps exact values and takes the neighbour with an odd code for any other.
-    "Even" and "odd" speak of the *code*. Its parity is the significand's as well, except in formats without
+    ``TO_ODD`` keeps values of the format, and takes the neighbour with an odd code for any other number.
+    "Even" and "odd" speak of the *code*, whose parity is also the significand's, except in formats without
     fraction bits, where every significand is odd.
 
     Examples
@@ -58,14 +59,15 @@ class Stochastic:
 
     Two arrays that are rounded with one seed share their random bits, element by element, so that the
     errors of two operands are correlated and their product is biased. Give each operand of a product a
-    stream of its own, by `with_stream` or by another seed; what this package quantizes in pairs has them.
+    stream of its own, by `with_stream` or by another seed. (The package does so itself wherever it quantizes
+    both operands.)
 
     Parameters
     ----------
     bits : int
-        Random bits, 1 to 32.
+        Number of random bits, 1 to 32.
     seed : int
-        0 to 2**64 - 1.
+        Key of the random bits, 0 to 2**64 - 1.
 
     Raises
     ------

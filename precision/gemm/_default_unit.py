@@ -1,4 +1,4 @@
-"""The unit of a product whose caller names none, by the table of `precision.units`."""
+"""The default unit of a product: the one that a table of `precision.units` has for its operands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from precision.units._plain_arithmetic import EXACT
 
 
 def _kind_of(x: Operand, axis: int) -> OperandKind:
-    """Return what the choice depends on: the format, and the scales along the axis that is summed."""
+    """Return the format of an operand and its scales along K (``axis``), by which the table names a unit."""
     if isinstance(x, QuantizedTensor):
         group = x.block[axis] if len(x.block) >= -axis else x.block[-1]
         return OperandKind(x.fmt, x.scale_format, group)
@@ -21,18 +21,23 @@ def _kind_of(x: Operand, axis: int) -> OperandKind:
 
 
 def unit_of_operands(*operands: tuple[str, Operand, int]) -> Accumulator:
-    """Return the unit that two operands get, each given by its name, itself and the axis that is summed.
+    """Return the default unit of two operands.
+
+    Parameters
+    ----------
+    *operands : tuple
+        Two operands, each as its name in errors, the operand itself, and the axis that is K.
 
     Raises
     ------
     TypeError
-        If an operand is of a type that no accumulator takes, or no unit takes both by default.
+        If an operand is of a type that no accumulator takes, or if the table has no unit that takes both.
     """
     kinds = [_kind_of(x, axis) for _, x, axis in operands]
     unit = default_unit(*kinds)
     if unit is None:
         for name, x, _ in operands:
-            checked_operand(name, x, EXACT)  # its errors come first
+            checked_operand(name, x, EXACT)  # an operand of a wrong type is named before the missing unit
         given = " and ".join(
             f"{name} of {kind.fmt}" + (f" with {kind.scale_format} scales" if kind.group else "")
             for (name, _, _), kind in zip(operands, kinds, strict=True)

@@ -56,23 +56,24 @@ def matmul(
     Parameters
     ----------
     a, b : array or QuantizedTensor
-        Of shapes ``(..., M, K)`` and ``(..., K, N)`` by `numpy.matmul`'s rules: vectors and broadcast
-        batch axes too. Arrays are float16, float32 (for units that take TF32, whose low 13 bits they
-        ignore) or of an ml_dtypes float; a QuantizedTensor holds its format's codes, of TF32 19 bits.
+        Operands of shapes ``(..., M, K)`` and ``(..., K, N)`` by `numpy.matmul`'s rules: vectors and
+        broadcast batch axes too. Arrays are float16, float32 or of an ml_dtypes float (a unit that takes
+        TF32 ignores the low 13 bits of float32); a QuantizedTensor holds its format's codes, of TF32 19 bits.
     accumulator : Accumulator or str, optional
-        The accumulator that sums the products, or its text, as ``"HOPPER_FP8.promoted(128)"``.
+        The accumulator that sums the products, or its text, as ``"HOPPER_FP8.promoted(128)"``. By default
+        it is the unit that `precision.units.DEFAULTS` has for the operands' formats and scales.
     c : array, optional
         The start of the sum: of the register, or with promotion of the float32 total. float16, bfloat16 or
         float32; it broadcasts to the result's shape. Tensor-wise and row-wise scales, which multiply the
         finished sum, multiply ``c`` too, unless the unit takes them itself; `EXACT` adds it unscaled.
     dtype : data type
-        float16, bfloat16, float32 or float64; the float32 result is rounded to it once, to nearest
-        even. `EXACT` rounds the exact sum to it.
+        The result's type: float16, bfloat16, float32 or float64. The float32 result is rounded to it once,
+        to nearest even. `EXACT` rounds the exact sum to it.
 
     Returns
     -------
     ndarray
-        Of `numpy.matmul`'s shape.
+        The product, of `numpy.matmul`'s shape and the type ``dtype``.
 
     Raises
     ------

@@ -69,7 +69,9 @@ def read_scales(operand: Checked, axis: int, merged: bool = False) -> Scales:
     lines = block[other]
     batch = codes.shape[:-2]
     repeated = np.broadcast_to(_repeat_batch(scale, block, batch), (*batch, *scale.shape[-2:]))
-    whole = repeated.reshape(math.prod(batch), *scale.shape[-2:])  # not -1: there may be no element
+    whole = repeated.reshape(
+        math.prod(batch), *scale.shape[-2:]
+    )  # a length of -1 would be ambiguous without elements
     values = whole.swapaxes(1, 2) if axis == -2 else whole
     values = np.ascontiguousarray(values, dtype=np.float32)
     each = min(lines or codes.shape[other], max(1, codes.shape[other]))

@@ -68,7 +68,8 @@ def trace(
     Raises
     ------
     TypeError, ValueError
-        Where `matmul` raises them, and if the accumulator has no register or an operand is no vector.
+        If an argument does not fit, as `matmul` says, or if the accumulator has no register or an operand is
+        no vector.
 
     Examples
     --------

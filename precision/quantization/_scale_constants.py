@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -60,6 +59,9 @@ def tensor_scale_of(spec: SpecFields, amax: Array) -> TensorScale:
 
 def _share(largest: Any, spec: SpecFields, *, up: bool) -> np.float32:
     """Return a tensor's amax over `span`, or the reverse if ``up``: the exact quotient, rounded once."""
+    # Float64 alone comes here, and `fractions` imports `decimal`, which takes as long as some rooms.
+    from fractions import Fraction
+
     bound = spec.scale_format.max if spec.scale_bound is None else spec.scale_bound
     exact = Fraction(float(largest)) / (Fraction(spec.fmt.max) * Fraction(bound))
     if up:

@@ -20,14 +20,42 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 
 class Spec(Protocol[Result_co]):
-    """The protocol of specs, which `quantize` asks; ``Result`` is its kind of quantized tensor."""
+    """Protocol of specs: the methods by which `quantize` and others use any spec.
+
+    Any class with these methods is a spec; it need not derive from this one. The type parameter is the kind
+    of quantized tensor that the spec makes.
+
+    Examples
+    --------
+    >>> import precision as pr
+    >>> pr.MXFP8_E4M3.bits_per_element((4, 64))
+    8.25
+    """
 
     def quantize(self, x: npt.ArrayLike, axis: int = -1, out: Any = None) -> Result_co:
-        """Return the codes and scales of ``x``, with groups along ``axis``."""
+        """Quantize an array to codes and scales.
+
+        Parameters
+        ----------
+        x : array_like
+            The array.
+        axis : int
+            The axis along which groups run.
+        out : object, optional
+            A tensor that this spec made of an array of ``x``'s shape, whose memory takes the result.
+        """
         ...
 
     def bits_per_element(self, shape: tuple[int, ...], axis: int = -1) -> float:
-        """Return the bits stored for each element of an array of ``shape``, scales counted."""
+        """Return the bits that are stored for each element of an array, scales included.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            The shape of the array.
+        axis : int
+            The axis along which groups run.
+        """
         ...
 
 
@@ -81,22 +109,23 @@ def quantize(
         of one of them, as ``"MXFP8_E4M3"``, which `precision.specs.parse` reads. Any other object
         with a ``quantize(x, axis, out)`` method is a spec too (and is given an ``offset`` other than 0).
     axis : int
-        Along which groups run. A right operand (K, N) of a product takes ``axis=-2``.
+        The axis along which groups run. A right operand (K, N) of a product takes ``axis=-2``.
     out : QuantizedTensor or LogFMTTensor, optional
-        Whose codes and scales are written into: of ``x``'s shape, the spec's formats and block. They may
-        lie in ``x``'s memory, but not in each other's. The tensor returned shares them; it has its own
-        tensor scale.
+        A tensor whose codes and scales are overwritten, of ``x``'s shape and the spec's formats and block.
+        They may lie in ``x``'s memory, but not in each other's. The tensor returned shares them, but not
+        the tensor scale.
     offset : int
         The index of the first element of ``x``, 0 to 2**64 - ``x.size``, from which a `Stochastic` rounding
         counts its random bits. A deterministic rounding gives the same for every offset. See the notes.
     nan : float, optional
-        What NaN becomes in a bare format that has none; without it, NaN raises there. Other specs say
-        themselves what becomes of NaN.
+        The replacement of NaN in a bare format that has none; without it, NaN raises there. Other specs
+        have their own rules for NaN.
 
     Returns
     -------
     QuantizedTensor or LogFMTTensor
-        Of ``x``'s shape. Groups lie contiguous in memory; the codes of larger blocks lie as ``x`` does.
+        The quantized tensor, of ``x``'s shape. The codes of groups lie contiguous in memory, and those of
+        larger blocks lie as ``x`` does.
 
     Raises
     ------
@@ -111,8 +140,9 @@ def quantize(
     -----
     A `QuantSpec` divides each element by its scale as stored (with a tensor scale: by their float32 product)
     in float64 if ``x`` is float64, and in float32 if it is of any other type, which float32 holds exactly.
-    The quotient is rounded to the element's format. A scale's quotient of amax is taken in the same type, and
-    rounded to float32. So a float64 array and its float32 copy may differ in scales and codes.
+    The quotient is rounded to the element's format. Scales that are quotients of amax are computed in the
+    same type, and rounded to float32. So a float64 array and its float32 copy may differ in scales and
+    codes. (An ``arithmetic`` other than DIVISION has operations of its own.)
 
     A piece ``x[i:j]`` along the first axis of a larger ``x`` has the offset ``i * x[0].size``; with it the
     piece's codes are those of the whole, if it has the same scales too: it must cut no group (where groups

@@ -10,7 +10,7 @@ If a later version lacks one of them, forks do not wait for that lock.
 from __future__ import annotations
 
 import importlib
-import logging  # noqa: F401 -- its own hooks, which take its lock, are to run after ours
+import logging  # noqa: F401 -- so that its hooks, which take its lock, run after ours
 import os
 import sys
 import threading
@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 #: Seconds that a fork waits for a compilation, whose thread might in turn wait for the thread that forks.
 PATIENCE = 60.0
-#: Packages whose modules first calls import.
+#: Packages whose modules are imported by the first calls that compile.
 _PACKAGES = frozenset({"numba", "llvmlite", "numpy", "ml_dtypes", "precision"})
 
 

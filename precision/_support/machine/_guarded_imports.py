@@ -1,20 +1,46 @@
-"""The guard of imports, by which the package's modules run in the default floating-point environment.
+"""Imports of the package's modules: in the default floating-point environment, and from the ground up.
 
 A module computes constants, and if it has no compiled file yet, Python parses the numbers in its text; both
 round. Without the guard an import in a thread that flushes subnormal numbers would leave wrong constants for
 as long as the process lives (in a compiled file for good).
+
+Rooms are imported when they are first asked for, by several threads at once it may be. Python locks every
+module by itself: a room first and then its modules, but a module of another room before that room, where it
+is not there yet. Two threads that take two locks in different orders fail. So a room runs once the room below
+it is complete, and all threads take the locks of rooms from the top down.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 from precision._support.machine._float_environment import in_default_environment
 
 _PACKAGE = __name__.partition(".")[0] + "."
+#: The rooms of the everyday names, from the ground up. Every other room stands on all of them.
+GROUND = ("formats", "quantization", "logfmt", "specs", "accumulators", "units", "gemm")
+
+
+def _room_below(name: str) -> str | None:
+    """Return the module that has to be complete before that of ``name`` runs, or None for no room."""
+    room = name.removeprefix(_PACKAGE)
+    if "." in room or room.startswith("_") or room == GROUND[0]:
+        return None
+    return _PACKAGE + (GROUND[GROUND.index(room) - 1] if room in GROUND else GROUND[-1])
+
+
+def _after(below: str, run: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+    """Return ``run``, which executes a room, after the import of the room below it."""
+
+    def run_above(module: ModuleType) -> None:
+        importlib.import_module(below)
+        run(module)
+
+    return run_above
 
 
 class _Finder:
@@ -29,8 +55,11 @@ class _Finder:
             return None
         found = PathFinder.find_spec(name, path, target)
         if found is not None and found.loader is not None:
-            loader = found.loader
-            loader.exec_module = in_default_environment(loader.exec_module)  # type: ignore[method-assign]
+            loader, below = found.loader, _room_below(name)
+            run: Callable[[ModuleType], None] = in_default_environment(loader.exec_module)
+            if below is not None:  # not imported here: Python holds a lock of all imports while it searches
+                run = _after(below, run)
+            loader.exec_module = run  # type: ignore[assignment,method-assign]
         return found
 
 

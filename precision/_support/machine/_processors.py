@@ -18,7 +18,7 @@ OWN_VARIABLE = "PRECISION_NUM_THREADS"
 
 #: Text of a positive whole number.
 _WHOLE = re.compile(r"\s*\+?0*([1-9][0-9]{0,8})\s*", re.ASCII)
-#: Variables and values that a warning has told of.
+#: Variables, with their texts, that a warning was given of.
 _warned: set[tuple[str, str]] = set()
 
 

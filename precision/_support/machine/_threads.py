@@ -16,7 +16,6 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, SupportsIndex
 
-from precision._support.machine import _forks
 from precision._support.machine._float_environment import default_environment
 from precision._support.machine._processors import default_threads
 
@@ -98,7 +97,6 @@ def _forget_pool() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
-_forks.register()
 
 
 def _shared_pool(workers: int) -> ThreadPoolExecutor:
@@ -170,7 +168,7 @@ def parallel(work: Callable[[int, int], None], total: int, grain: int) -> None:
             _present.call = outer
 
     def helper() -> None:
-        with default_environment():  # as the calling thread has it, by its public function
+        with default_environment():  # as in the calling thread, where a public function set it
             loop()
 
     helpers = min(get_num_threads(), pieces) - 1
