@@ -11,12 +11,11 @@ import reference
 from hypothesis import find, settings
 
 import precision as pr
-from precision.cli.subcommands import _quantize_command
 from precision.formats import E2M1, E4M3, E5M2, FP32, INT8, MXINT8, UE5M3, FloatFormat, Format
 from precision.quantization import PerGroup, QuantSpec, ScaleRule
 from precision.quantization._scale_rules import Way
 from precision.specs import quantize
-from precision.studies import _parameters
+from precision.studies import _parameters, study
 from precision.testing import strategies as pst
 from precision.testing.blocks import _expected_blocks, _scale_mistakes
 
@@ -93,7 +92,10 @@ def test_every_rule_is_declared_in_full(rule: ScaleRule) -> None:
     assert ScaleRule(rule.value) is rule and pickle.loads(pickle.dumps(rule)) is rule
     spec = QuantSpec(E4M3, PerGroup(4), scale_rule=rule)
     assert QuantSpec.parse(str(spec)) == spec
-    assert _quantize_command._rule(rule.name.lower()) is rule
+    command = study("quantize").command
+    assert command is not None
+    (option,) = [option for option in command.options if option.name == "rule"]
+    assert option.kind(rule.name.lower()) is rule and re.search(rf"\b{rule.name}\b", option.help)
     assert _parameters.scale_rule("rule")(rule.name) is rule
     found = find(
         pst.specs(every_field=True),
