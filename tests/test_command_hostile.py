@@ -284,6 +284,7 @@ def test_an_interrupt_ends_every_subcommand_with_130(name, monkeypatch):
         "check": "precision.cli.subcommands._check_command.check_quantizer",
         "sweep": "precision.sweep._executors.run_cell",
         "formats": "precision.cli._printed_tables.formats_table",
+        "units": "precision.cli.subcommands._units_command.find_unit",
     }
     monkeypatch.setattr(work[name], interrupt)
     files = ["--json", "rows.json", "--csv", "rows.csv"] if name not in ("check", "formats", "units") else []
