@@ -20,8 +20,8 @@ class Option:
         ``a_format`` is written ``--a-format``.
     kind : type or callable
         ``int``: a whole number of at least ``least``. ``float``: a number above ``least``.
-        ``pathlib.Path``: a file that exists. Anything else turns the option's text into its value, and
-        raises ValueError.
+        ``pathlib.Path``: a file that exists. ``bool``: a flag, False where it is not given. Anything else
+        turns the option's text into its value, and raises ValueError.
     help : str
         A line of ``--help``.
     default : optional
