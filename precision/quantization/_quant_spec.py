@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, fields
 from typing import TypeGuard
 
 import numpy.typing as npt
 
+from precision._support import _moved_names
 from precision._support._expressions import shorten
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats import _text_language
@@ -227,6 +229,24 @@ def named(name: str, spec: QuantSpec) -> QuantSpec:
     """Let ``spec`` print as ``name``, which `QuantSpec.parse` then reads."""
     SPECS[name] = spec
     return spec
+
+
+def find_spec(name: str) -> QuantSpec:
+    """Return a named spec, as the attribute of `precision.quantization` with its name.
+
+    Raises
+    ------
+    AttributeError
+        If no spec has that name; the message says where a name that moved is.
+    """
+    if name in SPECS:
+        return SPECS[name]
+    _moved_names.raise_for_quantization(name)
+
+
+def list_names() -> list[str]:
+    """List the attributes of `precision.quantization` for `dir`: its public names, and the named specs."""
+    return sorted({*SPECS, *sys.modules["precision.quantization"].__all__})
 
 
 def vocabulary() -> dict[str, object]:
