@@ -13,7 +13,6 @@ from types import FunctionType
 
 import pytest
 
-from precision import units
 from precision._support._rooms import ROOMS
 
 ROOT = Path(__file__).parents[1]
