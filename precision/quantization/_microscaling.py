@@ -1,5 +1,6 @@
 """Microscaling formats by name: OCP's MX and NVIDIA's NVFP4, each a `QuantSpec` with other entries.
 
+A new named spec is one entry here: it is an attribute of the room, and its name is read wherever a spec is.
 Another element format, block size, scale format or rule is another spec::
 
     dataclasses.replace(pr.MXFP8_E4M3, scale_rule=pr.ScaleRule.RCEIL)

@@ -38,7 +38,9 @@ class Recipe(NamedTuple):
     """The numbers by which the kernels make the scales of a rule, for one format of elements."""
 
     way: Way  #: the same for every format
-    added: int = 0  #: for POWER: 0 to 2**52 - 1, which moves where amax's exponent steps up
+    #: for POWER: below 2**52 it moves where amax's exponent steps up, and each 2**52 is one exponent more;
+    #: 0 to 2**56 - 1
+    added: int = 0
     factor: np.float32 = np.float32(1)  #: for POWER_OF_PRODUCT
     errors: Errors | None = None  #: for QUOTIENT; the same for every format
 
