@@ -1,4 +1,4 @@
-"""The subcommands of studies that have options of their own: click's options from what a study declares."""
+"""Subcommands of the studies that have one, built from the options that each study declares."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _THREADS = Option("threads", int, least=1, help="By default the CPUs of this pro
 
 
 def study_command(name: str, of: str) -> click.Command:
-    """Return the subcommand ``name``, which runs the study ``of`` over what its options ask for."""
+    """Build the subcommand ``name``, which runs the study ``of`` on the grid that its options give."""
     chosen = study(of)
     if chosen.command is None:
         raise TypeError(f"study {of!r} declares no command")
@@ -39,7 +39,7 @@ def study_command(name: str, of: str) -> click.Command:
 
 
 def _parameter(option: Option) -> Callable[[Any], Any]:
-    """Return click's decorator for an option."""
+    """Return click's decorator for a declared option."""
     if option.positional:
         return click.argument(option.name, metavar=option.metavar)
     more: dict[str, Any] = {}
@@ -77,7 +77,7 @@ def _runner(chosen: Study, command: Command) -> Callable[..., None]:
 
 
 def measured(chosen: Study, command: Command, options: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the table of the cells that the options ask for.
+    """Compute the table of a study on the grid that the options give.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Lines with their names at their ends, and how a table becomes lines."""
+"""Drawing of lines with their names at their ends, and of a table as such lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Line(NamedTuple):
-    """What is drawn of one combination of parameters; a level has one value, whatever x is."""
+    """The line of one combination of parameters; a ``level`` is horizontal, and has one value for every x."""
 
     name: str
     style: Style
@@ -31,9 +31,9 @@ class Line(NamedTuple):
 
 
 def draw_lines(axes: Axes, lines: Sequence[Line], log: bool) -> list[str]:
-    """Draw lines with their names at their right ends, and say which values lie beyond the axis.
+    """Draw lines with names at their right ends, and return in words which values lie beyond the axis.
 
-    Those, zeros on a logarithmic axis and infinities, are open triangles at its edge.
+    Those values, zeros on a logarithmic axis and infinities, are drawn as open triangles at its edge.
     """
     from precision.plots._name_placement import End, EndNames
 
@@ -72,7 +72,7 @@ Points: TypeAlias = dict[Key, dict[float | None, list[float]]]
 
 
 def _points(table: pd.DataFrame, xs: Array, ys: Array, by: tuple[str, ...]) -> Points:
-    """The values at each x of each combination of the values of ``by``; those without an x at None."""
+    """Group values by the combination of ``by``, then by x; rows without an x are under None."""
     points: Points = {}
     for key, x, y in zip(keys(table, by), xs, ys, strict=True):
         its = points.setdefault(key, {})
@@ -106,7 +106,7 @@ def _chosen(table: pd.DataFrame, by: Sequence[str] | str | None, x: str, y: str)
 
 
 def _note(table: pd.DataFrame, points: Points, besides: Sequence[str]) -> str:
-    """What stands for several rows, below what the y axis is."""
+    """Return the line of the y label that says what one point stands for, or "" if each is one row."""
     most = max((len(values) for its in points.values() for values in its.values()), default=1)
     if most == 1:
         return ""
@@ -118,7 +118,7 @@ def _note(table: pd.DataFrame, points: Points, besides: Sequence[str]) -> str:
 
 
 class Choice(NamedTuple):
-    """What the figures of lines have in common, as their arguments say it."""
+    """The arguments that all figures of lines have: the column drawn, what tells lines apart, the axes."""
 
     y: str
     by: Sequence[str] | str | None
@@ -127,7 +127,10 @@ class Choice(NamedTuple):
 
 
 def draw_table(table: pd.DataFrame, x: str, xs: Array, choice: Choice) -> tuple[Axes, list[float]]:
-    """All but the x axis, with the places on it; rows whose place in ``xs`` is NaN are levels."""
+    """Draw a table as lines without the x axis; return the Axes and the places on x.
+
+    Rows whose place in ``xs`` is NaN are drawn as level lines.
+    """
     y, by, log, ax = choice
     chosen = _chosen(table, by, x, y)
     if log is None:

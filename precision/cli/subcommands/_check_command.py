@@ -1,4 +1,4 @@
-"""``precision check``: is somebody's quantizer or matrix product what it claims to be?"""
+"""The subcommand ``precision check``, which tests somebody's quantizer or matrix product."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _member(kind: Any) -> Callable[[str], Any]:
 
 
 def _accumulator(text: str) -> Accumulator | None:
-    """The accumulator that the text names; None where it names something else."""
+    """Return the accumulator that the text names, or None if it names none."""
     try:
         return parse_accumulator(text)
     except ValueError:

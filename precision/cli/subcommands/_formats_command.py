@@ -1,4 +1,4 @@
-"""``precision formats``: the named formats, their limits and values."""
+"""The subcommand ``precision formats``, which shows the named formats, their limits and values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from precision.formats._named import NAMED, Format, parse_format
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def formats(names: tuple[str, ...], as_json: bool) -> None:
-    """The named formats, or the limits and every value (up to 8 bits) of those given.
+    """List the named formats, or show the limits and every value (up to 8 bits) of those given.
 
     NAME is e4m3, e5m2fnuz, bf16, binary8p4se, int8, or any other that parses.
     """

@@ -1,4 +1,4 @@
-"""``precision sweep``: a built-in study, or a configuration file, as a table and a figure."""
+"""The subcommand ``precision sweep``, which runs a built-in study or a configuration file."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _list() -> None:
 @output_options("precision-sweep.png")
 @click.pass_context
 def sweep_command(context: click.Context, /, **options: Any) -> None:
-    """Run a grid of cells: a built-in study by name, or what a TOML file says.
+    """Run a built-in study, or the function and grid that a TOML file names.
 
     The file has a key study (a name) or function (module:function, file.py:function), a table [grid] of
     parameters and their values, and any of the options by their names (store = "cells.sqlite"). Options of
@@ -92,7 +92,7 @@ def sweep_command(context: click.Context, /, **options: Any) -> None:
         raise click.UsageError("name a study, a .toml file or a --function, or ask for --list")
     refuse_untrusted(context, asked, options)
     with said_plainly():
-        if "function" in asked:  # only a study knows how its table is drawn
+        if "function" in asked:  # only a study has a figure of its table
             if context.get_parameter_source("figure") is not ParameterSource.DEFAULT:
                 raise ValueError("figure is for studies: precision.plots draws the table of a function")
             options["no_figure"] = True
@@ -126,11 +126,11 @@ def _say_what_went_wrong(table: pd.DataFrame, said: list[warnings.WarningMessage
 
 
 # ---- the table --------------------------------------------------------------------------------------
-_SHOWN = 48  # rows of a table that a terminal gets
+_SHOWN = 48  # the most rows of a table that are printed
 
 
 def _print(table: pd.DataFrame, of: Study | None) -> None:
-    """Print what varies and the measures, a line a cell; of a long table its ends; then a study's answer."""
+    """Print a sweep's table, a long one without its middle, its errors, and the answer of its study."""
     if not len(table):
         return
     console, provenance = _printed_tables.console(), table.attrs["provenance"]
@@ -143,7 +143,7 @@ def _print(table: pd.DataFrame, of: Study | None) -> None:
 
 
 def _section(table: pd.DataFrame) -> Section:
-    """Return the lines of a table as a terminal shows them."""
+    """Return a sweep's table as texts: the fixed parameters above, then the varying ones and the measures."""
     parameters = [name for name in table.attrs["provenance"]["parameters"] if name in table]
     varying = [name for name in parameters if table[name].nunique(dropna=False) > 1] or parameters[:1]
     fixed = [f"{name} = {table[name].iloc[0]}" for name in parameters if name not in varying]

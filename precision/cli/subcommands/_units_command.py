@@ -1,4 +1,4 @@
-"""``precision units``: the catalogue of matrix units, or one unit in full."""
+"""The subcommand ``precision units``, which lists the matrix units or shows some of them in full."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from precision.units._catalogue import CATALOGUE, Unit, find_unit
 
 
 def _entry(unit: Unit) -> dict[str, Any]:
-    """Return all that the catalogue and the accumulator say of a unit, as plain values."""
+    """Return the arithmetic, instruction, GPUs and evidence of a unit as values that JSON can hold."""
     accumulator, step = unit.accumulator, unit.accumulator.step
     entry: dict[str, Any] = {
         "name": unit.name,
@@ -58,7 +58,7 @@ def _table(units: list[Unit]) -> Table:
 
 
 def _sentences(unit: Unit) -> Iterator[str]:
-    """Yield a unit's arithmetic in words, from its step."""
+    """Yield sentences that describe the arithmetic of a unit."""
     accumulator, step = unit.accumulator, unit.accumulator.step
     if step is None:
         yield "The exact sum of all products is rounded once."
@@ -83,7 +83,7 @@ def _sentences(unit: Unit) -> Iterator[str]:
 
 
 def _print_in_full(unit: Unit) -> None:
-    """Print all that is known of a unit: a line for each fact, then its arithmetic in words."""
+    """Print every fact about a unit on a line of its own, then its arithmetic in words."""
     facts = {
         "unit": unit.name,
         "accumulator": unit.accumulator.constructor_text(),
@@ -102,7 +102,7 @@ def _print_in_full(unit: Unit) -> None:
 @click.option("--gpu", help="Only units of this GPU, as H100.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def units(names: tuple[str, ...], gpu: str | None, as_json: bool) -> None:
-    """The catalogue of matrix units, or all that is known of those given.
+    """List the matrix units, or show all that is known of those given.
 
     NAME is a unit, as HOPPER_FP8.
     """

@@ -31,7 +31,7 @@ _TITLES = {
     "accumulation": "error of the accumulation\n(against the exact product of the quantized operands)",
     "total": "error of quantization and accumulation\n(against the product of the originals)",
 }
-# What rounds only the last bit of float32 would stretch the axis without saying anything.
+# Smaller errors are not drawn: roundings of float32's last bit would only stretch the axis.
 _SHOWN = 1e-9
 
 
@@ -59,19 +59,20 @@ def _styles(names: Iterable[str]) -> dict[str, Style]:
 def gemm_errors(
     table: pd.DataFrame, *, measure: str = "norm_relative_error", reference: str = "accumulation"
 ) -> Figure:
-    """Draw a panel for each kind of data, a line for each accumulator, error over K on two log scales.
+    """Draw the error of each accumulator as a line over K, in a panel for each kind of data.
 
-    Beside the accumulators, a dashed grey line shows the error that quantization alone makes, where
-    the table holds EXACT.
+    Both axes are logarithmic. If the table holds EXACT, a dashed grey line shows the error that quantization
+    alone makes.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Of the study ``gemm``, as `sweep` or ``precision gemm --json`` gives it.
+        The table of the study ``gemm``, as `sweep` or ``precision gemm --json`` gives it.
     measure : str
-        One of `metrics.MEASURES`; the magnitude is drawn.
+        The name of one of `metrics.MEASURES`; its magnitude is drawn.
     reference : {"accumulation", "total"}
-        Which of the two references.
+        The reference of the errors: the exact product of the quantized operands ("accumulation"), or that
+        of the original operands ("total").
 
     Returns
     -------
@@ -84,7 +85,7 @@ def gemm_errors(
     TypeError
         If ``table`` is no DataFrame.
     ValueError
-        If it lacks a column, or has no row without an error.
+        If the table lacks a column, or has no row without an error.
     """
     check_columns(table, column=("data", "accumulator", "k", f"{reference}_{measure}"))
     table = usable(table)

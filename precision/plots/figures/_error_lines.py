@@ -1,4 +1,4 @@
-"""Errors as lines over a parameter, from a sweep's table. `plots` gives these figures out."""
+"""Figures of errors as lines over a parameter, from a sweep's table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _written(places: Sequence[float]) -> list[str]:
 
 
 def _finish(axes: Axes, x: str, places: Sequence[float], names: Sequence[str], *, log: bool) -> Axes:
-    """The x axis: a tick at each place, and what it is called."""
+    """Set the ticks and the label of the x axis, and return the Axes."""
     if log:
         axes.set_xscale("log", base=2)
     ticks_at(axes, places, names)
@@ -41,37 +41,38 @@ def error_over_k(
     log: bool | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """An error over K, both logarithmic; a line for each combination of the other parameters that vary.
+    """Draw an error over K on logarithmic axes, with a line for each combination of the other parameters.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Of a sweep: a row a cell; parameters, the column ``k`` among them, then measures, then ``error``.
-        Rows that hold an error are left out, and so is what is missing (NaN).
+        The table of a sweep, one row a cell: parameters, with the column ``k`` among them, then measures,
+        then ``error``. Rows that hold an error are left out, and so are missing values (NaN).
     y : str
-        The column drawn.
+        The name of the column to draw.
     by : str or sequence of str, optional
-        The columns that tell lines apart. By default every parameter that varies but ``seed``: the
-        columns left of the first measure. Rows that share a point are drawn as their median, with a band
-        from the least to the largest, and the y axis says so.
+        The columns that tell lines apart. By default every parameter (a column left of the first measure)
+        that varies, ``seed`` aside. Rows that share a point are drawn as their median, with a band from the
+        least to the largest, and the label of the y axis says so.
     log : bool, optional
-        Whether the y axis is logarithmic, and of magnitudes. By default it is, but for ``sqnr_db``,
+        True for a logarithmic y axis of magnitudes. By default it is logarithmic except for ``sqnr_db``,
         ``cosine``, shares and bits.
     ax : matplotlib.axes.Axes, optional
-        Where to draw. By default a figure of its own, that pyplot does not know: Jupyter shows it as
-        the value of a cell, and `save` writes it.
+        The Axes to draw on. By default a new figure is made, which pyplot does not know: Jupyter shows it
+        as the value of a cell, and `save` writes it.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Names of lines stand right of them; a figure without a layout engine gets the constrained one.
+        The Axes. The names of the lines stand at their right ends; a figure without a layout engine gets
+        matplotlib's constrained one.
 
     Raises
     ------
     ImportError
         Without matplotlib; names the extra.
     TypeError
-        If ``table`` is no DataFrame or ``ax`` no Axes.
+        If ``table`` is not a DataFrame, or ``ax`` is not an Axes.
     ValueError
         If a column does not exist (near names are listed) or holds no numbers; if there is nothing to
         draw, or more than 24 lines.
@@ -100,7 +101,7 @@ def error_over_k(
 
 
 def _own_width(text: object) -> float:
-    """Fraction bits of an accumulator's alignment; NaN where it has none."""
+    """Return the fraction bits of an accumulator's alignment, or NaN if it aligns nothing."""
     try:
         unit = accumulators.parse(str(text))
     except ValueError:
@@ -118,10 +119,10 @@ def error_over_width(
     log: bool | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """An error over the accumulator's width, linear; see `error_over_k` for all else.
+    """Draw an error over the width of the accumulator, the fraction bits of its alignment.
 
-    A row without a ``width`` stands at its ``accumulator``'s own. Accumulators that have none (FP32_FMA,
-    EXACT) are dotted level lines.
+    The x axis is linear; lines are drawn as `error_over_k` draws them. A row without a ``width`` is drawn at
+    that of its ``accumulator``. Accumulators that have none (FP32_FMA, EXACT) are dotted level lines.
 
     Parameters
     ----------
@@ -169,9 +170,10 @@ def error_over_promotion(
     log: bool | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """An error over the promotion interval, logarithmic; see `error_over_k` for all else.
+    """Draw an error over the promotion interval: the products after which a register is added to the total.
 
-    ``promoted`` = 0, or missing, means never: it stands one octave right of the largest interval.
+    The x axis is logarithmic; lines are drawn as `error_over_k` draws them. ``promoted`` = 0, or missing,
+    means that the register is never promoted: it is drawn at twice the largest interval.
 
     Parameters
     ----------
@@ -219,18 +221,18 @@ def error_over(
     log: bool | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """An error over any parameter; see `error_over_k` for all but the x axis.
+    """Draw an error over any parameter, with lines as `error_over_k` draws them.
 
-    Numbers lie on a linear axis, or on one of base 2 where all are positive and the largest is at least 16
-    times the least. Texts (granularities, rules, specs) stand side by side in the table's order, as they are
-    once what goes without saying is left out. Rows without an ``x`` are dotted level lines.
+    Numbers lie on a linear axis, or on a logarithmic one of base 2 if all are positive and the largest is at
+    least 16 times the least. Texts (granularities, rules, specs) lie side by side in the table's order,
+    without the parts that all of them share. Rows without an ``x`` are dotted level lines.
 
     Parameters
     ----------
     table, y, by, log, ax
         As in `error_over_k`.
     x : str
-        A column of numbers or texts.
+        The name of a column of numbers or texts.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The values of formats on a number line. `plots` gives this figure out."""
+"""The figure of the values of formats on a number line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _formats(formats: Iterable[Format | str] | Format | str) -> list[Format]:
 
 
 def _values(fmt: Format) -> list[float]:
-    """Every finite value, rising; the least code of two's complement only where encoding writes it."""
+    """Return every finite value of a format in rising order, those left out that encoding never writes."""
     values = {fmt.value(code) for code in range(1 << fmt.bits)}
     least = fmt.min if isinstance(fmt, IntFormat) else -math.inf
     return sorted(value for value in values if math.isfinite(value) and value >= least)
@@ -46,7 +46,7 @@ def _is_subnormal(fmt: Format, value: float) -> bool:
 
 
 def _written(value: float) -> str:
-    """A power of two below 1/4 or above 1024 as such; short numbers as they are."""
+    """Return the text of a value; a power of two below 1/4 or above 1024 is written as a power."""
     mantissa, exponent = math.frexp(abs(value))
     if mantissa == 0.5 and not -2 <= exponent - 1 <= 10:
         return f"{'−' if value < 0 else ''}$2^{{{exponent - 1}}}$"
@@ -54,7 +54,7 @@ def _written(value: float) -> str:
 
 
 def _thin(axes: Axes, values: list[float]) -> float:
-    """A width of strokes, in points, at which the median gap between these stays open if it can."""
+    """Choose the width of strokes in points, thin enough to leave the median gap between values open."""
     if len(values) < 2:
         return 1.2
     places = axes.transData.transform([(value, 0.0) for value in values])[:, 0] * 72 / root_of(axes).dpi
@@ -62,7 +62,7 @@ def _thin(axes: Axes, values: list[float]) -> float:
 
 
 def _symmetric_ticks(least: float, reach: float) -> list[float]:
-    """Powers of two of both signs, and zero: about nine."""
+    """Return about nine ticks: zero, and powers of two of both signs."""
     low, high = math.frexp(least)[1] - 1, math.frexp(reach)[1] - 1
     step = max(1, -(-(high - low) // 4))
     powers = [math.ldexp(1.0, e) for e in range(high, low - 1, -step)]
@@ -77,19 +77,19 @@ def number_line(
     negative: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
-    """Every value of some formats, each a stroke: a row for each format, subnormals shorter (and red).
+    """Draw the values of formats as strokes, in a row for each format; subnormals are shorter, and red.
 
     Parameters
     ----------
     formats : iterable of FloatFormat, IntFormat or str
         Formats of up to 8 bits, or their names.
     log : bool
-        Whether the axis is logarithmic (base 2), which leaves zero out. With ``negative`` it is linear
-        between the two least values around zero.
+        True for a logarithmic axis (base 2), on which zero is left out. With ``negative`` the axis is
+        linear between the least positive value and its negative.
     negative : bool
-        Whether negative values are drawn too.
+        True to draw negative values, too.
     ax : matplotlib.axes.Axes, optional
-        As in `error_over_k`.
+        The Axes to draw on, as in `error_over_k`.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def number_line(
     ImportError
         Without matplotlib; names the extra.
     TypeError, ValueError
-        If there is no format, or one is none, is unknown or has more than 8 bits.
+        If ``formats`` is empty, or one of them is not a format, is unknown or has more than 8 bits.
 
     Examples
     --------

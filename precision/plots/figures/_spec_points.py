@@ -1,4 +1,4 @@
-"""Figures in which every spec is a point: SQNR over the bits that it stores, or the bytes that it sends."""
+"""Figures of SQNR with a point for each spec: over the bits that it stores, or over the bytes that it sends."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# What scales the elements has a colour of Okabe and Ito's, and what they are a marker.
+# The kind of the elements chooses the marker, and the kind of their scales the colour.
 _ELEMENTS = {"float": "o", "integer": "s", "logarithmic": "D"}
 _SCALES = {
     "powers of two": BLUE,
@@ -52,7 +52,7 @@ _WIRE = ("dispatch", "seconds_dispatch", "tokens", "experts", "hidden", "bandwid
 
 # ---- names and places -------------------------------------------------------------------------------
 def _kinds(spec: AnySpec) -> tuple[str, str]:
-    """Return what scales the elements of a spec, and what kind of numbers they are."""
+    """Return the kind of a spec's scales and the kind of its elements, as keys of the colours and markers."""
     if isinstance(spec, LogFMT):
         return "a tile's min and step", "logarithmic"
     if isinstance(spec, FloatFormat):
@@ -83,7 +83,7 @@ def _label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]]) -
 
 
 def _panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the rows that each panel shows: those of each array, or of a file of several their total."""
+    """Return the rows of each panel by its title: those of each array, or the total of a file of several."""
     panels = {}
     for (data, tensor, shape), rows in table.groupby(["data", "tensor", "shape"], sort=False):
         if not shape or "" not in set(table["shape"][table["data"] == data]):
@@ -93,7 +93,7 @@ def _panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _points(rows: pd.DataFrame, x: str) -> list[tuple[AnySpec, float, float]]:
-    """Return each spec of some rows with its place, without those that have no finite SQNR."""
+    """Return each spec of some rows with its x and its SQNR, those without a finite SQNR left out."""
     places = zip(
         map(specs.parse, rows["spec"]), rows[x].astype(float), rows["sqnr_db"].astype(float), strict=True
     )
@@ -103,7 +103,7 @@ def _points(rows: pd.DataFrame, x: str) -> list[tuple[AnySpec, float, float]]:
 def _limits(
     points: Sequence[tuple[float, float]], least: float, room: float = 0.32
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return the limits of both axes, with room for names at the right; at least ``least`` wide."""
+    """Return the limits of both axes, with room for names at the right; x spans at least ``least``."""
     widths, heights = zip(*(points or [(4.0, 20.0), (8.0, 40.0)]), strict=True)
     span = max(max(widths) - min(widths), least)
     left, right = min(widths) - 0.1 * span, max(widths) + 0.1 * span
@@ -127,7 +127,7 @@ def _draw_point(axes: Axes, spec: AnySpec, x: float, y: float) -> str:
 
 
 def _draw_legend(figure: Figure, drawn: Sequence[AnySpec]) -> None:
-    """Say below the axes what the colours and the markers of some specs mean."""
+    """Draw a legend of the colours and markers of some specs below the axes."""
     from matplotlib.lines import Line2D
 
     kinds = list(map(_kinds, drawn))
@@ -146,15 +146,15 @@ def _draw_legend(figure: Figure, drawn: Sequence[AnySpec]) -> None:
 
 @in_default_environment
 def error_over_bits(table: pd.DataFrame) -> Figure:
-    """Draw SQNR over the bits stored for each element: a panel for each kind of data, a point for each spec.
+    """Draw SQNR over the bits stored for each element, with a panel for each kind of data.
 
-    Of a file of several tensors their total is drawn. A dashed line gains 6.02 dB a bit: the limit that
-    rate-distortion theory sets for independent normal numbers, whatever the code.
+    Each spec is a point. For a file of several tensors their total is drawn. A dashed line rises by 6.02 dB
+    a bit: the limit that rate-distortion theory sets for independent normal numbers, whatever the code.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Of the study ``quantize``, as `sweep` or ``precision quantize --json`` gives it.
+        The table of the study ``quantize``, as `sweep` or ``precision quantize --json`` gives it.
 
     Returns
     -------
@@ -192,16 +192,16 @@ def error_over_bits(table: pd.DataFrame) -> Figure:
 
 @in_default_environment
 def error_over_bytes(table: pd.DataFrame) -> Figure:
-    """Draw SQNR over the bytes sent for each value, and the time that takes: a panel for each kind of data.
+    """Draw SQNR over the bytes sent for each value, with a panel for each kind of data.
 
-    LogFMT with its defaults is one line, with the widths as its labels, every other spec a point. A grey band
-    follows the Pareto front: what lies on it is beaten by nothing that is as small. Of a file of several
-    tensors their total is drawn. The upper axis is the time of both ways.
+    LogFMT with its defaults is one line, labelled with its widths; every other spec is a point. A grey band
+    follows the Pareto front: no spec that sends as few bytes is better than one on it. For a file of several
+    tensors their total is drawn. The upper axis shows the time of dispatch and combine together.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Of the study ``all_to_all``, as `sweep` gives it.
+        The table of the study ``all_to_all``, as `sweep` gives it.
 
     Returns
     -------
@@ -260,12 +260,12 @@ def error_over_bytes(table: pd.DataFrame) -> Figure:
 
 
 def _sent_alike(table: pd.DataFrame) -> bool:
-    """Return whether every row goes to the experts in the spec in which it comes back."""
+    """Tell whether every row is sent to the experts in the spec in which it comes back."""
     return bool((table["dispatch"] == table["spec"]).all() or (table["dispatch"] == "same").all())
 
 
 def _time(table: pd.DataFrame) -> tuple[float, float]:
-    """Return the microseconds of both ways at 0 bytes sent back for each value, and those for each byte."""
+    """Return the microseconds of both ways as a line: at 0 bytes sent back a value, and more for each byte."""
     first, ways = table.iloc[0], 2 if _sent_alike(table) else 1
     values = first["tokens"] * first["experts"] * first["hidden"]
     fixed = 0.0 if ways == 2 else first["seconds_dispatch"]
@@ -278,7 +278,7 @@ def _wire_label(spec: AnySpec) -> str:
 
 
 def _draw_widths(axes: Axes, line: Sequence[tuple[float, float, int]]) -> None:
-    """Draw LogFMT's widths as a line, each point named at its upper left, the line at its end."""
+    """Draw LogFMT's widths as a line, whose points are named at their upper left by their bits."""
     if not line:
         return
     colour, marker = _SCALES["a tile's min and step"], _ELEMENTS["logarithmic"]
