@@ -39,7 +39,7 @@ _INTERRUPTED = 130  # as a shell reports a command that Ctrl-C ended
 
 
 def _message(error: BaseException) -> str:
-    """Return the message of an error, after the name of its type if the message alone would say too little."""
+    """Return the message of an error, with the name of its type in front if the message alone is unclear."""
     if isinstance(error, (ArithmeticError, MemoryError, RecursionError)) or not str(error):
         return f"{type(error).__name__}: {error}".removesuffix(": ")
     return str(error)
@@ -157,7 +157,7 @@ class Parsed(click.ParamType[Any]):
 
 
 @contextmanager
-def said_plainly() -> Iterator[None]:
+def errors_as_messages() -> Iterator[None]:
     """Turn errors that the library raises about its arguments into messages without a traceback."""
     try:
         yield
@@ -175,7 +175,7 @@ def _write(text: str, path: str) -> None:
         beside.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-def tried(option: str, path: str, check: Callable[[str], object]) -> None:
+def check_output_option(option: str, path: str, check: Callable[[str], object]) -> None:
     """Check an output's path, and raise an error of ``check`` as one that names the option."""
     try:
         check(path)
@@ -225,7 +225,7 @@ class Outputs(NamedTuple):
             ("--figure", found.figure, plots.check),
         ):
             if path is not None and (path != "-" or option == "--figure"):
-                tried(option, path, check)
+                check_output_option(option, path, check)
         return found
 
     @property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from precision.cli import _printed_tables
-from precision.cli._shared_options import FILE, Outputs, Parsed, output_options, said_plainly
+from precision.cli._shared_options import FILE, Outputs, Parsed, errors_as_messages, output_options
 from precision.cli._standard_streams import say
 from precision.studies._command_options import Command, Option
 from precision.studies._experiment import Study
@@ -65,9 +65,9 @@ def _parameter(option: Option) -> Callable[[Any], Any]:
 
 def _runner(chosen: Study, command: Command) -> Callable[..., None]:
     def run(**options: Any) -> None:
-        with said_plainly():
+        with errors_as_messages():
             outputs = Outputs.of(options)
-            table = measured(chosen, command, options)
+            table = compute_table(chosen, command, options)
             rows = table[list(command.columns)].to_dict("records")
             outputs.write(
                 rows, lambda: chosen.figure(table), lambda: _printed_tables.print_study(chosen, table)
@@ -76,7 +76,7 @@ def _runner(chosen: Study, command: Command) -> Callable[..., None]:
     return run
 
 
-def measured(chosen: Study, command: Command, options: Mapping[str, Any]) -> pd.DataFrame:
+def compute_table(chosen: Study, command: Command, options: Mapping[str, Any]) -> pd.DataFrame:
     """Compute the table of a study on the grid that the options give.
 
     Raises

@@ -87,7 +87,7 @@ def _configuration(path: Path) -> dict[str, Any]:
     return found
 
 
-def _said_as_text(option: click.Option, key: str, value: Any) -> Any:
+def _as_option_text(option: click.Option, key: str, value: Any) -> Any:
     """Return a value of a configuration file as the text that the option would have on a command line."""
     if not isinstance(value, bool | int | float | str):
         raise ValueError(f"{key} must be one value, got {value!r}")
@@ -96,7 +96,7 @@ def _said_as_text(option: click.Option, key: str, value: Any) -> Any:
     return value if option.is_flag else str(value)
 
 
-def asked_for(context: click.Context, parameter: click.Parameter, named: str | None) -> dict[str, Any]:
+def read_argument(context: click.Context, parameter: click.Parameter, named: str | None) -> dict[str, Any]:
     """Read the argument: a study's name, or a configuration file, whose options become defaults.
 
     Returns the study, the function and the grid that are named.
@@ -120,7 +120,7 @@ def asked_for(context: click.Context, parameter: click.Parameter, named: str | N
             if key not in _OWN and key not in known:
                 raise ValueError(f"{named}: unknown key {key!r}; {suggest_names(key, [*_OWN, *known])}")
         context.default_map = {
-            known[key].name: _said_as_text(known[key], f"{named}: {key}", value)
+            known[key].name: _as_option_text(known[key], f"{named}: {key}", value)
             for key, value in found.items()
             if key not in _OWN
         }
@@ -180,7 +180,7 @@ def _grid(asked: Mapping[str, Any], axes: Mapping[str, Any]) -> Any:
     return merged if isinstance(grid, list) else merged[0]
 
 
-def swept(
+def run_sweep(
     asked: Mapping[str, Any], options: Mapping[str, Any], *, quiet: bool
 ) -> tuple[pd.DataFrame, Study | None]:
     """Run the sweep, and return its table and its study (None for a user's function).
@@ -188,10 +188,10 @@ def swept(
     With ``quiet``, what functions print goes to stderr, so that JSON on the standard output stays clean.
     """
     with redirect_stdout(sys.stderr) if quiet else nullcontext():
-        return _swept(asked, options, quiet=quiet)
+        return _run_sweep(asked, options, quiet=quiet)
 
 
-def _swept(
+def _run_sweep(
     asked: Mapping[str, Any], options: Mapping[str, Any], *, quiet: bool
 ) -> tuple[pd.DataFrame, Study | None]:
     of = study(asked["study"]) if "study" in asked else None

@@ -23,7 +23,7 @@ from precision.logfmt import _logfmt_checks, _tile_loops, _wire_bytes
 from precision.logfmt._design_choices import BelowClamp, Fallback, LogBase, Metadata, SingleValued, Space
 from precision.logfmt._logfmt_fields import LogFMTFields
 from precision.logfmt._logfmt_parts import LogFMTParts
-from precision.quantization._dequantizing import checked_out
+from precision.quantization._dequantizing import check_dequantize_arguments
 from precision.quantization._row_views import source_of
 from precision.quantization._scale_rules import NonFinite
 
@@ -304,7 +304,7 @@ class LogFMTTensor(LogFMTParts):
         ValueError
             If ``out`` has another shape, is read-only or has elements that share memory.
         """
-        kind = checked_out(self.shape, dtype, out)
+        kind = check_dequantize_arguments(self.shape, dtype, out)
         return _tile_loops.decode_tiles(self.codes, self.metadata, self.spec, self.axis, kind, out)
 
     def pack(self) -> Array:

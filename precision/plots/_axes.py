@@ -20,7 +20,7 @@ def new_figure(width: float, height: float) -> Figure:
     return ShownFigure(figsize=(width, height), layout="constrained")
 
 
-def own_axes(ax: Axes | None, width: float = 6.4, height: float = 4.2) -> Axes:
+def choose_axes(ax: Axes | None, width: float = 6.4, height: float = 4.2) -> Axes:
     """Return ``ax`` to draw on, or the Axes of a new figure if it is None.
 
     A figure without a layout engine gets matplotlib's constrained one, which makes room for names beside

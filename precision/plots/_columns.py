@@ -22,7 +22,7 @@ _REPEATS = "seed"
 
 
 def check_columns(table: pd.DataFrame, **columns: str | Sequence[str] | None) -> None:
-    """Raise unless ``table`` is a DataFrame with the given columns; errors name the argument by its keyword."""
+    """Raise unless ``table`` is a DataFrame with the given columns; keywords name them in errors."""
     if not hasattr(table, "columns") or not hasattr(table, "to_dict"):
         raise TypeError(f"table must be a pandas DataFrame, got {type(table).__name__}")
     known = [str(name) for name in table.columns]
@@ -35,7 +35,7 @@ def check_columns(table: pd.DataFrame, **columns: str | Sequence[str] | None) ->
                 raise ValueError(f"{argument} {name!r} is no column of the table; {hint}")
 
 
-def usable(table: pd.DataFrame) -> pd.DataFrame:
+def drop_failed_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows without an error; raise ValueError if there is none."""
     if len(table) == 0:
         raise ValueError("table is empty: there is nothing to draw")
@@ -62,7 +62,7 @@ def _is_measure(column: str) -> bool:
     return column in _COUNTS or metric_of(column) is not None
 
 
-def varying(table: pd.DataFrame, besides: Iterable[str]) -> tuple[str, ...]:
+def find_varying(table: pd.DataFrame, besides: Iterable[str]) -> tuple[str, ...]:
     """Return the names of the parameters (columns left of the first measure) that differ between rows."""
     besides = {*besides, _REPEATS, "error"}
     found = []
@@ -131,7 +131,7 @@ def wrapped(text: str, width: int = 34) -> str:
     return "\n".join(lines)
 
 
-def said(value: Hashable) -> str:
+def show_value(value: Hashable) -> str:
     """Return the text of a value for a figure, an int with commas between thousands."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
@@ -147,14 +147,14 @@ def names_of(
     names = {}
     for key in values:
         parts = [
-            short[i][value] if isinstance(value, str) else f"{column.replace('_', ' ')} = {said(value)}"
+            short[i][value] if isinstance(value, str) else f"{column.replace('_', ' ')} = {show_value(value)}"
             for i, (column, value) in enumerate(zip(columns, key, strict=True))
         ]
         names[key] = wrapped(", ".join(parts))
     return names
 
 
-def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return the Pareto front of points, x rising: no point of x as small has a larger y."""
     found: list[tuple[float, float]] = []
     for x, y in sorted(points, key=lambda point: (point[0], -point[1])):

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.text import Annotation, Text
 
-from precision.plots._style import SMALL, root_of, spread
+from precision.plots._style import SMALL, move_apart, root_of
 
 _FAR = 1e300
 
@@ -84,7 +84,7 @@ class EndNames:
         # would make the layout engine shrink the axes more.
         line = min(line, 1.0 / sum(lines))
         gaps = [line * (a + b) / 2 for a, b in itertools.pairwise(lines)]
-        placed = spread(
+        placed = move_apart(
             [float(y) for _, y in at], gaps, line * lines[0] / 2, 1.0 - line * (lines[-1] - 1) / 2
         )
         beside = 1.0 + 14 * pixel / box.width
@@ -176,27 +176,27 @@ class _Search:
                 away = distance * self.pixel * (0.7 if across and up else 1.0)
                 mx, my = x + across * (size[0] / 2 + away), y + up * (size[1] / 2 + away)
                 leads = bool(up) or distance > _DISTANCES[0]
-                leader = _way((x, y), (mx, my)) if leads else []
+                leader = _points_along((x, y), (mx, my)) if leads else []
                 bad = self._far(distance) + self._badness(i, _around(mx, my, *size), leader)
                 if bad < best[0] - 1e-6:
                     best = (bad, mx, my, leads)
         _, mx, my, leads = best
         self.names[i] = _around(mx, my, *size)
-        self.leaders[i] = _way((x, y), (mx, my)) if leads else []
+        self.leaders[i] = _points_along((x, y), (mx, my)) if leads else []
         return mx, my, leads
 
     def _far(self, distance: float) -> float:
         return 4 * distance * self.pixel**2
 
     def _badness(self, i: int, name: _Box, leader: list[tuple[float, float]]) -> float:
-        """Return the area in square pixels on which a name would overlap others, weighted by what it covers."""
+        """Return the area in square pixels that a name would cover, weighted by what it would cover."""
         names = [other for j, other in self.names.items() if j != i]
         bad = 8 * sum(_shared(name, dot) for j, dot in enumerate(self.dots) if j != i)
         bad += 3 * sum(_shared(name, other) for other in names)
         bad += 8 * ((name[2] - name[0]) * (name[3] - name[1]) - _shared(name, self.inside))
         crossings = sum(_holds(other, point) for other in names for point in leader)
-        ways = (way for j, way in self.leaders.items() if j != i)
-        crossings += sum(_holds(name, point) for way in ways for point in way)
+        leaders = (points for j, points in self.leaders.items() if j != i)
+        crossings += sum(_holds(name, point) for points in leaders for point in points)
         return bad + 25 * self.pixel**2 * crossings
 
 
@@ -213,7 +213,7 @@ def _holds(box: _Box, point: tuple[float, float]) -> bool:
     return box[0] < point[0] < box[2] and box[1] < point[1] < box[3]
 
 
-def _way(start: tuple[float, float], end: tuple[float, float]) -> list[tuple[float, float]]:
+def _points_along(start: tuple[float, float], end: tuple[float, float]) -> list[tuple[float, float]]:
     """Return sixteen points spread evenly along a line."""
     parts = [(j + 0.5) / 16 for j in range(16)]
     return [(start[0] + t * (end[0] - start[0]), start[1] + t * (end[1] - start[1])) for t in parts]

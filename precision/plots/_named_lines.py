@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from precision._support._types import Array
-from precision.plots._axes import own_axes
-from precision.plots._columns import Key, keys, names_of, numbers, varying
-from precision.plots._style import Style, Styles, call_axes, dress, is_linear, styles_of, title_of
+from precision.plots._axes import choose_axes
+from precision.plots._columns import Key, find_varying, keys, names_of, numbers
+from precision.plots._style import Style, Styles, is_linear, label_axes, style_axes, styles_of, title_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +101,7 @@ def _lines(points: Points, names: dict[Key, str], styles: Styles, without_x: str
 
 def _chosen(table: pd.DataFrame, by: Sequence[str] | str | None, x: str, y: str) -> tuple[str, ...]:
     if by is None:
-        return varying(table, (x, y))
+        return find_varying(table, (x, y))
     return (by,) if isinstance(by, str) else tuple(by)
 
 
@@ -110,14 +110,14 @@ def _note(table: pd.DataFrame, points: Points, besides: Sequence[str]) -> str:
     most = max((len(values) for its in points.values() for values in its.values()), default=1)
     if most == 1:
         return ""
-    others = varying(table, besides)
+    others = find_varying(table, besides)
     if "seed" in table.columns and len(set(keys(table, ["seed"]))) > 1:
         others = ("seed", *others)
     over = f"{most} seeds" if others == ("seed",) else f"up to {most} values ({', '.join(others)})"
     return f"\nmedian and range of {over}"
 
 
-class Choice(NamedTuple):
+class LineOptions(NamedTuple):
     """The arguments that all figures of lines have: the column drawn, what tells lines apart, the axes."""
 
     y: str
@@ -126,7 +126,7 @@ class Choice(NamedTuple):
     ax: Axes | None
 
 
-def draw_table(table: pd.DataFrame, x: str, xs: Array, choice: Choice) -> tuple[Axes, list[float]]:
+def draw_table(table: pd.DataFrame, x: str, xs: Array, choice: LineOptions) -> tuple[Axes, list[float]]:
     """Draw a table as lines without the x axis; return the Axes and the places on x.
 
     Rows whose place in ``xs`` is NaN are drawn as level lines.
@@ -145,13 +145,13 @@ def draw_table(table: pd.DataFrame, x: str, xs: Array, choice: Choice) -> tuple[
             f"tells more than {_MOST_LINES} apart: choose rows, or name with by= what tells lines apart"
         )
     names = names_of(chosen, points)
-    axes = own_axes(ax, 7.0, max(4.2, 1.2 + 0.16 * sum(name.count("\n") + 1 for name in names.values())))
-    dress(axes)
+    axes = choose_axes(ax, 7.0, max(4.2, 1.2 + 0.16 * sum(name.count("\n") + 1 for name in names.values())))
+    style_axes(axes)
     beyond = draw_lines(axes, _lines(points, names, styles_of(axes, chosen), f"no {x}"), log)
     signed = bool(log and (ys < 0).any())
     label = f"magnitude of {title_of(y)}" if signed else title_of(y)
     label += _note(table, points, (x, y, *chosen))
     label += "\nopen triangles: " + " or ".join(beyond) if beyond else ""
-    call_axes(axes, y=label)
+    label_axes(axes, y=label)
     places = sorted({place for its in points.values() for place in its if place is not None})
     return axes, places

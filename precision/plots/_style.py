@@ -67,7 +67,9 @@ def is_linear(column: str) -> bool:
 
 
 # ---- places -----------------------------------------------------------------------------------------
-def spread(positions: Sequence[float], gap: float | Sequence[float], low: float, high: float) -> list[float]:
+def move_apart(
+    positions: Sequence[float], gap: float | Sequence[float], low: float, high: float
+) -> list[float]:
     """Move rising positions, as little as possible, until neighbours are at least ``gap`` apart.
 
     If there is no room for that between ``low`` and ``high``, the first ones lie below ``low``.
@@ -114,7 +116,7 @@ class Styles:
         self.rest: dict[Hashable, int] = {}
 
     def choose(self, keys: Sequence[tuple[Hashable, ...]]) -> None:
-        """Choose, at the first call, the parameter that colours stand for: that with most values in ``keys``."""
+        """Choose at the first call which parameter colours stand for: that with most values in ``keys``."""
         if self.lead is None and keys:
             counts = [len({key[i] for key in keys}) for i in range(len(keys[0]))]
             self.lead = counts.index(max(counts)) if counts else 0
@@ -151,7 +153,7 @@ def root_of(drawn: Axes | Figure | SubFigure) -> Figure:
     return drawn
 
 
-def dress(axes: Axes, grid: str = "both") -> None:
+def style_axes(axes: Axes, grid: str = "both") -> None:
     """Give Axes the common look: a pale grid below the data, two spines, small ticks."""
     axes.grid(True, axis=grid, color=GRID, linewidth=0.6)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
@@ -159,7 +161,7 @@ def dress(axes: Axes, grid: str = "both") -> None:
     axes.tick_params(labelsize=9)
 
 
-def _apart(places: Sequence[float], widths: Sequence[float]) -> set[int]:
+def _choose_visible(places: Sequence[float], widths: Sequence[float]) -> set[int]:
     """Choose the names that do not overlap: the last one, and each that is clear of those kept after it.
 
     Names are given by their middles and their widths; the result holds the indices of those to keep.
@@ -173,7 +175,7 @@ def _apart(places: Sequence[float], widths: Sequence[float]) -> set[int]:
     return kept
 
 
-def call_axes(axes: Axes, x: str = "", y: str = "", size: float = 10) -> None:
+def label_axes(axes: Axes, x: str = "", y: str = "", size: float = 10) -> None:
     """Set the labels of the axes, broken into lines that are no longer than the axes."""
     box, dpi = axes.get_window_extent(), root_of(axes).dpi
     for text, inches, set_label in (
@@ -190,14 +192,14 @@ _TICKS: weakref.WeakKeyDictionary[Axes, dict[float, str]] = weakref.WeakKeyDicti
 
 
 def shared_ticks(axes: Axes | None) -> dict[float, str]:
-    """Return the ticks, as places and names, that `ticks_at` set on other Axes with the same x axis."""
+    """Return the ticks, as places and names, that `set_ticks` set on other Axes with the same x axis."""
     if axes is None:
         return {}
     others = (other for other in axes.get_shared_x_axes().get_siblings(axes) if other is not axes)
     return {place: name for other in others for place, name in _TICKS.get(other, {}).items()}
 
 
-def ticks_at(axes: Axes, ticks: Sequence[float], names: Sequence[str]) -> None:
+def set_ticks(axes: Axes, ticks: Sequence[float], names: Sequence[str]) -> None:
     """Set ticks of the x axis at some places and nowhere else.
 
     If there are too many names for the width of the axes, they are slanted, and some are left out. Axes that
@@ -215,9 +217,9 @@ def ticks_at(axes: Axes, ticks: Sequence[float], names: Sequence[str]) -> None:
     places = [width * float(x) for x, _ in axes.transAxes.inverted().transform(
         axes.transData.transform([(tick, axes.get_ylim()[0]) for tick in ticks])
     )]  # fmt: skip
-    flat = _apart(places, [0.075 * len(name) + 0.07 for name in names])
+    flat = _choose_visible(places, [0.075 * len(name) + 0.07 for name in names])
     slanted = 3 * len(flat) < 2 * len(names)
-    named = _apart(places, [0.17] * len(names)) if slanted else flat
+    named = _choose_visible(places, [0.17] * len(names)) if slanted else flat
     axes.set_xticks(
         list(ticks),
         [name if i in named else "" for i, name in enumerate(names)],

@@ -12,7 +12,7 @@ from precision._support._user_functions import import_function
 from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._accumulator_text import parse as parse_accumulator
 from precision.cli import _printed_tables
-from precision.cli._shared_options import Parsed, said_plainly
+from precision.cli._shared_options import Parsed, errors_as_messages
 from precision.cli._standard_streams import printing, say
 from precision.formats._rounding_modes import Overflow, Rounding
 from precision.quantization._quant_spec import QuantSpec
@@ -110,7 +110,7 @@ def check(function: Callable[..., Any], as_json: bool, **options: Any) -> None:
     two operands to their product for an accumulator.
     The exit status is 1 if a property does not hold.
     """
-    with said_plainly():
+    with errors_as_messages():
         if options["dtype"] == "bfloat16":
             import ml_dtypes
 

@@ -6,7 +6,7 @@ import click
 
 from precision.cli import _printed_tables
 from precision.cli._shared_options import (
-    said_plainly,
+    errors_as_messages,
 )
 from precision.cli._standard_streams import printing, say
 from precision.formats._named import NAMED, Format, parse_format
@@ -20,7 +20,7 @@ def formats(names: tuple[str, ...], as_json: bool) -> None:
 
     NAME is e4m3, e5m2fnuz, bf16, binary8p4se, int8, or any other that parses.
     """
-    with said_plainly():
+    with errors_as_messages():
         chosen: list[Format] = [parse_format(name) for name in names] or list(NAMED.values())
         small = [fmt for fmt in chosen if names and fmt.bits <= 8]
         if as_json:

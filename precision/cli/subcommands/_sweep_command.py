@@ -13,9 +13,16 @@ from click.core import ParameterSource
 from precision._support.files._whole_files import check_regular
 from precision.cli import _printed_tables
 from precision.cli._file_trust import refuse_untrusted
-from precision.cli._shared_options import FILE_OUT, Outputs, Parsed, output_options, said_plainly, tried
+from precision.cli._shared_options import (
+    FILE_OUT,
+    Outputs,
+    Parsed,
+    check_output_option,
+    errors_as_messages,
+    output_options,
+)
 from precision.cli._standard_streams import say
-from precision.cli._sweep_options import asked_for, axis_of, swept
+from precision.cli._sweep_options import axis_of, read_argument, run_sweep
 from precision.studies._experiment import Study
 from precision.studies._registry import STUDIES
 from precision.studies._sections import Section
@@ -33,7 +40,7 @@ def _list() -> None:
 
 
 @click.command()
-@click.argument("asked", metavar="[CONFIG.toml|STUDY]", required=False, callback=asked_for, is_eager=True)
+@click.argument("asked", metavar="[CONFIG.toml|STUDY]", required=False, callback=read_argument, is_eager=True)
 @click.option("--list", "listing", is_flag=True, help="The built-in studies, their questions and grids.")
 @click.option(
     "--set",
@@ -91,16 +98,16 @@ def sweep_command(context: click.Context, /, **options: Any) -> None:
     if not asked:
         raise click.UsageError("name a study, a .toml file or a --function, or ask for --list")
     refuse_untrusted(context, asked, options)
-    with said_plainly():
+    with errors_as_messages():
         if "function" in asked:  # only a study has a figure of its table
             if context.get_parameter_source("figure") is not ParameterSource.DEFAULT:
                 raise ValueError("figure is for studies: precision.plots draws the table of a function")
             options["no_figure"] = True
         outputs = Outputs.of(options)
         if options["store"] is not None:
-            tried("--store", options["store"], check_regular)
+            check_output_option("--store", options["store"], check_regular)
         with warnings.catch_warnings(record=True) as said:
-            table, of = swept(asked, options, quiet=outputs.piped)
+            table, of = run_sweep(asked, options, quiet=outputs.piped)
         provenance = table.attrs["provenance"]
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
         draw = (lambda: of.figure(table)) if of is not None and len(table) else None

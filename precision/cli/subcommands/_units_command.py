@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 
 from precision.cli import _printed_tables
-from precision.cli._shared_options import said_plainly
+from precision.cli._shared_options import errors_as_messages
 from precision.cli._standard_streams import printing, say
 from precision.units._catalogue import CATALOGUE, Unit, find_unit
 
@@ -106,7 +106,7 @@ def units(names: tuple[str, ...], gpu: str | None, as_json: bool) -> None:
 
     NAME is a unit, as HOPPER_FP8.
     """
-    with said_plainly():
+    with errors_as_messages():
         chosen = [find_unit(name) for name in names] or list(CATALOGUE.values())
         if gpu is not None:
             known = dict.fromkeys(one for unit in CATALOGUE.values() for one in unit.gpus)

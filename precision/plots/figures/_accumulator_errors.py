@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from precision._support.machine._float_environment import in_default_environment
 from precision.metrics._distributions import DISTRIBUTIONS
 from precision.plots._axes import new_figure
-from precision.plots._columns import check_columns, short_texts, usable
+from precision.plots._columns import check_columns, drop_failed_rows, short_texts
 from precision.plots._named_lines import Line, draw_lines
-from precision.plots._style import GREY, MARKERS, Style, dress, is_linear, ticks_at, title_of
+from precision.plots._style import GREY, MARKERS, Style, is_linear, set_ticks, style_axes, title_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +88,7 @@ def gemm_errors(
         If the table lacks a column, or has no row without an error.
     """
     check_columns(table, column=("data", "accumulator", "k", f"{reference}_{measure}"))
-    table = usable(table)
+    table = drop_failed_rows(table)
     panels, names = list(table["data"].unique()), list(table["accumulator"].unique())
     short, styles = short_texts(names, unit_said=True), _styles(names)
 
@@ -113,11 +113,11 @@ def gemm_errors(
         if "EXACT" in names and reference == "accumulation":
             quantized = line(panel, "EXACT", "total")
             lines.append(Line("quantization alone", Style(GREY, "--", ""), *quantized, thick=1.2))
-        dress(axes)
+        style_axes(axes)
         draw_lines(axes, [one for one in lines if not all(map(math.isnan, one.ys))], not is_linear(measure))
         axes.set(xscale="log", xlabel="K")
         ticks = sorted(set(table["k"][table["data"] == panel]))
-        ticks_at(axes, ticks, [f"{k:,}" for k in ticks])
+        set_ticks(axes, ticks, [f"{k:,}" for k in ticks])
         axes.set_title(DISTRIBUTIONS[panel].description if panel in DISTRIBUTIONS else panel, fontsize=11)
     figures[0].set_ylabel(title_of(measure))
     first = table.iloc[0]

@@ -10,9 +10,9 @@ import numpy as np
 
 from precision import accumulators
 from precision._support.machine._float_environment import in_default_environment
-from precision.plots._columns import check_columns, keys, numbers, said, short_texts, usable
-from precision.plots._named_lines import Choice, draw_table
-from precision.plots._style import call_axes, shared_ticks, ticks_at, title_of
+from precision.plots._columns import check_columns, drop_failed_rows, keys, numbers, short_texts, show_value
+from precision.plots._named_lines import LineOptions, draw_table
+from precision.plots._style import label_axes, set_ticks, shared_ticks, title_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 def _written(places: Sequence[float]) -> list[str]:
-    return [said(int(place) if place == int(place) else place) for place in places]
+    return [show_value(int(place) if place == int(place) else place) for place in places]
 
 
 def _finish(axes: Axes, x: str, places: Sequence[float], names: Sequence[str], *, log: bool) -> Axes:
     """Set the ticks and the label of the x axis, and return the Axes."""
     if log:
         axes.set_xscale("log", base=2)
-    ticks_at(axes, places, names)
-    call_axes(axes, x=title_of(x))
+    set_ticks(axes, places, names)
+    label_axes(axes, x=title_of(x))
     return axes
 
 
@@ -92,11 +92,11 @@ def error_over_k(
     (['FP32_FMA', 'HOPPER_FP8'], [2, 1])
     """
     check_columns(table, x="k", y=y, by=by)
-    table = usable(table)
+    table = drop_failed_rows(table)
     xs = numbers(table, "k", "x")
     if np.isnan(xs).any() or (xs <= 0).any():
         raise ValueError(f"k must be a positive number in every row, got {table['k'].tolist()[:4]}")
-    axes, places = draw_table(table, "k", xs, Choice(y, by, log, ax))
+    axes, places = draw_table(table, "k", xs, LineOptions(y, by, log, ax))
     return _finish(axes, "k", places, _written(places), log=True)
 
 
@@ -152,12 +152,12 @@ def error_over_width(
     ([8.0, 13.0, 20.0], [1e-07, 1e-07])
     """
     check_columns(table, x="width", y=y, by=by)
-    table = usable(table)
+    table = drop_failed_rows(table)
     xs = numbers(table, "width", "x")
     if "accumulator" in table.columns:
         own = [_own_width(text) for text in table["accumulator"]]
         xs = np.where(np.isnan(xs), own, xs)
-    axes, places = draw_table(table, "width", xs, Choice(y, by, log, ax))
+    axes, places = draw_table(table, "width", xs, LineOptions(y, by, log, ax))
     return _finish(axes, "width", places, _written(places), log=False)
 
 
@@ -199,15 +199,15 @@ def error_over_promotion(
     ['64', '128', 'never']
     """
     check_columns(table, x="promoted", y=y, by=by)
-    table = usable(table)
+    table = drop_failed_rows(table)
     xs = numbers(table, "promoted", "x")
     if (xs < 0).any():
         raise ValueError(f"promoted must be at least 0, got {float(np.nanmin(xs)):g}")
     never = np.isnan(xs) | (xs == 0)
     known = [place for place, name in shared_ticks(ax).items() if name == "never"]
     beyond = max([2.0 * float(xs[~never].max(initial=1.0)), *known])
-    axes, places = draw_table(table, "promoted", np.where(never, beyond, xs), Choice(y, by, log, ax))
-    names = ["never" if never.any() and place == beyond else said(int(place)) for place in places]
+    axes, places = draw_table(table, "promoted", np.where(never, beyond, xs), LineOptions(y, by, log, ax))
+    names = ["never" if never.any() and place == beyond else show_value(int(place)) for place in places]
     return _finish(axes, "promoted", places, names, log=True)
 
 
@@ -253,11 +253,11 @@ def error_over(
     ([[0.0, 25.0], [1.0, 31.0]], ['PerTensor()', 'PerGroup(16)'])
     """
     check_columns(table, x=x, y=y, by=by)
-    table = usable(table)
+    table = drop_failed_rows(table)
     values = [value for (value,) in keys(table, [x])]
     if not any(isinstance(value, str) for value in values):
         xs = numbers(table, x, "x")
-        axes, places = draw_table(table, x, xs, Choice(y, by, log, ax))
+        axes, places = draw_table(table, x, xs, LineOptions(y, by, log, ax))
         wide = bool(places) and 0 < 16 * places[0] <= places[-1]
         return _finish(axes, x, places, _written(places), log=wide)
     texts = dict.fromkeys(str(value) for value in values if value is not None)
@@ -266,6 +266,6 @@ def error_over(
     for name in short.values():
         known.setdefault(name, float(len(known)))
     xs = np.array([math.nan if value is None else known[short[str(value)]] for value in values])
-    axes, places = draw_table(table, x, xs, Choice(y, by, log, ax))
+    axes, places = draw_table(table, x, xs, LineOptions(y, by, log, ax))
     called = {place: name for name, place in known.items()}
     return _finish(axes, x, places, [called[place] for place in places], log=False)

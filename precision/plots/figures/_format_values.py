@@ -12,8 +12,8 @@ from precision._support.machine._float_environment import in_default_environment
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
 from precision.formats._named import Format, parse_format
-from precision.plots._axes import own_axes
-from precision.plots._style import BLUE, GREY, SMALL, VERMILION, call_axes, dress, root_of
+from precision.plots._axes import choose_axes
+from precision.plots._style import BLUE, GREY, SMALL, VERMILION, label_axes, root_of, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,8 +111,8 @@ def number_line(
     [0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
     """
     chosen = _formats(formats)
-    axes = own_axes(ax, 8.0, 1.0 + 0.55 * len(chosen))
-    dress(axes, grid="x")
+    axes = choose_axes(ax, 8.0, 1.0 + 0.55 * len(chosen))
+    style_axes(axes, grid="x")
     axes.spines["left"].set_visible(False)
     least = min(fmt.smallest for fmt in chosen)
     reach = max(max(map(abs, _values(fmt))) if negative else fmt.max for fmt in chosen)
@@ -145,5 +145,5 @@ def number_line(
     axes.set_yticks(range(len(chosen)), [str(fmt) for fmt in chosen], fontsize=10)
     axes.tick_params(axis="y", length=0)
     reds = any(_is_subnormal(fmt, v) for fmt in chosen for v in _values(fmt))
-    call_axes(axes, x=f"value{scale}" + ("; short strokes (red): subnormals" if reds else ""))
+    label_axes(axes, x=f"value{scale}" + ("; short strokes (red): subnormals" if reds else ""))
     return axes

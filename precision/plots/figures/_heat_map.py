@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._support.machine._float_environment import in_default_environment
-from precision.plots._axes import own_axes
+from precision.plots._axes import choose_axes
 from precision.plots._style import BLACK, SMALL, root_of
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def error_heatmap(
     step = (-(-error.shape[0] // _CELLS), -(-error.shape[1] // _CELLS))
     bad = int(np.count_nonzero(~np.isfinite(error)))
     cells = error if step == (1, 1) else _reduced(error, step, reduce)
-    axes = own_axes(ax, 6.0, 4.8)
+    axes = choose_axes(ax, 6.0, 4.8)
     signed = not log and not (reduce == "rms" and step != (1, 1))
     largest = float(np.abs(cells[np.isfinite(cells)]).max(initial=0.0))
     most = limit or largest or 1.0

@@ -14,9 +14,9 @@ from precision._support.machine._float_environment import in_default_environment
 from precision.formats._float_format import FloatFormat
 from precision.logfmt._logfmt_spec import LogFMT
 from precision.metrics import _fidelity
-from precision.plots._axes import own_axes
+from precision.plots._axes import choose_axes
 from precision.plots._columns import wrapped
-from precision.plots._style import BLUE, call_axes, dress
+from precision.plots._style import BLUE, label_axes, style_axes
 from precision.quantization._quant_spec import QuantSpec
 from precision.specs._spec_text import AnySpec
 
@@ -125,8 +125,8 @@ def histogram(
     together = np.concatenate(shown)
     edges = _bins(together if together.size else np.ones(1), log, bins)
 
-    axes = own_axes(ax, 7.0, 4.2)
-    dress(axes)
+    axes = choose_axes(ax, 7.0, 4.2)
+    style_axes(axes)
     counts = [100 * np.histogram(some, edges)[0] / part.size for some, part in zip(shown, parts, strict=True)]
     axes.stairs(counts[0], edges, fill=True, color="#C8C8C8")
     axes.stairs(counts[1], edges, color=BLUE, linewidth=1.2)
@@ -140,7 +140,7 @@ def histogram(
         label = "magnitude" + (f" (smaller: {left[0]} before, {left[1]} after)" if any(cut) else "")
     else:
         wide, label = f"{edges[1] - edges[0]:.2g}", "value"
-    call_axes(axes, x=label, y=f"% of the elements, bins of {wide}")
+    label_axes(axes, x=label, y=f"% of the elements, bins of {wide}")
     title = f"grey: before; zeros: {zeros[0]}\nline: {wrapped(name, 60)}; zeros: {zeros[1]}{clipped}"
     axes.set_title(title + (f"\nleft out: {lost:,} not finite" if lost else ""), fontsize=9)
     return axes

@@ -10,17 +10,26 @@ import numpy as np
 
 from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
-from precision.plots._axes import own_axes
-from precision.plots._columns import Key, check_columns, front, keys, names_of, numbers, usable, varying
+from precision.plots._axes import choose_axes
+from precision.plots._columns import (
+    Key,
+    check_columns,
+    drop_failed_rows,
+    find_varying,
+    keys,
+    names_of,
+    numbers,
+    pareto_front,
+)
 from precision.plots._style import (
     BLUE,
     GREY,
     JOINED,
     PALE,
-    call_axes,
-    dress,
     is_linear,
+    label_axes,
     more_is_better,
+    style_axes,
     title_of,
 )
 
@@ -109,8 +118,9 @@ def pareto(
 
     check_columns(table, x=x, y=y, names=names)
     senses = _sense(better_x, x, "better_x"), _sense(better_y, y, "better_y")
-    table = usable(table)
-    chosen = varying(table, (x, y)) if names is None else (names,) if isinstance(names, str) else tuple(names)
+    table = drop_failed_rows(table)
+    given = (names,) if isinstance(names, str) else names
+    chosen = find_varying(table, (x, y)) if given is None else tuple(given)
     groups: dict[Key, list[tuple[float, float]]] = {}
     for key, *point in zip(keys(table, chosen), numbers(table, x, "x"), numbers(table, y, "y"), strict=True):
         if all(map(math.isfinite, point)):
@@ -122,10 +132,10 @@ def pareto(
         if not is_linear(column):
             middles[:, i] = np.abs(middles[:, i])
     signs = np.array([_SENSES[senses[0]], -_SENSES[senses[1]]])
-    best = {tuple(np.array(point) * signs) for point in front([tuple(p) for p in middles * signs])}
+    best = {tuple(np.array(point) * signs) for point in pareto_front([tuple(p) for p in middles * signs])}
 
-    axes = own_axes(ax, 7.0, 4.8)
-    dress(axes)
+    axes = choose_axes(ax, 7.0, 4.8)
+    style_axes(axes)
     axes.set(
         xscale="log" if _is_log(x, middles[:, 0]) else "linear",
         yscale="log" if _is_log(y, middles[:, 1]) else "linear",
@@ -136,7 +146,7 @@ def pareto(
         f"{title_of(column)} ({sense}{JOINED}is{JOINED}better)"
         for column, sense in zip((x, y), senses, strict=True)
     )
-    call_axes(axes, said_x, said_y)
+    label_axes(axes, said_x, said_y)
     axes.step(*zip(*sorted(best), strict=True), where="post", color=PALE, linewidth=5, zorder=0)
     called, named = names_of(chosen, groups), []
     for key, (px, py) in zip(groups, middles, strict=True):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from precision.metrics._distributions import DISTRIBUTIONS
 from precision.plots._axes import new_figure
-from precision.plots._columns import check_columns, keys, said, usable
+from precision.plots._columns import check_columns, drop_failed_rows, keys, show_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def _title(column: str, value: object) -> str:
     if isinstance(value, str):
         return DISTRIBUTIONS[value].description if value in DISTRIBUTIONS else value
-    return f"{column.replace('_', ' ')} = {'none' if value is None else said(value)}"
+    return f"{column.replace('_', ' ')} = {'none' if value is None else show_value(value)}"
 
 
 def panels(
@@ -76,7 +76,7 @@ def panels(
     ['N(0,1)', 'U(0,1)']
     """
     check_columns(table, column=column)
-    table = usable(table)
+    table = drop_failed_rows(table)
     values = keys(table, [column])
     shown = list(dict.fromkeys(values))
     if across is None:
@@ -101,7 +101,7 @@ def panels(
 
 
 def _keep_outer_labels(drawn: list[Axes], across: int, sharex: bool, sharey: bool) -> None:
-    """Keep labels and ticks of shared axes in the outer panels only; y labels there join all panels' lines."""
+    """Remove labels of shared axes from the inner panels; outer y labels get the lines of all panels."""
     lines = dict.fromkeys(line for axes in drawn for line in axes.get_ylabel().split("\n"))
     for i, axes in enumerate(drawn):
         if sharex and i + across < len(drawn):

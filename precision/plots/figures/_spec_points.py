@@ -1,4 +1,4 @@
-"""Figures of SQNR with a point for each spec: over the bits that it stores, or over the bytes that it sends."""
+"""Figures of SQNR with a point for each spec, over the bits that it stores or the bytes that it sends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from precision.formats._named import FP32
 from precision.logfmt._logfmt_spec import LogFMT
 from precision.metrics._distributions import DISTRIBUTIONS
 from precision.plots._axes import new_figure
-from precision.plots._columns import check_columns, front, usable
+from precision.plots._columns import check_columns, drop_failed_rows, pareto_front
 from precision.plots._style import (
     BLACK,
     BLUE,
@@ -26,7 +26,7 @@ from precision.plots._style import (
     PALE,
     PURPLE,
     VERMILION,
-    dress,
+    style_axes,
 )
 from precision.quantization._quant_spec import SPECS, QuantSpec, alike_but_for_rule
 from precision.specs._spec_text import AnySpec
@@ -170,7 +170,8 @@ def error_over_bits(table: pd.DataFrame) -> Figure:
         If it lacks a column, or has no row without an error.
     """
     check_columns(table, column=(*_COLUMNS, "bits_per_element"))
-    panels = {name: _points(rows, "bits_per_element") for name, rows in _panels(usable(table)).items()}
+    table = drop_failed_rows(table)
+    panels = {name: _points(rows, "bits_per_element") for name, rows in _panels(table).items()}
     drawn = [point for points in panels.values() for point in points]
     across, up = _limits([(x, y) for _, x, y in drawn], 1.0)
     figure, all_axes = _new_axes(len(panels), 5.2)
@@ -180,7 +181,7 @@ def error_over_bits(table: pd.DataFrame) -> Figure:
         _label_points(
             axes, [(x, y, _spec_label(spec), _draw_point(axes, spec, x, y)) for spec, x, y in points]
         )
-        dress(axes)
+        style_axes(axes)
         widest = max((x for _, x, _ in points), default=across[1])
         if widest - min((x for _, x, _ in points), default=across[1]) > 1:
             axes.set_xticks(range(math.ceil(across[0]), math.ceil(widest) + 1))
@@ -217,7 +218,7 @@ def error_over_bytes(table: pd.DataFrame) -> Figure:
         If it lacks a column, or has no row without an error.
     """
     check_columns(table, column=(*_COLUMNS, "combine_bytes_per_element", *_WIRE))
-    table = usable(table)
+    table = drop_failed_rows(table)
     panels = {name: _points(rows, "combine_bytes_per_element") for name, rows in _panels(table).items()}
     across, up = _limits([(x, y) for points in panels.values() for _, x, y in points], 0.125, room=0.15)
     start, slope = _time(table)
@@ -226,7 +227,7 @@ def error_over_bytes(table: pd.DataFrame) -> Figure:
         axes.set(
             xlim=across, ylim=up, xlabel="bytes sent for each value (combine), scales and metadata counted"
         )
-        best = front([(x, y) for _, x, y in points])
+        best = pareto_front([(x, y) for _, x, y in points])
         if best:
             axes.step(*zip(*best, strict=True), where="post", color=PALE, linewidth=5, zorder=0)
         line = {
@@ -239,7 +240,7 @@ def error_over_bytes(table: pd.DataFrame) -> Figure:
         ]
         _draw_widths(axes, sorted((x, y, spec.bits) for spec, (x, y) in line.items()))
         _label_points(axes, others)
-        dress(axes)
+        style_axes(axes)
         above = axes.secondary_xaxis(
             "top",
             functions=(lambda x: start + slope * np.asarray(x), lambda t: (np.asarray(t) - start) / slope),
@@ -265,7 +266,7 @@ def _sent_alike(table: pd.DataFrame) -> bool:
 
 
 def _time(table: pd.DataFrame) -> tuple[float, float]:
-    """Return the microseconds of both ways as a line: at 0 bytes sent back a value, and more for each byte."""
+    """Return the microseconds of both ways at 0 bytes sent back a value, and the increase for each byte."""
     first, ways = table.iloc[0], 2 if _sent_alike(table) else 1
     values = first["tokens"] * first["experts"] * first["hidden"]
     fixed = 0.0 if ways == 2 else first["seconds_dispatch"]
