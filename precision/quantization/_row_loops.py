@@ -51,7 +51,7 @@ def quantize_rows(
 ) -> tuple[Array, Array, np.float32 | None]:
     """Quantize an array by a spec whose block is ``given``; return its codes, scales and tensor scale.
 
-    The codes and scales are those of ``out``, clip_block, or new ones, which lie contiguous along the axis.
+    The codes and scales are those of ``out``, or new arrays that are contiguous along the axis.
     """
     shape, block = source.shape, clip_block(given, source.shape)
     # Rows run along the axis of the groups; if a block spans several axes, along the most contiguous one.
@@ -68,7 +68,7 @@ def quantize_rows(
         leading = shape[:along] + shape[along + 1 :], block[:along] + block[along + 1 :]
         run = _Run(plan, Rows(source, along), block[along], leading, codes.rows, scale.rows, offset)
         tensor_scale = run.run()
-    return codes.filled(), scale.filled(), tensor_scale
+    return codes.finish(), scale.finish(), tensor_scale
 
 
 class _Plan(NamedTuple):

@@ -104,7 +104,7 @@ class Target(NamedTuple):
         bits = rows.view(WORDS[array.itemsize]).reshape(-1, moved.shape[-1] or 1)
         return cls(array, bits, None if direct else moved)
 
-    def clip_block(self) -> Array:
+    def finish(self) -> Array:
         """Return the array with its results, copied from the rows if these are a buffer."""
         if self.moved is not None:
             self.moved[...] = self.rows.view(self.moved.dtype).reshape(self.moved.shape)

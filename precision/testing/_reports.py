@@ -65,7 +65,7 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        """Whether the property does not hold."""
+        """True if the property does not hold."""
         return self.verdict is Verdict.FAILED
 
     def details(self) -> Iterator[tuple[str, str]]:
@@ -117,7 +117,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether no property failed."""
+        """True if no property failed."""
         return not self.failed
 
     @property

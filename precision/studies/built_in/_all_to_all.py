@@ -304,7 +304,7 @@ STUDY = Study(
     sections=_sections,
     answer=answer,
     command=Command(
-        help="""LogFMT-n beside FP8, MXFP8 and BF16: the errors of numbers, and the time to send them.
+        help="""Compare LogFMT-n with FP8, MXFP8 and BF16: the errors of numbers, and the time to send them.
 
         FILE_OR_DISTRIBUTION is a .npy or .safetensors file, read tensor by tensor, or a distribution: normal,
         uniform, symmetric, laplace, lognormal, student_t or outliers. E4M3 and E5M2 have an FP32 scale for

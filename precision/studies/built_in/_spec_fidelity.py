@@ -165,7 +165,7 @@ STUDY = Study(
     sections=_sections,
     answer=answer,
     command=Command(
-        help="""What quantizing does to numbers: bits, errors, and how many are clipped or flushed to zero.
+        help="""Quantize numbers, and show bits, errors, and how many are clipped or flushed to zero.
 
         FILE_OR_DISTRIBUTION is a .npy or .safetensors file, read tensor by tensor, or a distribution: normal,
         uniform, symmetric, laplace, lognormal, student_t or outliers.

@@ -77,7 +77,7 @@ def _tests(target: Elements) -> Iterator[Test]:
 
 
 def _contract(target: Elements) -> Iterator[Test]:
-    """Yield the tests of what any rounding function must do."""
+    """Yield the tests of properties that every rounding function must have."""
     yield "result", "shape and type of the result", True, lambda call: _result(target, call)
     yield "input unchanged", "the input is not written into", False, lambda call: _unchanged(target, call)
     yield "determinism", "the same input gives the same result", False, lambda call: _repeats(target, call)
