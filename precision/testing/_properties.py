@@ -28,14 +28,14 @@ def _no_guess(observed: Sequence[Any]) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class Property:
-    """A claim that holds of a right implementation, with the inputs that try it.
+    """A claim that holds for every right implementation, with the inputs that test it.
 
     Attributes
     ----------
     name : str
-        What reports call it, and what ``str`` gives, so that pytest's ``ids=str`` does.
+        The name in reports, which ``str`` returns, so that pytest's ``ids=str`` shows it.
     meaning : str
-        In one line, what is claimed.
+        The claim, in one line.
     """
 
     name: str

@@ -229,10 +229,12 @@ def error_over(
 
     Parameters
     ----------
-    table, y, by, log, ax
-        As in `error_over_k`.
+    table
+        The table of a sweep, as in `error_over_k`.
     x : str
         The name of a column of numbers or texts.
+    y, by, log, ax
+        As in `error_over_k`.
 
     Returns
     -------
