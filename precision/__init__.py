@@ -1,4 +1,4 @@
-"""What does low precision do to my numbers? Formats, quantizers and matrix units, bit for bit."""
+"""Low-precision formats, quantizers and matrix units, emulated bit for bit."""
 
 from typing import TYPE_CHECKING
 

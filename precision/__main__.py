@@ -1,4 +1,4 @@
-"""``python -m precision`` and the console script: the command, or what is missing for it."""
+"""The entry point of ``python -m precision`` and of the console script."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from precision._support.machine._float_environment import default_environment
 
 
 def main() -> None:
-    """Run the command `precision`. Ctrl-C ends it with 130, wherever it is."""
+    """Run the command `precision`, and exit with code 130 if Ctrl-C interrupts it."""
     try:
         _main()
     except KeyboardInterrupt:

@@ -202,7 +202,7 @@ def toml(folder: Path) -> Callable[[random.Random, int], str]:
         data = "\n".join(lines).encode()
         path.write_bytes(damage(rng, data) if rng.random() < 0.5 else data)
         try:
-            asked = _sweep_options.asked_for(click.Context(sweep_command), parameter, str(path))
+            asked = _sweep_options.read_argument(click.Context(sweep_command), parameter, str(path))
         except click.BadParameter as error:
             assert str(path) in str(error)
             return "refused"

@@ -14,10 +14,10 @@ from precision.quantization import PerBlock, PerGroup, QuantizedTensor, QuantSpe
 from precision.quantization import _group_loops as blocks
 from precision.quantization import _row_loops as machinery
 from precision.quantization._quant_spec import SPECS as NAMED_SPECS
-from precision.quantization._scale_rules import Way
+from precision.quantization._scale_rules import ScaleFormula
 
 MX = [spec for spec in NAMED_SPECS.values() if spec.scale_format == E8M0]
-POWERS = [rule for rule in ScaleRule if rule.recipe(pr.E2M1).way is Way.POWER]
+POWERS = [rule for rule in ScaleRule if rule.recipe(pr.E2M1).formula is ScaleFormula.POWER]
 NV = QuantSpec(pr.E2M1, PerGroup(16), scale_format=E4M3, tensor_scale=True)
 SPECS = [
     *(dataclasses.replace(spec, scale_rule=rule) for spec in MX for rule in POWERS),
@@ -73,7 +73,7 @@ def general(monkeypatch):
 
     def call(function, *args, **named):
         with monkeypatch.context() as patch:
-            patch.setattr(blocks, "suited", lambda *_: None)
+            patch.setattr(blocks, "choose_loops", lambda *_: None)
             patch.setattr(blocks, "dequantize", lambda *_: False)
             return function(*args, **named)
 
@@ -84,8 +84,8 @@ def general(monkeypatch):
 def taken(monkeypatch):
     """The fast loops that were chosen, None for the general ones."""
     found = []
-    choose = blocks.suited
-    monkeypatch.setattr(blocks, "suited", lambda *args: found.append(choose(*args)) or found[-1])
+    choose = blocks.choose_loops
+    monkeypatch.setattr(blocks, "choose_loops", lambda *args: found.append(choose(*args)) or found[-1])
     return found
 
 

@@ -13,7 +13,7 @@ from hypothesis import find, settings
 import precision as pr
 from precision.formats import E2M1, E4M3, E5M2, FP32, INT8, MXINT8, UE5M3, FloatFormat, Format
 from precision.quantization import PerGroup, QuantSpec, ScaleRule
-from precision.quantization._scale_rules import Recipe, Way
+from precision.quantization._scale_rules import Recipe, ScaleFormula
 from precision.specs import quantize
 from precision.studies import _parameters, study
 from precision.testing import strategies as pst
@@ -81,11 +81,11 @@ def test_every_rule_is_held_to_a_definition(rule: ScaleRule) -> None:
 def test_every_rule_is_declared_in_full(rule: ScaleRule) -> None:
     """The recipe, the table of the page, the texts and the strategies all have the rule."""
     recipes = [rule.recipe(fmt) for fmt in (*ELEMENTS, FP32, UE5M3, pr.parse_format("uint8"))]
-    assert {(recipe.way, recipe.errors) for recipe in recipes} == {(recipes[0].way, recipes[0].errors)}
+    assert len({(recipe.formula, recipe.errors) for recipe in recipes}) == 1
     for recipe in recipes:
-        assert 0 <= recipe.added < 2**56 and (recipe.added == 0 or recipe.way is Way.POWER)
-        assert (recipe.factor == 1) == (recipe.way is not Way.POWER_OF_PRODUCT)
-        assert recipe.errors is None or recipe.way is Way.QUOTIENT
+        assert 0 <= recipe.added < 2**56 and (recipe.added == 0 or recipe.formula is ScaleFormula.POWER)
+        assert (recipe.factor == 1) == (recipe.formula is not ScaleFormula.POWER_OF_PRODUCT)
+        assert recipe.errors is None or recipe.formula is ScaleFormula.QUOTIENT
     kinds = rule.gives_powers_of_two, rule.tries_two_scales, rule.only_divides
     assert sum(kinds) == 1
     assert re.search(rf"^    {rule.name} ", ScaleRule.__doc__ or "", re.MULTILINE)
@@ -115,7 +115,7 @@ def test_a_rule_may_give_larger_powers(more: int, group: int, dtype: type) -> No
     x[:, 0] = rng.uniform(1, 2, 900) * 2.0 ** rng.integers(-149, 127, 900)
     x[:5, 0] = 0, 2.0**-149, 2.0**-126, 2.0**127, np.finfo(np.float32).max
     fraction, exponent = np.frexp(x[:, 0])
-    recipe = Recipe(Way.POWER, added=(more + 1 << 52) - 1)
+    recipe = Recipe(ScaleFormula.POWER, added=(more + 1 << 52) - 1)
     rule = object.__new__(ScaleRule)  # no member, so that caches of other rules stay as they are
     rule._name_, rule._value_, rule._sample = f"CEIL_AND_{more}", f"ceil_and_{more}", recipe
     rule._recipe = lambda fmt: recipe

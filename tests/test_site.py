@@ -31,8 +31,6 @@ CHECKS = {
     "GL01", "GL02", "GL03", "GL05", "GL06", "GL07", "GL08", "GL09", "GL10", "SS01", "SS03", "SS04", "PR02",
     "PR05", "PR06", "PR10", "RT02", "SA02", "SA03", "SA04",
 }  # fmt: skip
-#: Rooms some of whose functions do not describe their parameters in a section yet.
-WITHOUT_PARAMETERS = {"hardware", "plots", "specs", "studies", "testing", "testing.strategies"}
 
 
 def opening(page):
@@ -129,9 +127,7 @@ def test_docstrings_have_numpys_form(room):
             if isinstance(value, FunctionType) and value.__doc__
         ]
         paths = [entry.path, *(f"{entry.path}.{name}" for name in methods if name[0] != "_")]
-        wanted = CHECKS
-        if entry.kind == "function" and room.removeprefix("precision.") not in WITHOUT_PARAMETERS:
-            wanted = CHECKS | {"PR01"}
+        wanted = CHECKS | {"PR01"} if entry.kind == "function" else CHECKS
         for path in paths if entry.kind != "function" else paths[:1]:
             assert [found for found in validate(path)["errors"] if found[0] in wanted] == [], path
 

@@ -10,7 +10,7 @@ from precision._support._types import Array
 from precision.bounds._running_error import NEAREST, top_powers
 from precision.formats._float_format import FloatFormat
 from precision.formats._rounding_modes import Overflow, Stochastic
-from precision.quantization._granularity import filled
+from precision.quantization._granularity import clip_block
 from precision.quantization._quant_spec import QuantSpec
 from precision.quantization._quantized_tensor import QuantizedTensor
 from precision.quantization._scale_rules import Arithmetic
@@ -67,7 +67,7 @@ def bound_quantization(x: Array, q: QuantizedTensor, spec: QuantSpec) -> Convers
 
 def _expand_scales(scale: Array, q: QuantizedTensor) -> Array:
     """Return one multiplier for each element."""
-    for axis, (size, step) in enumerate(zip(q.shape, filled(q.block, q.shape), strict=True)):
+    for axis, (size, step) in enumerate(zip(q.shape, clip_block(q.block, q.shape), strict=True)):
         if scale.shape[axis] == 1:
             continue
         scale = np.repeat(scale, step, axis=axis).take(np.arange(size), axis=axis) if step > 1 else scale

@@ -16,15 +16,16 @@ _FILES = {"json_path": "json", "csv_path": "csv", "figure": "figure", "store": "
 
 
 def refuse_untrusted(context: click.Context, asked: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    """Raise before anything is imported, run or written, if the file names what only its user may.
+    """Raise if a sweep's file names a function, a scheduler or an output that needs its user's consent.
 
-    A function runs with all the rights of the user, and so does what a Dask scheduler sends back. A file
-    written outside of the working folder could be any: trust in the function says nothing about it.
+    Nothing has been imported, run or written before. A function runs with all the rights of the user, and
+    so does what a Dask scheduler sends back. An output outside of the working folder could overwrite any
+    file of the user's, whether its function is trusted or not.
 
     Raises
     ------
     click.UsageError
-        Naming the key of the file, and the option that allows it.
+        If there is such a name; the message has the key of the file, and the option that allows it.
     """
 
     def only_the_file_says(name: str) -> bool:

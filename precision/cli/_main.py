@@ -9,7 +9,7 @@ import click
 
 from precision.cli._shared_options import Root
 
-#: Every subcommand, and where it is, or the study that declares its options: one line each.
+#: Every subcommand with the place of its function, or with the study that declares its options.
 SUBCOMMANDS = {
     "check": "precision.cli.subcommands._check_command:check",
     "formats": "precision.cli.subcommands._formats_command:formats",
@@ -29,7 +29,7 @@ class Subcommands(Root):
         return sorted(SUBCOMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a subcommand; None if there is none of that name."""
+        """Import a subcommand and return it; return None if none has that name."""
         if cmd_name not in SUBCOMMANDS:
             return None
         where = SUBCOMMANDS[cmd_name]
@@ -44,4 +44,4 @@ class Subcommands(Root):
 @click.group(cls=Subcommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="precision-emu")
 def command() -> None:
-    """Low-precision formats and matrix units, emulated bit for bit."""
+    """Emulate low-precision formats and matrix units, bit for bit."""

@@ -27,22 +27,22 @@ _WIDTH = 100  # of tables that go to a file or a pipe
 
 
 class _Console(Console):
-    """A console that leaves a pipe which nobody reads to its caller, instead of ending the process."""
+    """A console that raises an error for a pipe that nobody reads, instead of ending the process."""
 
     def on_broken_pipe(self) -> None:
-        """Pass the error on that rich is handling."""
+        """Raise the error that rich is handling once more, for the caller."""
         raise
 
 
 def console() -> Console:
-    """Return a console on the standard output, with room for the tables where that is no terminal."""
+    """Return a console on the standard output, 100 columns wide where that is no terminal."""
     found = _Console()
     return found if found.is_terminal else _Console(width=_WIDTH)
 
 
 # ---- studies ----------------------------------------------------------------------------------------
 def say(console: Console, text: str) -> None:
-    """Print text as it is, without marks, and without breaking its lines."""
+    """Print text unchanged: without colours, without markup, and without breaking its lines."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -63,7 +63,7 @@ def print_answer(console: Console, text: str) -> None:
 
 
 def _wrapped(text: str, width: int) -> str:
-    """Return text in lines of a width, none broken within a name or within parentheses."""
+    """Break text into lines of a width, but not within a name or within parentheses."""
     whole = re.sub(r"\((?:[^()]|\([^()]*\))*\)", lambda found: found[0].replace(" ", "\u00a0"), text)
     lines = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines).replace("\u00a0", " ")
@@ -78,7 +78,7 @@ def _is_number(text: str) -> bool:
 
 
 def print_section(console: Console, section: Section) -> None:
-    """Print a section; where the terminal is too narrow for all its columns, the last ones are left out."""
+    """Print a section of a table without the last columns, if the terminal is too narrow for all of them."""
     texts = {**section.names, **section.values}
     widths = {
         heading: max(len(part) for part in [*heading.split("\n"), *lines]) for heading, lines in texts.items()
@@ -110,7 +110,7 @@ def print_section(console: Console, section: Section) -> None:
 
 # ---- checks -----------------------------------------------------------------------------------------
 def print_report(console: Console, report: Report) -> None:
-    """Print a line for each property, and below the table what is known of each failure."""
+    """Print a report of checks: a line for each property, and below the table each failure in full."""
     say(console, report.headline())
     for cause in report.causes:
         say(console, f"likely cause: {cause}")
@@ -131,7 +131,7 @@ def print_report(console: Console, report: Report) -> None:
 
 # ---- for machines -----------------------------------------------------------------------------------
 def as_json(value: Any) -> str:
-    """Return strict JSON, in which a number that is not finite is null."""
+    """Return a value as strict JSON, in which null stands for NaN and Inf."""
 
     def proper(item: Any) -> Any:
         if isinstance(item, dict):
@@ -144,7 +144,7 @@ def as_json(value: Any) -> str:
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Return rows of the same keys as CSV with a header; of no rows, nothing."""
+    """Return rows, which have the same keys, as CSV with a header; return "" if there are no rows."""
     if not rows:
         return ""
     text = io.StringIO()
@@ -160,7 +160,7 @@ def _hexadecimal(code: int | None, bits: int) -> str:
 
 
 def limits(fmt: Format) -> dict[str, Any]:
-    """Return the limits of a format by name; codes as numbers, None where there is no such thing."""
+    """Return the limits of a format and its special codes by name; None stands for what it lacks."""
     row: dict[str, Any] = {
         "format": str(fmt),
         "bits": fmt.bits,
@@ -184,7 +184,7 @@ def limits(fmt: Format) -> dict[str, Any]:
 
 
 def formats_table(formats: Iterable[Format]) -> Table:
-    """Return a table of limits and special codes, a line a format."""
+    """Return a table of limits and special codes with one line for each format."""
     limited = {"max": "max", "min_normal": "min\nnormal", "min_subnormal": "min sub-\nnormal"}
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("format", "bits", "bias", *limited.values(), "specials"):
@@ -206,7 +206,7 @@ def formats_table(formats: Iterable[Format]) -> Table:
 
 
 def _short(value: float | None) -> str:
-    """Return a value in at most seven significant digits, a power of two as such."""
+    """Return a value as text: in at most seven significant digits, or as a power of two like 2^-14."""
     if value is None:
         return "-"
     mantissa, exponent = math.frexp(value)
@@ -216,7 +216,7 @@ def _short(value: float | None) -> str:
 
 
 def print_values(console: Console, fmt: Format) -> None:
-    """Print every value beside its code; of a float format with a sign, those with the sign bit clear."""
+    """Print every code of a format with its value, without the codes whose sign bit is set."""
     count, rest = 1 << fmt.bits, ""
     if isinstance(fmt, FloatFormat) and fmt.signed:
         count //= 2

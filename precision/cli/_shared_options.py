@@ -39,7 +39,7 @@ _INTERRUPTED = 130  # as a shell reports a command that Ctrl-C ended
 
 
 def _message(error: BaseException) -> str:
-    """The error's own words, with its kind where they alone would tell nothing."""
+    """Return the message of an error, with the name of its type in front if the message alone is unclear."""
     if isinstance(error, (ArithmeticError, MemoryError, RecursionError)) or not str(error):
         return f"{type(error).__name__}: {error}".removesuffix(": ")
     return str(error)
@@ -47,9 +47,9 @@ def _message(error: BaseException) -> str:
 
 @contextmanager
 def _no_interrupt_lost() -> Iterator[None]:
-    """A block in which Ctrl-C counts also where it comes while C calls Python, as LLVM does when it compiles.
+    """Make Ctrl-C interrupt the block even if it comes while C code, such as LLVM's compiler, calls Python.
 
-    Python can only print an exception there and go on; here the interrupt comes once more, a moment later.
+    Python can only print an exception there and go on; so this function interrupts again a moment later.
     """
     before, inside = sys.unraisablehook, [True]
 
@@ -74,7 +74,7 @@ def _no_interrupt_lost() -> Iterator[None]:
 
 
 def _came_of_an_interrupt(error: BaseException | None) -> bool:
-    """Whether it is Ctrl-C, or an error that a library made of it, as of an import that did not end."""
+    """Tell whether Ctrl-C caused an error, perhaps as the cause of another error that a library raised."""
     seen = set[int]()  # an error may be its own cause
     while error is not None and id(error) not in seen:
         if isinstance(error, KeyboardInterrupt):
@@ -85,14 +85,14 @@ def _came_of_an_interrupt(error: BaseException | None) -> bool:
 
 
 class Root(click.Group):
-    """The command with all its subcommands: one place for Ctrl-C and for the standard streams."""
+    """A group of subcommands that handles Ctrl-C and faults of the standard streams for all of them."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run a command line; every sign can be printed, and what cannot be written is no second error."""
+        """Run a command line; a character or a stream that cannot be written ends in no traceback."""
         accept_every_sign()
         try:
             return super().main(*args, **kwargs)
-        except OSError as error:  # of printing help, or an error: a subcommand's own are messages already
+        except OSError as error:  # from printing help or a message; subcommands report their own errors
             with suppress(OSError):
                 say(f"Error: {error}", err=True)
             sys.exit(1)
@@ -100,7 +100,7 @@ class Root(click.Group):
             forget_unwritable()
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the subcommand; Ctrl-C ends each of them with 130."""
+        """Run the subcommand, and end with exit code 130 if Ctrl-C interrupts it."""
         try:
             with _no_interrupt_lost():
                 return super().invoke(ctx)
@@ -112,10 +112,10 @@ class Root(click.Group):
 
 
 class _InputFile(click.Path):
-    """A file that is there."""
+    """The type of an option that names an existing file."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read the name, and refuse what the system takes for none."""
+        """Return the path of the file; fail if the text cannot be the name of a file."""
         try:
             return super().convert(value, param, ctx)
         except ValueError:
@@ -123,12 +123,12 @@ class _InputFile(click.Path):
 
 
 class _OutputFile(click.ParamType[str]):
-    """The name of a file to write; whether it can be is tried by `Outputs.of`."""
+    """The type of an option that names a file to write; `Outputs.of` tries whether it can be written."""
 
     name = "file"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse what can be no name."""
+        """Return the name of the file; fail if the text cannot be one."""
         if not value or "\0" in value:
             self.fail(f"{value!r} is no file's name.", param, ctx)
         return str(value)
@@ -139,7 +139,7 @@ FILE_OUT = _OutputFile()
 
 
 class Parsed(click.ParamType[Any]):
-    """An option's value that a function reads from its text; what that raises is the message."""
+    """The type of an option whose text a function reads; the message of its error is shown to the user."""
 
     name = "text"
 
@@ -147,7 +147,7 @@ class Parsed(click.ParamType[Any]):
         self.read = read
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read the text, or let click say why it cannot be read."""
+        """Return the value that the function reads from the text; fail with the message of its error."""
         if not isinstance(value, str):
             return value
         try:
@@ -157,15 +157,15 @@ class Parsed(click.ParamType[Any]):
 
 
 @contextmanager
-def said_plainly() -> Iterator[None]:
-    """Turn what the library raises about its arguments into a message to the user, without a traceback."""
+def errors_as_messages() -> Iterator[None]:
+    """Turn errors that the library raises about its arguments into messages without a traceback."""
     try:
         yield
     except _PLAIN as error:
         raise click.ClickException(_message(error)) from error
     except (Exception, KeyboardInterrupt, GeneratorExit):
         raise
-    except BaseException as error:  # of a function of the user's own, as sys.exit(): nothing here raises it
+    except BaseException as error:  # a user's own function raised it, for example by sys.exit()
         raise click.ClickException(f"the function raised {type(error).__name__}: {error}") from error
 
 
@@ -175,8 +175,8 @@ def _write(text: str, path: str) -> None:
         beside.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-def tried(option: str, path: str, check: Callable[[str], object]) -> None:
-    """Refuse an output that ``check`` does, as an error of the option's."""
+def check_output_option(option: str, path: str, check: Callable[[str], object]) -> None:
+    """Check an output's path, and raise an error of ``check`` as one that names the option."""
     try:
         check(path)
     except (ValueError, OSError) as error:
@@ -184,7 +184,7 @@ def tried(option: str, path: str, check: Callable[[str], object]) -> None:
 
 
 def output_options(figure: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds the options that `Outputs.of` reads; the figure has a default name."""
+    """Return a decorator that adds the options of output files; ``figure`` is the figure's default name."""
     options = (
         click.option("--figure", type=FILE_OUT, default=figure, show_default=True, help="By suffix."),
         click.option("--no-figure", is_flag=True, help="Write no figure."),
@@ -203,7 +203,7 @@ def output_options(figure: str) -> Callable[[Command], Command]:
 
 
 class Outputs(NamedTuple):
-    """The files that a command writes beside what it prints."""
+    """The files that a command writes in addition to what it prints."""
 
     json_path: str | None
     csv_path: str | None
@@ -211,7 +211,7 @@ class Outputs(NamedTuple):
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> Outputs:
-        """Return the files of a command's options; each is tried before any work."""
+        """Return the output files that a command's options name, after a check that each can be written."""
         found = cls(
             options["json_path"],
             options["csv_path"],
@@ -225,12 +225,12 @@ class Outputs(NamedTuple):
             ("--figure", found.figure, plots.check),
         ):
             if path is not None and (path != "-" or option == "--figure"):
-                tried(option, path, check)
+                check_output_option(option, path, check)
         return found
 
     @property
     def piped(self) -> bool:
-        """Whether a file goes to the standard output, so that tables and messages must keep off it."""
+        """True if JSON or CSV goes to the standard output, so that nothing else may be printed there."""
         return "-" in (self.json_path, self.csv_path)
 
     def write(
@@ -240,10 +240,11 @@ class Outputs(NamedTuple):
         show: Callable[[], object],
         provenance: dict[str, Any] | None = None,
     ) -> None:
-        """Write what was asked for, each file whole or not at all, and only then print.
+        """Write the files, each whole or not at all, and then print the table.
 
-        ``show`` prints the table, unless the standard output is taken. The rows of JSON have the provenance
-        with them. A file that fails costs neither the others nor the table; its error is raised at the end.
+        ``show`` prints the table, unless JSON or CSV goes to the standard output. JSON holds the provenance
+        beside the rows. If a file cannot be written, the others are, and the table is printed; its error is
+        raised at the end.
         """
         texts: dict[str, Callable[[], str]] = {
             "--json": lambda: _printed_tables.as_json(

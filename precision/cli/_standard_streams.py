@@ -1,4 +1,4 @@
-"""The standard streams: signs that they cannot encode, and pipes that nobody reads any more."""
+"""Protection of the standard streams from characters they cannot encode and from pipes that nobody reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SUBSTITUTES = {
 
 
 def _substitute(error: UnicodeError) -> tuple[str, int]:
-    """A plain spelling of what an encoding lacks, or its number; an error handler of `codecs`."""
+    """Return an ASCII substitute for characters that an encoding lacks, as error handlers of `codecs` do."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
@@ -31,33 +31,33 @@ codecs.register_error(_NAME, _substitute)
 
 
 def accept_every_sign() -> None:
-    """Let the standard streams print a substitute for what their encodings lack, instead of raising."""
+    """Make the standard streams print substitutes for characters that they cannot encode."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            with suppress(OSError, ValueError):  # of a closed one, or one that cannot be flushed
+            with suppress(OSError, ValueError):  # it is closed, or cannot be flushed
                 stream.reconfigure(errors=_NAME)
 
 
 def forget_unwritable() -> None:
-    """Send nowhere what a stream cannot write, so that Python does not fail at it once more when it ends."""
+    """Discard what the standard streams cannot write, so that Python does not fail again when it exits."""
     for stream in (sys.stdout, sys.stderr):
         try:
-            if stream is not None:  # it was closed when the process began
+            if stream is not None:  # None: it was closed when the process began
                 stream.flush()
         except OSError:
-            with suppress(OSError, ValueError):  # no file of the system's, as in a test or a notebook
+            with suppress(OSError, ValueError):  # in a test or a notebook it has no descriptor
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, stream.fileno())
                 os.close(nowhere)
-        except ValueError:  # it was closed since
+        except ValueError:  # it was closed after the process began
             pass
 
 
 @contextmanager
 def printing() -> Iterator[None]:
-    """Run a block that prints, which ends early if nobody reads, as under ``| head``.
+    """Run a block that prints, and end the block early if nobody reads, as in ``| head``.
 
-    The command goes on to its own exit code then.
+    The command then goes on, and has the exit code that it would have anyway.
     """
     try:
         yield
@@ -70,6 +70,6 @@ def printing() -> Iterator[None]:
 
 
 def say(text: str, *, err: bool = False, end: str = "\n") -> None:
-    """Print in the stream's own encoding, if anybody reads."""
+    """Print a text to a standard stream; do nothing if the stream is a pipe that nobody reads."""
     with printing():
         click.echo(text + end, file=sys.stderr if err else sys.stdout, nl=False)

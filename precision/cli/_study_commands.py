@@ -1,4 +1,4 @@
-"""The subcommands of studies that have options of their own: click's options from what a study declares."""
+"""Subcommands of the studies that have one, built from the options that each study declares."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from precision.cli import _printed_tables
-from precision.cli._shared_options import FILE, Outputs, Parsed, output_options, said_plainly
+from precision.cli._shared_options import FILE, Outputs, Parsed, errors_as_messages, output_options
 from precision.cli._standard_streams import say
 from precision.studies._command_options import Command, Option
 from precision.studies._experiment import Study
@@ -26,7 +26,7 @@ _THREADS = Option("threads", int, least=1, help="By default the CPUs of this pro
 
 
 def study_command(name: str, of: str) -> click.Command:
-    """Return the subcommand ``name``, which runs the study ``of`` over what its options ask for."""
+    """Build the subcommand ``name``, which runs the study ``of`` on the grid that its options give."""
     chosen = study(of)
     if chosen.command is None:
         raise TypeError(f"study {of!r} declares no command")
@@ -39,7 +39,7 @@ def study_command(name: str, of: str) -> click.Command:
 
 
 def _parameter(option: Option) -> Callable[[Any], Any]:
-    """Return click's decorator for an option."""
+    """Return click's decorator for a declared option."""
     if option.positional:
         return click.argument(option.name, metavar=option.metavar)
     name = f"--{option.name.replace('_', '-')}"
@@ -68,9 +68,9 @@ def _parameter(option: Option) -> Callable[[Any], Any]:
 
 def _runner(chosen: Study, command: Command) -> Callable[..., None]:
     def run(**options: Any) -> None:
-        with said_plainly():
+        with errors_as_messages():
             outputs = Outputs.of(options)
-            table = measured(chosen, command, options)
+            table = compute_table(chosen, command, options)
             rows = table[list(command.columns)].to_dict("records")
             outputs.write(
                 rows, lambda: chosen.figure(table), lambda: _printed_tables.print_study(chosen, table)
@@ -79,8 +79,8 @@ def _runner(chosen: Study, command: Command) -> Callable[..., None]:
     return run
 
 
-def measured(chosen: Study, command: Command, options: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the table of the cells that the options ask for.
+def compute_table(chosen: Study, command: Command, options: Mapping[str, Any]) -> pd.DataFrame:
+    """Compute the table of a study on the grid that the options give.
 
     Raises
     ------

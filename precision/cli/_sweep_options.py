@@ -1,4 +1,4 @@
-"""What ``precision sweep`` is asked for: configuration files, axes as text, executors by name."""
+"""Reading of the arguments of ``precision sweep``: configuration files, axes as text, names of executors."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _OWN: dict[str, tuple[type, ...]] = {
     "study": (str,),
     "function": (str,),
     "grid": (dict, list),
-}  # keys of a file that are no options
-_FOR_THE_COMMAND_LINE = ("listing", "set", "help", "trust", "named_function")  # options that are no keys
+}  # keys of a configuration file that are not options of the command line
+_FOR_THE_COMMAND_LINE = ("listing", "set", "help", "trust", "named_function")  # options that are not keys
 
 
 def _parts(text: str) -> Iterator[str]:
-    """The parts between commas outside brackets and quotes: ``PerGroup(16, 3), 'a, b'`` are two."""
+    """Split a text at commas outside brackets and quotes: ``PerGroup(16, 3), 'a, b'`` has two parts."""
     depth, start, quote = 0, 0, ""
     for i, sign in enumerate(text):
         if quote:
@@ -52,10 +52,10 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def _value(text: str) -> Any:
-    """A number or a truth value as TOML writes it, else the text itself."""
+    """Return the number or truth value that a text is in TOML, else the text itself."""
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):  # no TOML; of too many digits; of too many brackets
+    except (ValueError, RecursionError):  # it is not TOML, or has too many digits or brackets
         return text
     if "\n" in text:
         return text
@@ -87,8 +87,8 @@ def _configuration(path: Path) -> dict[str, Any]:
     return found
 
 
-def _said_as_text(option: click.Option, key: str, value: Any) -> Any:
-    """A value of a file as the command line would have it, so that one place reads both."""
+def _as_option_text(option: click.Option, key: str, value: Any) -> Any:
+    """Return a value of a configuration file as the text that the option would have on a command line."""
     if not isinstance(value, bool | int | float | str):
         raise ValueError(f"{key} must be one value, got {value!r}")
     if isinstance(value, bool) != option.is_flag:
@@ -96,8 +96,11 @@ def _said_as_text(option: click.Option, key: str, value: Any) -> Any:
     return value if option.is_flag else str(value)
 
 
-def asked_for(context: click.Context, parameter: click.Parameter, named: str | None) -> dict[str, Any]:
-    """What the argument names; the other keys of a file become the defaults of the options."""
+def read_argument(context: click.Context, parameter: click.Parameter, named: str | None) -> dict[str, Any]:
+    """Read the argument: a study's name, or a configuration file, whose options become defaults.
+
+    Returns the study, the function and the grid that are named.
+    """
     if named is None:
         return {}
     if named in STUDIES:
@@ -106,7 +109,7 @@ def asked_for(context: click.Context, parameter: click.Parameter, named: str | N
         if not os.path.isfile(named):
             if Path(named).suffix == ".toml":
                 raise ValueError(f"there is no file {named}")
-            study(named)  # raises, and says what names are near
+            study(named)  # raises an error that suggests names
         found = _configuration(Path(named))
         known = {
             option.opts[0].removeprefix("--").replace("-", "_"): option
@@ -117,7 +120,7 @@ def asked_for(context: click.Context, parameter: click.Parameter, named: str | N
             if key not in _OWN and key not in known:
                 raise ValueError(f"{named}: unknown key {key!r}; {suggest_names(key, [*_OWN, *known])}")
         context.default_map = {
-            known[key].name: _said_as_text(known[key], f"{named}: {key}", value)
+            known[key].name: _as_option_text(known[key], f"{named}: {key}", value)
             for key, value in found.items()
             if key not in _OWN
         }
@@ -127,15 +130,15 @@ def asked_for(context: click.Context, parameter: click.Parameter, named: str | N
 
 
 class _Processes(ProcessPoolExecutor):
-    """A pool whose processes keep quiet at a terminal's Ctrl-C, which ends the cells in them all the same."""
+    """A pool whose processes print no traceback at Ctrl-C in a terminal, which ends their cells anyway."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Hand a call over; this is where processes are started."""
+        """Submit a call; processes are started here, with Ctrl-C held back."""
         with delay_interrupts():
             return super().submit(fn, *args, **kwargs)
 
 
-_Processes.__name__ = ProcessPoolExecutor.__name__  # in the provenance
+_Processes.__name__ = ProcessPoolExecutor.__name__  # the provenance of a table shows this name
 _HERE = "in-process"
 LOCAL_EXECUTORS = (_HERE, "threads", "processes")
 
@@ -163,29 +166,32 @@ def _executor(name: str, workers: int | None, *, quiet: bool) -> Iterator[Execut
 
 
 def _by_value(function: Callable[..., Any] | Study) -> None:
-    """Let workers that cannot import a user's module be sent the function whole."""
+    """Make pickles hold the code of a user's function, for workers that cannot import its module."""
     module = sys.modules.get(getattr(function, "__module__", ""))
     if module is not None and not isinstance(function, Study):
         require("cloudpickle", "sweep").register_pickle_by_value(module)
 
 
 def _grid(asked: Mapping[str, Any], axes: Mapping[str, Any]) -> Any:
-    """The grid of a file, or of each of its several, with the axes of the command line instead of its own."""
+    """Return the grid or grids of a file, with the axes of the command line in place of their own."""
     grid = asked.get("grid", {})
     grids = grid if isinstance(grid, list) else [grid]
     merged = [{**one, **axes} if isinstance(one, dict) else one for one in grids]
     return merged if isinstance(grid, list) else merged[0]
 
 
-def swept(
+def run_sweep(
     asked: Mapping[str, Any], options: Mapping[str, Any], *, quiet: bool
 ) -> tuple[pd.DataFrame, Study | None]:
-    """The table, and the study whose it is. Quiet: what functions print keeps off the standard output."""
+    """Run the sweep, and return its table and its study (None for a user's function).
+
+    With ``quiet``, what functions print goes to stderr, so that JSON on the standard output stays clean.
+    """
     with redirect_stdout(sys.stderr) if quiet else nullcontext():
-        return _swept(asked, options, quiet=quiet)
+        return _run_sweep(asked, options, quiet=quiet)
 
 
-def _swept(
+def _run_sweep(
     asked: Mapping[str, Any], options: Mapping[str, Any], *, quiet: bool
 ) -> tuple[pd.DataFrame, Study | None]:
     of = study(asked["study"]) if "study" in asked else None

@@ -30,7 +30,17 @@ class Refused(Exception):
 
 
 def build(folder: str | Path | None = None) -> Path:
-    """Compile ``probe.cu`` with nvcc into ``folder`` (by default a new temporary one), and return its path.
+    """Compile ``probe.cu`` with nvcc, and return the path of the library.
+
+    Parameters
+    ----------
+    folder : str or pathlib.Path, optional
+        The folder for the library; by default a new temporary one.
+
+    Returns
+    -------
+    pathlib.Path
+        The library, from which `Probe` is made.
 
     Raises
     ------
@@ -125,7 +135,19 @@ class GemmResult(NamedTuple):
 def library_gemm(gemm: Gemm, *, name_kernels: bool = True) -> GemmResult:
     """Run PyTorch's FP8 GEMM on the GPU.
 
-    It is `torch._scaled_mm`, or `torch.nn.functional.scaled_mm` for scales of blocks.
+    The function is `torch._scaled_mm`, or `torch.nn.functional.scaled_mm` for scales of blocks.
+
+    Parameters
+    ----------
+    gemm : Gemm
+        The operands and scales, and the types and scaling of the call.
+    name_kernels : bool
+        True to run the call a second time under the profiler, and name the GPU kernels that it starts.
+
+    Returns
+    -------
+    GemmResult
+        The bit patterns of the result, and the names of the kernels.
 
     Raises
     ------

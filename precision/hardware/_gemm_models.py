@@ -37,6 +37,8 @@ def explain(gemm: Gemm, expected: Array, *, sample: int = 24, seconds: float = 3
 
     Parameters
     ----------
+    gemm : Gemm
+        The GEMM that the library computed.
     expected : ndarray
         Bit patterns ``(M, N)`` of the library's result.
     sample : int
@@ -70,7 +72,20 @@ def _choose_lines(differs: Array, count: int) -> Array:
 
 @each_in_default_environment
 def models(gemm: Gemm) -> Iterator[tuple[str, Model]]:
-    """Yield models of a GEMM with their names, the likeliest first."""
+    """Yield models of a GEMM with their names, the likeliest first.
+
+    Parameters
+    ----------
+    gemm : Gemm
+        The GEMM, whose scaling rules some models out.
+
+    Yields
+    ------
+    str
+        The name of the model.
+    callable
+        The model, which maps a `Gemm` to the bit patterns of its result.
+    """
     yield from _split_models(gemm, usual=True)
     # Scales that change along K need a promotion within their groups, and rule other units out.
     for every in (32, 64) if gemm.blockwise else (None, 32, 64, 128, 256, 512, 1024):

@@ -120,6 +120,16 @@ def emulate(case: Case, accumulator: Accumulator | None = None) -> Array:
 def check(case: Case) -> Outcome:
     """Compare a case with `precision.matmul`, bit for bit, NaN included.
 
+    Parameters
+    ----------
+    case : Case
+        The case, with the recorded result.
+
+    Returns
+    -------
+    Outcome
+        The number of outputs, and the number of those that differ.
+
     Raises
     ------
     ValueError

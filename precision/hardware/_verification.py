@@ -64,7 +64,24 @@ def _write_npz(path: Path, arrays: dict[str, Array]) -> None:
 def verify_instructions(
     outputs: int, *, seed: int, folder: Path | None = None, probe: _capture.Probe | None = None
 ) -> int:
-    """Compare ``outputs`` fresh outputs of every modelled instruction; return the number of mismatches."""
+    """Compare fresh outputs of every modelled instruction on this machine's GPU with the emulator.
+
+    Parameters
+    ----------
+    outputs : int
+        The number of outputs for each instruction, rounded up to whole batches.
+    seed : int
+        The seed of all operands.
+    folder : pathlib.Path, optional
+        The folder for the report; by default it is only printed.
+    probe : Probe, optional
+        The compiled probe; by default it is built.
+
+    Returns
+    -------
+    int
+        The number of outputs that differ.
+    """
     report = Report("instructions", folder)
     probe = _capture.Probe(_capture.build()) if probe is None else probe
     report.line(f"{'instruction':22}{'accumulator':20}{'outputs':>12}{'mismatches':>12}{'seconds':>9}")
@@ -123,7 +140,20 @@ def _record_example(case: _recorded_cases.Case, found: Array, *where: int) -> di
 
 
 def verify_floors(*, folder: Path | None = None, probe: _capture.Probe | None = None) -> dict[str, list[int]]:
-    """Print which floors of the alignment's exponent fit the GPU; return those that do, by instruction."""
+    """Print which floors of the alignment's exponent fit this machine's GPU, and return them.
+
+    Parameters
+    ----------
+    folder : pathlib.Path, optional
+        The folder for the report and the arrays of all outputs; by default the report is only printed.
+    probe : Probe, optional
+        The compiled probe; by default it is built.
+
+    Returns
+    -------
+    dict
+        For the name of each instruction, the floors with which no output differs.
+    """
     report = Report("floors", folder)
     probe = _capture.Probe(_capture.build()) if probe is None else probe
     fitting: dict[str, list[int]] = {}
@@ -155,6 +185,9 @@ def verify_gemms(points: int, *, seed: int, seconds: float, budget: int, folder:
         Time after which no new point is begun.
     budget : int
         Number of multiply-adds that the emulator spends on one point; larger products are compared in part.
+    folder : pathlib.Path, optional
+        The folder for the report and for corners of products that differ; by default the report is only
+        printed.
     """
     report = Report("gemms", folder)
     report.line(

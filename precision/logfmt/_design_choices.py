@@ -34,7 +34,7 @@ class LogBase(Named):
 
 
 class Space(Named):
-    """The distances that decide between the two levels around an element: of numbers or of logarithms.
+    """The space in which distances decide which level an element is rounded to: numbers or logarithms.
 
     ``LINEAR``: those of the numbers, as the paper demands; to nearest, the boundary between two levels is
     their arithmetic mean. ``LOG``: those of their logarithms; the boundary is the geometric mean.
@@ -82,7 +82,7 @@ class BelowClamp(Named):
 
 
 class Metadata(Named):
-    """The choice of the two numbers that are stored for a tile.
+    """The kinds of the two numbers that are stored for a tile, from which its levels follow.
 
     ``MIN_STEP``: min, the logarithm of the lowest level, and step. ``EXTREMES``: the smallest and the
     largest magnitude themselves, from which writer and reader compute the logarithms, the clamp and the
@@ -102,7 +102,7 @@ class Metadata(Named):
 
 
 class SingleValued(Named):
-    """The code of every nonzero finite element of a tile whose step is zero: the first or the last level's.
+    """The level that stands for the elements of a tile with a step of zero: the first or the last one.
 
     ``FIRST`` is code 1, ``LAST`` code 2**(bits-1) - 1, with the element's sign. All levels of such a tile
     are one number, so the choice changes codes and no restored value. The step is zero where all nonzero

@@ -28,7 +28,7 @@ METADATA_TYPES: dict[FloatFormat, np.dtype[Any]] = {
 @dataclass(frozen=True, repr=False)
 @methods_in_default_environment
 class LogFMTFields:
-    """The parameters of `LogFMT`, whose page explains each; unchecked, and without what runs them."""
+    """The parameters of a `LogFMT` spec, unchecked, without the methods that quantize by them."""
 
     bits: int
     block_size: int = 128

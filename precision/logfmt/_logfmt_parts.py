@@ -13,7 +13,7 @@ from precision.logfmt._logfmt_fields import LogFMTFields
 @dataclass(frozen=True, eq=False, repr=False)
 @methods_in_default_environment
 class LogFMTParts:
-    """The fields of `LogFMTTensor`, whose page explains them, with its shapes and sizes; unchecked."""
+    """The fields of a `LogFMTTensor`, unchecked, with the shapes and sizes that follow from them."""
 
     codes: Array
     metadata: tuple[Array, Array]
@@ -51,7 +51,7 @@ class LogFMTParts:
 
     @property
     def cast(self) -> Array:
-        """Whether each tile is cast to codes (`Fallback`): bool, of the metadata's shape."""
+        """True for each tile that is cast to codes (`Fallback`); bool, of the metadata's shape."""
         return _stored_numbers.cast_tiles(self.metadata, self.spec, self.axis)
 
     def cast_elements(self) -> Array:

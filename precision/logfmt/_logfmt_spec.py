@@ -23,7 +23,7 @@ from precision.logfmt import _logfmt_checks, _tile_loops, _wire_bytes
 from precision.logfmt._design_choices import BelowClamp, Fallback, LogBase, Metadata, SingleValued, Space
 from precision.logfmt._logfmt_fields import LogFMTFields
 from precision.logfmt._logfmt_parts import LogFMTParts
-from precision.quantization._dequantizing import checked_out
+from precision.quantization._dequantizing import check_dequantize_arguments
 from precision.quantization._row_views import source_of
 from precision.quantization._scale_rules import NonFinite
 
@@ -146,7 +146,7 @@ class LogFMT(LogFMTFields):
 
     @classmethod
     def parse(cls, text: str) -> LogFMT:
-        """Return the spec that ``str`` printed, or that a user wrote in the same language.
+        """Return the spec that a text describes, which is how the spec prints.
 
         Raises
         ------
@@ -169,7 +169,7 @@ class LogFMT(LogFMTFields):
     def quantize(
         self, x: npt.ArrayLike, axis: int = -1, out: LogFMTTensor | None = None, *, offset: int = 0
     ) -> LogFMTTensor:
-        """Return codes and metadata of ``x``; `precision.quantize` explains the arguments.
+        """Quantize an array to codes and metadata; `precision.quantize` explains the arguments.
 
         ``x`` may be float16, bfloat16, float32, float64 or a narrower floating-point type; it is not rounded
         before codes are chosen.
@@ -199,7 +199,7 @@ class LogFMT(LogFMTFields):
         return out.codes, out.metadata
 
     def unpack(self, packed: Array, shape: tuple[int, ...], axis: int = -1) -> LogFMTTensor:
-        """Return the tensor of which `LogFMTTensor.pack` made these bytes.
+        """Rebuild a tensor from the bytes that `LogFMTTensor.pack` made of it.
 
         Parameters
         ----------
@@ -228,7 +228,7 @@ class LogFMT(LogFMTFields):
 @dataclass(frozen=True, eq=False, repr=False)
 @methods_in_default_environment
 class LogFMTTensor(LogFMTParts):
-    """Codes of LogFMT with the two numbers of each tile, as `precision.quantize` returns them.
+    """A tensor quantized by LogFMT: codes with the two numbers that are stored for each tile.
 
     Parameters
     ----------
@@ -304,11 +304,11 @@ class LogFMTTensor(LogFMTParts):
         ValueError
             If ``out`` has another shape, is read-only or has elements that share memory.
         """
-        kind = checked_out(self.shape, dtype, out)
+        kind = check_dequantize_arguments(self.shape, dtype, out)
         return _tile_loops.decode_tiles(self.codes, self.metadata, self.spec, self.axis, kind, out)
 
     def pack(self) -> Array:
-        """Return the bytes that would be sent; `LogFMT.unpack` reads them.
+        """Pack the tensor into the bytes that would be sent, which `LogFMT.unpack` reads.
 
         With the tiles' axis moved to the end, in C order: the first numbers of all tiles, the second ones,
         the codes of all elements that are cast as one little-endian bit stream of ``spec.bits`` each (filled

@@ -91,7 +91,7 @@ def decode_long_tiles(
 
 
 def _witnesses(elements: Array) -> Array:
-    """Return the least and the largest finite magnitude above zero, a zero and an Inf, if there are any."""
+    """Return few elements with the extremes of all: the least and largest finite, a zero and an Inf."""
     word = np.dtype(f"u{elements.itemsize}").type
     infinity = np.array(np.inf, elements.dtype).view(word)[()]
     sizes = elements.view(word) & word(2 ** (8 * elements.itemsize - 1) - 1)

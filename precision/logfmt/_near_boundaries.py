@@ -59,7 +59,7 @@ def code_of(
 
 
 class _Levels:
-    """The levels of a tile to some number of digits."""
+    """The levels of a tile, computed to a chosen number of decimal digits."""
 
     def __init__(self, tile: Array, stored: tuple[float, float], fields: LogFMTFields, digits: int) -> None:
         self.context = Context(prec=digits + 20, Emin=-(10**6), Emax=10**6)
@@ -153,7 +153,7 @@ def _power_of_two(exponent: Fraction) -> Fraction:
 def _lies_above(
     x: Decimal, levels: Iterator[_Levels], code: int, share: Decimal, fields: LogFMTFields
 ) -> bool:
-    """Return whether ``x`` takes a higher code: it lies above the boundary, or on it where ties go up."""
+    """Tell whether ``x`` takes the higher code: it lies above the boundary, or on it if ties go up."""
     for some in levels:
         exact = some.exact_difference(Fraction(x), code, Fraction(share))
         difference = some.difference(x, code, share) if exact is None else exact

@@ -90,7 +90,7 @@ class Metric:
 
     @property
     def more_is_better(self) -> bool:
-        """Whether it grows as the result gets better."""
+        """True if larger values mean a better result."""
         return self.better is Better.MORE
 
     def text(self, value: float) -> str:

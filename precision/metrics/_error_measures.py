@@ -59,7 +59,7 @@ _LEAST_NORMAL = 2.0**-1022
 
 
 def _from_one(value: float) -> str:
-    """Return the text of what a cosine lacks to 1."""
+    """Return the text of 1 less a cosine."""
     return number_text(value if math.isnan(value) else max(0.0, 1 - value), ".2e")
 
 

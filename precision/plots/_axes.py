@@ -1,4 +1,4 @@
-"""The figures and axes that a function draws on."""
+"""New figures, and the axes that a drawing function uses: its caller's or its own."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ if TYPE_CHECKING:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure of its own, in inches: no window, nothing for pyplot to keep; Jupyter shows it."""
+    """Make a figure of a size in inches, without a window and unknown to pyplot; Jupyter shows it."""
     require("matplotlib", "plots")
     from precision.plots._notebook_figures import ShownFigure
 
     return ShownFigure(figsize=(width, height), layout="constrained")
 
 
-def own_axes(ax: Axes | None, width: float = 6.4, height: float = 4.2) -> Axes:
-    """The Axes to draw on: ``ax``, or the only one of a new figure.
+def choose_axes(ax: Axes | None, width: float = 6.4, height: float = 4.2) -> Axes:
+    """Return ``ax`` to draw on, or the Axes of a new figure if it is None.
 
-    A figure without a layout engine gets the constrained one, which makes room for names beside the axes.
+    A figure without a layout engine gets matplotlib's constrained one, which makes room for names beside
+    the axes.
     """
     require("matplotlib", "plots")
     from matplotlib.axes import Axes as AnyAxes

@@ -1,4 +1,4 @@
-"""Tables of a sweep as figures read them: columns, the rows that hold numbers, and names of lines."""
+"""Reading of a sweep's table for figures: its columns, its rows without errors, and names of lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REPEATS = "seed"
 
 
 def check_columns(table: pd.DataFrame, **columns: str | Sequence[str] | None) -> None:
-    """Raise unless ``table`` is a DataFrame that has the columns named; keywords are the arguments' names."""
+    """Raise unless ``table`` is a DataFrame with the given columns; keywords name them in errors."""
     if not hasattr(table, "columns") or not hasattr(table, "to_dict"):
         raise TypeError(f"table must be a pandas DataFrame, got {type(table).__name__}")
     known = [str(name) for name in table.columns]
@@ -35,13 +35,13 @@ def check_columns(table: pd.DataFrame, **columns: str | Sequence[str] | None) ->
                 raise ValueError(f"{argument} {name!r} is no column of the table; {hint}")
 
 
-def usable(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows whose cell did not fail; raise ValueError where none is left."""
+def drop_failed_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows without an error; raise ValueError if there is none."""
     if len(table) == 0:
         raise ValueError("table is empty: there is nothing to draw")
     if "error" not in table.columns:
         return table
-    # A metric of that name is no message.
+    # Only a string is an error's message: a metric may have the name "error", too.
     messages = [text if isinstance(text, str) else "" for text in table["error"]]
     if all(messages):
         raise ValueError(
@@ -51,7 +51,7 @@ def usable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def numbers(table: pd.DataFrame, column: str, argument: str) -> Array:
-    """Return a column as float64, NaN where it is missing."""
+    """Return a column as float64, with NaN for missing values."""
     try:
         return np.array([math.nan if value is None else value for value in table[column]], np.float64)
     except (TypeError, ValueError):
@@ -62,8 +62,8 @@ def _is_measure(column: str) -> bool:
     return column in _COUNTS or metric_of(column) is not None
 
 
-def varying(table: pd.DataFrame, besides: Iterable[str]) -> tuple[str, ...]:
-    """Return the parameters that differ between rows: columns left of the first measure."""
+def find_varying(table: pd.DataFrame, besides: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the parameters (columns left of the first measure) that differ between rows."""
     besides = {*besides, _REPEATS, "error"}
     found = []
     for column in map(str, table.columns):
@@ -75,7 +75,7 @@ def varying(table: pd.DataFrame, besides: Iterable[str]) -> tuple[str, ...]:
 
 
 def keys(table: pd.DataFrame, columns: Sequence[str]) -> list[Key]:
-    """Return the values of some columns in each row; missing ones are None."""
+    """Return for each row the tuple of its values in some columns; None stands for a missing value."""
     if not columns:
         return [()] * len(table)
     parts = ([_plain(value) for value in table[column]] for column in columns)
@@ -94,11 +94,11 @@ def _plain(value: Any) -> Hashable:
 
 # ---- names ------------------------------------------------------------------------------------------
 def short_texts(texts: Iterable[str], *, unit_said: bool = False) -> dict[str, str]:
-    """Return the texts of specs and accumulators without what all of them share.
+    """Shorten the texts of specs and accumulators by the parts that a figure need not repeat.
 
-    ``QuantSpec(e4m3, PerGroup(128))`` is ``e4m3, PerGroup(128)``. ``HOPPER_FP8.promoted(64)`` is
-    ``promoted(64)`` where HOPPER_FP8 itself stands beside it (or the figure says it elsewhere), and no form
-    of another unit does but of FP32_FMA.
+    ``QuantSpec(e4m3, PerGroup(128))`` becomes ``e4m3, PerGroup(128)``. ``HOPPER_FP8.promoted(64)`` becomes
+    ``promoted(64)`` if HOPPER_FP8 is among the texts (or ``unit_said``: the figure names it elsewhere) and
+    no form of another unit is, FP32_FMA aside.
     """
     texts = list(texts)
     units = {text.partition(".")[0] for text in texts if _is_form(text)} - {"FP32_FMA"}
@@ -119,7 +119,7 @@ def _is_form(text: str) -> bool:
 
 
 def wrapped(text: str, width: int = 34) -> str:
-    """Return a long name on several lines, broken after its commas."""
+    """Break a long name into lines after its commas."""
     lines = [""]
     for part in text.split(", "):
         joined = f"{lines[-1]}, {part}" if lines[-1] else part
@@ -131,8 +131,8 @@ def wrapped(text: str, width: int = 34) -> str:
     return "\n".join(lines)
 
 
-def said(value: Hashable) -> str:
-    """Return a number as people read it, other values as text."""
+def show_value(value: Hashable) -> str:
+    """Return the text of a value for a figure, an int with commas between thousands."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
@@ -141,21 +141,21 @@ def said(value: Hashable) -> str:
 def names_of(
     columns: Sequence[str], values: Iterable[tuple[Hashable, ...]]
 ) -> dict[tuple[Hashable, ...], str]:
-    """Return the name of each combination of values: texts as they are, numbers behind their column."""
+    """Return a name for each combination of values, in which ``column = `` precedes each number."""
     values = list(dict.fromkeys(values))
     short = [short_texts(str(v[i]) for v in values if isinstance(v[i], str)) for i in range(len(columns))]
     names = {}
     for key in values:
         parts = [
-            short[i][value] if isinstance(value, str) else f"{column.replace('_', ' ')} = {said(value)}"
+            short[i][value] if isinstance(value, str) else f"{column.replace('_', ' ')} = {show_value(value)}"
             for i, (column, value) in enumerate(zip(columns, key, strict=True))
         ]
         names[key] = wrapped(", ".join(parts))
     return names
 
 
-def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the points than which no other is as small and better, from the smallest on."""
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the Pareto front of points, x rising: no point of x as small has a larger y."""
     found: list[tuple[float, float]] = []
     for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
         if not found or y > found[-1][1]:

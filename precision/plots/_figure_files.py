@@ -1,7 +1,7 @@
-"""Figures in files: whether one can be written, and writing it.
+"""Writing of figures to files, and the check, before any work, that a figure can be written.
 
-A figure of its own belongs to no window, and pyplot knows nothing of it: Jupyter shows it as the value of a
-cell, `save` writes it. With ``ax`` a figure is drawn on the caller's Axes.
+A figure that a function of `precision.plots` makes belongs to no window and is unknown to pyplot: Jupyter
+shows it as the value of a cell, and `save` writes it. With ``ax`` functions draw on the caller's Axes.
 """
 
 from __future__ import annotations
@@ -20,16 +20,22 @@ if TYPE_CHECKING:
 
 
 def check(path: str | Path) -> None:
-    """Say at once, before any work, if `save` could not write a file of that name.
+    """Raise at once, before any work, if `save` could not write a figure to a path.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file that is to be written; its suffix (.png, .svg, .pdf) says of which kind.
 
     Raises
     ------
     ImportError
         Without matplotlib; names the extra.
     ValueError
-        If matplotlib writes no such kind of file, or the folder is none.
+        If matplotlib writes no such kind of file, or the folder does not exist.
     OSError
-        If the folder takes no files, or what has that name is a folder or may not be written.
+        If no file can be made in the folder, or the path is that of a folder or of a file that may not be
+        written.
     """
     require("matplotlib", "plots")
     from matplotlib.backend_bases import FigureCanvasBase
@@ -45,21 +51,21 @@ def check(path: str | Path) -> None:
 
 @in_default_environment
 def save(drawn: Figure | Axes, path: str | Path) -> None:
-    """Write a figure to a file of the kind that its suffix names (.png, .svg, .pdf); whole or not at all.
+    """Write a figure to a file, whole or not at all, of the kind that the suffix names (.png, .svg, .pdf).
 
-    The same figure is the same file, whenever it is written.
+    The same figure gives the same bytes whenever it is written.
 
     Parameters
     ----------
     drawn : matplotlib.figure.Figure or matplotlib.axes.Axes
-        The figure, or one of its Axes.
-    path : path
-        The file.
+        The figure, or one of its Axes, which stands for the whole figure.
+    path : str or pathlib.Path
+        The file to write.
 
     Raises
     ------
     ValueError
-        If matplotlib writes no such kind, or the folder is none.
+        If matplotlib writes no such kind of file, or the folder does not exist.
     OSError
         If the file cannot be written.
     """
@@ -67,7 +73,7 @@ def save(drawn: Figure | Axes, path: str | Path) -> None:
     import matplotlib
 
     kind = Path(path).suffix[1:].lower()
-    # Without dates and with a fixed salt, the same figure is the same file.
+    # Without dates, and with a fixed salt for SVG's names, the same figure gives the same bytes.
     dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     with draft(path) as beside, matplotlib.rc_context({"svg.hashsalt": "precision"}):
         root_of(drawn).savefig(beside, dpi=160, metadata=dates, format=kind)

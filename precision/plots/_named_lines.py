@@ -1,4 +1,4 @@
-"""Lines with their names at their ends, and how a table becomes lines."""
+"""Drawing of lines with their names at their ends, and of a table as such lines."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from precision._support._types import Array
-from precision.plots._axes import own_axes
-from precision.plots._columns import Key, keys, names_of, numbers, varying
-from precision.plots._style import Style, Styles, call_axes, dress, is_linear, styles_of, title_of
+from precision.plots._axes import choose_axes
+from precision.plots._columns import Key, find_varying, keys, names_of, numbers
+from precision.plots._style import Style, Styles, is_linear, label_axes, style_axes, styles_of, title_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Line(NamedTuple):
-    """What is drawn of one combination of parameters; a level has one value, whatever x is."""
+    """The line of one combination of parameters; a ``level`` is horizontal, and has one value for every x."""
 
     name: str
     style: Style
@@ -31,9 +31,9 @@ class Line(NamedTuple):
 
 
 def draw_lines(axes: Axes, lines: Sequence[Line], log: bool) -> list[str]:
-    """Draw lines with their names at their right ends, and say which values lie beyond the axis.
+    """Draw lines with names at their right ends, and return in words which values lie beyond the axis.
 
-    Those, zeros on a logarithmic axis and infinities, are open triangles at its edge.
+    Those values, zeros on a logarithmic axis and infinities, are drawn as open triangles at its edge.
     """
     from precision.plots._name_placement import End, EndNames
 
@@ -72,7 +72,7 @@ Points: TypeAlias = dict[Key, dict[float | None, list[float]]]
 
 
 def _points(table: pd.DataFrame, xs: Array, ys: Array, by: tuple[str, ...]) -> Points:
-    """The values at each x of each combination of the values of ``by``; those without an x at None."""
+    """Group values by the combination of ``by``, then by x; rows without an x are under None."""
     points: Points = {}
     for key, x, y in zip(keys(table, by), xs, ys, strict=True):
         its = points.setdefault(key, {})
@@ -101,24 +101,24 @@ def _lines(points: Points, names: dict[Key, str], styles: Styles, without_x: str
 
 def _chosen(table: pd.DataFrame, by: Sequence[str] | str | None, x: str, y: str) -> tuple[str, ...]:
     if by is None:
-        return varying(table, (x, y))
+        return find_varying(table, (x, y))
     return (by,) if isinstance(by, str) else tuple(by)
 
 
 def _note(table: pd.DataFrame, points: Points, besides: Sequence[str]) -> str:
-    """What stands for several rows, below what the y axis is."""
+    """Return the line of the y label that says what one point stands for, or "" if each is one row."""
     most = max((len(values) for its in points.values() for values in its.values()), default=1)
     if most == 1:
         return ""
-    others = varying(table, besides)
+    others = find_varying(table, besides)
     if "seed" in table.columns and len(set(keys(table, ["seed"]))) > 1:
         others = ("seed", *others)
     over = f"{most} seeds" if others == ("seed",) else f"up to {most} values ({', '.join(others)})"
     return f"\nmedian and range of {over}"
 
 
-class Choice(NamedTuple):
-    """What the figures of lines have in common, as their arguments say it."""
+class LineOptions(NamedTuple):
+    """The arguments that all figures of lines have: the column drawn, what tells lines apart, the axes."""
 
     y: str
     by: Sequence[str] | str | None
@@ -126,8 +126,11 @@ class Choice(NamedTuple):
     ax: Axes | None
 
 
-def draw_table(table: pd.DataFrame, x: str, xs: Array, choice: Choice) -> tuple[Axes, list[float]]:
-    """All but the x axis, with the places on it; rows whose place in ``xs`` is NaN are levels."""
+def draw_table(table: pd.DataFrame, x: str, xs: Array, choice: LineOptions) -> tuple[Axes, list[float]]:
+    """Draw a table as lines without the x axis; return the Axes and the places on x.
+
+    Rows whose place in ``xs`` is NaN are drawn as level lines.
+    """
     y, by, log, ax = choice
     chosen = _chosen(table, by, x, y)
     if log is None:
@@ -142,13 +145,13 @@ def draw_table(table: pd.DataFrame, x: str, xs: Array, choice: Choice) -> tuple[
             f"tells more than {_MOST_LINES} apart: choose rows, or name with by= what tells lines apart"
         )
     names = names_of(chosen, points)
-    axes = own_axes(ax, 7.0, max(4.2, 1.2 + 0.16 * sum(name.count("\n") + 1 for name in names.values())))
-    dress(axes)
+    axes = choose_axes(ax, 7.0, max(4.2, 1.2 + 0.16 * sum(name.count("\n") + 1 for name in names.values())))
+    style_axes(axes)
     beyond = draw_lines(axes, _lines(points, names, styles_of(axes, chosen), f"no {x}"), log)
     signed = bool(log and (ys < 0).any())
     label = f"magnitude of {title_of(y)}" if signed else title_of(y)
     label += _note(table, points, (x, y, *chosen))
     label += "\nopen triangles: " + " or ".join(beyond) if beyond else ""
-    call_axes(axes, y=label)
+    label_axes(axes, y=label)
     places = sorted({place for its in points.values() for place in its if place is not None})
     return axes, places

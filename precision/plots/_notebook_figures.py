@@ -17,7 +17,7 @@ def _png(figure: Figure) -> bytes:
 
 
 class ShownFigure(Figure):
-    """A figure that Jupyter shows as the value of a cell, though pyplot knows nothing of it."""
+    """A figure that Jupyter shows as the value of a cell, although pyplot does not know it."""
 
     def _repr_png_(self) -> bytes:
         return _png(self)

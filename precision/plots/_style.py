@@ -1,4 +1,4 @@
-"""The one look of all figures: colours, dashes and markers, axes and what they are called."""
+"""The look that all figures share: colours, dashes, markers, ticks, and titles of axes."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 
-# Okabe and Ito's colours, which most colour-blind readers tell apart; those too pale for text are darker.
-# Whatever differs in colour differs in dash or marker as well.
+# Okabe and Ito's colours, which most colour-blind readers tell apart; those that were too pale for text have
+# been darkened. Lines that differ in colour differ in dash or marker as well.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#B8608F"
 ORANGE, BLACK, SKY = "#B07800", "#000000", "#3A93CC"
-# The first five differ without green and red, too. The five at the end are shades, for those who draw more
-# lines than there are colours.
+# The first five can be told apart without seeing red and green. The five at the end are darker shades, for
+# figures of more lines than there are colours.
 _SHADES = ("#777777", "#7A2E00", "#00523C", "#003F63", "#7B3560")
 COLOURS = (BLUE, VERMILION, BLACK, GREEN, SKY, PURPLE, ORANGE, *_SHADES)
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)))
 MARKERS = "osD^vPX*"
 GREY, FAINT, PALE, GRID = "#777777", "#BBBBBB", "#DDDDDD", "#E5E5E5"
 JOINED = "\u00a0"  # a space at which no line is broken
-SMALL = 8  # points: of names and ticks; nothing is smaller
-#: Titles of parameters, which are no metrics: those declare their own in `precision.metrics`.
+SMALL = 8  # the size of names and ticks in points, the smallest in any figure
+#: Titles of parameters; metrics declare their own titles in `precision.metrics`.
 _TITLES = {
     "k": "K, products in each sum",
     "width": "fraction bits in the alignment",
@@ -39,14 +39,14 @@ _REFERENCES = {"accumulation_": " (accumulation alone)", "total_": " (with quant
 
 # ---- names of columns -------------------------------------------------------------------------------
 def metric_of(column: str) -> Metric | None:
-    """Return the metric that a column holds, whatever reference it is against; None if it holds none."""
+    """Return the metric that a column holds, a prefix for its reference left out; None if it holds none."""
     for prefix in _REFERENCES:
         column = column.removeprefix(prefix)
     return METRICS.get(column)
 
 
 def title_of(column: str) -> str:
-    """Return what an axis of that column is called, with its unit."""
+    """Return the title of an axis that shows a column, with the unit."""
     metric = metric_of(column)
     if metric is None:
         return _TITLES.get(column, column.replace("_", " "))
@@ -55,22 +55,24 @@ def title_of(column: str) -> str:
 
 
 def more_is_better(column: str) -> bool:
-    """Tell whether more of a column's numbers is better."""
+    """Tell whether larger numbers of a column are better."""
     metric = find_metric(column)
     return metric is not None and metric.more_is_better
 
 
 def is_linear(column: str) -> bool:
-    """Tell whether a column is drawn as it is: others are errors, whose magnitudes span decades."""
+    """Tell whether a column is drawn on a linear axis; others are errors, whose magnitudes span decades."""
     metric = find_metric(column)
     return column.endswith("_share") or (metric is not None and metric.linear)
 
 
 # ---- places -----------------------------------------------------------------------------------------
-def spread(positions: Sequence[float], gap: float | Sequence[float], low: float, high: float) -> list[float]:
-    """The positions, moved as little as keeps neighbours ``gap`` apart (given in rising order).
+def move_apart(
+    positions: Sequence[float], gap: float | Sequence[float], low: float, high: float
+) -> list[float]:
+    """Move rising positions, as little as possible, until neighbours are at least ``gap`` apart.
 
-    Where there is no room for that between ``low`` and ``high`` they go beyond ``low``.
+    If there is no room for that between ``low`` and ``high``, the first ones lie below ``low``.
     """
     placed = list(positions)
     gaps = [gap] * (len(placed) - 1) if isinstance(gap, int | float) else list(gap)
@@ -84,7 +86,7 @@ def spread(positions: Sequence[float], gap: float | Sequence[float], low: float,
                 moved = True
         if not moved:
             break
-    for i, needed in enumerate(gaps):  # what is left after so many rounds
+    for i, needed in enumerate(gaps):  # gaps that are still too small after 200 rounds
         placed[i + 1] = max(placed[i + 1], placed[i] + needed)
     shift = max(low - placed[0], 0.0) if placed else 0.0
     placed = [p + shift for p in placed]
@@ -94,7 +96,7 @@ def spread(positions: Sequence[float], gap: float | Sequence[float], low: float,
 
 # ---- styles -----------------------------------------------------------------------------------------
 class Style(NamedTuple):
-    """How a line is drawn."""
+    """The look of a line: its colour, its dash and the marker of its points."""
 
     colour: str
     dash: Any
@@ -102,10 +104,10 @@ class Style(NamedTuple):
 
 
 class Styles:
-    """Styles of the lines of one figure: a line has the same in every panel.
+    """The styles of the lines of one figure, in which a line looks the same in every panel.
 
-    Of lines that several parameters tell apart, colour and marker say the one that has most values, and
-    dashes the others.
+    If several parameters tell lines apart, colour and marker stand for the parameter with most values, and
+    dashes for the others.
     """
 
     def __init__(self) -> None:
@@ -114,7 +116,7 @@ class Styles:
         self.rest: dict[Hashable, int] = {}
 
     def choose(self, keys: Sequence[tuple[Hashable, ...]]) -> None:
-        """Let the parameter that has most values in ``keys`` be the one that colours say, once for all."""
+        """Choose at the first call which parameter colours stand for: that with most values in ``keys``."""
         if self.lead is None and keys:
             counts = [len({key[i] for key in keys}) for i in range(len(keys[0]))]
             self.lead = counts.index(max(counts)) if counts else 0
@@ -137,13 +139,13 @@ _STYLES: weakref.WeakKeyDictionary[Figure, dict[tuple[str, ...], Styles]] = weak
 
 
 def styles_of(ax: Axes, columns: tuple[str, ...]) -> Styles:
-    """Those of an Axes' figure, for lines that these columns tell apart."""
+    """Return the styles of the figure that an Axes belongs to, for lines that these columns tell apart."""
     return _STYLES.setdefault(root_of(ax), {}).setdefault(columns, Styles())
 
 
 # ---- figures and axes -------------------------------------------------------------------------------
 def root_of(drawn: Axes | Figure | SubFigure) -> Figure:
-    """The whole figure that an Axes or a part of a figure belongs to."""
+    """Return the whole figure that an Axes or a part of a figure belongs to."""
     from matplotlib.figure import Figure
 
     while not isinstance(drawn, Figure):
@@ -151,16 +153,19 @@ def root_of(drawn: Axes | Figure | SubFigure) -> Figure:
     return drawn
 
 
-def dress(axes: Axes, grid: str = "both") -> None:
-    """A pale grid below the data, two spines, small ticks."""
+def style_axes(axes: Axes, grid: str = "both") -> None:
+    """Give Axes the common look: a pale grid below the data, two spines, small ticks."""
     axes.grid(True, axis=grid, color=GRID, linewidth=0.6)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=9)
 
 
-def _apart(places: Sequence[float], widths: Sequence[float]) -> set[int]:
-    """Which names to keep, of these widths at these places: the last one, and those free of all behind."""
+def _choose_visible(places: Sequence[float], widths: Sequence[float]) -> set[int]:
+    """Choose the names that do not overlap: the last one, and each that is clear of those kept after it.
+
+    Names are given by their middles and their widths; the result holds the indices of those to keep.
+    """
     kept: set[int] = set()
     free = math.inf
     for i in reversed(range(len(places))):
@@ -170,8 +175,8 @@ def _apart(places: Sequence[float], widths: Sequence[float]) -> set[int]:
     return kept
 
 
-def call_axes(axes: Axes, x: str = "", y: str = "", size: float = 10) -> None:
-    """What the axes are called, in lines that are no longer than they are."""
+def label_axes(axes: Axes, x: str = "", y: str = "", size: float = 10) -> None:
+    """Set the labels of the axes, broken into lines that are no longer than the axes."""
     box, dpi = axes.get_window_extent(), root_of(axes).dpi
     for text, inches, set_label in (
         (x, box.width / dpi, axes.set_xlabel),
@@ -187,17 +192,18 @@ _TICKS: weakref.WeakKeyDictionary[Axes, dict[float, str]] = weakref.WeakKeyDicti
 
 
 def shared_ticks(axes: Axes | None) -> dict[float, str]:
-    """What the ticks are called that `ticks_at` gave to other Axes with the same x axis."""
+    """Return the ticks, as places and names, that `set_ticks` set on other Axes with the same x axis."""
     if axes is None:
         return {}
     others = (other for other in axes.get_shared_x_axes().get_siblings(axes) if other is not axes)
     return {place: name for other in others for place, name in _TICKS.get(other, {}).items()}
 
 
-def ticks_at(axes: Axes, ticks: Sequence[float], names: Sequence[str]) -> None:
-    """Ticks of the x axis at these places alone; names slanted, or left out, where they are too many.
+def set_ticks(axes: Axes, ticks: Sequence[float], names: Sequence[str]) -> None:
+    """Set ticks of the x axis at some places and nowhere else.
 
-    Axes with the same x axis have their ticks in common, and raise ValueError where they do not agree.
+    If there are too many names for the width of the axes, they are slanted, and some are left out. Axes that
+    share an x axis share their ticks; ValueError is raised if their names contradict each other.
     """
     called = _TICKS[axes] = dict(zip(ticks, names, strict=True))
     together = sorted({*shared_ticks(axes).items(), *called.items()})
@@ -207,13 +213,13 @@ def ticks_at(axes: Axes, ticks: Sequence[float], names: Sequence[str]) -> None:
             f"panels that share an x axis must agree on it, got {', '.join(called.values())} beside "
             f"{', '.join(shared_ticks(axes).values())}: let them share none (sharex=False)"
         )
-    width = axes.get_window_extent().width / root_of(axes).dpi  # in inches, about: nothing is laid out yet
+    width = axes.get_window_extent().width / root_of(axes).dpi  # in inches, before the layout is final
     places = [width * float(x) for x, _ in axes.transAxes.inverted().transform(
         axes.transData.transform([(tick, axes.get_ylim()[0]) for tick in ticks])
     )]  # fmt: skip
-    flat = _apart(places, [0.075 * len(name) + 0.07 for name in names])
+    flat = _choose_visible(places, [0.075 * len(name) + 0.07 for name in names])
     slanted = 3 * len(flat) < 2 * len(names)
-    named = _apart(places, [0.17] * len(names)) if slanted else flat
+    named = _choose_visible(places, [0.17] * len(names)) if slanted else flat
     axes.set_xticks(
         list(ticks),
         [name if i in named else "" for i, name in enumerate(names)],

@@ -1,4 +1,4 @@
-"""Values of codes and scales: the loops that restore them, run over tensors of any layout."""
+"""Dequantization: loops that multiply codes by their scales, run over tensors of any layout in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from precision.formats._codec_constants import format_params
 from precision.formats._float_format import FloatFormat
 from precision.formats._named import Format
 from precision.quantization import _group_loops
-from precision.quantization._granularity import Block, filled
+from precision.quantization._granularity import Block, clip_block
 from precision.quantization._row_views import WORDS, block_rows, in_pieces, row_parts
 
 PIECE = 1 << 20  # elements that one call of a loop works on, at most
@@ -24,14 +24,14 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 @functools.cache
 def _loops() -> tuple[Any, Any]:
-    """Return the modules of loops, which load the compiler."""
+    """Import and return the kernel modules of quantizing and of conversion loops."""
     from precision._kernels.numbers import _conversion_loops, _quantizing_loops
 
     return _quantizing_loops, _conversion_loops
 
 
 class Coded(NamedTuple):
-    """The parts of a quantized tensor, which says what each means."""
+    """The parts of a `QuantizedTensor` from which its values are computed."""
 
     codes: Array
     scale: Array
@@ -41,15 +41,17 @@ class Coded(NamedTuple):
     block: Block
 
 
-def checked_out(shape: tuple[int, ...], dtype: npt.DTypeLike, out: Array | None) -> np.dtype[Any]:
-    """Return the type to dequantize to.
+def check_dequantize_arguments(
+    shape: tuple[int, ...], dtype: npt.DTypeLike, out: Array | None
+) -> np.dtype[Any]:
+    """Check the arguments of `QuantizedTensor.dequantize`, and return the type of the result.
 
     Raises
     ------
     TypeError
-        If it is neither float32 nor float64, or ``out`` is no plain array of it.
+        If ``dtype`` is neither float32 nor float64, or ``out`` is not a plain array of that type.
     ValueError
-        If ``out`` has another shape, is read-only, or has elements that overlap.
+        If ``out`` has another shape, is read-only, or has elements that share memory.
     """
     kind = check_dtype(dtype, "float32 or float64")
     if kind not in (_FLOAT32, _FLOAT64):
@@ -68,9 +70,9 @@ def checked_out(shape: tuple[int, ...], dtype: npt.DTypeLike, out: Array | None)
     return kind
 
 
-def dequantized(coded: Coded, dtype: np.dtype[Any], out: Array | None) -> Array:
-    """Return the values of codes and scales: in ``out``, or in a new array laid out as the codes."""
-    # In the order of the codes in memory, which is that of a new result as well.
+def dequantize_codes(coded: Coded, dtype: np.dtype[Any], out: Array | None) -> Array:
+    """Return the product of each code and its scale, in ``out`` or in a new array laid out as the codes."""
+    # Axes are taken in the order in which the codes lie in memory; a new result lies in the same order.
     steps = [-abs(step) for step in coded.codes.strides]
     order = tuple(sorted(range(len(steps)), key=steps.__getitem__))
     clean = clean_codes(coded.codes, coded.fmt)
@@ -92,8 +94,8 @@ def _overlaps(out: Array, coded: Coded) -> bool:
 
 
 def _fill(coded: Coded, order: tuple[int, ...], codes: Array, result: Array) -> None:
-    """Fill the values of contiguous codes, whose axes are the tensor's in ``order``."""
-    steps = filled(coded.block, coded.codes.shape)
+    """Write the values of contiguous codes, whose axes are the tensor's in ``order``, to ``result``."""
+    steps = clip_block(coded.block, coded.codes.shape)
     block = tuple(steps[axis] for axis in order)
     width, group = codes.shape[-1], min(block[-1], codes.shape[-1])
     flat, target = codes.reshape(-1), result.reshape(-1)
@@ -128,7 +130,7 @@ def _fill(coded: Coded, order: tuple[int, ...], codes: Array, result: Array) -> 
 
 
 def multipliers(coded: Coded) -> Array:
-    """Return the float32 numbers that codes are multiplied by, of the scales' shape."""
+    """Return for each block the float32 number that its codes are multiplied by."""
     clean = clean_codes(coded.scale, coded.scale_format, "scale")
     bits = np.ascontiguousarray(clean).reshape(-1).view(WORDS[clean.itemsize])
     scale = np.empty(clean.shape, np.float32)

@@ -1,7 +1,7 @@
-"""Granularities, which say which elements share a scale.
+"""Granularities, which say which elements of an array share a scale.
 
-A *granularity* answers one question, `block`: how many elements lie under one scale along each axis.
-A new one is a new small class with that method.
+A granularity has one method, `block`, which returns how many elements along each axis lie under one scale.
+A new granularity is a new small class with that method.
 """
 
 from __future__ import annotations
@@ -18,15 +18,23 @@ Block = tuple[int | None, ...]
 
 
 class Granularity(Protocol):
-    """The protocol of granularities; one must also print as text that `QuantSpec.parse` reads."""
+    """The protocol of granularities, which must also print as text that `QuantSpec.parse` reads."""
 
     def block(self, shape: Sequence[int], axis: int = -1) -> Block:
-        """Return the elements under one scale along each axis of an array quantized along ``axis``."""
+        """Return how many elements along each axis of an array lie under one scale.
+
+        Parameters
+        ----------
+        shape : sequence of int
+            The shape of the array.
+        axis : int
+            The axis along which the array is quantized.
+        """
         ...
 
 
-def filled(block: Block, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return a block in which the length of the axis takes the place of None and of longer entries."""
+def clip_block(block: Block, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a block whose entries that are None or exceed the length of their axis are that length."""
     return tuple(
         [
             (size or 1) if step is None else min(step, size or 1)
@@ -36,19 +44,19 @@ def filled(block: Block, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def scale_shape(shape: tuple[int, ...], block: Block) -> tuple[int, ...]:
-    """Return the number of blocks along each axis, a last shorter one counted."""
-    return tuple([-(-size // step) for size, step in zip(shape, filled(block, shape), strict=True)])
+    """Return the number of blocks along each axis, a shorter last one counted."""
+    return tuple([-(-size // step) for size, step in zip(shape, clip_block(block, shape), strict=True)])
 
 
 def checked_block(block: object, shape: tuple[int, ...]) -> Block:
-    """Return the elements under one scale along each axis of an array of ``shape``.
+    """Return a block (the elements under one scale along each axis) if it suits an array of ``shape``.
 
     Raises
     ------
     TypeError
-        If ``block`` is no tuple of ints or None.
+        If ``block`` is not a tuple whose entries are ints or None.
     ValueError
-        If it has not an entry of at least 1 for each axis.
+        If it does not have one entry for each axis, or an entry is below 1.
     """
     if not isinstance(block, tuple) or [n for n in block if n is not None and type(n) is not int]:
         raise TypeError(f"block must be a tuple of ints or None (the whole axis), got {block!r}")
@@ -64,7 +72,7 @@ class _Printed:
 
 @dataclass(frozen=True)
 class PerTensor(_Printed):
-    """One scale for the whole array.
+    """The granularity of one scale for the whole array.
 
     Examples
     --------
@@ -76,14 +84,14 @@ class PerTensor(_Printed):
     __str__ = _Printed.__str__
 
     def block(self, shape: Sequence[int], axis: int = -1) -> Block:
-        """Return the elements under one scale along each axis: all of them."""
+        """Return how many elements along each axis lie under one scale: None, for the whole of every axis."""
         check_axis(axis, len(shape))
         return (None,) * len(shape)
 
 
 @dataclass(frozen=True)
 class PerVector(_Printed):
-    """One scale for each vector along the axis: row-wise for a left operand (M, K) and ``axis=-1``.
+    """The granularity of one scale for each vector along the axis, as for each row of a left operand (M, K).
 
     Examples
     --------
@@ -95,14 +103,14 @@ class PerVector(_Printed):
     __str__ = _Printed.__str__
 
     def block(self, shape: Sequence[int], axis: int = -1) -> Block:
-        """Return the elements under one scale along each axis: all of ``axis``, one of the others."""
+        """Return how many elements of each axis lie under one scale: all of ``axis``, one of the others."""
         along = check_axis(axis, len(shape))
         return tuple([None if i == along else 1 for i in range(len(shape))])
 
 
 @dataclass(frozen=True)
 class PerGroup(_Printed):
-    """One scale for each ``n`` neighbours along the axis; the last group of a vector may be shorter.
+    """The granularity of one scale for every ``n`` neighbours along the axis; the last group may be shorter.
 
     Parameters
     ----------
@@ -129,19 +137,20 @@ class PerGroup(_Printed):
         object.__setattr__(self, "n", check_int("n", self.n, 1))
 
     def block(self, shape: Sequence[int], axis: int = -1) -> Block:
-        """Return the elements under one scale along each axis: ``n`` of ``axis``, one of the others."""
+        """Return how many elements of each axis lie under one scale: ``n`` of ``axis``, one of the others."""
         along = check_axis(axis, len(shape))
         return tuple([self.n if i == along else 1 for i in range(len(shape))])
 
 
 @dataclass(frozen=True)
 class PerBlock(_Printed):
-    """One scale for each rectangle of the last two axes; rectangles at the edges may be smaller.
+    """The granularity of one scale for each rectangle of the last two axes, smaller ones at the edges.
 
     Parameters
     ----------
     n, m : int
-        ``m`` elements along the axis by ``n`` along the other one of the last two, each at least 1.
+        The size of a rectangle, each at least 1: ``m`` elements along the axis of the quantization by ``n``
+        along the other one of the last two axes.
 
     Raises
     ------
@@ -165,7 +174,7 @@ class PerBlock(_Printed):
         object.__setattr__(self, "m", check_int("m", self.m, 1))
 
     def block(self, shape: Sequence[int], axis: int = -1) -> Block:
-        """Return the elements under one scale along each axis.
+        """Return how many elements of each axis lie under one scale: ``m`` of ``axis``, ``n`` of the other.
 
         Raises
         ------

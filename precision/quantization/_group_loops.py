@@ -1,7 +1,4 @@
-"""The loops of `_kernels.numbers._short_groups`, chosen for groups of 16 or 32 of plain specs.
-
-They give the bits of the general loops, faster.
-"""
+"""The fast path for groups of 16 or 32 elements (MX and NVFP4), which gives the bits of the general loops."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from precision._support.machine._aligned_memory import LARGE
 from precision.formats._codec_constants import code_ends, format_params, nearest_suits, short_params
 from precision.formats._named import E4M3, E8M0, Format
 from precision.quantization._row_views import in_pieces
-from precision.quantization._scale_rules import Way
+from precision.quantization._scale_rules import ScaleFormula
 from precision.quantization._spec_fields import SpecFields
 
 if TYPE_CHECKING:
@@ -31,16 +28,17 @@ _KNOWN = {"fmt", "granularity", "scale_format", "scale_rule", "tensor_scale", "a
 
 
 def quantizer(spec: SpecFields, dtype: np.dtype[Any]) -> Quantizer | None:
-    """Return the fast loops for a spec and a type of source, for rows of whole groups of one of `GROUPS`.
+    """Return the fast loops for a spec and a type of source, or None if the spec needs the general loops.
 
-    None is returned where the general loops must do it: these know no field of a spec beyond `_KNOWN`.
+    The fast loops know no fields of a spec but those in `_KNOWN`, and take rows of whole groups of one of the
+    lengths in `GROUPS`.
     """
     others = (f for f in fields(SpecFields) if f.name not in _KNOWN)
     if dtype != np.float32 or not all(getattr(spec, f.name) == f.default for f in others):
         return None
     recipe = spec.scale_rule.recipe(spec.fmt)
     # The loops take zeros for an amax of 2**-159, whose scale must be below the least one, 2**-127.
-    by_powers = recipe.way is Way.POWER and (recipe.added >> 52) - spec.fmt.max_exponent <= 32
+    by_powers = recipe.formula is ScaleFormula.POWER and (recipe.added >> 52) - spec.fmt.max_exponent <= 32
     if spec.tensor_scale:
         known = spec.scale_format == E4M3 and spec.scale_rule.only_divides
     else:
@@ -49,15 +47,15 @@ def quantizer(spec: SpecFields, dtype: np.dtype[Any]) -> Quantizer | None:
     return Quantizer(spec, short) if known and short is not None else None
 
 
-def suited(loops: Quantizer | None, group: int, width: int) -> Quantizer | None:
-    """Return the fast loops of a spec, if it has any, where they suit rows of ``width`` in such groups."""
+def choose_loops(loops: Quantizer | None, group: int, width: int) -> Quantizer | None:
+    """Return ``loops`` if they suit rows of ``width`` elements in groups of ``group``, else None."""
     return loops if group in GROUPS and width % group == 0 else None
 
 
 def _short(fmt: Format) -> ShortParams | None:
-    """Return the parameters of a format of elements that suits the loops, else None.
+    """Return the parameters of an element format for the fast loops, or None if these do not suit it.
 
-    It has at most 8 bits, and both signs alike.
+    They suit formats of at most 8 bits in which both signs have the same magnitudes.
     """
     params, short = format_params(fmt), short_params(fmt)
     alike = params.max_code == params.max_negative and (params.negative_zero or params.negate_flip)
@@ -68,16 +66,16 @@ def _short(fmt: Format) -> ShortParams | None:
 
 @functools.lru_cache(maxsize=256)
 def _decoding(fmt: Format) -> tuple[Decoding, int] | None:
-    """Return the parameters of a format that the loops decode, and 1 for two's complement.
+    """Return the parameters by which the fast loops decode a format, and 1 for two's complement, else 0.
 
-    None is returned for a format that they do not decode.
+    None is returned for a format that they cannot decode.
     """
     from precision._kernels.numbers._short_groups import Decoding
 
     params, short = format_params(fmt), _short(fmt)
     if short is None or 0 <= params.nan_code <= params.max_code:
         return None
-    if not short.offset:  # the loops go by half the lowest normal value, which float32 must hold as normal
+    if not short.offset:  # the loops use half the least normal value, which must be normal in float32
         return None
     decoding = Decoding(
         up=32 - fmt.bits,
@@ -93,7 +91,7 @@ def _decoding(fmt: Format) -> tuple[Decoding, int] | None:
 
 
 class Quantizer:
-    """The fast loops for one spec."""
+    """The fast loops of one spec, with the parameters that they need."""
 
     def __init__(self, spec: SpecFields, short: ShortParams) -> None:
         from precision._kernels.numbers import _short_groups
@@ -104,18 +102,18 @@ class Quantizer:
         self.elements = _short_groups.Elements(short, format_params(spec.fmt), nan)
 
     def largest(self, x: Array, group: int) -> np.float32:
-        """Return the largest magnitude of the groups of flat ``x`` without NaN and Inf."""
+        """Return the largest magnitude in flat ``x``, groups with a NaN or Inf left out."""
         bits = np.uint32(self.kernels.largest_finite(x.view(np.uint32), group))
         return bits.view(np.float32)
 
     def quantize(self, x: Array, group: int, how: ScaleParams, codes: Array, scales: Array) -> None:
-        """Fill the codes of flat ``x`` and of its scales."""
+        """Write the codes of flat ``x`` to ``codes``, and those of its groups' scales to ``scales``."""
         kernels = self.kernels
         factors = np.empty(kernels.TILE // min(GROUPS), np.float32)
         rest = scales, factors, factors.view(np.uint32), self.elements, codes
         bits = x.view(np.uint32)
         if not self.divides:
-            # A float32's 52 fraction bits as a float64 end in 29 zeros, below which no sum carries.
+            # Converted to float64, a float32 has 29 zeros at the end of its fraction: they carry nothing.
             powers = kernels.Powers(how.addend >> 29, how.max_exponent)
             kernels.quantize_powers(x, bits, group, powers, *rest)
             return
@@ -130,14 +128,14 @@ def dequantize(
     codes: Array, scales: Array, fmt: Format, scale_format: Format, tensor_scale: np.float32 | None,
     group: int, out: Array,
 ) -> bool:  # fmt: skip
-    """Fill flat ``out`` from flat codes and the scales of their groups, and say whether the loops suit."""
+    """Write the values of flat codes to flat ``out``, and return True; return False if no fast loop suits."""
     known = _decoding(fmt) if group in GROUPS and out.dtype == np.float32 else None
     if known is None:
         return False
 
     from precision._kernels.numbers import _short_groups
 
-    # Half a line of the cache at a time goes past it; the pieces keep the alignment of the whole.
+    # Large results are stored past the caches, 16 bytes at a time; pieces keep the alignment of the whole.
     streams = int(codes.nbytes + out.nbytes >= LARGE and out.ctypes.data % 16 == 0)
     scale_params = format_params(scale_format)
     factor = np.float32(1 if tensor_scale is None else tensor_scale)

@@ -1,6 +1,6 @@
-"""Rotations by a Hadamard matrix, block by block: they spread outliers over their block before quantization.
+"""Rotations by a Hadamard matrix, which spread outliers over their block before quantization.
 
-A rotation leaves a product as it is if both operands are rotated along K, and composes with any spec::
+A rotation leaves a product unchanged if both operands are rotated along K, and it composes with any spec::
 
     pr.matmul(pr.quantize(h(a), pr.NVFP4), pr.quantize(h(b, axis=-2), pr.NVFP4, axis=-2), accumulator=…)
 """
@@ -27,13 +27,13 @@ from precision.formats._named import format_of
 #: The one sign vector of NVIDIA's NVFP4 training recipe, for ``Hadamard(16, signs=…)`` (TransformerEngine;
 #: arXiv 2509.25149, section 4).
 TRANSFORMER_ENGINE_SIGNS = (1, 1, 1, -1, 1, -1, -1, -1, -1, -1, -1, 1, -1, 1, -1, -1)
-_PIECE = 1 << 15  # elements that stay in cache over all steps
+_PIECE = 1 << 15  # elements that are rotated at a time, so that they stay in the cache over all steps
 
 
 @dataclass(frozen=True)
 @methods_in_default_environment
 class Hadamard:
-    """Multiplication by signs and an orthonormal Sylvester-Hadamard matrix, block by block.
+    """A rotation: multiplication of every block by signs and an orthonormal Sylvester-Hadamard matrix.
 
     A block x of ``size`` neighbours along the axis becomes H·(s∘x), where H[i, j] is
     ``(-1)**popcount(i & j) / sqrt(size)``. H is symmetric and its own inverse; signs chosen at random make
@@ -42,12 +42,12 @@ class Hadamard:
     Parameters
     ----------
     size : int
-        Of a block, a power of two from 2 to 1024.
+        The number of elements of a block, a power of two from 2 to 1024.
     signs : tuple of int, optional
-        s: ``size`` entries of 1 or -1. All 1 by default.
+        The signs s, ``size`` entries of 1 or -1. All are 1 by default.
     seed : int, optional
-        0 to 2**64 - 1: random signs in their place. Sign i is -1 where bit ``i % 64`` of the raw 64-bit
-        word ``i // 64`` of ``numpy.random.Philox(key=seed)`` is set.
+        A seed of random signs, which may be given instead of ``signs``, from 0 to 2**64 - 1. Sign i is -1
+        if bit ``i % 64`` is set in the raw 64-bit word ``i // 64`` of ``numpy.random.Philox(key=seed)``.
 
     Raises
     ------
@@ -113,14 +113,14 @@ class Hadamard:
 
     @classmethod
     def parse(cls, text: str) -> Hadamard:
-        """The rotation that ``str`` printed, or that a user wrote in the same language.
+        """Return the rotation that a text describes, which is how the rotation prints.
 
         Raises
         ------
         TypeError
             If ``text`` is not a string.
         ValueError
-            If it says no rotation; the message names the part that is unknown.
+            If the text describes no rotation; the message names the part that is unknown.
 
         Examples
         --------
@@ -135,7 +135,7 @@ class Hadamard:
 
     @property
     def sign_vector(self) -> tuple[int, ...]:
-        """s: the signs given, drawn, or all 1.
+        """The ``size`` signs s that are applied: those given, those drawn from the seed, or all 1.
 
         Examples
         --------
@@ -148,33 +148,48 @@ class Hadamard:
         return (1,) * self.size if self.signs is None else self.signs
 
     def __call__(self, x: npt.ArrayLike, axis: int = -1) -> Array:
-        """H·(s∘x) for every block of ``x`` along ``axis``.
+        """Rotate an array: return H·(s∘x) for every block x along an axis.
 
         Parameters
         ----------
         x : array_like
-            float16, bfloat16, float32, float64, or another floating-point type of ml_dtypes; at least 1-D.
+            Numbers of type float16, bfloat16, float32, float64 or another floating-point type of ml_dtypes,
+            with at least one axis.
         axis : int
-            Along which blocks lie; its length must be a multiple of ``size``. A right operand (K, N) of a
-            product takes ``axis=-2``.
+            The axis along which blocks lie; its length must be a multiple of ``size``. For a right operand
+            (K, N) of a product it is -2.
 
         Returns
         -------
         ndarray
-            New, of ``x``'s shape: float64 for float64; float32 for float32 and every narrower type, which
-            is computed in float32. Its elements lie contiguous in memory along ``axis``.
+            A new array of ``x``'s shape, contiguous in memory along ``axis``: float64 for float64, and
+            float32 for float32 and every narrower type, which is computed in float32.
 
         Raises
         ------
         TypeError
-            If ``x`` is not of a floating-point type, or ``axis`` not an integer.
+            If ``x`` is not of a floating-point type, or ``axis`` is not an integer.
         ValueError
-            If ``axis`` is none of ``x``, or its length is no multiple of ``size``.
+            If ``x`` has no such axis, or its length is not a multiple of ``size``.
         """
         return self._transformed("x", x, axis, forward=True)
 
     def inverse(self, y: npt.ArrayLike, axis: int = -1) -> Array:
-        """The way back, s∘(H·y), by the same steps with the signs last; arguments as of a call.
+        """Undo the rotation of an array: return s∘(H·y) for every block y along an axis.
+
+        The steps are those of a call, except that the signs are applied last.
+
+        Parameters
+        ----------
+        y : array_like
+            Rotated numbers, of the types and shapes that a call takes as ``x``.
+        axis : int
+            The axis along which blocks lie.
+
+        Returns
+        -------
+        ndarray
+            A new array, of the type and layout that a call returns.
 
         Examples
         --------
@@ -201,7 +216,7 @@ class Hadamard:
         factor = kind.type(math.sqrt(1 / size))  # the division is exact, so the root is rounded once
 
         def work(start: int, stop: int) -> None:
-            # Blocks side by side: every step then adds long rows.
+            # Blocks become columns, so that every step adds long rows.
             part = np.array(blocks[start:stop].T, kind, order="C")
             with np.errstate(over="ignore", invalid="ignore"):
                 if forward:
@@ -217,7 +232,7 @@ class Hadamard:
 
 
 def _butterflies(rows: Array) -> Array:
-    """The steps over the first axis of (size, count)."""
+    """Multiply the columns of a (size, count) array by the Hadamard matrix, without its factor."""
     size, count = rows.shape
     other, stride = np.empty_like(rows), 1
     while stride < size:

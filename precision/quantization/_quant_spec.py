@@ -1,4 +1,4 @@
-"""The spec that says how an array becomes codes and scales; named specs, and the text of them."""
+"""The class `QuantSpec`, which says how an array becomes codes and scales, and the table of named specs."""
 
 from __future__ import annotations
 
@@ -37,58 +37,60 @@ class QuantSpec(SpecFields):
     Parameters
     ----------
     fmt : FloatFormat or IntFormat
-        Of the elements. It must have a zero.
+        The format of the elements, which must have a zero.
     granularity : PerTensor, PerVector, PerGroup or PerBlock
-        Which elements share a scale.
+        The rule of which elements share a scale.
     scale_format : FloatFormat
-        Of the scales. It must have a NaN, and at most 32 bits.
+        The format of the scales, which must have a NaN and at most 32 bits.
     scale_rule : ScaleRule
-        How amax becomes a scale.
+        The rule by which amax becomes a scale.
     tensor_scale : bool
-        Whether a second scale, float32, lies over the whole tensor: fl32(amax / (max * scale_bound)).
-        The groups' scales are then of fl32(fl32(amax / max) / tensor_scale), or by a rule for powers of
-        two of fl32(amax / tensor_scale), and the elements are divided by fl32(scale * tensor_scale). (So
-        with the ``arithmetic`` DIVISION.)
+        True for a second scale, one float32 for the whole tensor: fl32(amax / (max * scale_bound)) of the
+        tensor's amax. A group's scale is then fl32(fl32(amax / max) / tensor_scale), rounded to its format,
+        or by a rule for powers of two that of fl32(amax / tensor_scale), and the elements are divided by
+        fl32(scale * tensor_scale). (This is the ``arithmetic`` DIVISION.)
     rounding : Rounding or Stochastic
-        Of the elements. The random bits of an element belong to its flat index in ``x`` (C order), whatever
-        the axis; `quantize` can count them from an ``offset``. Two operands of one product need different
-        seeds, or the product is biased: see `Stochastic` and `precision.specs.for_operands`.
+        The rounding of the elements. The random bits of an element belong to its flat index in ``x`` (C
+        order), whatever the axis; `quantize` can count indices from an ``offset``. Two operands of one
+        product need different seeds, or the product is biased: see `Stochastic` and
+        `precision.specs.for_operands`.
     overflow : Overflow
-        Of the elements. NON_SATURATING needs a ``fmt`` with NaN.
+        The rule for elements too large for ``fmt``. NON_SATURATING needs a ``fmt`` with NaN.
     min_amax : float, optional
-        An amax below it counts as it (DeepGEMM: 1e-4).
+        The least amax: a smaller one is replaced by it (DeepGEMM: 1e-4).
     arithmetic : Arithmetic
         The order of operations under a tensor scale: DIVISION, as above, NVFP4_PAPER or
-        TRANSFORMER_ENGINE. The last two need ``tensor_scale`` and no rule for powers of two.
+        TRANSFORMER_ENGINE. The last two need ``tensor_scale``, and exclude rules for powers of two.
     scale_bound : float, optional
         The largest group scale that the tensor scale aims at; by default the scale format's largest value.
-        (FOUR_OVER_SIX needs room for 1.5 times it: TransformerEngine takes 256 of E4M3's 448.)
+        (FOUR_OVER_SIX needs room for 1.5 times the bound: TransformerEngine takes 256 of E4M3's 448.)
     zero_scale : float, optional
         The scale of a group of zeros; by default 1 in FP32, and ``least_scale`` in any other scale format.
         (torchao, gfloat: E8M0's byte 0, the default; microxcaling: 2**-126.)
     least_scale : float, optional
-        What a smaller scale becomes; by default the smallest positive value of the scale format. (torchao's
-        NVFP4: 2**-6, modelopt's: 2**-9, which is the default.) With 0.0 a scale may round to zero, and its
-        elements restore to zero (TransformerEngine's NVFP4).
+        The least scale: a smaller one is replaced by it. By default it is the smallest positive value of
+        the scale format. (torchao's NVFP4: 2**-6, modelopt's: 2**-9, which is the default.) With 0.0 a
+        scale may round to zero, and its elements are restored as zeros (TransformerEngine's NVFP4).
     scale_overflow : Overflow
-        What a scale too large for its format becomes. SATURATE: the largest. NON_SATURATING: NaN, whether
-        the format has Inf or not (microxcaling); the codes below it are then those of NaN elements.
+        The rule for a scale too large for its format. SATURATE replaces it by the largest value,
+        NON_SATURATING by NaN, whether the format has Inf or not (microxcaling); the codes of its elements
+        are then those of NaN.
     non_finite : NonFinite
-        What a NaN or Inf does to its group: NAN_SCALE or FINITE_AMAX.
+        The effect of a NaN or Inf on its group: NAN_SCALE or FINITE_AMAX.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is of the wrong type, or they do not fit together.
+        If a parameter has the wrong type, or the parameters do not fit together.
 
     Notes
     -----
-    The defaults: a group of zeros has the scale 1 in FP32, and the smallest positive one in any other scale
+    By default, a group of zeros has the scale 1 in FP32, and the smallest positive scale in any other scale
     format; its elements are zeros. A scale too small for its format becomes the smallest positive value, one
-    too large the largest. A group that holds NaN or Inf has the scale NaN, as OCP MX v1.0 (section 5.1)
-    makes all its values NaN, in every format; its codes are the format's NaN or, without one, 0, and the
-    tensor scale is taken over the other groups. Implementations part on each of these points: the last four
-    parameters say what others do. ``zero_scale`` and ``least_scale`` must be values of the scale format.
+    too large the largest. A group that holds NaN or Inf has the scale NaN, whatever the formats: OCP MX v1.0
+    (section 5.1) makes all its values NaN. Its codes are the format's NaN or, without one, 0, and the tensor
+    scale is taken over the other groups. Implementations differ on each of these points: the last four
+    parameters give what others do. ``zero_scale`` and ``least_scale`` must be values of the scale format.
 
     Examples
     --------
@@ -123,14 +125,14 @@ class QuantSpec(SpecFields):
     @classmethod
     @in_default_environment
     def parse(cls, text: str) -> QuantSpec:
-        """Return the spec that ``str`` printed, or that a user wrote in the same language.
+        """Return the spec that a text describes, which is how the spec prints.
 
         Raises
         ------
         TypeError
             If ``text`` is not a string.
         ValueError
-            If it says no spec; the message names the part that is unknown.
+            If the text describes no spec; the message names the part that is unknown.
 
         Examples
         --------
@@ -147,7 +149,7 @@ class QuantSpec(SpecFields):
     def quantize(
         self, x: npt.ArrayLike, axis: int = -1, out: QuantizedTensor | None = None, *, offset: int = 0
     ) -> QuantizedTensor:
-        """Quantize an array: `precision.quantize` for this spec.
+        """Quantize an array by this spec, as `precision.quantize` does.
 
         Parameters
         ----------
@@ -171,7 +173,7 @@ class QuantSpec(SpecFields):
         if out is not None:
             check_target(out, source.shape, self.fmt, self.scale_format, block)
         given = None if out is None else (out.codes, out.scale)
-        codes, scale, tensor_scale = _row_loops.quantized(source, self, block, axis, first, given)
+        codes, scale, tensor_scale = _row_loops.quantize_rows(source, self, block, axis, first, given)
         return QuantizedTensor._of_settled_parts(
             codes=codes,
             scale=scale,
@@ -215,7 +217,7 @@ class QuantSpec(SpecFields):
 
 
 def alike_but_for_rule(spec: object, other: object) -> TypeGuard[QuantSpec]:
-    """Return whether both are a `QuantSpec`, and differ in nothing but perhaps the scale rule."""
+    """Tell whether both are a `QuantSpec`, and are equal except perhaps for the scale rule."""
     if not isinstance(spec, QuantSpec) or not isinstance(other, QuantSpec):
         return False
     names = (f.name for f in fields(spec) if f.name != "scale_rule")
@@ -226,8 +228,8 @@ SPECS: dict[str, QuantSpec] = {}
 """The named specs, by the name that they print."""
 
 
-def named(name: str, spec: QuantSpec) -> QuantSpec:
-    """Let ``spec`` print as ``name``, which `QuantSpec.parse` then reads."""
+def name_spec(name: str, spec: QuantSpec) -> QuantSpec:
+    """Give a spec a name, as which it prints and by which `QuantSpec.parse` finds it; return the spec."""
     SPECS[name] = spec
     return spec
 
@@ -251,7 +253,7 @@ def list_names() -> list[str]:
 
 
 def vocabulary() -> dict[str, object]:
-    """Return the names that `QuantSpec.parse` reads."""
+    """Return the names that `QuantSpec.parse` reads, with what they stand for."""
     names: dict[str, object] = {
         kind.__name__: kind
         for kind in (
@@ -261,5 +263,5 @@ def vocabulary() -> dict[str, object]:
     }  # fmt: skip
     for members in (ScaleRule, Arithmetic, NonFinite, Rounding, Overflow, Specials):
         names |= {member.name: member for member in members}
-    # mxint8 is a format and MXINT8 a spec.
+    # Specs come last: mxint8 is a format, and MXINT8 must be the spec.
     return names | dict(NAMED) | {name.upper(): fmt for name, fmt in NAMED.items()} | SPECS

@@ -1,4 +1,4 @@
-"""The quantized tensor: codes with their scales, checked to fit together."""
+"""The class `QuantizedTensor`, which holds codes with their scales, checked to fit together."""
 
 from __future__ import annotations
 
@@ -19,44 +19,50 @@ from precision.formats._codec_constants import format_params
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
 from precision.formats._named import FP64, Format, format_of
-from precision.quantization._dequantizing import Coded, checked_out, dequantized, multipliers
+from precision.quantization._dequantizing import (
+    Coded,
+    check_dequantize_arguments,
+    dequantize_codes,
+    multipliers,
+)
 from precision.quantization._granularity import Block, checked_block, scale_shape
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class QuantizedTensor:
-    """Codes with their scales: ``value = code * scale``, or ``code * fl32(scale * tensor_scale)``.
+    """A tensor of codes with their scales: a value is code * scale, or code * fl32(scale * tensor_scale).
 
     Parameters
     ----------
     codes : ndarray
-        Of type ``fmt.dtype``, or of the unsigned integers of that size; below ``2**fmt.bits``. (ml_dtypes'
-        integers of fewer than 8 bits may have bits above those, which ml_dtypes ignores.)
+        The codes, of type ``fmt.dtype`` or of the unsigned integers of that size, below ``2**fmt.bits``.
+        (ml_dtypes' integers of fewer than 8 bits may have bits above those, which ml_dtypes ignores.)
     scale : ndarray or float
-        What codes are multiplied by: as many axes as ``codes``, along each of them one entry for every
-        ``block`` elements, the last block being shorter where they do not divide. One number stands for
-        the whole tensor. Of the scale format's type: float32, or ml_dtypes' for a narrower one.
+        The scales, by which codes are multiplied: an array with as many axes as ``codes``, and along each
+        axis one entry for every ``block`` elements, the last block being shorter if the length is not a
+        multiple. One number is the scale of the whole tensor. The type is the scale format's: float32, or
+        that of ml_dtypes for a narrower format.
     fmt : FloatFormat or IntFormat
-        What the codes mean.
+        The format of the codes.
     tensor_scale : float32, optional
         A second scale for the whole tensor, finite and positive.
     block : tuple of int or None, optional
-        Elements under one scale along each axis; None is the whole axis, however long. (So rows of 128
-        with a scale each, ``(1, None)``, differ from groups of 128 along them, ``(1, 128)``: `matmul`
-        applies their scales in different orders.) It may be left out where both shapes leave one answer:
-        along an axis with one scale, with as many scales as elements, or with scales for whole blocks of
-        a power of two.
+        The number of elements under one scale along each axis; None is the whole axis, however long. (So
+        rows of 128 with a scale each, ``(1, None)``, differ from groups of 128 along them, ``(1, 128)``:
+        `matmul` applies their scales in different orders.) The block may be left out if the shapes of codes
+        and scales determine it: along an axis with one scale, with as many scales as elements, or with
+        scales for whole blocks of a power of two.
     scale_format : FloatFormat, optional
-        What the scales mean; it may be left out where their type says so.
+        The format of the scales; it may be left out if their type determines it.
 
     Raises
     ------
     TypeError
         If the codes or scales have a type that ``fmt`` or ``scale_format`` does not take.
     ValueError
-        If a code or scale has bits that its format has not, a shape does not fit, ``block`` is missing and
-        ambiguous, or a scale is negative. Scales that are zero, Inf or NaN are taken, and propagate
-        as arithmetic does.
+        If a code or scale has bits that its format does not have, a shape does not fit, ``block`` is missing
+        and ambiguous, or a scale is negative. Scales that are zero, Inf or NaN are allowed, and propagate as
+        arithmetic does.
 
     Examples
     --------
@@ -81,17 +87,17 @@ class QuantizedTensor:
 
     @classmethod
     def _of_settled_parts(cls, **parts: Any) -> QuantizedTensor:
-        """Build a tensor of all its fields, which were just made to fit together: none is looked at."""
+        """Build a tensor from all its fields without any check; the caller vouches that they fit together."""
         tensor = object.__new__(cls)
         tensor.__dict__.update(parts)
         return tensor
 
     def _coded(self) -> Coded:
-        """Return the parts that the loops read."""
+        """Return the parts of the tensor that dequantization reads."""
         return Coded(self.codes, self.scale, self.tensor_scale, self.fmt, self.scale_format, self.block)
 
     def _settle_scales(self) -> None:
-        """Check the scales, the block and the tensor scale, and set what was left to be inferred."""
+        """Check the scales, the block and the tensor scale, and infer the fields that were left out."""
         settle = object.__setattr__
         scale, scale_format = _checked_scale(self.scale, self.scale_format)
         settle(self, "scale_format", scale_format)
@@ -135,18 +141,18 @@ class QuantizedTensor:
 
     @property
     def T(self) -> QuantizedTensor:
-        """The axes in reverse order; a view."""
+        """The transposed tensor, with all axes in reverse order; a view."""
         return self._transposed(tuple(reversed(range(self.ndim))))
 
     @property
     def mT(self) -> QuantizedTensor:
-        """The last two axes exchanged; a view."""
+        """The tensor of transposed matrices, with the last two axes exchanged; a view."""
         if self.ndim < 2:
             raise ValueError(f"mT needs at least 2 axes, this tensor has shape {self.shape}")
         return self._transposed((*range(self.ndim - 2), self.ndim - 1, self.ndim - 2))
 
     def _transposed(self, order: tuple[int, ...]) -> QuantizedTensor:
-        return self._of_settled_parts(  # whoever reads them checks them
+        return self._of_settled_parts(  # codes that were changed meanwhile are checked when they are read
             codes=self.codes.transpose(order),
             scale=self.scale.transpose(order),
             fmt=self.fmt,
@@ -157,28 +163,28 @@ class QuantizedTensor:
 
     @in_default_environment
     def dequantize(self, dtype: npt.DTypeLike = np.float32, *, out: Array | None = None) -> Array:
-        """Return the values that the codes and scales stand for.
+        """Return the value of every element, the product of its code and its scale.
 
         Parameters
         ----------
         dtype : dtype
-            float32: each product is rounded once. float64: it is exact.
+            float32, in which each product is rounded once, or float64, in which it is exact.
         out : ndarray, optional
-            Where they are written: of the tensor's shape and of ``dtype``, any strides. Fastest where it
-            lies in memory as the codes do.
+            The array to fill, of the tensor's shape and of ``dtype``, with any strides. It is filled fastest
+            if it lies in memory as the codes do.
 
         Returns
         -------
         ndarray
-            Of the tensor's shape: ``out``, or a new one that lies in memory as the codes do.
+            The values: ``out``, or a new array that lies in memory as the codes do.
 
         Raises
         ------
         TypeError
-            If ``dtype`` is another one, or ``out`` is no array of it.
+            If ``dtype`` is another type, or ``out`` is not an array of ``dtype``.
         ValueError
             If ``out`` has another shape, is read-only or has elements that share memory, or if the codes or
-            scales were changed and now have bits that their formats have not.
+            scales were changed and now have bits that their formats do not have.
 
         Examples
         --------
@@ -188,16 +194,21 @@ class QuantizedTensor:
         array([[  1.,   2.],
                [  3., 448.]], dtype=float32)
         """
-        return dequantized(self._coded(), checked_out(self.shape, dtype, out), out)
+        return dequantize_codes(self._coded(), check_dequantize_arguments(self.shape, dtype, out), out)
 
     @in_default_environment
     def multipliers(self) -> Array:
-        """Return the numbers that codes are multiplied by: fl32(scale * tensor_scale), of the scales' shape.
+        """Return the number that multiplies the codes of each block, fl32(scale * tensor_scale).
+
+        Returns
+        -------
+        ndarray
+            The float32 multipliers, of the scales' shape.
 
         Raises
         ------
         ValueError
-            If the scales were changed and now have bits that their format has not.
+            If the scales were changed and now have bits that their format does not have.
 
         Examples
         --------
@@ -212,14 +223,14 @@ class QuantizedTensor:
 def check_target(
     out: object, shape: tuple[int, ...], fmt: Format, scale_format: FloatFormat, block: Block
 ) -> None:
-    """Raise unless ``out`` is a tensor of this shape, these formats and block that can be written to.
+    """Raise unless ``out`` is a writable tensor of the given shape, formats and block.
 
     Raises
     ------
     TypeError
-        If it is no `QuantizedTensor`.
+        If ``out`` is not a `QuantizedTensor`.
     ValueError
-        If it is read-only, has another shape, format or block, or has elements that overlap.
+        If it is read-only, has another shape, format or block, or has elements that share memory.
     """
     if not isinstance(out, QuantizedTensor):
         raise TypeError(f"out must be a QuantizedTensor, got {type(out).__name__}")
@@ -265,7 +276,7 @@ def _checked_scale(scale: object, fmt: object) -> tuple[Array, FloatFormat]:
     params = format_params(fmt)
     sign = params.mask ^ params.magnitude_mask
     bits = array.view(fmt.code_dtype)
-    # -0 passes, as arithmetic has it; so does a NaN of either sign.
+    # A scale of -0 is not negative in arithmetic, and a NaN of either sign is not, either.
     if sign and (bits & fmt.code_dtype.type(sign)).any():
         values = decode(array, fmt)
         if (values < 0).any():

@@ -1,4 +1,4 @@
-"""The loops of `_kernels.numbers._quantizing_loops`, run on rows in pieces, the pieces on threads."""
+"""Quantization of an array row by row: compiled loops that are run on pieces of it by several threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from precision._support._types import Array
 from precision.formats._codec_constants import MODES, format_params, nearest_suits, short_params
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, signed64
 from precision.quantization import _group_loops
-from precision.quantization._granularity import Block, PerTensor, filled
+from precision.quantization._granularity import Block, PerTensor, clip_block
 from precision.quantization._row_views import Rows, Span, Target, block_rows, in_pieces, row_parts
 from precision.quantization._scale_constants import (
     element_ends,
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 
 Mode: TypeAlias = StochasticParams | ModeParams | ShortParams
-"""The parameters of a rounding of elements; `ShortParams` stand for the nearest one."""
+"""The parameters of the rounding of elements; `ShortParams` are those of the fast rounding to nearest."""
 
-PIECE = 1 << 20  # elements that one call of a loop works on; less for small arrays, and never more
-TILE = 1 << 14  # elements between the stages: source, quotients and codes stay in second-level cache
+PIECE = 1 << 20  # the most elements that one call of a loop works on; for small arrays it is fewer
+TILE = 1 << 14  # elements that pass all stages at a time, so that they stay in the second-level cache
 
 
-def quantized(
+def quantize_rows(
     source: Array,
     spec: SpecFields,
     given: Block,
@@ -49,12 +49,12 @@ def quantized(
     offset: int,
     out: tuple[Array, Array] | None,
 ) -> tuple[Array, Array, np.float32 | None]:
-    """Return the codes, the scales and the tensor scale of an array, by a spec whose block is ``given``.
+    """Quantize an array by a spec whose block is ``given``; return its codes, scales and tensor scale.
 
-    The codes and scales are those of ``out``, filled, or new ones, which lie contiguous along the axis.
+    The codes and scales are those of ``out``, or new arrays that are contiguous along the axis.
     """
-    shape, block = source.shape, filled(given, source.shape)
-    # Rows run along the axis of the groups; of a block's axes along the one that memory runs along.
+    shape, block = source.shape, clip_block(given, source.shape)
+    # Rows run along the axis of the groups; if a block spans several axes, along the most contiguous one.
     spread = [i for i, step in enumerate(block) if step > 1] or [check_axis(axis, source.ndim)]
     along = spread[0] if len(spread) == 1 else min(spread, key=lambda i: abs(source.strides[i]))
     plan = _plan(_settings(spec), source.itemsize == 8)
@@ -68,11 +68,11 @@ def quantized(
         leading = shape[:along] + shape[along + 1 :], block[:along] + block[along + 1 :]
         run = _Run(plan, Rows(source, along), block[along], leading, codes.rows, scale.rows, offset)
         tensor_scale = run.run()
-    return codes.filled(), scale.filled(), tensor_scale
+    return codes.finish(), scale.finish(), tensor_scale
 
 
 class _Plan(NamedTuple):
-    """The parts of a run that depend on the spec and the source's type alone, made once for all calls."""
+    """The parts of a run that depend only on the spec and the source's type, so that calls share them."""
 
     spec: SpecFields  #: with another granularity, which no loop reads
     tries_two_scales: bool
@@ -86,19 +86,19 @@ class _Plan(NamedTuple):
     mode: Mode
     random: bool
     target: ScaleFormat
-    plain: ScaleParams | None  #: without a tensor scale, whose value the source decides
-    packed: Packed | None  #: the same, and all else that the loop takes
+    plain: ScaleParams | None  #: None under a tensor scale, whose value depends on the source
+    packed: Packed | None  #: all parameters of the loop; None under a tensor scale
     fast: _group_loops.Quantizer | None
 
 
 _NAMES = tuple(field.name for field in dataclasses.fields(SpecFields) if field.name != "granularity")
 _settings = operator.attrgetter(*_NAMES)
-"""Returns the fields of a spec that a plan depends on. (A user's granularity need not have a hash.)"""
+"""Returns the fields of a spec that a plan depends on: all but the granularity, which may have no hash."""
 
 
 @functools.lru_cache(maxsize=256)
 def _plan(settings: tuple[Any, ...], wide: bool) -> _Plan:
-    """Return the plan of specs with these settings, for sources of float64 or of a narrower type."""
+    """Build the plan for specs with these settings, and for float64 sources (``wide``) or narrower ones."""
     spec = SpecFields(granularity=PerTensor(), **dict(zip(_NAMES, settings, strict=True)))
     dtype = np.dtype(np.float64 if wide else np.float32)
     word = np.dtype(np.uint64 if wide else np.uint32)
@@ -126,14 +126,14 @@ def _plan(settings: tuple[Any, ...], wide: bool) -> _Plan:
 def _packed(
     spec: SpecFields, how: ScaleParams, target: ScaleFormat, mode: Mode, dtype: np.dtype[Any]
 ) -> Packed:
-    """Return all parameters of a loop over elements as it takes them."""
+    """Pack the parameters of a loop over elements into the arrays that it takes."""
     from precision._kernels.numbers._packed_params import packed
 
     return packed(how, target, format_params(spec.fmt), element_ends(spec), mode, dtype)
 
 
 def _element_loop(spec: SpecFields, bits: int) -> tuple[Callable[..., None], Mode]:
-    """Return the loop for the spec's rounding and a source of so many bits, and what it must know of it."""
+    """Return the loop for a spec's rounding and a source of 32 or 64 bits, and the rounding's parameters."""
     from precision._kernels.numbers import _quantizing_loops as kernels
 
     fmt, rounding = spec.fmt, spec.rounding
@@ -141,17 +141,17 @@ def _element_loop(spec: SpecFields, bits: int) -> tuple[Callable[..., None], Mod
     if isinstance(rounding, Stochastic):
         random = StochasticParams(rounding.bits, rounding.seed & 0xFFFFFFFF, rounding.seed >> 32)
         return getattr(kernels, f"quantize_random{bits}"), random
-    # Both signs alike: a sign bit with its zero, or symmetric two's complement.
+    # Both signs have the same magnitudes: there is a sign bit and a -0, or symmetric two's complement.
     alike = params.max_code == params.max_negative and (params.negative_zero or params.negate_flip)
     nearest = rounding is Rounding.TIES_TO_EVEN and spec.overflow is Overflow.SATURATE and alike
-    nearest = nearest and spec.non_finite is NonFinite.NAN_SCALE  # else quotients may be NaN
+    nearest = nearest and spec.non_finite is NonFinite.NAN_SCALE  # with the other rule quotients may be NaN
     if nearest and bits == 32 and short is not None and nearest_suits(short, short.maximum):
         return kernels.quantize_nearest32, short
     return getattr(kernels, f"quantize{bits}"), MODES[rounding]
 
 
 class _Run:
-    """One call of `quantized`: rows, the spec, and the arrays of (rows, width) codes and scales to fill."""
+    """The state of one call of `quantize_rows`: its source as rows, its plan, and the arrays to fill."""
 
     def __init__(
         self,
@@ -173,15 +173,15 @@ class _Run:
         if plan.tries_two_scales or self.groups > 1:
             self.piece = max(self.piece, min(PIECE, self.group))  # whole groups
         self.long = self.group > self.piece  #: each group lies in several pieces
-        self.fast = _group_loops.suited(plan.fast, self.group, rows.width) if self.flat else None
+        self.fast = _group_loops.choose_loops(plan.fast, self.group, rows.width) if self.flat else None
 
     def run(self) -> np.float32 | None:
-        """Fill codes and scales; the tensor scale is returned."""
+        """Write all codes and scales, and return the tensor scale, None without one."""
         spec, dtype, plain = self.plan.spec, self.plan.dtype, self.plan.plain
         if self.fast is not None:
             tensor = tensor_scale_of(spec, self._largest(self.fast)) if spec.tensor_scale else None
             how = plain or scale_params(spec, dtype, tensor)
-            # What was read last may lie in a cache still.
+            # The second pass runs backwards: what the first one read last may still be in the cache.
             self._each(lambda span: self._quantize(span, how, None), backwards=spec.tensor_scale)
             return None if tensor is None else tensor.value
         single = self.flat and not self.plan.tries_two_scales
@@ -202,7 +202,7 @@ class _Run:
 
     # ---- pieces ---------------------------------------------------------------------------------
     def _spans(self) -> Iterator[Span]:
-        """Yield pieces: whole rows, or parts of one row, which are whole groups or parts of a long one."""
+        """Yield pieces: whole rows, whole groups of one row, or parts of a long group."""
         width = self.rows.width
         if width <= self.piece:
             step = self.piece // width
@@ -229,7 +229,7 @@ class _Run:
         return slice(span.left // self.group, -(-span.right // self.group))
 
     def _quantize(self, span: Span, how: ScaleParams, divisors: Array | None) -> None:
-        """Fill the codes of a piece; its scales as well, unless the ``divisors`` of its rows are given."""
+        """Write the codes of a piece, and its scales unless the ``divisors`` of its rows are given."""
         plan = self.plan
         x = self.rows.take(span, plan.dtype)
         height, width = span.bottom - span.top, span.right - span.left
@@ -259,17 +259,17 @@ class _Run:
 
     # ---- scales ---------------------------------------------------------------------------------
     def _largest(self, fast: _group_loops.Quantizer) -> Array:
-        """Return the largest magnitude of each piece, by the fast loops."""
+        """Return the largest magnitude of each piece, found by the fast loops."""
         found: list[np.float32] = []
         dtype, group = self.plan.dtype, self.group
         self._each(lambda span: found.append(fast.largest(self.rows.take(span, dtype), group)))
         return np.array(found, np.float32)
 
     def _amax(self, finite: bool) -> Array:
-        """Return the largest magnitudes, of the scales' shape (rows, groups)."""
+        """Return the largest magnitude of each group, (rows, groups), of finite elements if ``finite``."""
         from precision._kernels.numbers import _group_scales
 
-        # A long group is searched in parts, of which the last one has fewer.
+        # A long group is searched in parts, the last of which may be shorter.
         step = self.piece if self.long else self.group
         parts = -(-self.group // step)
         amax = np.zeros((self.rows.count, self.groups * parts), self.plan.word)
@@ -296,7 +296,7 @@ class _Run:
         return np.ascontiguousarray(stack).reshape(-1, self.groups).view(self.plan.dtype)
 
     def _scales(self, amax: Array, how: ScaleParams) -> Array:
-        """Fill the scales, and return the elements' divisors, of the same shape."""
+        """Write the scales, and return the divisor of each group's elements, (rows, groups)."""
         from precision._kernels.numbers._group_scales import make_scales
 
         divisors = np.empty(amax.shape, np.float32)
@@ -309,9 +309,9 @@ class _Run:
         return divisors
 
     def _better_scales(self, amax: Array, how: ScaleParams, trial: Trial) -> Array:
-        """Fill the better of two scales for the elements of each group, which all lie in one row.
+        """Write the better of two scales for each group, and return the divisor of each group's elements.
 
-        The elements' divisors are returned, of the scales' shape.
+        Every group lies in one row.
         """
         from precision._kernels.numbers._four_over_six import better_scales
 

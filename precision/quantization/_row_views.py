@@ -1,4 +1,4 @@
-"""Arrays of any shape as rows along one axis: what is quantized, and where its codes and scales go."""
+"""Views of arrays of any shape as rows along one axis, for the source of a quantization and its results."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from precision.formats._named import format_of
 from precision.quantization._granularity import scale_shape
 
 WORDS = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
-"""The unsigned integers, by their bytes."""
+"""The types of unsigned integers by their size in bytes."""
 
 
 class Span(NamedTuple):
-    """The rows and columns of one piece."""
+    """The ranges of rows and columns that one piece covers."""
 
     top: int
     bottom: int
@@ -31,12 +31,12 @@ class Span(NamedTuple):
 
 
 class Rows:
-    """An array as rows along ``axis``: (outer, inner, width) without a copy, whatever its strides."""
+    """A view of an array as rows along one axis, without a copy, whatever the strides."""
 
     def __init__(self, array: Array, axis: int) -> None:
         outer, inner = math.prod(array.shape[:axis]), math.prod(array.shape[axis + 1 :])
         self.width, self.inner, self.count = array.shape[axis], inner, outer * inner
-        # One sheet where the rows are the array's own; else one for each index before the axis.
+        # If the axis is last, all rows are one matrix (a sheet); else each index before the axis has one.
         self.sheet = self.count if inner == 1 else inner
         if inner == 1:
             self.sheets = array.reshape(1, outer, self.width)
@@ -44,7 +44,7 @@ class Rows:
             self.sheets = array.reshape(outer, self.width, inner).transpose(0, 2, 1)
 
     def take(self, span: Span, dtype: np.dtype[Any]) -> Array:
-        """Return the elements of a piece, contiguous and flat; a view where they already are."""
+        """Return the elements of a piece as a flat array, without a copy if they lie so in memory."""
         first, last = span.top // self.sheet, (span.bottom - 1) // self.sheet
         columns = slice(span.left, span.right)
         if first == last:
@@ -59,9 +59,9 @@ class Rows:
 
 
 def _contiguous(part: Array, dtype: np.dtype[Any]) -> Array:
-    """Return a two-dimensional array as a contiguous one of ``dtype``; a view where it already is."""
+    """Return a matrix as a contiguous one of ``dtype``, itself if it is one already."""
     if min(part.shape) > 8 and part.strides[0] < part.strides[1]:
-        # NumPy would walk a column at a time, which the cache does not hold.
+        # NumPy would copy it column by column, which misses the cache at nearly every element.
         from precision._kernels.numbers._quantizing_loops import gather
 
         word = WORDS[part.itemsize]
@@ -72,15 +72,15 @@ def _contiguous(part: Array, dtype: np.dtype[Any]) -> Array:
 
 
 class Target(NamedTuple):
-    """An array to fill, and the contiguous rows of code bits along one axis that are filled for it."""
+    """An array of results, and the contiguous rows of unsigned integers that loops fill for it."""
 
     array: Array
     rows: Array
-    moved: Array | None  #: the array with the axis last, where the rows are none of its own
+    moved: Array | None  #: a view of the array with the axis last, if the rows are a buffer beside it
 
     @classmethod
     def new(cls, shape: tuple[int, ...], along: int, dtype: np.dtype[Any]) -> Target:
-        """Return a target that is a new array of a shape, contiguous along the axis ``along``."""
+        """Make a target with a new array of a shape, contiguous along the axis ``along``."""
         width = shape[along]
         if along == len(shape) - 1:
             array = moved = np.empty(shape, dtype)
@@ -92,10 +92,10 @@ class Target(NamedTuple):
 
     @classmethod
     def given(cls, array: Array, along: int, source: Array) -> Target:
-        """Return a target that is a caller's array.
+        """Make a target of an array that a caller gave.
 
-        Its rows are its own where it is contiguous along the axis and shares no memory with ``source``,
-        which is read while they are filled.
+        The rows are the array itself if it is contiguous along the axis and shares no memory with
+        ``source``, which is read while the rows are filled; else they are a buffer.
         """
         last = [i for i in range(array.ndim) if i != along] + [along]
         moved = array.transpose(last)
@@ -104,15 +104,17 @@ class Target(NamedTuple):
         bits = rows.view(WORDS[array.itemsize]).reshape(-1, moved.shape[-1] or 1)
         return cls(array, bits, None if direct else moved)
 
-    def filled(self) -> Array:
-        """Return the array, once the rows are filled."""
+    def finish(self) -> Array:
+        """Return the array with its results, copied from the rows if these are a buffer."""
         if self.moved is not None:
             self.moved[...] = self.rows.view(self.moved.dtype).reshape(self.moved.shape)
         return self.array
 
 
 def block_rows(shape: tuple[int, ...], block: tuple[int, ...]) -> Array:
-    """Return the row of scales of each row of elements, the rows being the indices into ``shape`` in C order.
+    """Return for each row of elements the index of its row of scales.
+
+    Rows of elements are the indices into ``shape`` in C order.
 
     Examples
     --------
@@ -129,7 +131,7 @@ def block_rows(shape: tuple[int, ...], block: tuple[int, ...]) -> Array:
 
 
 def row_parts(width: int, group: int, most: int) -> Iterator[tuple[int, int]]:
-    """Cut a row into parts of at most ``most`` elements: of whole groups, or of one group that is longer.
+    """Cut a row into parts of at most ``most`` elements, each of whole groups or a part of one group.
 
     Examples
     --------
@@ -147,7 +149,7 @@ def row_parts(width: int, group: int, most: int) -> Iterator[tuple[int, int]]:
 
 
 def in_pieces(work: Callable[[int, int], None], total: int, grain: int) -> None:
-    """Call ``work(start, stop)`` over ``range(total)`` as `parallel` does; a single piece without threads."""
+    """Call ``work(start, stop)`` over ``range(total)`` in pieces on threads, or once if there is one."""
     if total <= grain:
         work(0, total)
     else:
@@ -160,7 +162,7 @@ def source_of(x: npt.ArrayLike) -> Array:
     Raises
     ------
     TypeError
-        If its type is another.
+        If it has no floating-point type.
     ValueError
         If it is a scalar.
     """

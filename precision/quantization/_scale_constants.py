@@ -1,4 +1,4 @@
-"""The parameters by which the kernels make scales: the tensor's, and each group's from its amax."""
+"""The computation of a tensor's scale, and of the parameters by which kernels make the scales of groups."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from precision.formats._codec_constants import MODES, code_ends, format_params
 from precision.formats._float_format import FloatFormat
 from precision.formats._named import FP32
 from precision.formats._rounding_modes import Overflow, Rounding
-from precision.quantization._scale_rules import Arithmetic, Errors, NonFinite, Way
+from precision.quantization._scale_rules import Arithmetic, Errors, NonFinite, ScaleFormula
 from precision.quantization._spec_fields import SpecFields, code_of_value
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SMALLEST, LEAST_NORMAL, LARGEST = _FLOAT32.smallest_subnormal, _FLOAT32.tiny, _F
 
 
 class TensorScale(NamedTuple):
-    """The scale of a tensor, with the numbers that it came from in the source's type."""
+    """The scale of a tensor, with the numbers that it was computed from in the source's type."""
 
     value: np.float32
     encode: Any  #: s_enc of `Arithmetic`; 1 for DIVISION
@@ -36,18 +36,18 @@ class TensorScale(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def span(spec: SpecFields) -> float:
-    """Return the largest element times the largest scale that the tensor scale aims at."""
+    """Return the product of the largest element and the largest group scale, to which amax is mapped."""
     bound = spec.scale_format.max if spec.scale_bound is None else spec.scale_bound
     return float(spec.fmt.max * bound)
 
 
 def tensor_scale_of(spec: SpecFields, amax: Array) -> TensorScale:
-    """Return the tensor's scale for the groups' amax."""
+    """Compute the scale of a tensor from the amaxes of its groups."""
     kind = amax.dtype.type
     largest = amax[np.isfinite(amax)].max(initial=kind(spec.min_amax or 0))
     if largest == 0:
         return TensorScale(np.float32(1), kind(1), largest)
-    # Results out of float32's range are clipped.
+    # Results outside of float32's range are clipped to it below.
     with np.errstate(over="ignore", under="ignore"):
         if spec.arithmetic is Arithmetic.DIVISION:
             scale = largest / kind(span(spec)) if kind is np.float32 else _share(largest, spec, up=False)
@@ -58,8 +58,8 @@ def tensor_scale_of(spec: SpecFields, amax: Array) -> TensorScale:
 
 
 def _share(largest: Any, spec: SpecFields, *, up: bool) -> np.float32:
-    """Return a tensor's amax over `span`, or the reverse if ``up``: the exact quotient, rounded once."""
-    # Float64 alone comes here, and `fractions` imports `decimal`, which takes as long as some rooms.
+    """Return amax / `span` of a tensor, or span / amax if ``up``: the exact quotient, rounded once."""
+    # Only float64 input needs it, and `fractions` imports `decimal`, which is slow to import.
     from fractions import Fraction
 
     bound = spec.scale_format.max if spec.scale_bound is None else spec.scale_bound
@@ -75,7 +75,7 @@ def _share(largest: Any, spec: SpecFields, *, up: bool) -> np.float32:
 
 
 def scale_params(spec: SpecFields, dtype: np.dtype[Any], tensor: TensorScale | None) -> ScaleParams:
-    """Return the parameters of the scales, for a source of this type."""
+    """Build the record by which kernels make the scales of groups, for a source of this type."""
     params = _without_tensor_scale(spec, dtype)
     if tensor is None:
         return params
@@ -99,10 +99,10 @@ def _without_tensor_scale(spec: SpecFields, dtype: np.dtype[Any]) -> ScaleParams
 
     kind, element, fmt = dtype.type, spec.fmt, spec.scale_format
     recipe = spec.scale_rule.recipe(element)
-    ways = {
-        Way.QUOTIENT: kernels.QUOTIENTS,
-        Way.POWER: kernels.POWERS,
-        Way.POWER_OF_PRODUCT: kernels.RECIPROCAL_POWERS,
+    formulas = {
+        ScaleFormula.QUOTIENT: kernels.QUOTIENTS,
+        ScaleFormula.POWER: kernels.POWERS,
+        ScaleFormula.POWER_OF_PRODUCT: kernels.RECIPROCAL_POWERS,
     }
     # 0.0 is added so that -0.0 counts as 0.0, to which it is equal.
     least = fmt.smallest if spec.least_scale is None else spec.least_scale + 0.0
@@ -110,7 +110,7 @@ def _without_tensor_scale(spec: SpecFields, dtype: np.dtype[Any]) -> ScaleParams
     loud = spec.scale_overflow is Overflow.NON_SATURATING
     return kernels.ScaleParams(
         plain=int(fmt == FP32),
-        way=ways[recipe.way],
+        way=formulas[recipe.formula],
         finite=int(spec.non_finite is NonFinite.FINITE_AMAX),
         multiply=0,
         addend=recipe.added,
@@ -131,7 +131,7 @@ def _without_tensor_scale(spec: SpecFields, dtype: np.dtype[Any]) -> ScaleParams
 
 
 def scale_target(spec: SpecFields) -> ScaleFormat:
-    """Return the parameters by which a scale is rounded to its format."""
+    """Build the record by which kernels round a scale to its format."""
     from precision._kernels.numbers._group_scales import ScaleFormat
 
     ends = code_ends(spec.scale_format, Overflow.SATURATE)
@@ -141,17 +141,17 @@ def scale_target(spec: SpecFields) -> ScaleFormat:
 
 
 def element_ends(spec: SpecFields) -> Ends:
-    """Return the codes that overflow and NaN become among the elements."""
+    """Build the record of the codes that elements which overflow or are NaN become."""
     fmt = spec.fmt
     ends = code_ends(fmt, spec.overflow)
-    nan = ends.nan_positive  # the NaN is the scale's, or PTX's: it has no sign
+    nan = ends.nan_positive  # this NaN comes from the scale or from PTX's rule, and has no sign
     if spec.non_finite is NonFinite.FINITE_AMAX and not fmt.has_nan:
         nan = ends.over_positive
     return ends._replace(nan_positive=nan, nan_negative=nan)
 
 
 def trial_params(spec: SpecFields, dtype: np.dtype[Any], tensor: TensorScale | None) -> Trial:
-    """Return the parameters by which the errors of two scales are found."""
+    """Build the record by which kernels compare the errors of two scales of a group."""
     from precision._kernels.numbers._four_over_six import Trial
 
     assert isinstance(spec.rounding, Rounding)
@@ -169,5 +169,5 @@ def trial_params(spec: SpecFields, dtype: np.dtype[Any], tensor: TensorScale | N
 
 def _code(value: float, fmt: FloatFormat) -> int:
     code = code_of_value(value, fmt)
-    assert code is not None  # the spec was checked
+    assert code is not None  # `check_fields` has refused every other value
     return code

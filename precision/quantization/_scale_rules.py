@@ -1,7 +1,7 @@
-"""Rules that turn the largest magnitude of a group into its scale, and the order of the operations.
+"""The rules by which a group's largest magnitude becomes its scale, and the orders of the operations.
 
-A rule is one function, from the format of the elements to the `Recipe` of its scales, and one member of
-`ScaleRule` that names it. Whatever else knows of rules asks the member.
+A rule is one function, which returns the `Recipe` of the scales for a format of elements, and one member of
+`ScaleRule` that names the function. Other code learns about rules by the member's properties.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from precision.formats._rounding_modes import Named
 _FRACTION = (1 << 52) - 1  # the fraction bits of a float64
 
 
-class Way(enum.Enum):
-    """The arithmetic by which the kernels make a scale of an amax."""
+class ScaleFormula(enum.Enum):
+    """The formula by which kernels compute a scale from an amax."""
 
     QUOTIENT = "amax / max"
     POWER = "2 to the exponent of float64_bits(amax) + added, less that of max"
@@ -28,16 +28,16 @@ class Way(enum.Enum):
 
 
 class Errors(enum.Enum):
-    """The sum of errors by which 1.5 times the scale is tried beside the scale."""
+    """The errors that are summed to choose between a scale and 1.5 times that scale."""
 
     ABSOLUTE = "absolute"
     SQUARED = "squared"
 
 
 class Recipe(NamedTuple):
-    """The numbers by which the kernels make the scales of a rule, for one format of elements."""
+    """The formula and the constants by which kernels compute scales by a rule, for one element format."""
 
-    way: Way  #: the same for every format
+    formula: ScaleFormula  #: the same for every format
     #: for POWER: below 2**52 it moves where amax's exponent steps up, and each 2**52 is one exponent more;
     #: 0 to 2**56 - 1
     added: int = 0
@@ -47,39 +47,40 @@ class Recipe(NamedTuple):
 
 # ---- one function for each rule -------------------------------------------------------------------------
 def _amax(fmt: Format) -> Recipe:
-    return Recipe(Way.QUOTIENT)
+    return Recipe(ScaleFormula.QUOTIENT)
 
 
 def _floor(fmt: Format) -> Recipe:
-    return Recipe(Way.POWER)
+    return Recipe(ScaleFormula.POWER)
 
 
 def _ceil(fmt: Format) -> Recipe:
-    """Return a sum that carries into the exponent unless amax is a power of two."""
-    return Recipe(Way.POWER, added=_FRACTION)
+    """Return the recipe whose addend carries into the exponent unless amax is a power of two."""
+    return Recipe(ScaleFormula.POWER, added=_FRACTION)
 
 
 def _rceil(fmt: Format) -> Recipe:
-    """Return a sum that carries into the exponent where amax's fraction lies above max's."""
-    return Recipe(Way.POWER, added=_FRACTION - (int(np.float64(fmt.max).view(np.uint64)) & _FRACTION))
+    """Return the recipe whose addend carries into the exponent if amax's fraction exceeds max's."""
+    largest = int(np.float64(fmt.max).view(np.uint64)) & _FRACTION
+    return Recipe(ScaleFormula.POWER, added=_FRACTION - largest)
 
 
 def _rceil_reciprocal(fmt: Format) -> Recipe:
-    return Recipe(Way.POWER_OF_PRODUCT, factor=np.float32(1) / np.float32(fmt.max))
+    return Recipe(ScaleFormula.POWER_OF_PRODUCT, factor=np.float32(1) / np.float32(fmt.max))
 
 
 def _even(fmt: Format) -> Recipe:
-    """Return a sum that carries as rounding amax to the elements' significand does, half up."""
+    """Return the recipe whose addend carries if amax, rounded half up to fmt's significand, does."""
     places = fmt.fraction_bits if isinstance(fmt, FloatFormat) else fmt.bits - fmt.signed - 1
-    return Recipe(Way.POWER, added=1 << (51 - places))
+    return Recipe(ScaleFormula.POWER, added=1 << (51 - places))
 
 
 def _four_over_six_mae(fmt: Format) -> Recipe:
-    return Recipe(Way.QUOTIENT, errors=Errors.ABSOLUTE)
+    return Recipe(ScaleFormula.QUOTIENT, errors=Errors.ABSOLUTE)
 
 
 def _four_over_six_mse(fmt: Format) -> Recipe:
-    return Recipe(Way.QUOTIENT, errors=Errors.SQUARED)
+    return Recipe(ScaleFormula.QUOTIENT, errors=Errors.SQUARED)
 
 
 class ScaleRule(Named):
@@ -110,14 +111,14 @@ class ScaleRule(Named):
     ================= ============================================================================
 
     RCEIL_RECIPROCAL takes the exponent field E and the fraction M of s, adds 1 to E if s is normal, E < 254
-    and M > 0, or if s is subnormal and M > 0x400000, and gives 2**(E - 127). It parts from RCEIL where s
-    rounds onto a power of two from above: next to it, and where s is subnormal.
+    and M > 0, or if s is subnormal and M > 0x400000, and gives 2**(E - 127). It differs from RCEIL if s is
+    rounded down to a power of two: if the exact quotient is just above one, or s is subnormal.
 
     FOUR_OVER_SIX rounds 1.5 times the *unrounded* scale. The errors, |restored - x| or their squares, are
     summed one after another along the group, every operation rounded to the source's type (float32, or
-    float64 for float64 input); elements that are not finite are left out; where the sums tie, amax is at
-    max. So they do where both overflow, as squares of errors above 2**64. How elements are restored is
-    `Arithmetic`'s.
+    float64 for float64 input); elements that are not finite are left out. If the sums are equal, the smaller
+    scale is taken, which maps amax to max; they are equal, too, if both overflow, as squares of errors above
+    2**64 do. `Arithmetic` says how elements are restored.
 
     Examples
     --------
@@ -148,46 +149,51 @@ class ScaleRule(Named):
     _sample: Recipe
 
     def __new__(cls, value: str, recipe: Callable[[Format], Recipe]) -> ScaleRule:
-        """Return the member of this value, with the function that makes its recipes."""
+        """Create a member from its value and the function that makes its recipes."""
         member = object.__new__(cls)
         member._value_ = value
         member._recipe, member._sample = recipe, recipe(E2M1)
         return member
 
     def recipe(self, fmt: Format) -> Recipe:
-        """Return the numbers by which the kernels make scales for elements of a format.
+        """Return the formula and the constants by which kernels compute scales for elements of a format.
+
+        Parameters
+        ----------
+        fmt : FloatFormat or IntFormat
+            The format of the elements.
 
         Examples
         --------
         >>> import precision as pr
         >>> recipe = pr.ScaleRule.EVEN.recipe(pr.E2M1)
-        >>> recipe.way.name, recipe.added == 2**50  # amax is rounded to one fraction bit, half up
+        >>> recipe.formula.name, recipe.added == 2**50  # amax is rounded to one fraction bit, half up
         ('POWER', True)
         """
         return self._recipe(fmt)
 
     @property
     def gives_powers_of_two(self) -> bool:
-        """Whether every scale is a power of two, whatever its format."""
-        return self._sample.way is not Way.QUOTIENT
+        """True if every scale is a power of two, whatever its format."""
+        return self._sample.formula is not ScaleFormula.QUOTIENT
 
     @property
     def tries_two_scales(self) -> bool:
-        """Whether it is one of FOUR_OVER_SIX."""
+        """True for the two FOUR_OVER_SIX rules, which choose the better of two scales."""
         return self._sample.errors is not None
 
     @property
     def only_divides(self) -> bool:
-        """Whether a scale is amax / max, rounded to its format, and no other is tried."""
+        """True if a scale is amax / max, rounded to its format, and no second scale is tried."""
         return not (self.gives_powers_of_two or self.tries_two_scales)
 
 
 class Arithmetic(Named):
-    """The order in which scales under a tensor scale are computed, and elements scaled.
+    """The order of the operations that compute scales under a tensor scale and scale the elements.
 
     ``amax_x`` is the tensor's amax, ``amax`` a group's; ``bound`` is the spec's ``scale_bound``, the
     largest scale that the tensor scale aims at; ``fl`` is one rounding to the source's type (float32, or
-    float64 for float64 input), ``fl32`` to float32. ``code`` is the scale's, and stands for its value.
+    float64 for float64 input), ``fl32`` to float32. ``code`` stands for the value of the stored scale.
 
     ================== ==================== ====================== ============================
     member             tensor scale         scale before rounding  elements
@@ -200,16 +206,17 @@ class Arithmetic(Named):
                                             fl(1 / max)))
     ================== ==================== ====================== ============================
 
-    with s_enc = fl32(max * bound / amax_x), at most float32's largest (as TransformerEngine has it) and at
-    least its smallest normal number (which only float64 input or a tiny ``bound`` meets); both
-    reciprocals are at most float32's largest. A divisor of 0 counts as the smallest float32. Under the two
-    quotients of ``amax_x`` the product max * bound is exact for float64 input, so that they are rounded
-    once, and fl(max * bound) for other input.
+    Here s_enc = fl32(max * bound / amax_x), clamped to float32's largest number (as in TransformerEngine)
+    and to its smallest normal number (which only float64 input or a tiny ``bound`` reaches); both
+    reciprocals are at most float32's largest number. A divisor of 0 is replaced by the smallest float32. In
+    the two quotients of ``amax_x`` the product max * bound is exact for float64 input, so that they are
+    rounded once; for other input it is fl(max * bound).
 
-    NVFP4_PAPER is arXiv 2509.25149, appendix B. TRANSFORMER_ENGINE is its ``core_nvfp4.cuh``, and with
-    FOUR_OVER_SIX ``quantize_4over6_nvfp4.cuh``: that one takes the *paper's* scale before rounding, and
-    restores elements for their errors as fl(fl(fl(q * code) * amax_x) / (max * bound)). The others restore
-    them as `QuantizedTensor.dequantize` does, fl(q * fl32(code * tensor scale)).
+    NVFP4_PAPER is from arXiv 2509.25149, appendix B. TRANSFORMER_ENGINE is from that library's
+    ``core_nvfp4.cuh``, and with FOUR_OVER_SIX from its ``quantize_4over6_nvfp4.cuh``, which takes the
+    *paper's* scale before rounding, and restores elements, to find their errors, as
+    fl(fl(fl(q * code) * amax_x) / (max * bound)). The other orders restore them as
+    `QuantizedTensor.dequantize` does, fl(q * fl32(code * tensor scale)).
 
     Examples
     --------
@@ -236,8 +243,8 @@ class NonFinite(Named):
     elements' codes are the format's NaN or, without one, 0. The tensor scale is taken over the other groups.
 
     ``FINITE_AMAX``: the scale, and the tensor's, are taken over the finite elements. An infinity becomes
-    what the spec's ``overflow`` says, a NaN the format's (positive) NaN or, without one, the largest
-    positive value, as PTX's ``cvt.satfinite`` has it (PTX ISA, section 9.7.9.21).
+    what the spec's ``overflow`` says. A NaN becomes the format's (positive) NaN or, without one, the largest
+    positive value, as in PTX's ``cvt.satfinite`` (PTX ISA, section 9.7.9.21).
 
     Examples
     --------

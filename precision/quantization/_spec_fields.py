@@ -1,4 +1,4 @@
-"""The fields of a `QuantSpec`, and the checks that each is what it must be and that they fit together."""
+"""The fields of a `QuantSpec`, and the checks of their types, their ranges and their combinations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from precision.quantization._scale_rules import Arithmetic, NonFinite, ScaleRule
 
 @dataclass(frozen=True)
 class SpecFields:
-    """The fields of a `QuantSpec`, which says what each means; the loops read nothing else of a spec."""
+    """The fields of a `QuantSpec`, which are all that the loops read of a spec; `QuantSpec` explains them."""
 
     fmt: Format
     granularity: Granularity
@@ -35,7 +35,7 @@ class SpecFields:
 
 
 LONGEST_TRIED = 1024
-"""The longest group that two scales are tried for."""
+"""The length of the longest groups for which rules may try two scales."""
 
 _KINDS: dict[str, Any] = {
     "fmt": (FloatFormat, IntFormat),
@@ -51,7 +51,7 @@ _KINDS: dict[str, Any] = {
 
 
 def check_fields(spec: SpecFields) -> None:
-    """Raise TypeError or ValueError unless a spec of these fields can quantize."""
+    """Raise TypeError or ValueError unless an array can be quantized by a spec with these fields."""
     for name, kind in _KINDS.items():
         if not isinstance(getattr(spec, name), kind):
             wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
@@ -107,7 +107,7 @@ def _check_tensor_scale(spec: SpecFields) -> None:
 
 
 def _check_two_scales(spec: SpecFields) -> None:
-    """Raise unless a rule that quantizes the elements of a group twice, one after another, can do so."""
+    """Raise ValueError unless the spec suits a rule that tries two scales for each group."""
     rule, granularity = spec.scale_rule, spec.granularity
     if not isinstance(granularity, PerGroup) or granularity.n > LONGEST_TRIED:
         raise ValueError(f"{rule} needs PerGroup(1) to PerGroup({LONGEST_TRIED}), got {granularity}")
@@ -128,7 +128,7 @@ def _check_ends_of_scales(spec: SpecFields) -> None:
 
 
 def code_of_value(value: float, fmt: FloatFormat) -> int | None:
-    """Return the code of a value that is not negative; None where the format has no such value.
+    """Return the code of a value that is not negative, or None if the format does not have the value.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Arrays for studies: draws of a distribution, or tensors of a file that are read when their turn comes."""
+"""The arrays that studies quantize: draws of a distribution, or tensors of a file, each read when needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from precision.studies._command_options import Asked, Option
 
 _SUFFIXES = (".npy", ".safetensors")
 SHAPE = (1024, 4096)
-"""Rows and columns of a matrix that is drawn."""
+"""The default rows and columns of a matrix that is drawn."""
 DESCRIPTION = (
     "FILE_OR_DISTRIBUTION is a .npy or .safetensors file, read tensor by tensor, or a distribution: "
     f"{', '.join(DISTRIBUTIONS)}."
@@ -32,12 +32,12 @@ DESCRIPTION = (
 
 
 def name_of(path: Path) -> str:
-    """Return a file's name as tables, figures and JSON can hold it, also where it is no text."""
+    """Return a file's name as text that JSON can hold, with bytes that are not UTF-8 escaped."""
     return path.name.encode("utf-8", "backslashreplace").decode()
 
 
 class Source(NamedTuple):
-    """An array with its name and shape, read when its turn comes."""
+    """An array that is not read yet: its name, its shape, and the function that reads it."""
 
     name: str
     shape: tuple[int, ...]
@@ -45,12 +45,12 @@ class Source(NamedTuple):
 
 
 class Arrays:
-    """Arrays of one name, by which tables and stores know them; one is in memory at a time.
+    """A collection of arrays under one name, of which only the last one read stays in memory.
 
     Parameters
     ----------
     name : str
-        As a table shows it: give other arrays another one.
+        The name, by which tables and stores tell collections apart: other arrays need another name.
     sources : iterable of Source
         The arrays.
     """
@@ -65,12 +65,17 @@ class Arrays:
 
     @in_default_environment
     def read(self, tensor: str) -> Array:
-        """Return the array of that name, the last one without reading it again.
+        """Return the array of a name; the last one that was read is not read again.
+
+        Parameters
+        ----------
+        tensor : str
+            The name of one of the sources.
 
         Raises
         ------
         ValueError
-            If there is none; names those there are, near ones first.
+            If no array has that name; the message lists the names.
         """
         if tensor not in self.sources:
             known = ", ".join(self.sources) or "none"
@@ -78,7 +83,7 @@ class Arrays:
             raise ValueError(f"tensor must be one of {known}; got {tensor!r}{hint}")
         held = self._held
         if held is None or held[0] != tensor:
-            held = self._held = None  # before the next one is read
+            held = self._held = None  # frees the last array before the next one is read
             held = self._held = tensor, self.sources[tensor].read()
         return held[1]
 
@@ -89,7 +94,7 @@ def _drawn(distribution: str, rows: int, columns: int, axis: int, seed: int) -> 
 
 
 def read(data: str | Arrays, tensor: str, rows: int, columns: int, axis: int, seed: int) -> Array:
-    """Return an array of ``data``: a draw of a distribution whose channels lie along ``axis``, or a tensor.
+    """Return a matrix drawn from a distribution, with channels along ``axis``, or one of given `Arrays`.
 
     Raises
     ------
@@ -113,7 +118,7 @@ def _is_floating(dtype: np.dtype[Any]) -> bool:
 
 
 def _says_floating(dtype: object) -> bool:
-    """Return whether a type as a safetensors header writes it (F32, BF16, F8_E4M3) is floating-point."""
+    """Tell whether a type's name in a safetensors header (F32, BF16, F8_E4M3) is a floating-point type's."""
     return str(dtype).upper().startswith(("F", "BF"))
 
 
@@ -126,15 +131,15 @@ def _check(called: str, floating: bool, dtype: object, shape: tuple[int, ...]) -
 
 @in_default_environment
 def read_sources(path: str | Path, tensors: Sequence[str] = ()) -> tuple[Source, ...]:
-    """Return the array of a ``.npy`` file, or tensors of a ``.safetensors`` file, not read yet.
+    """List the array of a ``.npy`` file, or tensors of a ``.safetensors`` file, without reading tensors.
 
     Parameters
     ----------
-    path : path
-        The file.
+    path : str or pathlib.Path
+        The file to read.
     tensors : sequence of str
-        Tensors of a safetensors file; by default every floating-point tensor with elements and an axis
-        longer than 1.
+        The names of tensors of a safetensors file; by default every floating-point tensor with elements and
+        an axis longer than 1.
 
     Raises
     ------
@@ -151,7 +156,7 @@ def read_sources(path: str | Path, tensors: Sequence[str] = ()) -> tuple[Source,
     entries = read_header(path)
     for name in tensors:
         if name not in entries:
-            read_tensor(path, name)  # raises, and says what names are near
+            read_tensor(path, name)  # raises an error that suggests names
         entry = entries[name]
         _check(f"tensor {name!r} of {path}", _says_floating(entry.dtype), entry.dtype, tuple(entry.shape))
     names = tensors or [
@@ -170,7 +175,7 @@ def read_sources(path: str | Path, tensors: Sequence[str] = ()) -> tuple[Source,
 def suited(
     sources: Iterable[Source], specs: Iterable[AnySpec], *, axis: int = -1
 ) -> tuple[tuple[Source, ...], dict[str, str]]:
-    """Return the sources whose shape every spec can quantize along ``axis``, and why the others' is none."""
+    """Return the sources that every spec can quantize along ``axis``, and for each other one the reason."""
     kept: list[Source] = []
     reasons: dict[str, str] = {}
     specs = tuple(specs)
@@ -204,17 +209,17 @@ OPTIONS = (
     Option("shape", _shape, metavar="MxN", help="Of a distribution (1024x4096)."),
     Option("seed", int, least=0, default=0, help="Of a distribution."),
 )
-"""Options that say which arrays a subcommand studies: those that `axes` reads."""
+"""Options that choose the arrays which a subcommand studies; `axes` reads them."""
 
 
 def axes(options: Mapping[str, Any], specs: Iterable[AnySpec]) -> Asked:
-    """Return the axes that `OPTIONS` ask for, with each spec for each array; specs run fastest.
+    """Build the grid of the arrays that `OPTIONS` choose and of some specs, which run fastest.
 
     Raises
     ------
     ValueError
-        If there is no such file, tensor or distribution, or an option is of the other of the two; if a spec
-        does not suit the array, or any of the file's.
+        If there is no such file, tensor or distribution; if an option for distributions is given with a
+        file, or the reverse; if a spec does not suit the array, or any array of the file.
     """
     data, axis, specs = options["data"], options["axis"], tuple(specs)
     if data in DISTRIBUTIONS:
@@ -235,7 +240,7 @@ def axes(options: Mapping[str, Any], specs: Iterable[AnySpec]) -> Asked:
         raise ValueError("--shape is of a distribution; a file's arrays have their own")
     sources, notes = read_sources(path, options["tensor"]), []
     if not options["tensor"] and len(sources) > 1:
-        # Of a whole file, what all specs can quantize; where that is nothing, the check says why.
+        # From a whole file, the tensors that all specs can quantize; if there is none, the check says why.
         kept, reasons = suited(sources, specs, axis=axis)
         if kept and reasons:
             name, reason = next(iter(reasons.items()))

@@ -12,28 +12,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a subcommand. One that is named as a parameter of the cell gives that parameter's value.
+    """An option of a study's subcommand; if the cell has a parameter of its name, it sets that parameter.
 
     Parameters
     ----------
     name : str
-        ``a_format`` is written ``--a-format``.
+        The name; ``a_format`` is written ``--a-format`` on the command line.
     kind : type or callable
-        ``int``: a whole number of at least ``least``. ``float``: a number above ``least``.
-        ``pathlib.Path``: a file that exists. ``bool``: a flag, False where it is not given. Anything else
-        turns the option's text into its value, and raises ValueError.
+        ``int`` for a whole number of at least ``least``, ``float`` for a number above ``least``,
+        ``pathlib.Path`` for a file that exists, ``bool`` for a flag, which is False where it is not given. Any
+        other callable turns the option's text into its value, and raises ValueError for text that it cannot
+        read.
     help : str
-        A line of ``--help``.
+        The line of ``--help`` about the option.
     default : optional
-        The value, or the text of it, where the option is not given; by default None.
+        The value, or its text, if the option is not given; by default None.
     least : int, optional
-        The bound of a number; by default any is taken.
+        The lower bound of a number; by default there is none.
     repeatable : bool
-        The option may be given several times: its value is a tuple.
+        True if the option may be given several times; its value is then a tuple.
     metavar : str, optional
-        What ``--help`` calls the value.
+        The word by which ``--help`` calls the value.
     positional : bool
-        It has no name on the command line, and must be given.
+        True for an argument, which has no name on the command line, and must be given.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Option:
 
 
 class Asked(NamedTuple):
-    """What the options of a subcommand ask for: the axes of a grid, and what a user should know of them."""
+    """The grid that the options of a subcommand give, and notes on it that the user should read."""
 
     grid: Mapping[str, Any]
     notes: tuple[str, ...] = ()
@@ -56,21 +57,22 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """The options of a study's own subcommand, and what they ask for.
+    """The declaration of a study's own subcommand: its options, and the grid that they give.
 
     Parameters
     ----------
     help : str
-        What the subcommand does; its first sentence is the summary.
+        The text of ``--help``; its first sentence is the summary.
     options : tuple of Option
-        In the order of ``--help``.
+        The options, in the order of ``--help``.
     ask : callable
-        Turns the options' values by name into the axes that they ask for, the last running fastest. An option
-        that is named as a parameter of the cell, and that this leaves out, is an axis of its one value.
+        A function from the options' values by name to the grid, whose last axis runs fastest. An option
+        that has the name of a parameter of the cell, and is not an axis of this grid, becomes an axis of one
+        value.
     columns : tuple of str
-        Columns that ``--json`` and ``--csv`` hold, in this order.
+        The columns that ``--json`` and ``--csv`` hold, in this order.
     complete : callable, optional
-        Adds to the table what its cells give together, such as totals.
+        A function that adds to the table what follows from several cells, such as totals.
     """
 
     help: str

@@ -1,4 +1,4 @@
-"""Measures of a spec on random matrices, for the studies that quantize; cells share their draws."""
+"""The cell that studies of specs share: a random matrix is quantized by a spec, and its errors measured."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ _MEASURES = (
 
 
 def measured(spec: AnySpec, distribution: str, rows: int, columns: int, seed: int) -> dict[str, float]:
-    """Return what a spec does to a matrix of draws, groups along its rows."""
+    """Quantize a random matrix, with groups along its rows, and return bits and measures of error by name."""
     _, found = _spec_tallies.measured(distribution, "", spec, -1, rows, columns, seed)
     return {name: getattr(found, name) for name in _MEASURES}

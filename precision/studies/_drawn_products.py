@@ -1,6 +1,6 @@
-"""Products of random matrices, measured against exact ones, for the studies that multiply.
+"""The cell that studies of units share: a product of random matrices, compared with the exact product.
 
-Cells that differ in nothing but the unit share their operands, of which each process keeps a few.
+Cells that differ only in the unit share their operands, of which each process keeps a few.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Operands(NamedTuple):
 
 
 def shifted(x: Array, offset: float) -> Array:
-    """Draws with ``offset`` added in float32."""
+    """Return random numbers with ``offset`` added in float32; raise if ``offset`` is not a finite number."""
     if isinstance(offset, bool) or not isinstance(offset, int | float):
         raise TypeError(f"offset must be a number, got {offset!r}")
     if not math.isfinite(offset):
@@ -53,9 +53,9 @@ def _operands(
     offset: float,
     seed: int,
 ) -> _Operands:
-    """Two quantized matrices, their exact product, and that of the originals, both rounded once to float64.
+    """Draw and quantize two matrices, and compute the exact products of the quantized and of the originals.
 
-    No sum here goes through a BLAS that could order it by its number of threads.
+    Both products are rounded once to float64, so that the order in which a BLAS adds does not matter.
     """
     a = shifted(draw(distribution, (m, k), k_axis=1, seed=seed), offset)
     b = shifted(draw(distribution, (k, n), k_axis=0, seed=seed), offset)
@@ -77,7 +77,11 @@ def measured(
     offset: float,
     seed: int,
 ) -> dict[str, float]:
-    """Every measure against the product of the quantized operands, and three against the originals'."""
+    """Multiply two random matrices on a unit, and measure the errors of the product.
+
+    Every measure is taken against the exact product of the quantized operands, and three with the prefix
+    ``total_`` against the product of the originals.
+    """
     for name, size in (("k", k), ("m", m), ("n", n)):
         check_int(name, size, 1, 2**31 - 1)
     check_int("seed", seed, 0, 2**63 - 1)

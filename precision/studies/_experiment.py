@@ -1,4 +1,4 @@
-"""The record of a study: a question, a pure cell, and the grid that answers the question."""
+"""The class `Study`: a question, a function that computes one cell, and the grid that gives the answer."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A question about numbers, with the grid of cells that answers it.
+    """A question about numbers, with a function for one cell and the grid of cells that answers it.
 
     Parameters
     ----------
     name : str
-        As `study` finds it.
+        The name by which `study` finds it.
     question : str
-        One line.
+        The question, in one line.
     cell : callable
-        A module-level function of keyword-only parameters, all with defaults, to a flat mapping of numbers.
-        It is pure: the same parameters give the same bits in any process and order.
+        A module-level function of keyword-only parameters, all with defaults, that returns a flat mapping of
+        numbers. It is pure: the same parameters give the same bits in any process and order.
     grid : mapping
-        The values that the study varies, by parameter; the others keep the cell's defaults. What is slow to
-        prepare varies slowest, so that neighbouring cells share it.
+        The values of the parameters that the study varies; the others keep the cell's defaults. Parameters
+        that are slow to prepare come first and vary slowest, so that neighbouring cells share the work.
     reads : mapping
-        For every parameter how text becomes its value. A reader also takes a value, and raises TypeError or
-        ValueError, which name the parameter, for what is none.
+        For every parameter a reader, which turns text into the parameter's value. A reader also takes a
+        value, and raises TypeError or ValueError, which name the parameter, for anything else.
     figure : callable
-        Draws the study's table, one row a cell (extra ``plots``).
+        A function that draws the study's table, which has one row for each cell (extra ``plots``).
     sections : callable, optional
-        Splits the study's table into the sections that a terminal shows. By default every cell is a line
-        of one section.
+        A function that splits the study's table into the sections that a terminal shows. By default every
+        cell is a line of one section.
     answer : callable, optional
-        Says in one to three sentences what the numbers of the study's table answer.
+        A function that answers the question in one to three sentences from the study's table.
     command : Command, optional
-        The options of the study's own subcommand, and what they ask for.
+        The declaration of the study's own subcommand.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Panels of a study's figure: what is drawn makes panels, and what varies besides makes lines.
+"""The panels of a study's figure: one for each distribution, with a line for each other combination.
 
-A table may vary other parameters than the study's own grid does: what is drawn makes panels, and what varies
-besides makes lines.
+A user may vary other parameters than the study's own grid does. Whatever they are, the distribution of the
+random numbers chooses the panel, and all other parameters that vary tell lines apart.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from precision.metrics._distributions import DISTRIBUTIONS
-from precision.plots._columns import varying
+from precision.plots._columns import find_varying
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def panels(table: pd.DataFrame, titles: Sequence[str], draw: Any, **options: Any) -> Figure:
-    """A panel for each title, which each row has one of."""
+    """Draw a figure with a panel for each title; ``titles`` has the title of each row's panel."""
     from precision import plots
 
     return plots.panels(table.assign(panel=list(titles)), "panel", draw, **options)
 
 
 def drawn(table: pd.DataFrame) -> list[str]:
-    """What each row's numbers are draws of."""
+    """Return for each row the description of the distribution that its numbers were drawn from."""
     names = [DISTRIBUTIONS[name].description for name in table["distribution"]]
     if "offset" not in table.columns:
         return names
@@ -36,5 +36,5 @@ def drawn(table: pd.DataFrame) -> list[str]:
 
 
 def by(table: pd.DataFrame, *besides: str) -> tuple[str, ...]:
-    """What tells lines apart within a panel."""
-    return varying(table, ("distribution", "offset", *besides))
+    """Return the names of the columns that tell lines apart within a panel."""
+    return find_varying(table, ("distribution", "offset", *besides))

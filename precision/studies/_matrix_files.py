@@ -1,4 +1,4 @@
-"""Matrices for studies of products, as they lie in files."""
+"""The matrices of files that a study of products multiplies, and the options that name the files."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from precision.storage._array_files import read_tensor
 from precision.studies._array_sources import name_of
 
 SIZE = 128
-"""Rows of the left operand and columns of the right one where they are drawn."""
+"""The default rows of a left operand, and columns of a right one, that are drawn."""
 
 
 class Matrices:
-    """Two matrices, (M, K) and (K, N), under a name by which tables and stores know them.
+    """A pair of matrices, (M, K) and (K, N), under one name.
 
     Parameters
     ----------
     name : str
-        As a table shows it: give other matrices another one.
+        The name, by which tables and stores tell pairs apart: other matrices need another name.
     a, b : ndarray
-        Shapes (M, K) and (K, N), floating-point.
+        The matrices, floating-point, of shapes (M, K) and (K, N).
 
     Raises
     ------
     ValueError
-        If they are no matrices that can be multiplied.
+        If ``a`` and ``b`` are not matrices that can be multiplied.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def _matrix(path: Path, tensor: str | None, what: str) -> Array:
 
 
 def _check_files(options: Mapping[str, Any]) -> None:
-    """Raise ValueError unless the options that name files, and those that files leave no room for, fit."""
+    """Raise ValueError unless the options that name files fit together, and no option contradicts them."""
     a, b, weights = options["a"], options["b"], options["weights"]
     if (a is None) != (b is None):
         raise ValueError("--a and --b go together")
@@ -83,7 +83,7 @@ def _check_files(options: Mapping[str, Any]) -> None:
 
 
 def given_matrices(options: Mapping[str, Any]) -> Matrices | None:
-    """Return the matrices of files, or None if the operands are to be drawn."""
+    """Return the matrices that options name as files, or None if the operands are to be drawn."""
     _check_files(options)
     a, b, weights, x = (options[name] for name in ("a", "b", "weights", "x"))
     if a is not None:

@@ -1,7 +1,7 @@
 """Readers, which turn the text of a command line or a TOML file into the values of a study's parameters.
 
-A reader takes text, or a value that is one already, and raises an error that names the parameter. What a
-value prints as, its reader reads back.
+A reader takes text, or a value of the right kind, which it returns unchanged; any other argument raises an
+error that names the parameter. A value's text, as ``str`` gives it, is read back as that value.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Reader = Callable[[Any], Any]
 
 
 def _reader(name: str, parse: Callable[[str], Any], kinds: tuple[type, ...], said: str) -> Reader:
-    """Return a reader that parses text, takes anything else as it is, and checks that it is of ``kinds``."""
+    """Return a reader that parses text, and checks that the value is an instance of ``kinds``."""
 
     def read(given: Any) -> Any:
         value = given
@@ -48,7 +48,7 @@ def _reader(name: str, parse: Callable[[str], Any], kinds: tuple[type, ...], sai
 
 
 def whole(name: str, low: int = 1, high: int = 2**31 - 1, *, none: bool = False) -> Reader:
-    """Return a reader of an int from ``low`` to ``high``, or with ``none`` of "None"."""
+    """Return a reader of an int from ``low`` to ``high``, and of "None" if ``none`` is true."""
     said = f"an int from {low} to {high}" + (" or None" if none else "")
 
     def read(given: Any) -> Any:
@@ -124,18 +124,18 @@ def accumulator(name: str) -> Reader:
 
 
 def any_spec(name: str) -> Reader:
-    """Return a reader of what an array can be stored in: a QuantSpec, a LogFMT, or a bare format."""
+    """Return a reader of any spec that quantizes an array: a QuantSpec, a LogFMT, or a bare format."""
     return _reader(name, specs.parse, (QuantSpec, LogFMT, FloatFormat), "a spec or a format, as MXFP4")
 
 
 def operand_spec(name: str) -> Reader:
-    """Return a reader of how an operand of a product is quantized: a QuantSpec or a bare format."""
+    """Return a reader of a spec that quantizes an operand of a product: a QuantSpec or a bare format."""
     said = "a QuantSpec or a floating-point format, as QuantSpec(e4m3, PerTensor()) or e4m3"
     return _reader(name, specs.parse, (QuantSpec, FloatFormat), said)
 
 
 def scaled_spec(name: str) -> Reader:
-    """Return a reader of a QuantSpec."""
+    """Return a reader of a `QuantSpec`, a spec with scales."""
     return _reader(name, specs.parse, (QuantSpec,), "a QuantSpec, as MXFP4 or QuantSpec(e4m3, PerGroup(32))")
 
 
@@ -158,7 +158,7 @@ def float_format(name: str) -> Reader:
 
 
 def granularity(name: str) -> Reader:
-    """Return a reader of which elements share a scale, as PerGroup(32); takes an object of a user's own."""
+    """Return a reader of a granularity, as PerGroup(32), which also takes an object of a user's own class."""
     kinds = PerTensor, PerVector, PerGroup, PerBlock
     names: dict[str, object] = {kind.__name__: kind for kind in kinds}
     said = f"one of {', '.join(names)}, as PerGroup(32)"
@@ -174,7 +174,7 @@ def granularity(name: str) -> Reader:
 
 
 def rounding(name: str) -> Reader:
-    """Return a reader of a Rounding, or Stochastic(bits)."""
+    """Return a reader of a rounding: a member of `Rounding`, or ``Stochastic(bits)``."""
     names: dict[str, object] = {mode.name: mode for mode in Rounding} | {"Stochastic": Stochastic}
 
     def parse(text: str) -> object:
@@ -185,7 +185,7 @@ def rounding(name: str) -> Reader:
 
 
 def mode(name: str) -> Reader:
-    """Return a reader of a Rounding."""
+    """Return a reader of a deterministic rounding, a member of `Rounding`."""
     text = one_of(name, Rounding.__members__)
 
     def read(given: Any) -> Rounding:
@@ -195,7 +195,7 @@ def mode(name: str) -> Reader:
 
 
 def scale_rule(name: str) -> Reader:
-    """Return a reader of a ScaleRule."""
+    """Return a reader of a member of `ScaleRule`."""
     text = one_of(name, ScaleRule.__members__)
 
     def read(given: Any) -> ScaleRule:
@@ -205,7 +205,7 @@ def scale_rule(name: str) -> Reader:
 
 
 def named(*readers: tuple[str, Callable[..., Reader]], **sizes: int) -> dict[str, Reader]:
-    """Return readers by the name of their parameter; those of ints are given by their least value."""
+    """Return readers by the names of their parameters; ``sizes`` has the least values of int parameters."""
     return {name: make(name) for name, make in readers} | {
         name: whole(name, low) for name, low in sizes.items()
     }
@@ -228,12 +228,12 @@ def text(name: str) -> Reader:
 
 
 def or_word(read_other: Reader, word: str) -> Reader:
-    """Return a reader of one word, or of what another reader reads."""
+    """Return a reader of one word, and else of what another reader reads."""
     return lambda given: word if isinstance(given, str) and given == word else read_other(given)
 
 
 def distribution_or(name: str, kind: type) -> Reader:
-    """Return a reader of a distribution's name, or of an object of a kind that stands for given arrays."""
+    """Return a reader of a distribution's name, or of an instance of ``kind``, which holds given arrays."""
     read_name = distribution(name)
     return lambda given: given if isinstance(given, kind) else read_name(given)
 

@@ -1,4 +1,4 @@
-"""The built-in studies by name. A module is imported when its study is asked for."""
+"""The registry of the built-in studies by name, which imports a study's module when it is first used."""
 
 from __future__ import annotations
 
@@ -44,12 +44,17 @@ STUDIES = Studies()
 def study(name: str) -> Study:
     """Return the built-in study of a name.
 
+    Parameters
+    ----------
+    name : str
+        A key of `STUDIES`, as "promotion".
+
     Raises
     ------
     TypeError
         If ``name`` is not a string.
     ValueError
-        If there is none; the message lists those there are, and near names first.
+        If no study has that name; the message lists the names, and suggests a near one.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Sections of a printed table, and the texts of the numbers in them."""
+"""Sections, into which a study's table is split to be printed, and the texts of the numbers in them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 class Section(NamedTuple):
-    """Lines of a printed table, and the text above them; a heading may have several lines."""
+    """A part of a printed table: a text above it, and its columns, whose headings may have several lines."""
 
     text: str
-    names: Mapping[str, Sequence[str]]  #: heading to the text of each line; never broken, never left out
-    values: Mapping[str, Sequence[str]]  #: the same; where the terminal is narrow the last ones are left out
+    names: Mapping[str, Sequence[str]]  #: each heading with the texts below it; these columns always show
+    values: Mapping[str, Sequence[str]]  #: further columns, of which narrow terminals leave the last ones out
 
 
 class Column(NamedTuple):
-    """A column of numbers: its heading, its name in the table, and the text of a number in it."""
+    """A printed column of numbers: its heading, its name in the table, and how a number is written."""
 
     heading: str
     name: str
@@ -28,10 +28,10 @@ class Column(NamedTuple):
 
 
 def values_of(rows: pd.DataFrame, columns: Sequence[Column]) -> dict[str, list[str]]:
-    """Return the texts of some columns by their headings."""
+    """Return for each column its heading and the texts of its numbers in some rows."""
     return {heading: [show(float(value)) for value in rows[name]] for heading, name, show in columns}
 
 
 def column_of(metric: Metric, prefix: str = "") -> Column:
-    """Return the column of a metric, whose name in the table may have a prefix."""
+    """Return the printed column of a metric, whose name in the table may have a prefix."""
     return Column(metric.heading, f"{prefix}{metric.name}", metric.text)

@@ -1,4 +1,4 @@
-"""Tallies of specs on arrays: as columns of a table, summed over a file, and as printed sections."""
+"""Tallies of what specs did to arrays, as columns of a table, as totals, and as printed sections."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ COLUMNS = (
     "data", "tensor", "shape", "spec", "elements", "measured", "non_finite", "bits_per_element", "sqnr_db",
     "clipped_share", "flushed_share", "max_relative_error", "signed_relative_error",
 )  # fmt: skip
-"""Columns of a table of specs on arrays that are written to files."""
-_MANY = 8  # arrays; of more, only their total is printed
+"""The columns that are written to files."""
+_MANY = 8  # the most arrays that are printed one by one; of more, only the total is printed
 _SHARES = ("bits_per_element", "sqnr_db", "clipped_share", "flushed_share", "signed_relative_error")
 BITS, SQNR, CLIPPED, FLUSHED, LARGEST, BIAS = (
     column_of(METRICS[name])
@@ -39,7 +39,7 @@ BITS, SQNR, CLIPPED, FLUSHED, LARGEST, BIAS = (
 
 
 def values(found: Tally) -> dict[str, Any]:
-    """Return the counts, sums and measures of a tally by name; a largest error of nothing is NaN."""
+    """Return the counts, sums and measures of a tally by name, with NaN for the largest of no errors."""
     largest = found.max_relative_error if found.measured else math.nan
     return (
         dataclasses.asdict(found)
@@ -49,7 +49,7 @@ def values(found: Tally) -> dict[str, Any]:
 
 
 def tally_of(row: Any) -> Tally:
-    """Return the tally that a row of a table holds the `values` of."""
+    """Rebuild the tally from a row of a table that holds its `values`."""
     found = {field.name: row[field.name] for field in dataclasses.fields(Tally)}
     if not found["measured"]:
         found["max_relative_error"] = 0.0
@@ -59,7 +59,7 @@ def tally_of(row: Any) -> Tally:
 def measured(
     data: str | Arrays, tensor: str, spec: AnySpec, axis: int, rows: int, columns: int, seed: int
 ) -> tuple[tuple[int, ...], Tally]:
-    """Return the shape of an array, and the tally of a spec on it."""
+    """Quantize an array by a spec; return the array's shape and the tally of the changes."""
     x = _array_sources.read(data, tensor, rows, columns, axis, seed)
     return x.shape, tally(x, spec, axis=axis)
 
@@ -67,9 +67,9 @@ def measured(
 def with_totals(
     table: pd.DataFrame, more: Callable[[dict[str, Any], Tally], dict[str, Any]] | None = None
 ) -> pd.DataFrame:
-    """Return the table with a row for each spec that sums it over the tensors of a file, if it has several.
+    """Add to a table the total of each spec over the tensors of a file, if the file has several.
 
-    ``more`` gives the columns of a sum's row that depend on its tally, beside `values`.
+    ``more`` returns further columns of a total, which depend on its tally; `values` are always there.
     """
     import pandas as pd
 
@@ -88,12 +88,12 @@ def _is_total(rows: pd.DataFrame) -> bool:
 
 
 def arrays_of(table: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return the rows of each array, the total of a file's last."""
+    """Return the rows of each array; the last entry is the total of a file, if there is one."""
     return [rows for _, rows in table.groupby(["data", "tensor", "shape"], sort=False)]
 
 
 def title_of(rows: pd.DataFrame) -> str:
-    """Return what the array of some rows is called, with its size."""
+    """Return the title of some rows: the name of their array, with its size."""
     first = rows.iloc[0]
     name = DISTRIBUTIONS[first["data"]].description if first["data"] in DISTRIBUTIONS else first["data"]
     called = name + (f", {first['tensor']}" if first["tensor"] else "")
@@ -103,7 +103,7 @@ def title_of(rows: pd.DataFrame) -> str:
 
 
 def _names(rows: pd.DataFrame) -> list[str]:
-    """Return the specs' texts; one that differs from that above in its rule alone is named by the rule."""
+    """Return the specs' texts, only the rule for a spec that differs from the one above in nothing else."""
     names, base = [], None
     for text in rows["spec"]:
         spec = specs.parse(text)
@@ -115,7 +115,7 @@ def _names(rows: pd.DataFrame) -> list[str]:
 
 
 def sections(table: pd.DataFrame, columns: Sequence[Column]) -> list[Section]:
-    """Return a section for each array, and one of a file's total; of very many arrays the total alone."""
+    """Return a section for each array and one for the total of a file; only the total of very many arrays."""
     arrays = arrays_of(table)
     single = sum(not _is_total(rows) for rows in arrays)
     found = []
@@ -135,6 +135,6 @@ def sections(table: pd.DataFrame, columns: Sequence[Column]) -> list[Section]:
 
 
 def whole(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that an answer is made from: of a file's total, else of the last array."""
+    """Return the rows that an answer is made from: those of the total of a file, else of the last array."""
     rows = arrays_of(table)[-1]
     return rows[np.isfinite(rows["sqnr_db"].astype(float))]

@@ -17,7 +17,7 @@ from precision._support.machine._float_environment import callers_environment, f
 
 
 class Fault(Exception):
-    """A misdeed of a callable that no property may excuse: it raises, hangs, or returns no such array.
+    """The error for a callable that raises, hangs, or returns no array of the right kind.
 
     ``kind`` is one of "raises", "hangs", "changes its input", "wrong shape", "wrong dtype", "wrong type",
     "not deterministic"; the message says the rest.

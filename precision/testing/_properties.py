@@ -16,7 +16,7 @@ Guess = Callable[[Sequence[Any]], str | Iterable[str]]
 
 
 class Attempt(NamedTuple):
-    """An outcome, with what was observed on the way to it, in the form that the property's `Guess` reads."""
+    """An outcome, with the observations from which the property's `Guess` finds a cause."""
 
     outcome: Outcome
     observed: tuple[Any, ...] = ()
@@ -28,14 +28,14 @@ def _no_guess(observed: Sequence[Any]) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class Property:
-    """A claim that holds of a right implementation, with the inputs that try it.
+    """A claim that holds for every right implementation, with the inputs that test it.
 
     Attributes
     ----------
     name : str
-        What reports call it, and what ``str`` gives, so that pytest's ``ids=str`` does.
+        The name in reports, which ``str`` returns, so that pytest's ``ids=str`` shows it.
     meaning : str
-        In one line, what is claimed.
+        The claim, in one line.
     """
 
     name: str
@@ -90,12 +90,12 @@ def as_not_applicable(name: str, why: str) -> Attempt:
 
 
 def as_passed(name: str, cases: int, observed: Sequence[Any] = ()) -> Attempt:
-    """Return the outcome of a property that holds in so many cases."""
+    """Return the outcome of a property that holds, with the number of cases tried."""
     return Attempt(Outcome(name, Verdict.PASSED, cases=cases), tuple(observed))
 
 
 def guesses(guess: Guess, observed: Sequence[Any]) -> Iterable[str]:
-    """Return the names that a guess gives for what was observed, faults left out."""
+    """Return the causes that a guess names for some observations, faults left out."""
     found = guess([one for one in observed if not isinstance(one, Fault)])
     return (name for name in ((found,) if isinstance(found, str) else found) if name)
 

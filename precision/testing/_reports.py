@@ -39,18 +39,18 @@ class Outcome:
     Attributes
     ----------
     name : str
-        The property: ``"tie rule"``, for one.
+        The name of the property, for example ``"tie rule"``.
     verdict : Verdict
-        Whether it holds.
+        The verdict: whether the property holds, fails, or does not apply.
     cases, failures : int
-        Numbers compared, and how many of them were wrong. Of a failed call: 0 of them.
+        The number of results that were compared, and of those that were wrong; 0 if the call failed.
     example, expected, got : str
-        The smallest failing input that was found, what the declared arithmetic gives for it, and what
-        came; numbers in decimal and hexadecimal.
+        The smallest failing input that was found, the result of the declared arithmetic for it, and the
+        observed result, with numbers in decimal and hexadecimal.
     cause : str
-        A guess: the known mistake whose predictions match what was observed; empty where none does.
+        A guess: the known mistake that predicts every observed result; empty if none does.
     note : str
-        Why the property does not apply, or what went wrong in the call.
+        The reason why the property does not apply, or the fault of the call.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        """Whether the property does not hold."""
+        """True if the property does not hold."""
         return self.verdict is Verdict.FAILED
 
     def details(self) -> Iterator[tuple[str, str]]:
@@ -98,9 +98,9 @@ class Report:
     Attributes
     ----------
     subject, like : str
-        What was checked, and what it was checked against.
+        The names of the callable that was checked and of what it was checked against.
     outcomes : tuple of Outcome
-        One for each property, in order.
+        The outcome of each property, in the order in which they were tried.
 
     Examples
     --------
@@ -117,7 +117,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether no property failed."""
+        """True if no property failed."""
         return not self.failed
 
     @property

@@ -74,7 +74,7 @@ def _significant_bits(numbers: Array) -> tuple[Array, Array]:
 
 
 class Budget:
-    """A predicate that calls another at most so many times, and then returns False."""
+    """A predicate that calls another predicate at most a given number of times, and then returns False."""
 
     def __init__(self, fails: Fails, tries: int = TRIES) -> None:
         self.fails, self.left = fails, tries

@@ -1,4 +1,4 @@
-"""Opening of files to read whose kind is not known."""
+"""The opening of regular files to read, and refusal of whatever else a path may name, as a pipe."""
 
 from __future__ import annotations
 

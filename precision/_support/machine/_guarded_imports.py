@@ -1,4 +1,4 @@
-"""Imports of the package's modules: in the default floating-point environment, and from the ground up.
+"""The import of the package's modules in the default floating-point environment, and in the order of rooms.
 
 A module computes constants, and if it has no compiled file yet, Python parses the numbers in its text; both
 round. Without the guard an import in a thread that flushes subnormal numbers would leave wrong constants for
@@ -26,7 +26,7 @@ GROUND = ("formats", "quantization", "logfmt", "specs", "accumulators", "units",
 
 
 def _room_below(name: str) -> str | None:
-    """Return the module that has to be complete before that of ``name`` runs, or None for no room."""
+    """Return the room that must be imported before the room ``name``, or None if there is none."""
     room = name.removeprefix(_PACKAGE)
     if "." in room or room.startswith("_") or room == GROUND[0]:
         return None
@@ -34,7 +34,7 @@ def _room_below(name: str) -> str | None:
 
 
 def _after(below: str, run: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
-    """Return ``run``, which executes a room, after the import of the room below it."""
+    """Return a function that imports the room ``below`` and then executes a room by ``run``."""
 
     def run_above(module: ModuleType) -> None:
         importlib.import_module(below)

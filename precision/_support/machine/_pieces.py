@@ -1,4 +1,4 @@
-"""Work in pieces on all threads, or on the caller's alone if there is one piece."""
+"""The division of work into pieces for all threads; a single piece runs on the caller's thread."""
 
 from __future__ import annotations
 

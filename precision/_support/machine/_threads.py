@@ -123,7 +123,7 @@ class _Call:
 
 
 class _PresentCall(threading.local):
-    """Call of `parallel` whose piece each thread works on, or None."""
+    """The call of `parallel` that this thread is working for, or None."""
 
     call: _Call | None = None
 

@@ -1,4 +1,4 @@
-"""``precision check``: is somebody's quantizer or matrix product what it claims to be?"""
+"""The subcommand ``precision check``, which tests somebody's quantizer or matrix product."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from precision._support._user_functions import import_function
 from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._accumulator_text import parse as parse_accumulator
 from precision.cli import _printed_tables
-from precision.cli._shared_options import Parsed, said_plainly
+from precision.cli._shared_options import Parsed, errors_as_messages
 from precision.cli._standard_streams import printing, say
 from precision.formats._rounding_modes import Overflow, Rounding
 from precision.quantization._quant_spec import QuantSpec
@@ -33,7 +33,7 @@ def _member(kind: Any) -> Callable[[str], Any]:
 
 
 def _accumulator(text: str) -> Accumulator | None:
-    """The accumulator that the text names; None where it names something else."""
+    """Return the accumulator that the text names, or None if it names none."""
     try:
         return parse_accumulator(text)
     except ValueError:
@@ -110,7 +110,7 @@ def check(function: Callable[..., Any], as_json: bool, **options: Any) -> None:
     two operands to their product for an accumulator.
     The exit status is 1 if a property does not hold.
     """
-    with said_plainly():
+    with errors_as_messages():
         if options["dtype"] == "bfloat16":
             import ml_dtypes
 

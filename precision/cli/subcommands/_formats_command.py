@@ -1,4 +1,4 @@
-"""``precision formats``: the named formats, their limits and values."""
+"""The subcommand ``precision formats``, which shows the named formats, their limits and values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 from precision.cli import _printed_tables
 from precision.cli._shared_options import (
-    said_plainly,
+    errors_as_messages,
 )
 from precision.cli._standard_streams import printing, say
 from precision.formats._named import NAMED, Format, parse_format
@@ -16,11 +16,11 @@ from precision.formats._named import NAMED, Format, parse_format
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def formats(names: tuple[str, ...], as_json: bool) -> None:
-    """The named formats, or the limits and every value (up to 8 bits) of those given.
+    """List the named formats, or show the limits and every value (up to 8 bits) of those given.
 
     NAME is e4m3, e5m2fnuz, bf16, binary8p4se, int8, or any other that parses.
     """
-    with said_plainly():
+    with errors_as_messages():
         chosen: list[Format] = [parse_format(name) for name in names] or list(NAMED.values())
         small = [fmt for fmt in chosen if names and fmt.bits <= 8]
         if as_json:

@@ -1,4 +1,4 @@
-"""``precision sweep``: a built-in study, or a configuration file, as a table and a figure."""
+"""The subcommand ``precision sweep``, which runs a built-in study or a configuration file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ from click.core import ParameterSource
 from precision._support.files._whole_files import check_regular
 from precision.cli import _printed_tables
 from precision.cli._file_trust import refuse_untrusted
-from precision.cli._shared_options import FILE_OUT, Outputs, Parsed, output_options, said_plainly, tried
+from precision.cli._shared_options import (
+    FILE_OUT,
+    Outputs,
+    Parsed,
+    check_output_option,
+    errors_as_messages,
+    output_options,
+)
 from precision.cli._standard_streams import say
-from precision.cli._sweep_options import asked_for, axis_of, swept
+from precision.cli._sweep_options import axis_of, read_argument, run_sweep
 from precision.studies._experiment import Study
 from precision.studies._registry import STUDIES
 from precision.studies._sections import Section
@@ -33,7 +40,7 @@ def _list() -> None:
 
 
 @click.command()
-@click.argument("asked", metavar="[CONFIG.toml|STUDY]", required=False, callback=asked_for, is_eager=True)
+@click.argument("asked", metavar="[CONFIG.toml|STUDY]", required=False, callback=read_argument, is_eager=True)
 @click.option("--list", "listing", is_flag=True, help="The built-in studies, their questions and grids.")
 @click.option(
     "--set",
@@ -73,7 +80,7 @@ def _list() -> None:
 @output_options("precision-sweep.png")
 @click.pass_context
 def sweep_command(context: click.Context, /, **options: Any) -> None:
-    """Run a grid of cells: a built-in study by name, or what a TOML file says.
+    """Run a built-in study, or the function and grid that a TOML file names.
 
     The file has a key study (a name) or function (module:function, file.py:function), a table [grid] of
     parameters and their values, and any of the options by their names (store = "cells.sqlite"). Options of
@@ -91,16 +98,16 @@ def sweep_command(context: click.Context, /, **options: Any) -> None:
     if not asked:
         raise click.UsageError("name a study, a .toml file or a --function, or ask for --list")
     refuse_untrusted(context, asked, options)
-    with said_plainly():
-        if "function" in asked:  # only a study knows how its table is drawn
+    with errors_as_messages():
+        if "function" in asked:  # only a study has a figure of its table
             if context.get_parameter_source("figure") is not ParameterSource.DEFAULT:
                 raise ValueError("figure is for studies: precision.plots draws the table of a function")
             options["no_figure"] = True
         outputs = Outputs.of(options)
         if options["store"] is not None:
-            tried("--store", options["store"], check_regular)
+            check_output_option("--store", options["store"], check_regular)
         with warnings.catch_warnings(record=True) as said:
-            table, of = swept(asked, options, quiet=outputs.piped)
+            table, of = run_sweep(asked, options, quiet=outputs.piped)
         provenance = table.attrs["provenance"]
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
         draw = (lambda: of.figure(table)) if of is not None and len(table) else None
@@ -126,11 +133,11 @@ def _say_what_went_wrong(table: pd.DataFrame, said: list[warnings.WarningMessage
 
 
 # ---- the table --------------------------------------------------------------------------------------
-_SHOWN = 48  # rows of a table that a terminal gets
+_SHOWN = 48  # the most rows of a table that are printed
 
 
 def _print(table: pd.DataFrame, of: Study | None) -> None:
-    """Print what varies and the measures, a line a cell; of a long table its ends; then a study's answer."""
+    """Print a sweep's table, a long one without its middle, its errors, and the answer of its study."""
     if not len(table):
         return
     console, provenance = _printed_tables.console(), table.attrs["provenance"]
@@ -143,7 +150,7 @@ def _print(table: pd.DataFrame, of: Study | None) -> None:
 
 
 def _section(table: pd.DataFrame) -> Section:
-    """Return the lines of a table as a terminal shows them."""
+    """Return a sweep's table as texts: the fixed parameters above, then the varying ones and the measures."""
     parameters = [name for name in table.attrs["provenance"]["parameters"] if name in table]
     varying = [name for name in parameters if table[name].nunique(dropna=False) > 1] or parameters[:1]
     fixed = [f"{name} = {table[name].iloc[0]}" for name in parameters if name not in varying]

@@ -1,4 +1,4 @@
-"""``precision units``: the catalogue of matrix units, or one unit in full."""
+"""The subcommand ``precision units``, which lists the matrix units or shows some of them in full."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import click
 from rich.table import Table
 
 from precision.cli import _printed_tables
-from precision.cli._shared_options import said_plainly
+from precision.cli._shared_options import errors_as_messages
 from precision.cli._standard_streams import printing, say
 from precision.units._catalogue import CATALOGUE, Unit, find_unit
 
 
 def _entry(unit: Unit) -> dict[str, Any]:
-    """Return all that the catalogue and the accumulator say of a unit, as plain values."""
+    """Return the arithmetic, instruction, GPUs and evidence of a unit as values that JSON can hold."""
     accumulator, step = unit.accumulator, unit.accumulator.step
     entry: dict[str, Any] = {
         "name": unit.name,
@@ -58,7 +58,7 @@ def _table(units: list[Unit]) -> Table:
 
 
 def _sentences(unit: Unit) -> Iterator[str]:
-    """Yield a unit's arithmetic in words, from its step."""
+    """Yield sentences that describe the arithmetic of a unit."""
     accumulator, step = unit.accumulator, unit.accumulator.step
     if step is None:
         yield "The exact sum of all products is rounded once."
@@ -83,7 +83,7 @@ def _sentences(unit: Unit) -> Iterator[str]:
 
 
 def _print_in_full(unit: Unit) -> None:
-    """Print all that is known of a unit: a line for each fact, then its arithmetic in words."""
+    """Print every fact about a unit on a line of its own, then its arithmetic in words."""
     facts = {
         "unit": unit.name,
         "accumulator": unit.accumulator.constructor_text(),
@@ -102,11 +102,11 @@ def _print_in_full(unit: Unit) -> None:
 @click.option("--gpu", help="Only units of this GPU, as H100.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def units(names: tuple[str, ...], gpu: str | None, as_json: bool) -> None:
-    """The catalogue of matrix units, or all that is known of those given.
+    """List the matrix units, or show all that is known of those given.
 
     NAME is a unit, as HOPPER_FP8.
     """
-    with said_plainly():
+    with errors_as_messages():
         chosen = [find_unit(name) for name in names] or list(CATALOGUE.values())
         if gpu is not None:
             known = dict.fromkeys(one for unit in CATALOGUE.values() for one in unit.gpus)

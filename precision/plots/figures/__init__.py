@@ -1,1 +1,1 @@
-"""The figures, one a module."""
+"""The figures of `precision.plots`, each in a module of its own."""

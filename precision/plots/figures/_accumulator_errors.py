@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from precision._support.machine._float_environment import in_default_environment
 from precision.metrics._distributions import DISTRIBUTIONS
 from precision.plots._axes import new_figure
-from precision.plots._columns import check_columns, short_texts, usable
+from precision.plots._columns import check_columns, drop_failed_rows, short_texts
 from precision.plots._named_lines import Line, draw_lines
-from precision.plots._style import GREY, MARKERS, Style, dress, is_linear, ticks_at, title_of
+from precision.plots._style import GREY, MARKERS, Style, is_linear, set_ticks, style_axes, title_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ _TITLES = {
     "accumulation": "error of the accumulation\n(against the exact product of the quantized operands)",
     "total": "error of quantization and accumulation\n(against the product of the originals)",
 }
-# What rounds only the last bit of float32 would stretch the axis without saying anything.
+# Smaller errors are not drawn: roundings of float32's last bit would only stretch the axis.
 _SHOWN = 1e-9
 
 
@@ -59,19 +59,20 @@ def _styles(names: Iterable[str]) -> dict[str, Style]:
 def gemm_errors(
     table: pd.DataFrame, *, measure: str = "norm_relative_error", reference: str = "accumulation"
 ) -> Figure:
-    """Draw a panel for each kind of data, a line for each accumulator, error over K on two log scales.
+    """Draw the error of each accumulator as a line over K, in a panel for each kind of data.
 
-    Beside the accumulators, a dashed grey line shows the error that quantization alone makes, where
-    the table holds EXACT.
+    Both axes are logarithmic. If the table holds EXACT, a dashed grey line shows the error that quantization
+    alone makes.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Of the study ``gemm``, as `sweep` or ``precision gemm --json`` gives it.
+        The table of the study ``gemm``, as `sweep` or ``precision gemm --json`` gives it.
     measure : str
-        One of `metrics.MEASURES`; the magnitude is drawn.
+        The name of one of `metrics.MEASURES`; its magnitude is drawn.
     reference : {"accumulation", "total"}
-        Which of the two references.
+        The reference of the errors: the exact product of the quantized operands ("accumulation"), or that
+        of the original operands ("total").
 
     Returns
     -------
@@ -84,10 +85,10 @@ def gemm_errors(
     TypeError
         If ``table`` is no DataFrame.
     ValueError
-        If it lacks a column, or has no row without an error.
+        If the table lacks a column, or has no row without an error.
     """
     check_columns(table, column=("data", "accumulator", "k", f"{reference}_{measure}"))
-    table = usable(table)
+    table = drop_failed_rows(table)
     panels, names = list(table["data"].unique()), list(table["accumulator"].unique())
     short, styles = short_texts(names, unit_said=True), _styles(names)
 
@@ -112,11 +113,11 @@ def gemm_errors(
         if "EXACT" in names and reference == "accumulation":
             quantized = line(panel, "EXACT", "total")
             lines.append(Line("quantization alone", Style(GREY, "--", ""), *quantized, thick=1.2))
-        dress(axes)
+        style_axes(axes)
         draw_lines(axes, [one for one in lines if not all(map(math.isnan, one.ys))], not is_linear(measure))
         axes.set(xscale="log", xlabel="K")
         ticks = sorted(set(table["k"][table["data"] == panel]))
-        ticks_at(axes, ticks, [f"{k:,}" for k in ticks])
+        set_ticks(axes, ticks, [f"{k:,}" for k in ticks])
         axes.set_title(DISTRIBUTIONS[panel].description if panel in DISTRIBUTIONS else panel, fontsize=11)
     figures[0].set_ylabel(title_of(measure))
     first = table.iloc[0]

@@ -1,4 +1,4 @@
-"""Errors as lines over a parameter, from a sweep's table. `plots` gives these figures out."""
+"""Figures of errors as lines over a parameter, from a sweep's table."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from precision import accumulators
 from precision._support.machine._float_environment import in_default_environment
-from precision.plots._columns import check_columns, keys, numbers, said, short_texts, usable
-from precision.plots._named_lines import Choice, draw_table
-from precision.plots._style import call_axes, shared_ticks, ticks_at, title_of
+from precision.plots._columns import check_columns, drop_failed_rows, keys, numbers, short_texts, show_value
+from precision.plots._named_lines import LineOptions, draw_table
+from precision.plots._style import label_axes, set_ticks, shared_ticks, title_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 def _written(places: Sequence[float]) -> list[str]:
-    return [said(int(place) if place == int(place) else place) for place in places]
+    return [show_value(int(place) if place == int(place) else place) for place in places]
 
 
 def _finish(axes: Axes, x: str, places: Sequence[float], names: Sequence[str], *, log: bool) -> Axes:
-    """The x axis: a tick at each place, and what it is called."""
+    """Set the ticks and the label of the x axis, and return the Axes."""
     if log:
         axes.set_xscale("log", base=2)
-    ticks_at(axes, places, names)
-    call_axes(axes, x=title_of(x))
+    set_ticks(axes, places, names)
+    label_axes(axes, x=title_of(x))
     return axes
 
 
@@ -41,37 +41,38 @@ def error_over_k(
     log: bool | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """An error over K, both logarithmic; a line for each combination of the other parameters that vary.
+    """Draw an error over K on logarithmic axes, with a line for each combination of the other parameters.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Of a sweep: a row a cell; parameters, the column ``k`` among them, then measures, then ``error``.
-        Rows that hold an error are left out, and so is what is missing (NaN).
+        The table of a sweep, one row a cell: parameters, with the column ``k`` among them, then measures,
+        then ``error``. Rows that hold an error are left out, and so are missing values (NaN).
     y : str
-        The column drawn.
+        The name of the column to draw.
     by : str or sequence of str, optional
-        The columns that tell lines apart. By default every parameter that varies but ``seed``: the
-        columns left of the first measure. Rows that share a point are drawn as their median, with a band
-        from the least to the largest, and the y axis says so.
+        The columns that tell lines apart. By default every parameter (a column left of the first measure)
+        that varies, ``seed`` aside. Rows that share a point are drawn as their median, with a band from the
+        least to the largest, and the label of the y axis says so.
     log : bool, optional
-        Whether the y axis is logarithmic, and of magnitudes. By default it is, but for ``sqnr_db``,
+        True for a logarithmic y axis of magnitudes. By default it is logarithmic except for ``sqnr_db``,
         ``cosine``, shares and bits.
     ax : matplotlib.axes.Axes, optional
-        Where to draw. By default a figure of its own, that pyplot does not know: Jupyter shows it as
-        the value of a cell, and `save` writes it.
+        The Axes to draw on. By default a new figure is made, which pyplot does not know: Jupyter shows it
+        as the value of a cell, and `save` writes it.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Names of lines stand right of them; a figure without a layout engine gets the constrained one.
+        The Axes. The names of the lines stand at their right ends; a figure without a layout engine gets
+        matplotlib's constrained one.
 
     Raises
     ------
     ImportError
         Without matplotlib; names the extra.
     TypeError
-        If ``table`` is no DataFrame or ``ax`` no Axes.
+        If ``table`` is not a DataFrame, or ``ax`` is not an Axes.
     ValueError
         If a column does not exist (near names are listed) or holds no numbers; if there is nothing to
         draw, or more than 24 lines.
@@ -91,16 +92,16 @@ def error_over_k(
     (['FP32_FMA', 'HOPPER_FP8'], [2, 1])
     """
     check_columns(table, x="k", y=y, by=by)
-    table = usable(table)
+    table = drop_failed_rows(table)
     xs = numbers(table, "k", "x")
     if np.isnan(xs).any() or (xs <= 0).any():
         raise ValueError(f"k must be a positive number in every row, got {table['k'].tolist()[:4]}")
-    axes, places = draw_table(table, "k", xs, Choice(y, by, log, ax))
+    axes, places = draw_table(table, "k", xs, LineOptions(y, by, log, ax))
     return _finish(axes, "k", places, _written(places), log=True)
 
 
 def _own_width(text: object) -> float:
-    """Fraction bits of an accumulator's alignment; NaN where it has none."""
+    """Return the fraction bits of an accumulator's alignment, or NaN if it aligns nothing."""
     try:
         unit = accumulators.parse(str(text))
     except ValueError:
@@ -118,10 +119,10 @@ def error_over_width(
     log: bool | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """An error over the accumulator's width, linear; see `error_over_k` for all else.
+    """Draw an error over the width of the accumulator, the fraction bits of its alignment.
 
-    A row without a ``width`` stands at its ``accumulator``'s own. Accumulators that have none (FP32_FMA,
-    EXACT) are dotted level lines.
+    The x axis is linear; lines are drawn as `error_over_k` draws them. A row without a ``width`` is drawn at
+    that of its ``accumulator``. Accumulators that have none (FP32_FMA, EXACT) are dotted level lines.
 
     Parameters
     ----------
@@ -151,12 +152,12 @@ def error_over_width(
     ([8.0, 13.0, 20.0], [1e-07, 1e-07])
     """
     check_columns(table, x="width", y=y, by=by)
-    table = usable(table)
+    table = drop_failed_rows(table)
     xs = numbers(table, "width", "x")
     if "accumulator" in table.columns:
         own = [_own_width(text) for text in table["accumulator"]]
         xs = np.where(np.isnan(xs), own, xs)
-    axes, places = draw_table(table, "width", xs, Choice(y, by, log, ax))
+    axes, places = draw_table(table, "width", xs, LineOptions(y, by, log, ax))
     return _finish(axes, "width", places, _written(places), log=False)
 
 
@@ -169,9 +170,10 @@ def error_over_promotion(
     log: bool | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """An error over the promotion interval, logarithmic; see `error_over_k` for all else.
+    """Draw an error over the promotion interval: the products after which a register is added to the total.
 
-    ``promoted`` = 0, or missing, means never: it stands one octave right of the largest interval.
+    The x axis is logarithmic; lines are drawn as `error_over_k` draws them. ``promoted`` = 0, or missing,
+    means that the register is never promoted: it is drawn at twice the largest interval.
 
     Parameters
     ----------
@@ -197,15 +199,15 @@ def error_over_promotion(
     ['64', '128', 'never']
     """
     check_columns(table, x="promoted", y=y, by=by)
-    table = usable(table)
+    table = drop_failed_rows(table)
     xs = numbers(table, "promoted", "x")
     if (xs < 0).any():
         raise ValueError(f"promoted must be at least 0, got {float(np.nanmin(xs)):g}")
     never = np.isnan(xs) | (xs == 0)
     known = [place for place, name in shared_ticks(ax).items() if name == "never"]
     beyond = max([2.0 * float(xs[~never].max(initial=1.0)), *known])
-    axes, places = draw_table(table, "promoted", np.where(never, beyond, xs), Choice(y, by, log, ax))
-    names = ["never" if never.any() and place == beyond else said(int(place)) for place in places]
+    axes, places = draw_table(table, "promoted", np.where(never, beyond, xs), LineOptions(y, by, log, ax))
+    names = ["never" if never.any() and place == beyond else show_value(int(place)) for place in places]
     return _finish(axes, "promoted", places, names, log=True)
 
 
@@ -219,18 +221,20 @@ def error_over(
     log: bool | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """An error over any parameter; see `error_over_k` for all but the x axis.
+    """Draw an error over any parameter, with lines as `error_over_k` draws them.
 
-    Numbers lie on a linear axis, or on one of base 2 where all are positive and the largest is at least 16
-    times the least. Texts (granularities, rules, specs) stand side by side in the table's order, as they are
-    once what goes without saying is left out. Rows without an ``x`` are dotted level lines.
+    Numbers lie on a linear axis, or on a logarithmic one of base 2 if all are positive and the largest is at
+    least 16 times the least. Texts (granularities, rules, specs) lie side by side in the table's order,
+    without the parts that all of them share. Rows without an ``x`` are dotted level lines.
 
     Parameters
     ----------
-    table, y, by, log, ax
-        As in `error_over_k`.
+    table
+        The table of a sweep, as in `error_over_k`.
     x : str
-        A column of numbers or texts.
+        The name of a column of numbers or texts.
+    y, by, log, ax
+        As in `error_over_k`.
 
     Returns
     -------
@@ -251,11 +255,11 @@ def error_over(
     ([[0.0, 25.0], [1.0, 31.0]], ['PerTensor()', 'PerGroup(16)'])
     """
     check_columns(table, x=x, y=y, by=by)
-    table = usable(table)
+    table = drop_failed_rows(table)
     values = [value for (value,) in keys(table, [x])]
     if not any(isinstance(value, str) for value in values):
         xs = numbers(table, x, "x")
-        axes, places = draw_table(table, x, xs, Choice(y, by, log, ax))
+        axes, places = draw_table(table, x, xs, LineOptions(y, by, log, ax))
         wide = bool(places) and 0 < 16 * places[0] <= places[-1]
         return _finish(axes, x, places, _written(places), log=wide)
     texts = dict.fromkeys(str(value) for value in values if value is not None)
@@ -264,6 +268,6 @@ def error_over(
     for name in short.values():
         known.setdefault(name, float(len(known)))
     xs = np.array([math.nan if value is None else known[short[str(value)]] for value in values])
-    axes, places = draw_table(table, x, xs, Choice(y, by, log, ax))
+    axes, places = draw_table(table, x, xs, LineOptions(y, by, log, ax))
     called = {place: name for name, place in known.items()}
     return _finish(axes, x, places, [called[place] for place in places], log=False)

@@ -1,4 +1,4 @@
-"""The values of formats on a number line. `plots` gives this figure out."""
+"""The figure of the values of formats on a number line."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from precision._support.machine._float_environment import in_default_environment
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
 from precision.formats._named import Format, parse_format
-from precision.plots._axes import own_axes
-from precision.plots._style import BLUE, GREY, SMALL, VERMILION, call_axes, dress, root_of
+from precision.plots._axes import choose_axes
+from precision.plots._style import BLUE, GREY, SMALL, VERMILION, label_axes, root_of, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def _formats(formats: Iterable[Format | str] | Format | str) -> list[Format]:
 
 
 def _values(fmt: Format) -> list[float]:
-    """Every finite value, rising; the least code of two's complement only where encoding writes it."""
+    """Return every finite value of a format in rising order, those left out that encoding never writes."""
     values = {fmt.value(code) for code in range(1 << fmt.bits)}
     least = fmt.min if isinstance(fmt, IntFormat) else -math.inf
     return sorted(value for value in values if math.isfinite(value) and value >= least)
@@ -46,7 +46,7 @@ def _is_subnormal(fmt: Format, value: float) -> bool:
 
 
 def _written(value: float) -> str:
-    """A power of two below 1/4 or above 1024 as such; short numbers as they are."""
+    """Return the text of a value; a power of two below 1/4 or above 1024 is written as a power."""
     mantissa, exponent = math.frexp(abs(value))
     if mantissa == 0.5 and not -2 <= exponent - 1 <= 10:
         return f"{'−' if value < 0 else ''}$2^{{{exponent - 1}}}$"
@@ -54,7 +54,7 @@ def _written(value: float) -> str:
 
 
 def _thin(axes: Axes, values: list[float]) -> float:
-    """A width of strokes, in points, at which the median gap between these stays open if it can."""
+    """Choose the width of strokes in points, thin enough to leave the median gap between values open."""
     if len(values) < 2:
         return 1.2
     places = axes.transData.transform([(value, 0.0) for value in values])[:, 0] * 72 / root_of(axes).dpi
@@ -62,7 +62,7 @@ def _thin(axes: Axes, values: list[float]) -> float:
 
 
 def _symmetric_ticks(least: float, reach: float) -> list[float]:
-    """Powers of two of both signs, and zero: about nine."""
+    """Return about nine ticks: zero, and powers of two of both signs."""
     low, high = math.frexp(least)[1] - 1, math.frexp(reach)[1] - 1
     step = max(1, -(-(high - low) // 4))
     powers = [math.ldexp(1.0, e) for e in range(high, low - 1, -step)]
@@ -77,19 +77,19 @@ def number_line(
     negative: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
-    """Every value of some formats, each a stroke: a row for each format, subnormals shorter (and red).
+    """Draw the values of formats as strokes, in a row for each format; subnormals are shorter, and red.
 
     Parameters
     ----------
     formats : iterable of FloatFormat, IntFormat or str
         Formats of up to 8 bits, or their names.
     log : bool
-        Whether the axis is logarithmic (base 2), which leaves zero out. With ``negative`` it is linear
-        between the two least values around zero.
+        True for a logarithmic axis (base 2), on which zero is left out. With ``negative`` the axis is
+        linear between the least positive value and its negative.
     negative : bool
-        Whether negative values are drawn too.
+        True to draw negative values, too.
     ax : matplotlib.axes.Axes, optional
-        As in `error_over_k`.
+        The Axes to draw on, as in `error_over_k`.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def number_line(
     ImportError
         Without matplotlib; names the extra.
     TypeError, ValueError
-        If there is no format, or one is none, is unknown or has more than 8 bits.
+        If ``formats`` is empty, or one of them is not a format, is unknown or has more than 8 bits.
 
     Examples
     --------
@@ -111,8 +111,8 @@ def number_line(
     [0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
     """
     chosen = _formats(formats)
-    axes = own_axes(ax, 8.0, 1.0 + 0.55 * len(chosen))
-    dress(axes, grid="x")
+    axes = choose_axes(ax, 8.0, 1.0 + 0.55 * len(chosen))
+    style_axes(axes, grid="x")
     axes.spines["left"].set_visible(False)
     least = min(fmt.smallest for fmt in chosen)
     reach = max(max(map(abs, _values(fmt))) if negative else fmt.max for fmt in chosen)
@@ -145,5 +145,5 @@ def number_line(
     axes.set_yticks(range(len(chosen)), [str(fmt) for fmt in chosen], fontsize=10)
     axes.tick_params(axis="y", length=0)
     reds = any(_is_subnormal(fmt, v) for fmt in chosen for v in _values(fmt))
-    call_axes(axes, x=f"value{scale}" + ("; short strokes (red): subnormals" if reds else ""))
+    label_axes(axes, x=f"value{scale}" + ("; short strokes (red): subnormals" if reds else ""))
     return axes

@@ -1,4 +1,4 @@
-"""Where in a matrix errors lie. `plots` gives this figure out."""
+"""The figure of a matrix of errors as colours, which shows where the errors lie."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._support.machine._float_environment import in_default_environment
-from precision.plots._axes import own_axes
+from precision.plots._axes import choose_axes
 from precision.plots._style import BLACK, SMALL, root_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def _matrix(x: npt.ArrayLike, name: str) -> Array:
 
 
 def _reduced(error: Array, step: tuple[int, int], reduce: str) -> Array:
-    """One number for each ``step`` of the elements; NaN and Inf of one are those of the whole."""
+    """Reduce each ``step`` (rows, columns) of the elements to one number, NaN or Inf if one of them is."""
     rows, columns = (-(-size // s) for size, s in zip(error.shape, step, strict=True))
     padded = np.zeros((rows * step[0], columns * step[1]))
     counts = np.zeros_like(padded)
@@ -40,7 +40,7 @@ def _reduced(error: Array, step: tuple[int, int], reduce: str) -> Array:
     tiles = padded.reshape(split).transpose(0, 2, 1, 3).reshape(rows, columns, -1)
     if reduce == "rms":
         measured = counts.reshape(split).sum(axis=(1, 3))
-        # Multiplied by powers of two first where squares would leave float64's range.
+        # If squares would leave float64's range, the elements are multiplied by a power of two first.
         peak = np.abs(tiles).max(axis=2)
         extreme = np.isfinite(peak) & (peak > 0) & ((peak < 2.0**-450) | (peak > 2.0**450))
         exponent = np.where(extreme, np.frexp(peak)[1], 0)
@@ -64,41 +64,44 @@ def error_heatmap(
     unit: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """A matrix of errors in colours: signed around zero, or their magnitudes on a logarithmic scale.
+    """Draw a matrix of errors as colours: with signs on a linear scale, or magnitudes on a logarithmic one.
 
     Parameters
     ----------
     result : array_like
-        A real matrix; without ``reference`` the errors themselves.
+        A real matrix of results; without ``reference``, the matrix of the errors themselves.
     reference : array_like, optional
-        What ``result`` should be, of its shape; the error is result - reference, in float64.
+        The right results, of the same shape; the error is result - reference, in float64.
     log : bool
-        Magnitudes on a logarithmic scale, errors of zero white. If False, signed errors: red above zero,
-        blue below, white at it.
+        True for magnitudes on a logarithmic scale, on which errors of zero are white. False for signed
+        errors: red above zero, blue below it, white for zero.
     block : (int, int), optional
-        Rows and columns of a block, as of a scale; thin lines mark them where they are
-        at least four cells apart.
+        Rows and columns of a block, for example of the elements under one scale; thin lines mark the
+        blocks if they are at least four cells apart.
     reduce : {"max", "rms"}
-        Of a matrix of more than 256 rows or columns each cell stands for several elements: the error of
-        largest magnitude, with its sign, or the root of the mean square. The title says which.
+        The number that a cell shows if it stands for several elements, as in a matrix of more than 256
+        rows or columns: the error of largest magnitude, with its sign ("max"), or the root of the mean
+        square ("rms"). The title says which.
     limit : float, optional
-        Where the colours end; errors beyond it have the last one. By default the largest error.
+        The largest magnitude that has a colour of its own; errors beyond it have the last colour. By
+        default it is the largest error.
     unit : str
-        Of the errors, for the colour bar.
+        The unit of the errors, for the label of the colour bar.
     ax : matplotlib.axes.Axes, optional
-        As in `error_over_k`; the colour bar takes some of its room.
+        The Axes to draw on, as in `error_over_k`; the colour bar takes some of its room.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Cells with an error that is NaN or Inf are black, and counted in the title.
+        The Axes. Cells with an error that is NaN or Inf are black, and the title counts these errors.
 
     Raises
     ------
     ImportError
         Without matplotlib; names the extra.
     TypeError, ValueError
-        If a matrix is none, the shapes differ, or another argument is not as above.
+        If ``result`` or ``reference`` is not a real matrix, the shapes differ, or another argument is not
+        as described above.
 
     Examples
     --------
@@ -118,7 +121,7 @@ def error_heatmap(
     step = (-(-error.shape[0] // _CELLS), -(-error.shape[1] // _CELLS))
     bad = int(np.count_nonzero(~np.isfinite(error)))
     cells = error if step == (1, 1) else _reduced(error, step, reduce)
-    axes = own_axes(ax, 6.0, 4.8)
+    axes = choose_axes(ax, 6.0, 4.8)
     signed = not log and not (reduce == "rms" and step != (1, 1))
     largest = float(np.abs(cells[np.isfinite(cells)]).max(initial=0.0))
     most = limit or largest or 1.0
@@ -148,7 +151,7 @@ def error_heatmap(
 
 
 def _difference(result: npt.ArrayLike, reference: npt.ArrayLike | None) -> Array:
-    """Return the errors of a matrix in float64; without a reference it holds them itself."""
+    """Return result - reference in float64, or the result itself if there is no reference."""
     error = _matrix(result, "result")
     if reference is None:
         return error
@@ -167,7 +170,7 @@ class _Colours(NamedTuple):
 
 
 def _linear_colours(cells: Array, most: float, signed: bool) -> _Colours:
-    """Return colours of errors up to ``most``; of signed ones zero is the middle, white."""
+    """Return linear colours of errors up to ``most``; with signs, white stands for zero in the middle."""
     from matplotlib import colormaps
     from matplotlib.colors import Normalize
 
@@ -176,7 +179,7 @@ def _linear_colours(cells: Array, most: float, signed: bool) -> _Colours:
 
 
 def _log_colours(cells: Array, most: float) -> _Colours:
-    """Return colours of magnitudes up to ``most`` on a logarithmic scale; zeros lie under it, white."""
+    """Return logarithmic colours of magnitudes up to ``most``, with white for zeros."""
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm
 
@@ -188,7 +191,7 @@ def _log_colours(cells: Array, most: float) -> _Colours:
 
 
 def _mark_blocks(axes: Axes, shape: tuple[int, ...], block: tuple[int, int], step: tuple[int, int]) -> None:
-    """Draw lines between blocks of at least four cells; finer ones would hide what they part."""
+    """Draw lines between blocks of at least four cells; lines between smaller blocks would hide the cells."""
     lines: dict[str, Any] = {"color": "#404040", "linewidth": 0.5}
     for draw, size, every, cell in zip((axes.axhline, axes.axvline), shape, block, step, strict=True):
         if every >= 4 * cell:

@@ -1,4 +1,4 @@
-"""How numbers lie before and after quantizing. `plots` gives this figure out."""
+"""The figure of the distribution of numbers before and after quantizing."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from precision._support.machine._float_environment import in_default_environment
 from precision.formats._float_format import FloatFormat
 from precision.logfmt._logfmt_spec import LogFMT
 from precision.metrics import _fidelity
-from precision.plots._axes import own_axes
+from precision.plots._axes import choose_axes
 from precision.plots._columns import wrapped
-from precision.plots._style import BLUE, call_axes, dress
+from precision.plots._style import BLUE, label_axes, style_axes
 from precision.quantization._quant_spec import QuantSpec
 from precision.specs._spec_text import AnySpec
 
@@ -37,8 +37,8 @@ def _percent(count: int, of: int) -> str:
 def _bins(values: Array, log: bool, bins: int) -> Array:
     low, high = float(values.min()), float(values.max())
     if log:
-        # Bins of whole fractions of a binade, so that powers of two are at their edges.
-        # The long tail of the smallest would make the rest narrow: the axis starts where it ends.
+        # Bins are whole fractions of a binade, so that powers of two lie at their edges.
+        # The axis leaves out the long tail of the smallest numbers, which would make the rest narrow.
         low = max(low, float(np.quantile(values, _TAIL)))
         low, high = math.floor(math.log2(low)), math.floor(math.log2(high)) + 1
         parts = max(1, round(bins / (high - low)))
@@ -58,29 +58,31 @@ def histogram(
     bins: int = 96,
     ax: Axes | None = None,
 ) -> Axes:
-    """How many numbers lie where, before quantizing (grey, filled) and after it (blue line).
+    """Draw the distribution of numbers before quantizing (grey, filled) and after it (blue line).
 
     Parameters
     ----------
     x : array_like
-        Of a floating-point type. NaN and Inf are left out, and counted in the title.
+        Numbers of a floating-point type. NaN and Inf are left out, and the title counts them.
     after : QuantSpec, LogFMT, FloatFormat, str or array_like
-        How to quantize: a spec or its text. Or what became of ``x``, of its shape.
+        The spec or format to quantize by, or its text; or an array of the shape of ``x`` that holds the
+        numbers after quantizing.
     axis : int
-        Along which groups run.
+        The axis along which groups run.
     log : bool
-        Bins of equal ratio over magnitudes (whole fractions of a binade), without zeros, whose share the
-        title says, and without the smallest 0.2 %, where the axis says so. If False, bins of equal width
-        over the values.
+        True for bins of magnitudes that are whole fractions of a binade; zeros, whose share the title
+        says, and the smallest 0.2 %, as the label of the axis says, are left out. False for bins of equal
+        width over the values.
     bins : int
-        About how many.
+        The number of bins, about.
     ax : matplotlib.axes.Axes, optional
-        As in `error_over_k`.
+        The Axes to draw on, as in `error_over_k`.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Its title says the shares of zeros before and after, and of what a spec clipped.
+        The Axes, whose title says which share of the elements was zero before and after, and which share
+        a spec clipped.
 
     Raises
     ------
@@ -123,8 +125,8 @@ def histogram(
     together = np.concatenate(shown)
     edges = _bins(together if together.size else np.ones(1), log, bins)
 
-    axes = own_axes(ax, 7.0, 4.2)
-    dress(axes)
+    axes = choose_axes(ax, 7.0, 4.2)
+    style_axes(axes)
     counts = [100 * np.histogram(some, edges)[0] / part.size for some, part in zip(shown, parts, strict=True)]
     axes.stairs(counts[0], edges, fill=True, color="#C8C8C8")
     axes.stairs(counts[1], edges, color=BLUE, linewidth=1.2)
@@ -138,7 +140,7 @@ def histogram(
         label = "magnitude" + (f" (smaller: {left[0]} before, {left[1]} after)" if any(cut) else "")
     else:
         wide, label = f"{edges[1] - edges[0]:.2g}", "value"
-    call_axes(axes, x=label, y=f"% of the elements, bins of {wide}")
+    label_axes(axes, x=label, y=f"% of the elements, bins of {wide}")
     title = f"grey: before; zeros: {zeros[0]}\nline: {wrapped(name, 60)}; zeros: {zeros[1]}{clipped}"
     axes.set_title(title + (f"\nleft out: {lost:,} not finite" if lost else ""), fontsize=9)
     return axes

@@ -1,4 +1,4 @@
-"""What is gained for what it costs, a point for each row of a table. `plots` gives this figure out."""
+"""The figure of two measures against each other, as error against cost, with their Pareto front."""
 
 from __future__ import annotations
 
@@ -10,17 +10,26 @@ import numpy as np
 
 from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
-from precision.plots._axes import own_axes
-from precision.plots._columns import Key, check_columns, front, keys, names_of, numbers, usable, varying
+from precision.plots._axes import choose_axes
+from precision.plots._columns import (
+    Key,
+    check_columns,
+    drop_failed_rows,
+    find_varying,
+    keys,
+    names_of,
+    numbers,
+    pareto_front,
+)
 from precision.plots._style import (
     BLUE,
     GREY,
     JOINED,
     PALE,
-    call_axes,
-    dress,
     is_linear,
+    label_axes,
     more_is_better,
+    style_axes,
     title_of,
 )
 
@@ -41,12 +50,12 @@ def _sense(given: str | None, column: str, argument: str) -> str:
 
 
 def _is_log(column: str, values: Array) -> bool:
-    """Errors on a logarithmic axis, and whatever spans more than two decades."""
+    """Tell whether a column gets a logarithmic axis: it is not linear, and spans more than two decades."""
     return not is_linear(column) and bool((values > 0).all() and values.max() > 100 * values.min())
 
 
 def _leave_room(axes: Axes, points: Array) -> None:
-    """Let the axes reach further right, for names there."""
+    """Extend the x axis to the right, to make room for names there."""
     low, high = float(points[:, 0].min()), float(points[:, 0].max())
     beyond = high * (high / low) ** 0.12 if axes.get_xscale() == "log" else high + 0.12 * (high - low)
     axes.update_datalim([(beyond, float(points[0, 1]))])
@@ -63,25 +72,25 @@ def pareto(
     better_y: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Two measures against each other: a named point for each combination, and their Pareto front in grey.
+    """Draw two measures against each other as named points, with their Pareto front in grey.
 
-    What is on the front (filled, blue) is beaten by no other point in one measure without being worse in
-    the other; the rest is open and grey.
+    A point on the front is filled and blue: no other point is better in one measure and as good in the
+    other. The other points are open and grey.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Of a sweep, as in `error_over_k`.
+        The table of a sweep, as in `error_over_k`.
     x, y : str
-        The columns; errors stand as magnitudes.
+        The columns of the two measures; errors are drawn as magnitudes.
     names : str or sequence of str, optional
-        The columns whose values name the points. By default every parameter that varies but ``seed``. Rows
-        of one name are one point, at their medians.
+        The columns whose values name the points. By default every parameter that varies, ``seed`` aside.
+        Rows of one name are one point, at their medians.
     better_x, better_y : {"less", "more"}, optional
-        What is better, and each axis says so. By default more of ``sqnr_db``, ``cosine`` and
-        ``tokens_per_second``, less of anything else.
+        The better direction of each measure, which the label of its axis says. By default "more" for
+        ``sqnr_db``, ``cosine`` and ``tokens_per_second``, and "less" for any other.
     ax : matplotlib.axes.Axes, optional
-        As in `error_over_k`.
+        The Axes to draw on, as in `error_over_k`.
 
     Returns
     -------
@@ -109,8 +118,9 @@ def pareto(
 
     check_columns(table, x=x, y=y, names=names)
     senses = _sense(better_x, x, "better_x"), _sense(better_y, y, "better_y")
-    table = usable(table)
-    chosen = varying(table, (x, y)) if names is None else (names,) if isinstance(names, str) else tuple(names)
+    table = drop_failed_rows(table)
+    given = (names,) if isinstance(names, str) else names
+    chosen = find_varying(table, (x, y)) if given is None else tuple(given)
     groups: dict[Key, list[tuple[float, float]]] = {}
     for key, *point in zip(keys(table, chosen), numbers(table, x, "x"), numbers(table, y, "y"), strict=True):
         if all(map(math.isfinite, point)):
@@ -122,10 +132,10 @@ def pareto(
         if not is_linear(column):
             middles[:, i] = np.abs(middles[:, i])
     signs = np.array([_SENSES[senses[0]], -_SENSES[senses[1]]])
-    best = {tuple(np.array(point) * signs) for point in front([tuple(p) for p in middles * signs])}
+    best = {tuple(np.array(point) * signs) for point in pareto_front([tuple(p) for p in middles * signs])}
 
-    axes = own_axes(ax, 7.0, 4.8)
-    dress(axes)
+    axes = choose_axes(ax, 7.0, 4.8)
+    style_axes(axes)
     axes.set(
         xscale="log" if _is_log(x, middles[:, 0]) else "linear",
         yscale="log" if _is_log(y, middles[:, 1]) else "linear",
@@ -136,7 +146,7 @@ def pareto(
         f"{title_of(column)} ({sense}{JOINED}is{JOINED}better)"
         for column, sense in zip((x, y), senses, strict=True)
     )
-    call_axes(axes, said_x, said_y)
+    label_axes(axes, said_x, said_y)
     axes.step(*zip(*sorted(best), strict=True), where="post", color=PALE, linewidth=5, zorder=0)
     called, named = names_of(chosen, groups), []
     for key, (px, py) in zip(groups, middles, strict=True):

@@ -1,4 +1,4 @@
-"""Small multiples: one figure, a panel for each value of a column. `plots` gives this out."""
+"""The figure of small multiples, which has a panel for each value of a column."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from precision.metrics._distributions import DISTRIBUTIONS
 from precision.plots._axes import new_figure
-from precision.plots._columns import check_columns, keys, said, usable
+from precision.plots._columns import check_columns, drop_failed_rows, keys, show_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def _title(column: str, value: object) -> str:
     if isinstance(value, str):
         return DISTRIBUTIONS[value].description if value in DISTRIBUTIONS else value
-    return f"{column.replace('_', ' ')} = {'none' if value is None else said(value)}"
+    return f"{column.replace('_', ' ')} = {'none' if value is None else show_value(value)}"
 
 
 def panels(
@@ -33,25 +33,25 @@ def panels(
     size: tuple[float, float] = (5.0, 3.6),
     **options: Any,
 ) -> Figure:
-    """A panel for each value of ``column``, in the table's order, with axes in common.
+    """Draw a figure with a panel for each value of a column, in the order of the table.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Of a sweep.
+        The table of a sweep.
     column : str
-        A column; each panel draws the rows of one of its values, which is its title.
+        The name of the column; each panel shows the rows of one of its values, which is the panel's title.
     draw : callable
-        Called as ``draw(part, ax=axes, **options)``, as `error_over_k` can be. A line has the same colour
-        in every panel.
+        The function that draws a panel, called as ``draw(part, ax=axes, **options)``; `error_over_k` is
+        one. A line has the same colour in every panel.
     across : int, optional
-        Panels side by side; by default 3, or 2 of 4.
+        The number of panels side by side; by default 3, or 2 if there are 4 panels.
     sharex, sharey : bool
-        Whether all panels have the same limits.
+        True if all panels have the same limits on x, or on y.
     size : (float, float)
         Width and height of a panel in inches.
     **options
-        For ``draw``.
+        Further arguments of ``draw``.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def panels(
     ['N(0,1)', 'U(0,1)']
     """
     check_columns(table, column=column)
-    table = usable(table)
+    table = drop_failed_rows(table)
     values = keys(table, [column])
     shown = list(dict.fromkeys(values))
     if across is None:
@@ -101,7 +101,7 @@ def panels(
 
 
 def _keep_outer_labels(drawn: list[Axes], across: int, sharex: bool, sharey: bool) -> None:
-    """What an axis is called, once for all panels that share it; every line that one of them says."""
+    """Remove labels of shared axes from the inner panels; outer y labels get the lines of all panels."""
     lines = dict.fromkeys(line for axes in drawn for line in axes.get_ylabel().split("\n"))
     for i, axes in enumerate(drawn):
         if sharex and i + across < len(drawn):

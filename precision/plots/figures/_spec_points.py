@@ -1,4 +1,4 @@
-"""Figures in which every spec is a point: SQNR over the bits that it stores, or the bytes that it sends."""
+"""Figures of SQNR with a point for each spec, over the bits that it stores or the bytes that it sends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from precision.formats._named import FP32
 from precision.logfmt._logfmt_spec import LogFMT
 from precision.metrics._distributions import DISTRIBUTIONS
 from precision.plots._axes import new_figure
-from precision.plots._columns import check_columns, front, usable
+from precision.plots._columns import check_columns, drop_failed_rows, pareto_front
 from precision.plots._style import (
     BLACK,
     BLUE,
@@ -26,7 +26,7 @@ from precision.plots._style import (
     PALE,
     PURPLE,
     VERMILION,
-    dress,
+    style_axes,
 )
 from precision.quantization._quant_spec import SPECS, QuantSpec, alike_but_for_rule
 from precision.specs._spec_text import AnySpec
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# What scales the elements has a colour of Okabe and Ito's, and what they are a marker.
+# The kind of the elements chooses the marker, and the kind of their scales the colour.
 _ELEMENTS = {"float": "o", "integer": "s", "logarithmic": "D"}
 _SCALES = {
     "powers of two": BLUE,
@@ -52,7 +52,7 @@ _WIRE = ("dispatch", "seconds_dispatch", "tokens", "experts", "hidden", "bandwid
 
 # ---- names and places -------------------------------------------------------------------------------
 def _kinds(spec: AnySpec) -> tuple[str, str]:
-    """Return what scales the elements of a spec, and what kind of numbers they are."""
+    """Return the kind of a spec's scales and the kind of its elements, as keys of the colours and markers."""
     if isinstance(spec, LogFMT):
         return "a tile's min and step", "logarithmic"
     if isinstance(spec, FloatFormat):
@@ -83,7 +83,7 @@ def _label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]]) -
 
 
 def _panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the rows that each panel shows: those of each array, or of a file of several their total."""
+    """Return the rows of each panel by its title: those of each array, or the total of a file of several."""
     panels = {}
     for (data, tensor, shape), rows in table.groupby(["data", "tensor", "shape"], sort=False):
         if not shape or "" not in set(table["shape"][table["data"] == data]):
@@ -93,7 +93,7 @@ def _panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _points(rows: pd.DataFrame, x: str) -> list[tuple[AnySpec, float, float]]:
-    """Return each spec of some rows with its place, without those that have no finite SQNR."""
+    """Return each spec of some rows with its x and its SQNR, those without a finite SQNR left out."""
     places = zip(
         map(specs.parse, rows["spec"]), rows[x].astype(float), rows["sqnr_db"].astype(float), strict=True
     )
@@ -103,7 +103,7 @@ def _points(rows: pd.DataFrame, x: str) -> list[tuple[AnySpec, float, float]]:
 def _limits(
     points: Sequence[tuple[float, float]], least: float, room: float = 0.32
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return the limits of both axes, with room for names at the right; at least ``least`` wide."""
+    """Return the limits of both axes, with room for names at the right; x spans at least ``least``."""
     widths, heights = zip(*(points or [(4.0, 20.0), (8.0, 40.0)]), strict=True)
     span = max(max(widths) - min(widths), least)
     left, right = min(widths) - 0.1 * span, max(widths) + 0.1 * span
@@ -127,7 +127,7 @@ def _draw_point(axes: Axes, spec: AnySpec, x: float, y: float) -> str:
 
 
 def _draw_legend(figure: Figure, drawn: Sequence[AnySpec]) -> None:
-    """Say below the axes what the colours and the markers of some specs mean."""
+    """Draw a legend of the colours and markers of some specs below the axes."""
     from matplotlib.lines import Line2D
 
     kinds = list(map(_kinds, drawn))
@@ -146,15 +146,15 @@ def _draw_legend(figure: Figure, drawn: Sequence[AnySpec]) -> None:
 
 @in_default_environment
 def error_over_bits(table: pd.DataFrame) -> Figure:
-    """Draw SQNR over the bits stored for each element: a panel for each kind of data, a point for each spec.
+    """Draw SQNR over the bits stored for each element, with a panel for each kind of data.
 
-    Of a file of several tensors their total is drawn. A dashed line gains 6.02 dB a bit: the limit that
-    rate-distortion theory sets for independent normal numbers, whatever the code.
+    Each spec is a point. For a file of several tensors their total is drawn. A dashed line rises by 6.02 dB
+    a bit: the limit that rate-distortion theory sets for independent normal numbers, whatever the code.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Of the study ``quantize``, as `sweep` or ``precision quantize --json`` gives it.
+        The table of the study ``quantize``, as `sweep` or ``precision quantize --json`` gives it.
 
     Returns
     -------
@@ -170,7 +170,8 @@ def error_over_bits(table: pd.DataFrame) -> Figure:
         If it lacks a column, or has no row without an error.
     """
     check_columns(table, column=(*_COLUMNS, "bits_per_element"))
-    panels = {name: _points(rows, "bits_per_element") for name, rows in _panels(usable(table)).items()}
+    table = drop_failed_rows(table)
+    panels = {name: _points(rows, "bits_per_element") for name, rows in _panels(table).items()}
     drawn = [point for points in panels.values() for point in points]
     across, up = _limits([(x, y) for _, x, y in drawn], 1.0)
     figure, all_axes = _new_axes(len(panels), 5.2)
@@ -180,7 +181,7 @@ def error_over_bits(table: pd.DataFrame) -> Figure:
         _label_points(
             axes, [(x, y, _spec_label(spec), _draw_point(axes, spec, x, y)) for spec, x, y in points]
         )
-        dress(axes)
+        style_axes(axes)
         widest = max((x for _, x, _ in points), default=across[1])
         if widest - min((x for _, x, _ in points), default=across[1]) > 1:
             axes.set_xticks(range(math.ceil(across[0]), math.ceil(widest) + 1))
@@ -192,16 +193,16 @@ def error_over_bits(table: pd.DataFrame) -> Figure:
 
 @in_default_environment
 def error_over_bytes(table: pd.DataFrame) -> Figure:
-    """Draw SQNR over the bytes sent for each value, and the time that takes: a panel for each kind of data.
+    """Draw SQNR over the bytes sent for each value, with a panel for each kind of data.
 
-    LogFMT with its defaults is one line, with the widths as its labels, every other spec a point. A grey band
-    follows the Pareto front: what lies on it is beaten by nothing that is as small. Of a file of several
-    tensors their total is drawn. The upper axis is the time of both ways.
+    LogFMT with its defaults is one line, labelled with its widths; every other spec is a point. A grey band
+    follows the Pareto front: no spec that sends as few bytes is better than one on it. For a file of several
+    tensors their total is drawn. The upper axis shows the time of dispatch and combine together.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Of the study ``all_to_all``, as `sweep` gives it.
+        The table of the study ``all_to_all``, as `sweep` gives it.
 
     Returns
     -------
@@ -217,7 +218,7 @@ def error_over_bytes(table: pd.DataFrame) -> Figure:
         If it lacks a column, or has no row without an error.
     """
     check_columns(table, column=(*_COLUMNS, "combine_bytes_per_element", *_WIRE))
-    table = usable(table)
+    table = drop_failed_rows(table)
     panels = {name: _points(rows, "combine_bytes_per_element") for name, rows in _panels(table).items()}
     across, up = _limits([(x, y) for points in panels.values() for _, x, y in points], 0.125, room=0.15)
     start, slope = _time(table)
@@ -226,7 +227,7 @@ def error_over_bytes(table: pd.DataFrame) -> Figure:
         axes.set(
             xlim=across, ylim=up, xlabel="bytes sent for each value (combine), scales and metadata counted"
         )
-        best = front([(x, y) for _, x, y in points])
+        best = pareto_front([(x, y) for _, x, y in points])
         if best:
             axes.step(*zip(*best, strict=True), where="post", color=PALE, linewidth=5, zorder=0)
         line = {
@@ -239,7 +240,7 @@ def error_over_bytes(table: pd.DataFrame) -> Figure:
         ]
         _draw_widths(axes, sorted((x, y, spec.bits) for spec, (x, y) in line.items()))
         _label_points(axes, others)
-        dress(axes)
+        style_axes(axes)
         above = axes.secondary_xaxis(
             "top",
             functions=(lambda x: start + slope * np.asarray(x), lambda t: (np.asarray(t) - start) / slope),
@@ -260,12 +261,12 @@ def error_over_bytes(table: pd.DataFrame) -> Figure:
 
 
 def _sent_alike(table: pd.DataFrame) -> bool:
-    """Return whether every row goes to the experts in the spec in which it comes back."""
+    """Tell whether every row is sent to the experts in the spec in which it comes back."""
     return bool((table["dispatch"] == table["spec"]).all() or (table["dispatch"] == "same").all())
 
 
 def _time(table: pd.DataFrame) -> tuple[float, float]:
-    """Return the microseconds of both ways at 0 bytes sent back for each value, and those for each byte."""
+    """Return the microseconds of both ways at 0 bytes sent back a value, and the increase for each byte."""
     first, ways = table.iloc[0], 2 if _sent_alike(table) else 1
     values = first["tokens"] * first["experts"] * first["hidden"]
     fixed = 0.0 if ways == 2 else first["seconds_dispatch"]
@@ -278,7 +279,7 @@ def _wire_label(spec: AnySpec) -> str:
 
 
 def _draw_widths(axes: Axes, line: Sequence[tuple[float, float, int]]) -> None:
-    """Draw LogFMT's widths as a line, each point named at its upper left, the line at its end."""
+    """Draw LogFMT's widths as a line, whose points are named at their upper left by their bits."""
     if not line:
         return
     colour, marker = _SCALES["a tile's min and step"], _ELEMENTS["logarithmic"]

@@ -1,1 +1,1 @@
-"""The built-in studies, one a module: its question, grid, cell and figure."""
+"""The built-in studies, one a module, with its question, grid, cell and figure."""

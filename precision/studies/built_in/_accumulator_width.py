@@ -1,4 +1,4 @@
-"""How many bits an accumulator must keep, by the width of its alignment and by K."""
+"""The study ``accumulation``: the error of a product over the alignment's width, for several K."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from precision._support.machine._float_environment import in_default_environment
 from precision.accumulators._accumulator import Accumulator
 from precision.formats._named import E4M3
-from precision.plots._columns import usable
+from precision.plots._columns import drop_failed_rows
 from precision.studies import _parameters as reads
 from precision.studies._drawn_products import Spec, measured
 from precision.studies._experiment import Study
@@ -33,32 +33,33 @@ def measure(
     seed: int = 0,
     fmt: Spec = E4M3,
 ) -> dict[str, float]:
-    """What a unit makes of a random product (M, K) @ (K, N).
+    """Measure the errors of a random product (M, K) @ (K, N) on a unit with another alignment width.
 
     Parameters
     ----------
     accumulator : FusedSum, FmaChain or Exact
-        The unit.
+        The unit that sums the products.
     width : int, optional
         The fraction bits of its alignment (`FusedSum.with_width`), and with them those of its register; by
         default as many as it has.
     k, m, n : int
-        The matrices' sizes.
+        The sizes of the matrices.
     distribution : str
-        A key of `DISTRIBUTIONS`, for both operands.
+        A key of `DISTRIBUTIONS`, from which both operands are drawn.
     offset : float
-        Added to every draw in float32: U(-1,1) with an offset of 1 is positive.
+        The number that is added to every draw in float32: U(-1,1) with an offset of 1 is positive.
     seed : int
-        Of the draws.
+        The seed of the draws.
     fmt : QuantSpec or FloatFormat
-        How both operands are quantized, groups along K; a bare format with scale 1, saturating. Of a
-        stochastic rounding the right operand takes another seed (`precision.specs.for_operands`).
+        The spec by which both operands are quantized, with groups along K; a bare format means a scale of
+        1, saturating. If it rounds stochastically, the right operand takes another seed
+        (`precision.specs.for_operands`).
 
     Returns
     -------
     dict
-        What `metrics.report` says against the exact product of the quantized operands, and with the prefix
-        ``total_`` three of its measures against the product of the originals.
+        All measures of `metrics.report` against the exact product of the quantized operands, and three of
+        them, with the prefix ``total_``, against the product of the originals.
 
     Raises
     ------
@@ -87,10 +88,10 @@ def measure(
 
 
 def draw_figure(table: pd.DataFrame) -> Figure:
-    """Error over the width, a line for each K, a panel for what is drawn."""
+    """Draw the error over the width, with a line for each K and a panel for each distribution."""
     from precision import plots
 
-    table = usable(table)
+    table = drop_failed_rows(table)
     return panels(table, drawn(table), plots.error_over_width, by=by(table, "width"))
 
 

@@ -1,4 +1,4 @@
-"""What LogFMT and its peers do to numbers and cost in an all-to-all: the study of ``precision logfmt``."""
+"""The study ``all_to_all``: the errors of LogFMT and its peers, and their cost in an all-to-all exchange."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from precision.cost._payload_bits import bits_per_element
 from precision.formats._named import BF16, E4M3, E5M2
 from precision.logfmt._logfmt_spec import LogFMT
 from precision.metrics._fidelity import Tally
-from precision.plots._columns import usable
+from precision.plots._columns import drop_failed_rows
 from precision.quantization._granularity import PerGroup
 from precision.quantization._microscaling import MXFP8_E4M3, MXFP8_E5M2
 from precision.quantization._quant_spec import QuantSpec
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BITS = tuple(range(4, 13))
-"""Widths of LogFMT that are compared by default."""
+"""The widths of LogFMT that are compared by default."""
 
 _LOGFMT_8 = LogFMT(8)
 FP8 = QuantSpec(E4M3, PerGroup(128))
 PEERS: tuple[AnySpec, ...] = (FP8, QuantSpec(E5M2, PerGroup(128)), MXFP8_E4M3, MXFP8_E5M2, BF16)
-"""What LogFMT is compared with: FP8 in DeepSeek-V3's tiles of 1x128 with FP32 scales, MXFP8, and BF16."""
+"""The specs that LogFMT is compared with: FP8 with FP32 scales of 1x128 as in DeepSeek-V3, MXFP8, BF16."""
 
 SAME = "same"
-"""In place of a spec: what is sent goes there in the spec in which it comes back."""
+"""A word in the place of a spec: tokens are sent in the spec in which the results come back."""
 
 
 @in_default_environment
@@ -61,29 +61,31 @@ def measure(
     bandwidth: float = CX7_IB.bandwidth / 1e9,
     latency: float = 0.0,
 ) -> dict[str, Any]:
-    """Quantize an array, and time expert parallelism's all-to-all whose results come back in that spec.
+    """Measure the errors of a spec on an array, and the time of an all-to-all exchange in that spec.
 
     Parameters
     ----------
     data, tensor, axis, rows, columns, seed
         As in the study ``quantize``.
     spec : QuantSpec, LogFMT or FloatFormat
-        What experts' outputs come back in (combine).
+        The spec in which the experts' outputs come back (combine).
     dispatch : QuantSpec, LogFMT, FloatFormat or "same"
-        What tokens go to the experts in; by default a byte a value without scales, as the paper counts it
-        (arXiv 2505.09343, section 2.3.2).
+        The spec in which tokens are sent to the experts; by default a byte a value without scales, as the
+        paper counts it (arXiv 2505.09343, section 2.3.2). "same" is the spec in which they come back.
     hidden, tokens, experts, layers : int
-        Values of a token, tokens of a micro-batch, experts that each goes to, and layers (`ExpertParallel`).
+        The values of a token, the tokens of a micro-batch, the experts that each token is sent to, and the
+        layers (`ExpertParallel`).
     bandwidth : float
-        Of a GPU in one direction, in GB/s.
+        The bandwidth of a GPU in one direction, in GB/s.
     latency : float
-        Seconds before the first byte arrives.
+        The seconds before the first byte arrives.
 
     Returns
     -------
     dict
-        As the study ``quantize``; then what is sent, in bytes, and how long it takes, in seconds. A LogFMT
-        with a fallback is charged the bits that its numbers took: how many tiles are cast depends on them.
+        The measures of the study ``quantize``; then the bytes that are sent and the seconds that this takes.
+        For a LogFMT with a fallback they are counted from the array, since the numbers decide how many tiles
+        are cast.
 
     Raises
     ------
@@ -92,7 +94,7 @@ def measure(
 
     Examples
     --------
-    The paper's 120.96 µs are of its FP8 there and BF16 back:
+    The paper's 120.96 µs are for FP8 to the experts and BF16 back:
 
     >>> import precision as pr
     >>> from precision.studies import study
@@ -110,7 +112,7 @@ def measure(
 
 
 def _wire(values: Mapping[str, Any]) -> tuple[ExpertParallel, Link]:
-    """Return what is sent, and through what, from the parameters of a cell or the columns of a row."""
+    """Build the model of the exchange and its network link from a cell's parameters or a row's columns."""
     ep = ExpertParallel(
         layers=values["layers"],
         hidden=values["hidden"],
@@ -123,7 +125,7 @@ def _wire(values: Mapping[str, Any]) -> tuple[ExpertParallel, Link]:
 def _sent(
     spec: AnySpec, dispatch: AnySpec | str, ep: ExpertParallel, link: Link, found: Tally
 ) -> dict[str, Any]:
-    """Return what is sent for some numbers, in bytes, and how long it takes, in seconds."""
+    """Return the bytes that an exchange sends and the seconds that it takes, by the names of columns."""
     token = (ep.tokens, ep.hidden)
     counted = isinstance(spec, LogFMT) and spec.fallback is not None
     combine = found.bits_per_element if counted else bits_per_element(spec, token)
@@ -144,22 +146,22 @@ def _sent(
 
 
 def _total(row: dict[str, Any], found: Tally) -> dict[str, Any]:
-    """Return the columns of a sum over tensors that depend on what their numbers took."""
+    """Return the columns of the exchange for the total of a file, from its row and its tally."""
     dispatch = row["dispatch"] if row["dispatch"] == SAME else specs.parse(row["dispatch"])
     return _sent(specs.parse(row["spec"]), dispatch, *_wire(row), found)
 
 
 def complete(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with the totals of a file, and every row's dispatch by the name of its spec."""
+    """Add the totals of a file to the table, and replace "same" in its dispatch by the row's spec."""
     table = _spec_tallies.with_totals(table, _total)
     return table.assign(dispatch=table["dispatch"].where(table["dispatch"] != SAME, table["spec"]))
 
 
 def draw_figure(table: pd.DataFrame) -> Figure:
-    """Draw SQNR over the bytes that are sent, a panel for each kind of data."""
+    """Draw SQNR over the bytes that are sent, with a panel for each kind of data."""
     from precision import plots
 
-    return plots.error_over_bytes(usable(table))
+    return plots.error_over_bytes(drop_failed_rows(table))
 
 
 def _microseconds(value: float) -> str:
@@ -190,7 +192,7 @@ def _sections(table: pd.DataFrame) -> list[Section]:
 
 
 def answer(table: pd.DataFrame) -> str:
-    """Return what the smallest and the largest spec cost, and the most exact of those of FP8's size."""
+    """Say in sentences what the smallest and the largest spec cost, and which of FP8's size is most exact."""
     rows = _spec_tallies.whole(table)
     if not len(rows):
         return "No spec has a finite error here: there is nothing to compare."
@@ -207,7 +209,7 @@ def answer(table: pd.DataFrame) -> str:
     peers = rows[rows["spec"] == str(FP8)]
     if len(peers):
         peer = peers.iloc[0]
-        # Metadata of a tile may be some bytes more than its scale.
+        # LogFMT stores two numbers a tile where FP8 has one scale: 5 % more counts as the same size.
         fits = rows[sizes <= 1.05 * peer["combine_bytes_per_element"]]
         best = fits.loc[fits["sqnr_db"].idxmax()]
         if best["spec"] != peer["spec"]:
@@ -235,7 +237,7 @@ def _dispatch(text: str) -> AnySpec | str:
 
 
 def _ask(options: Mapping[str, Any]) -> Asked:
-    _wire(options)  # raises where there can be none of these sizes
+    _wire(options)  # raises if a size is out of range
     compared = dict.fromkeys((*map(LogFMT, options["bits"]), *PEERS, *options["spec"]))
     return _array_sources.axes(options, compared)
 
@@ -302,7 +304,7 @@ STUDY = Study(
     sections=_sections,
     answer=answer,
     command=Command(
-        help=f"""LogFMT-n beside FP8, MXFP8 and BF16: the errors of numbers, and the time to send them.
+        help=f"""Compare LogFMT-n with FP8, MXFP8 and BF16: the errors of numbers, and the time to send them.
 
         {_array_sources.DESCRIPTION} E4M3 and E5M2 have an FP32 scale for every 1x128, as in DeepSeek-V3.
 

@@ -1,4 +1,4 @@
-"""How many elements may share a scale."""
+"""The study ``group_size``: the error of quantizing over the number of elements that share a scale."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats import _text_language
 from precision.formats._named import E2M1, E2M3, E4M3, E5M2, INT4, INT8, Format
-from precision.plots._columns import usable
-from precision.quantization._granularity import Granularity, PerBlock, PerGroup, PerTensor, PerVector, filled
+from precision.plots._columns import drop_failed_rows
+from precision.quantization._granularity import (
+    Granularity,
+    PerBlock,
+    PerGroup,
+    PerTensor,
+    PerVector,
+    clip_block,
+)
 from precision.quantization._quant_spec import QuantSpec
 from precision.studies import _parameters as reads
 from precision.studies._drawn_matrices import measured
@@ -35,20 +42,20 @@ def measure(
     columns: int = 4096,
     seed: int = 0,
 ) -> dict[str, float]:
-    """What quantizing does to a random matrix with FP32 scales (amax / max) of groups along its rows.
+    """Measure the errors of a random matrix that is quantized with FP32 scales of groups along its rows.
 
     Parameters
     ----------
     fmt : FloatFormat or IntFormat
-        Of the elements.
+        The format of the elements.
     group : PerGroup, PerVector, PerTensor or PerBlock
-        Which elements share a scale.
+        The rule of which elements share a scale, which is amax / max.
     distribution : str
-        A key of `DISTRIBUTIONS`; where it has channels, each is a column.
+        A key of `DISTRIBUTIONS`; if it has channels, each is a column.
     rows, columns : int
-        The matrix's sizes.
+        The sizes of the matrix.
     seed : int
-        Of the draws.
+        The seed of the draws.
 
     Returns
     -------
@@ -78,20 +85,20 @@ def measure(
 
 
 def _elements(group: str, rows: int, columns: int) -> int:
-    """How many elements of a matrix share a scale."""
+    """Return how many elements of a matrix share a scale."""
     kinds: dict[str, Any] = {kind.__name__: kind for kind in (PerTensor, PerVector, PerGroup, PerBlock)}
     shape = (int(rows), int(columns))
     found: Any = _text_language.evaluate(str(group), kinds, "group")
     return math.prod(
-        min(step, size) for step, size in zip(filled(found.block(shape), shape), shape, strict=True)
+        min(step, size) for step, size in zip(clip_block(found.block(shape), shape), shape, strict=True)
     )
 
 
 def draw_figure(table: pd.DataFrame) -> Figure:
-    """SQNR over the elements that share a scale, a line for each format, a panel for each distribution."""
+    """Draw SQNR over the elements that share a scale, a line for each format, a panel a distribution."""
     from precision import plots
 
-    table = usable(table)
+    table = drop_failed_rows(table)
     shared = map(_elements, table["group"], table["rows"], table["columns"])
 
     def draw(part: pd.DataFrame, *, ax: Axes, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""How many bits LogFMT needs, and how long a tile."""
+"""The study ``logfmt``: the error of LogFMT over its bits, for several lengths of a tile."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from precision._support.machine._float_environment import in_default_environment
 from precision.logfmt._logfmt_spec import LogFMT
-from precision.plots._columns import usable
+from precision.plots._columns import drop_failed_rows
 from precision.studies import _parameters as reads
 from precision.studies._drawn_matrices import measured
 from precision.studies._experiment import Study
@@ -30,14 +30,14 @@ def measure(
     columns: int = 4096,
     seed: int = 0,
 ) -> dict[str, float]:
-    """What `LogFMT` makes of a random matrix.
+    """Measure the errors of a random matrix that is quantized by `LogFMT`.
 
     Parameters
     ----------
     bits : int
-        Of a code: 3 to 16.
+        The bits of a code, 3 to 16.
     block_size : int
-        Neighbours along a row in a tile.
+        The number of neighbours along a row that form a tile.
     distribution, rows, columns, seed
         As in the study ``group_size``.
 
@@ -61,10 +61,10 @@ def measure(
 
 
 def draw_figure(table: pd.DataFrame) -> Figure:
-    """SQNR over the bits of an element, a line for each length of a tile, a panel for each distribution."""
+    """Draw SQNR over the bits of an element, a line for each tile length, a panel for each distribution."""
     from precision import plots
 
-    table = usable(table)
+    table = drop_failed_rows(table)
 
     def draw(part: pd.DataFrame, *, ax: Axes, **options: Any) -> None:
         plots.error_over_width(part, y="sqnr_db", ax=ax, **options)

@@ -1,4 +1,4 @@
-"""What accumulators make of a matrix product: the study of ``precision gemm``."""
+"""The study ``gemm``: the errors that accumulators make in a matrix product."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from precision.formats._named import E4M3, parse_format
 from precision.gemm._matrix_product import matmul
 from precision.metrics._columns import number_text
 from precision.metrics._distributions import DISTRIBUTIONS, draw
-from precision.plots._columns import usable
+from precision.plots._columns import drop_failed_rows
 from precision.quantization._granularity import Granularity, PerBlock, PerGroup, PerTensor, PerVector
 from precision.quantization._quant_spec import QuantSpec
 from precision.quantization._quantized_tensor import QuantizedTensor
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Spec: TypeAlias = QuantSpec | FloatFormat
-"""How an operand becomes codes; a bare format rounds its values as they are, with scale 1."""
+"""The spec by which an operand is quantized; a bare format rounds its values with a scale of 1."""
 
 POWERS = tuple(2**i for i in range(7, 15))
-"""K from 128 to 16384."""
+"""The default K: powers of two from 128 to 16384."""
 
 _TENSORWISE = QuantSpec(E4M3, PerTensor())
 
@@ -73,15 +73,15 @@ def _operands(
 
 
 def _scale_group(spec: Spec) -> int | None:
-    """Return the elements of K under one scale of this operand, or None where one scale spans all of K."""
+    """Return the elements of K under one scale of an operand, or None if one scale spans all of K."""
     return None if isinstance(spec, FloatFormat) else spec.granularity.block((1, 1))[-1]
 
 
 def default_accumulators(a_spec: Spec, b_spec: Spec) -> tuple[Accumulator, ...]:
-    """Return the accumulators to compare: those of Hopper that take these operands, and two exact ones.
+    """Choose accumulators to compare: forms of the Hopper unit that takes the operands, FP32_FMA and EXACT.
 
-    Without scales that change along K: the unit as it is, promoted every 64 to 1024 of K, and with
-    other alignment widths. With such scales: promoted at each divisor of their group that it can do.
+    If no scale changes along K, the forms are the unit itself, the unit promoted every 64 to 1024 of K, and
+    the unit with other alignment widths. Else it is promoted at the divisors of the groups that it supports.
     """
     formats = {spec if isinstance(spec, FloatFormat) else spec.fmt for spec in (a_spec, b_spec)}
     groups = [group for group in map(_scale_group, (a_spec, b_spec)) if group is not None]
@@ -121,14 +121,14 @@ def measure(
     data : str or Matrices
         A key of `DISTRIBUTIONS`, from which both operands are drawn, or two matrices.
     m, n, k : int
-        Sizes of the product (M, K) @ (K, N): so much of given matrices is multiplied.
+        The sizes of the product (M, K) @ (K, N), for which given matrices are cut.
     a_spec, b_spec : QuantSpec or FloatFormat
-        How each is quantized, groups along K; a bare format means with scale 1. Where both round
-        stochastically by one seed, b takes another (`precision.specs.for_operands`).
+        The specs by which the operands are quantized, with groups along K; a bare format means a scale of 1.
+        If both round stochastically with one seed, b takes another (`precision.specs.for_operands`).
     accumulator : FusedSum, FmaChain or Exact
-        How products are summed.
+        The accumulator that sums the products.
     seed : int
-        Of the draws.
+        The seed of the draws.
 
     Returns
     -------
@@ -176,12 +176,12 @@ def _title(data: str) -> str:
 
 
 def _largest(table: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return the rows of the largest K of each kind of data."""
+    """Return for each kind of data the rows of its largest K."""
     return [rows[rows["k"] == rows["k"].max()] for _, rows in table.groupby("data", sort=False)]
 
 
 def _names(rows: pd.DataFrame) -> list[str]:
-    """Return the accumulators' texts; a form of the unit on the line above is named by its form."""
+    """Return the accumulators' texts, only the form (as .promoted(128)) of the unit on the line above."""
     names, unit = [], ""
     for text in rows["accumulator"]:
         before, (unit, dot, form) = unit, text.partition(".")
@@ -190,7 +190,7 @@ def _names(rows: pd.DataFrame) -> list[str]:
 
 
 def _sections(table: pd.DataFrame) -> list[Section]:
-    """Return both tables of each kind of data, at the largest K."""
+    """Return two sections for each kind of data at its largest K, one for each reference."""
     text = f"a: {table['a_spec'].iloc[0]}, b: {table['b_spec'].iloc[0]}\n\n"
     found = []
     for rows in _largest(table):
@@ -204,7 +204,7 @@ def _sections(table: pd.DataFrame) -> list[Section]:
 
 
 def answer(table: pd.DataFrame) -> str:
-    """Return which accumulator errs most and which least, beside what quantization alone loses."""
+    """Say in sentences which accumulators err most and least, and what quantization alone loses."""
     column = "accumulation_norm_relative_error"
     rows = max(_largest(table), key=lambda rows: np.nan_to_num(rows[column].max()))
     exact = rows[rows["accumulator"] == str(EXACT)]
@@ -225,10 +225,10 @@ def answer(table: pd.DataFrame) -> str:
 
 
 def draw_figure(table: pd.DataFrame) -> Figure:
-    """Draw the errors of the sums over K, a line for each accumulator, a panel for each kind of data."""
+    """Draw the errors of the sums over K, with a line for each accumulator and a panel a kind of data."""
     from precision import plots
 
-    return plots.gemm_errors(usable(table))
+    return plots.gemm_errors(drop_failed_rows(table))
 
 
 # ---- the subcommand ---------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ def _ask(options: Mapping[str, Any]) -> Asked:
         if ks and ks[-1] > most:
             raise ValueError(f"--k {ks[-1]} is more than the operands' K = {most}")
         sizes = {"m": m, "n": n}
-        # Parts of K that are powers of two from 128, and all of it.
+        # By default, K are the powers of two from 128 that fit, and all of K.
         ks = ks or [*(k for k in POWERS if k < most), most]
     chosen = options["accumulator"] or default_accumulators(a_spec, b_spec)
     data = options["distribution"] or ("normal", "uniform")

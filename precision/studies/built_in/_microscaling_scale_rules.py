@@ -1,4 +1,4 @@
-"""Which rule for scales that are powers of two suits which format."""
+"""The study ``scale_rules``: the errors of microscaling formats under rules for scales of powers of two."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from precision._support.machine._float_environment import in_default_environment
-from precision.plots._axes import own_axes
-from precision.plots._columns import Key, keys, numbers, usable
-from precision.plots._style import COLOURS, GRID, MARKERS, SMALL, dress
+from precision.plots._axes import choose_axes
+from precision.plots._columns import Key, drop_failed_rows, keys, numbers
+from precision.plots._style import COLOURS, GRID, MARKERS, SMALL, style_axes
 from precision.quantization._microscaling import (
     MXFP4,
     MXFP6_E2M3,
@@ -43,14 +43,14 @@ def measure(
     columns: int = 4096,
     seed: int = 0,
 ) -> dict[str, float]:
-    """What a spec with another scale rule does to a random matrix.
+    """Measure the errors of a random matrix that is quantized by a spec with another scale rule.
 
     Parameters
     ----------
     spec : QuantSpec
-        How, but for its rule.
+        The spec, whose own scale rule is replaced.
     rule : ScaleRule
-        The rule in its place.
+        The scale rule to use.
     distribution, rows, columns, seed
         As in the study ``group_size``.
 
@@ -79,9 +79,9 @@ def measure(
 
 
 def _draw_rules(table: pd.DataFrame, *, ax: Axes, rules: Sequence[str]) -> None:
-    """A row of points for each spec, one below the other where they coincide; of several seeds the median."""
-    axes = own_axes(ax)
-    dress(axes, "x")
+    """Draw for each spec a row of points, one a rule, which shows the median SQNR below that of the best."""
+    axes = choose_axes(ax)
+    style_axes(axes, "x")
     names = list(dict.fromkeys(map(str, table["spec"])))
     values: dict[Key, list[float]] = {}
     for key, value in zip(
@@ -106,8 +106,8 @@ def _draw_rules(table: pd.DataFrame, *, ax: Axes, rules: Sequence[str]) -> None:
 
 
 def draw_figure(table: pd.DataFrame) -> Figure:
-    """How far each rule's SQNR stays behind the best one's, for each spec; a panel for each distribution."""
-    table = usable(table)
+    """Draw by how much each rule's SQNR is below the best one's for a spec, a panel for each distribution."""
+    table = drop_failed_rows(table)
     rules = list(dict.fromkeys(map(str, table["rule"])))
     figure = panels(table, drawn(table), _draw_rules, rules=rules)
     figure.axes[-1].legend(fontsize=SMALL, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
@@ -121,7 +121,7 @@ STUDY = Study(
     grid={
         "distribution": ("normal", "laplace", "outliers"),
         "spec": (MXFP8_E4M3, MXFP8_E5M2, MXFP6_E2M3, MXFP6_E3M2, MXFP4, MXINT8),
-        # RCEIL_RECIPROCAL is left out: it parts from RCEIL next to powers of two alone.
+        # RCEIL_RECIPROCAL is left out: it differs from RCEIL only next to powers of two.
         "rule": (ScaleRule.FLOOR, ScaleRule.EVEN, ScaleRule.RCEIL, ScaleRule.CEIL),
     },
     reads=named(("spec", reads.scaled_spec), ("rule", reads.scale_rule)) | NUMBERS,

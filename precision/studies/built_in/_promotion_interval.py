@@ -1,4 +1,4 @@
-"""How often a unit must be promoted to float32."""
+"""The study ``promotion``: the error of a product over the interval at which its sums are promoted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from precision._support._argument_checks import check_int
 from precision._support.machine._float_environment import in_default_environment
 from precision.accumulators._accumulator import Accumulator
 from precision.formats._named import E4M3
-from precision.plots._columns import usable
+from precision.plots._columns import drop_failed_rows
 from precision.studies import _parameters as reads
 from precision.studies._drawn_products import Spec, measured
 from precision.studies._experiment import Study
@@ -34,14 +34,15 @@ def measure(
     seed: int = 0,
     fmt: Spec = E4M3,
 ) -> dict[str, float]:
-    """What a unit makes of a random product where its sums are promoted to float32 every so often.
+    """Measure the errors of a random product on a unit whose register is promoted to float32 at intervals.
 
     Parameters
     ----------
     accumulator : FusedSum or FmaChain
-        The unit; its own promotion is replaced.
+        The unit that sums the products; its own promotion is replaced.
     promoted : int
-        Every so many of K its register is added to a float32 total: a multiple of its products. 0: never.
+        The number of elements of K after which the register is added to a float32 total, a multiple of
+        the products of a step; 0 for never.
     k, m, n, distribution, offset, seed, fmt
         As in the study ``accumulation``.
 
@@ -74,10 +75,10 @@ def measure(
 
 
 def draw_figure(table: pd.DataFrame) -> Figure:
-    """Error over the interval of promotion, a line for each unit and K, a panel for what is drawn."""
+    """Draw the error over the interval of promotion, a line for each unit and K, a panel a distribution."""
     from precision import plots
 
-    table = usable(table)
+    table = drop_failed_rows(table)
     return panels(table, drawn(table), plots.error_over_promotion, by=by(table, "promoted"))
 
 

@@ -1,4 +1,4 @@
-"""What a unit gains that takes the scales of groups itself."""
+"""The study ``unit_scaling``: the errors of a unit that applies group scales itself, and of promotion."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from precision.accumulators.kinds._fused_sum import FusedSum
 from precision.formats._float_format import FloatFormat
 from precision.formats._named import E4M3
 from precision.formats._rounding_modes import Rounding
-from precision.plots._columns import usable
+from precision.plots._columns import drop_failed_rows
 from precision.quantization._granularity import PerBlock, PerGroup
 from precision.quantization._quant_spec import QuantSpec
 from precision.studies import _parameters as reads
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DESIGNS = ("promoted", "in_unit")
-"""Who applies the scales of groups along K: promotion in float32, or the unit itself."""
+"""The two designs: scales of groups along K are applied at promotion in float32, or by the unit itself."""
 
-_PRODUCTS = 32  # of K that one instruction of Hopper's FP8 unit sums
+_PRODUCTS = 32  # the products that one instruction of Hopper's FP8 unit sums
 
 
 @in_default_environment
@@ -46,25 +46,27 @@ def measure(
     fmt: FloatFormat = E4M3,
     rounding: Rounding = Rounding.TOWARD_ZERO,
 ) -> dict[str, float]:
-    """What becomes of a product with FP32 scales of 1 x ``group`` by ``group`` x ``group``, in two designs.
+    """Measure the errors of a random product with FP32 group scales, applied at promotion or in the unit.
+
+    The left operand has a scale for each 1 x ``group``, the right one for each ``group`` x ``group``.
 
     Parameters
     ----------
     design : str
-        "promoted": the scales enter where the register is promoted to a float32 total, every ``group`` of K,
-        as DeepSeek-V3 does it on Hopper (arXiv 2412.19437, section 3.3.2). "in_unit": the unit takes them
-        and nothing is promoted, as its authors ask of future hardware (section 3.5.2).
+        "promoted": the scales are applied when the register is promoted to a float32 total, every ``group``
+        of K, as DeepSeek-V3 does on Hopper (arXiv 2412.19437, section 3.3.2). "in_unit": the unit applies
+        them and nothing is promoted, as its authors ask of future hardware (section 3.5.2).
     width : int
-        Fraction bits of the alignment; the register has as many, but at most 23. Terms of the first design
-        are products, those of the second exact sums of 32 of them, scaled (`ScaledGroups`).
+        The fraction bits of the alignment; the register has as many, but at most 23. Terms of the first
+        design are products, those of the second are scaled exact sums of 32 products (`ScaledGroups`).
     group : int
-        Elements of K under one scale: a multiple of 32, or in the unit a divisor of it as well.
+        The elements of K under one scale: a multiple of 32, or for "in_unit" also a divisor of 32.
     k, m, n, distribution, offset, seed
         As in the study ``accumulation``.
     fmt : FloatFormat
-        Of the elements.
+        The format of the elements.
     rounding : Rounding
-        Of the aligned terms, and of each sum into the register; Hopper truncates both.
+        The rounding of the aligned terms, and of each sum into the register; Hopper truncates both.
 
     Returns
     -------
@@ -105,10 +107,10 @@ def measure(
 
 
 def draw_figure(table: pd.DataFrame) -> Figure:
-    """Error over the width, a line for each design and K, a panel for what is drawn."""
+    """Draw the error over the width, with a line for each design and K and a panel for each distribution."""
     from precision import plots
 
-    table = usable(table)
+    table = drop_failed_rows(table)
     return panels(table, drawn(table), plots.error_over_width, by=by(table, "width"))
 
 

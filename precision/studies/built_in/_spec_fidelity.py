@@ -1,4 +1,4 @@
-"""What quantizing does to the numbers of a distribution or a file: the study of ``precision quantize``."""
+"""The study ``quantize``: the errors and the sizes of specs on a distribution or a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from precision import specs
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats._int_format import IntFormat
 from precision.formats._named import E4M3
-from precision.plots._columns import front, usable
+from precision.plots._columns import drop_failed_rows, pareto_front
 from precision.quantization import _microscaling
 from precision.quantization._granularity import PerGroup, PerTensor, PerVector
 from precision.quantization._quant_spec import QuantSpec
@@ -43,7 +43,7 @@ SPECS: tuple[QuantSpec, ...] = (
     QuantSpec(E4M3, PerTensor()),
     QuantSpec(IntFormat(8), PerVector()),
 )
-"""What is compared by default: microscaling, and FP8 and INT8 with FP32 scales."""
+"""The specs that are compared by default: microscaling formats, and FP8 and INT8 with FP32 scales."""
 
 
 @in_default_environment
@@ -57,22 +57,22 @@ def measure(
     columns: int = 4096,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Quantize an array and count what became of its elements.
+    """Quantize an array, and count its bits, its errors and its clipped and flushed elements.
 
     Parameters
     ----------
     data : str or Arrays
-        A key of `DISTRIBUTIONS`, or arrays.
+        A key of `DISTRIBUTIONS`, from which a matrix is drawn, or given arrays.
     tensor : str
-        Which of the arrays; empty for the only one, and for a distribution.
+        The name of one of the arrays; empty if there is only one, and for a distribution.
     spec : QuantSpec, LogFMT or FloatFormat
-        How; a bare format rounds the elements as they are.
+        The spec to quantize by; a bare format rounds the elements without scales.
     axis : int
-        Along which groups run; where a distribution has channels, they lie along it.
+        The axis along which groups run, and channels lie, if the distribution has channels.
     rows, columns : int
-        Sizes of a matrix that is drawn.
+        The sizes of a matrix that is drawn.
     seed : int
-        Of the draws.
+        The seed of the draws.
 
     Returns
     -------
@@ -98,12 +98,12 @@ def measure(
 
 
 def with_rules(specs: Iterable[AnySpec], rules: Iterable[ScaleRule]) -> tuple[AnySpec, ...]:
-    """Return the specs, each whose scales are powers of two followed by itself with other scale rules.
+    """Return specs, with copies under other scale rules after each spec whose scales are powers of two.
 
     Raises
     ------
     ValueError
-        If there are rules, and no spec has such scales.
+        If there are rules, and no spec has scales that are powers of two.
     """
     rules, any_powers = tuple(rules), False
     found: list[AnySpec] = []
@@ -123,10 +123,10 @@ def with_rules(specs: Iterable[AnySpec], rules: Iterable[ScaleRule]) -> tuple[An
 
 
 def draw_figure(table: pd.DataFrame) -> Figure:
-    """Draw SQNR over bits, a point for each spec, a panel for each kind of data."""
+    """Draw SQNR over bits, with a point for each spec and a panel for each kind of data."""
     from precision import plots
 
-    return plots.error_over_bits(usable(table))
+    return plots.error_over_bits(drop_failed_rows(table))
 
 
 def _sections(table: pd.DataFrame) -> list[Section]:
@@ -134,7 +134,7 @@ def _sections(table: pd.DataFrame) -> list[Section]:
 
 
 def answer(table: pd.DataFrame) -> str:
-    """Return the most exact spec, and those that no spec as small is more exact than."""
+    """Name the most exact spec, and those of the Pareto front, in one or two sentences."""
     rows = _spec_tallies.whole(table)
     if not len(rows):
         return "No spec has a finite error here: there is nothing to compare."
@@ -142,7 +142,7 @@ def answer(table: pd.DataFrame) -> str:
         (bits, sqnr): text
         for text, bits, sqnr in zip(rows["spec"], rows["bits_per_element"], rows["sqnr_db"], strict=True)
     }
-    best = [(points[point], *point) for point in front(list(points))]
+    best = [(points[point], *point) for point in pareto_front(list(points))]
     text, bits, sqnr = best[-1]
     said = f"{_spec_tallies.title_of(rows)}: {text} is the most exact, {sqnr:.1f} dB at {bits:.2f} bits."
     if len(best) > 1:
@@ -165,7 +165,7 @@ STUDY = Study(
     sections=_sections,
     answer=answer,
     command=Command(
-        help=f"""What quantizing does to numbers: bits, errors, and how many are clipped or flushed to zero.
+        help=f"""Quantize numbers, and show bits, errors, and how many are clipped or flushed to zero.
 
         {_array_sources.DESCRIPTION}
         """,

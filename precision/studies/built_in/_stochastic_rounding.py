@@ -1,7 +1,7 @@
-"""How many random bits a running sum in a small format needs.
+"""The study ``stochastic_bits``: the error of running sums in a small format, by their rounding.
 
-A cell is a pure function of plain parameters: the same ones give the same bits in any process and order.
-Cells of the same addends share them; each process keeps one set.
+A cell is a pure function of plain parameters: equal parameters give equal bits in any process and order.
+Cells that add the same numbers share them; each process keeps one set.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from precision.formats._named import BF16, FP16
 from precision.formats._rounding_modes import Rounding, Stochastic
-from precision.plots._columns import usable
+from precision.plots._columns import drop_failed_rows
 from precision.studies import _parameters as reads
 from precision.studies._experiment import Study
 from precision.studies._figure_panels import by, drawn, panels
@@ -38,8 +38,8 @@ from precision.formats._rounding_modes import Overflow
 from precision.metrics._distributions import draw
 from precision.studies._drawn_products import shifted
 
-_PIECE = 1 << 18  # elements that are summed exactly at a time
-_MOST_FRACTION_BITS = 16  # with 32 random bits below them, all within the 52 of a float64
+_PIECE = 1 << 18  # the number of elements that are summed exactly at a time
+_MOST_FRACTION_BITS = 16  # these and 32 random bits below them fit in the 52 fraction bits of a float64
 
 
 class _Addends(NamedTuple):
@@ -48,7 +48,7 @@ class _Addends(NamedTuple):
 
 
 def _exact_sums(values: Array) -> Array:
-    """The sum of each column of a float32 matrix, rounded once to float64."""
+    """Return the sum of each column of a float32 matrix, rounded once to float64."""
     step = max(1, _PIECE // len(values))
     pieces = (values[:, first : first + step] for first in range(0, values.shape[1], step))
     return np.concatenate([_sums_of(piece.astype(np.float64)) for piece in pieces])
@@ -60,7 +60,7 @@ def _sums_of(values: Array) -> Array:
         significands, exponents = np.frexp(nonzero)
         digits = np.abs(np.ldexp(significands, 53)).astype(np.int64)
         places = exponents - 53 + np.frexp((digits & -digits).astype(np.float64))[1] - 1
-        # Where no partial sum can reach 2**53 of the last place, float64 adds exactly in any order.
+        # If no partial sum can reach 2**53 units in the last place, float64 adds exactly in any order.
         if np.abs(values).sum(axis=0).max() >= math.ldexp(1.0, 52 + int(places.min())):
             return np.array([math.fsum(column) for column in values.T.tolist()])
     return np.asarray(values.sum(axis=0))
@@ -79,7 +79,7 @@ class _Sums(NamedTuple):
 
 
 def running_sums(addends: Array, fmt: FloatFormat, rounding: Rounding | Stochastic, seed: int) -> _Sums:
-    """The sum of each column of a float32 matrix of values of ``fmt``, rounded to it after every addition."""
+    """Sum each column of a float32 matrix, with a rounding to ``fmt`` after every addition."""
     from precision._kernels.products import _running_sums
 
     steps, count = addends.shape
@@ -90,7 +90,7 @@ def running_sums(addends: Array, fmt: FloatFormat, rounding: Rounding | Stochast
         sequence = np.random.SeedSequence([seed, rounding.seed])
         keys = sequence.generate_state(2 * steps, np.uint32).astype(np.int64).reshape(steps, 2)
     rows = max(1, _PIECE // max(1, count))
-    for first in range(0, steps, rows):  # Ctrl-C ends it between two pieces
+    for first in range(0, steps, rows):  # Ctrl-C can end the work between two pieces
         some = first, min(steps, first + rows)
         if isinstance(rounding, Rounding):
             _running_sums.sum_rows(addends, *some, *found, params, MODES[rounding], ends)
@@ -110,38 +110,38 @@ def measure(
     sums: int = 256,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Running sums of ``k`` random numbers, rounded to a small format after every addition.
+    """Measure the errors of running sums of random numbers, rounded to a format after every addition.
 
-    The numbers are first rounded to the format themselves, to nearest; each addition is exact before it is
-    rounded, once, and saturates.
+    The numbers are first rounded to the format themselves, to nearest. Each addition is exact, is then
+    rounded once, and saturates.
 
     Parameters
     ----------
     rounding : Rounding or Stochastic
-        Of the sums. The random bits of addition ``i`` of sum ``j`` are those of element ``j`` under a seed
-        of the addition's own, the ``i``-th 64-bit word (32 low bits first) that
+        The rounding of the sums. The random bits of addition ``i`` of sum ``j`` are those of element ``j``
+        under a seed that each addition has for itself, the ``i``-th 64-bit word (32 low bits first) that
         ``numpy.random.SeedSequence([seed, rounding.seed])`` generates.
     k : int
-        Additions in each sum, which starts at zero.
+        The number of additions in each sum, which starts at zero.
     fmt : FloatFormat
-        Of the numbers and the sum: signed, of at most 16 fraction bits.
+        The format of the numbers and the sum: signed, of at most 16 fraction bits.
     distribution : str
-        A key of `DISTRIBUTIONS`.
+        A key of `DISTRIBUTIONS`, from which the numbers are drawn.
     offset : float
-        Added to every draw in float32, before it is rounded to ``fmt``.
+        The number that is added to every draw in float32, before it is rounded to ``fmt``.
     sums : int
-        How many sums, of different numbers.
+        The number of sums, each of other numbers.
     seed : int
-        Of the draws and of random bits.
+        The seed of the draws and of random bits.
 
     Returns
     -------
     dict
-        Against the exact sums of the rounded numbers: ``norm_relative_error``, ``sqnr_db``,
+        The errors against the exact sums of the rounded numbers: ``norm_relative_error``, ``sqnr_db``,
         ``signed_relative_error`` (bias) and ``max_error_over_mean`` as in `metrics`, and
-        ``mean_relative_error``, the mean of |error| / |exact|. Of the additions of numbers that are not zero:
-        ``unchanged_share``, of those that left the sum as it was. Of the sums: ``stuck_share``, of those that
-        no addition of the second half changed, and ``saturated_share``, of those that ended at the
+        ``mean_relative_error``, the mean of |error| / |exact|. ``unchanged_share`` is the share of additions
+        of a number other than zero that left the sum as it was, ``stuck_share`` the share of sums that no
+        addition of the second half changed, and ``saturated_share`` the share of sums that ended at the
         format's largest value.
 
     Raises
@@ -192,10 +192,10 @@ def measure(
 
 
 def draw_figure(table: pd.DataFrame) -> Figure:
-    """Error over K, a line for each rounding, a panel for each format and what is drawn."""
+    """Draw the error over K, a line for each rounding, a panel for each format and distribution."""
     from precision import plots
 
-    table = usable(table)
+    table = drop_failed_rows(table)
     titles = [f"{fmt} sums of {drawn}" for fmt, drawn in zip(table["fmt"], drawn(table), strict=True)]
 
     def draw(part: pd.DataFrame, *, ax: Axes, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""Which format makes the most of 8, 6 or 4 bits."""
+"""The study ``formats``: the errors of specs whose elements have 8, 6 or 4 bits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from precision._support.machine._float_environment import in_default_environment
 from precision.formats._int_format import IntFormat
 from precision.formats._named import E4M3, INT8
 from precision.logfmt._logfmt_spec import LogFMT
-from precision.plots._columns import usable
+from precision.plots._columns import drop_failed_rows
 from precision.quantization._granularity import PerGroup
 from precision.quantization._microscaling import (
     MXFP4,
@@ -44,12 +44,12 @@ def measure(
     columns: int = 4096,
     seed: int = 0,
 ) -> dict[str, float]:
-    """What quantizing does to a random matrix.
+    """Measure the errors of a random matrix that is quantized by a spec.
 
     Parameters
     ----------
     spec : QuantSpec, LogFMT or FloatFormat
-        How, with groups along the rows; a bare format rounds the elements as they are.
+        The spec, with groups along the rows; a bare format rounds the elements without scales.
     distribution, rows, columns, seed
         As in the study ``group_size``.
 
@@ -74,10 +74,10 @@ def measure(
 
 
 def draw_figure(table: pd.DataFrame) -> Figure:
-    """SQNR and bits of each spec, a panel for each distribution."""
+    """Draw SQNR over bits, with a point for each spec and a panel for each distribution."""
     from precision import plots
 
-    table = usable(table)
+    table = drop_failed_rows(table)
     return panels(table, drawn(table), plots.pareto, names=by(table), across=2, size=(6.4, 4.6))
 
 

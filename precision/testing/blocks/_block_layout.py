@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from precision._support._types import Array
-from precision.quantization._granularity import Block, filled
+from precision.quantization._granularity import Block, clip_block
 from precision.quantization._quant_spec import QuantSpec
 
 BUDGET = 1 << 18
@@ -20,7 +20,7 @@ WHOLE_ROWS, WHOLE_COLUMNS = 4, 64
 
 def repeat_over_blocks(scale: Array, shape: tuple[int, ...], block: Block) -> Array:
     """Return each element's entry of an array that has one entry for each block."""
-    for axis, step in enumerate(filled(block, shape)):
+    for axis, step in enumerate(clip_block(block, shape)):
         scale = np.repeat(scale, step, axis=axis).take(range(shape[axis]), axis=axis)
     return scale
 
@@ -32,7 +32,7 @@ def amax_of(x: Array, block: Block) -> Array:
 
 def reduce_blocks(x: Array, block: Block, reduce: Callable[..., Any]) -> Array:
     """Return one number for each block of a matrix; a short block is filled up with its last elements."""
-    height, width = filled(block, x.shape)
+    height, width = clip_block(block, x.shape)
     rows, columns = -(-x.shape[0] // height), -(-x.shape[1] // width)
     missing = (0, rows * height - x.shape[0]), (0, columns * width - x.shape[1])
     padded = np.pad(x, missing, mode="edge")
@@ -77,12 +77,12 @@ class Layout:
 
     @property
     def transposed(self) -> bool:
-        """Whether groups run along the first axis."""
+        """True if groups run along the first axis."""
         return self.axis in (0, -2)
 
     @property
     def whole_tensor(self) -> bool:
-        """Whether there is one scale alone."""
+        """True if there is a single scale."""
         return self._plain == (None, None)
 
     def most(self) -> int:

@@ -23,7 +23,7 @@ Quotient = Callable[[Array, Parts], Array]
 
 
 def guess(reference: Reference, seen: Sequence[ObservedBlocks], part: str = "") -> Iterator[str]:
-    """Yield the mistakes that predict all that was seen: in scales, or in elements where scales are right."""
+    """Yield the mistakes that explain every result: in scales, or in elements if the scales are right."""
     finite = [one for one in seen if np.isfinite(one.x).all()]
     if any(one.came.scale is None for one in seen):
         yield from _of_restored(reference, finite)
@@ -36,7 +36,7 @@ def guess(reference: Reference, seen: Sequence[ObservedBlocks], part: str = "") 
 
 
 def _matches(wanted: Parts, came: Parts) -> bool:
-    """Return whether the scales that came are those that were predicted."""
+    """Tell whether the observed scales are the predicted ones."""
     if wanted.scale is None or came.scale is None or wanted.scale.shape != came.scale.shape:
         return False
     tensor = np.float32(wanted.tensor) == np.float32(came.tensor)
@@ -44,7 +44,7 @@ def _matches(wanted: Parts, came: Parts) -> bool:
 
 
 def _of_scales(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[str]:
-    """Yield the mistakes that predict all scales that were seen."""
+    """Yield the mistakes that predict all observed scales."""
     # Those that the declared rule does not explain come first: most mistakes fall there.
     order = sorted(seen, key=lambda one: _matches(reference.parts(one.x), one.came))
     for name, rule in scale_rules(reference, seen):
@@ -53,7 +53,7 @@ def _of_scales(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator
 
 
 def _predicts(rule: Any, one: ObservedBlocks) -> bool:
-    """Return whether a rule predicts the scales that came."""
+    """Tell whether a rule predicts the observed scales of a matrix."""
     try:
         return _matches(rule(one.x), one.came)
     except (ValueError, OverflowError, IndexError):
@@ -62,7 +62,7 @@ def _predicts(rule: Any, one: ObservedBlocks) -> bool:
 
 # ---- elements ---------------------------------------------------------------------------------------
 def _of_elements(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[str]:
-    """Yield the mistakes that predict all elements under the scales that came with them."""
+    """Yield the mistakes that predict all observed elements under the observed scales."""
     if isinstance(reference.spec.rounding, Stochastic) or not seen:
         return
     usable, quotients, came = [], [], []
@@ -226,7 +226,7 @@ def _without_short(reference: Reference, one: ObservedBlocks) -> Array:
 
 # ---- where no scale came ----------------------------------------------------------------------------
 def _of_restored(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[str]:
-    """Yield the mistakes, in scales or in elements, that explain restored values that came without scales."""
+    """Yield the mistakes, in scales or in elements, that explain restored values if no scales are known."""
     parts = [reference.parts(one.x) for one in seen]
     hidden = [ObservedBlocks(one.x, part) for one, part in zip(seen, parts, strict=True)]
 

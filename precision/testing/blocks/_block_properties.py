@@ -54,12 +54,12 @@ def _tests(target: Quantizer) -> Iterator[Test]:
 def _comparing(
     target: Quantizer, name: str, meaning: str, give: Callable[[], Iterator[Array]], judge: Judge
 ) -> Test:
-    """Return the test that gives matrices to the quantizer and judges what comes."""
+    """Return the test that gives matrices to the quantizer and judges its results."""
     return name, meaning, False, lambda call: target.compare(name, give(), call, judge)
 
 
 def _tests_of_results(target: Quantizer) -> Iterator[Test]:
-    """Yield the tests of what any quantizer must do."""
+    """Yield the tests of properties that every quantizer must have."""
     yield "result", "shapes and types of codes and scales", True, lambda call: _result(target, call)
     yield "input unchanged", "the input is not written into", False, lambda call: _unchanged(target, call)
     yield "determinism", "the same input gives the same result", False, lambda call: _repeats(target, call)
@@ -84,7 +84,7 @@ def _tests_of_scales(target: Quantizer) -> Iterator[Test]:
 
 
 def _tests_of_elements(target: Quantizer) -> Iterator[Test]:
-    """Yield the tests of elements under the scales that came with them."""
+    """Yield the tests of elements under the scales that the quantizer returned with them."""
     inputs = target.inputs
     yield _comparing(
         target, "scale applied as stored",

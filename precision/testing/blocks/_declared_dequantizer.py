@@ -140,7 +140,7 @@ class Dequantizer:
 
     # ---- causes -----------------------------------------------------------------------------------
     def guess(self, seen: Sequence[Any]) -> Iterator[str]:
-        """Yield the known mistakes that predict all that was seen."""
+        """Yield the known mistakes that predict every observed value."""
         given = [one for one in seen if isinstance(one, DecodedCodes)]
         if not given:
             return
@@ -199,7 +199,7 @@ class Dequantizer:
 
 
 def _describe(q: QuantizedTensor, index: tuple[int, ...], wanted: Array, came: Array) -> tuple[str, str, str]:
-    """Return as text the code and scale of an element, and what was expected and came."""
+    """Return as text the code and scale of an element, and its expected and observed values."""
     code = int(q.codes.view(q.fmt.code_dtype)[index])
     scale = float(repeat_over_blocks(decode(q.scale, q.scale_format), q.shape, q.block)[index])
     where = ", ".join(map(str, index))

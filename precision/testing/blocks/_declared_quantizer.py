@@ -1,4 +1,4 @@
-"""A quantizer with scales under test: the matrices to give it, and the judges of what comes."""
+"""A quantizer with scales under test: the matrices to give it, and the judges of its results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from precision.testing.elements._declared_rounding import CODES, decode_result
 
 
 class Comparison(NamedTuple):
-    """A comparison of what was expected with what came, for each element; ``what`` names the numbers."""
+    """A comparison of expected with observed numbers, one by one; ``what`` names the kind of numbers."""
 
     bad: Array
     expected: Array
@@ -115,7 +115,7 @@ class Quantizer:
 
     # ---- judges -----------------------------------------------------------------------------------
     def scales(self, x: Array, came: Parts) -> Comparison:
-        """Compare the scales with those of the spec's rule."""
+        """Compare observed scales with those of the spec's rule."""
         right, spec = self.reference.parts(x), self.reference.spec
         if came.scale is None:
             return self.whole(x, came)
@@ -129,7 +129,7 @@ class Quantizer:
         return Comparison(differ(wanted, got), wanted, got, spec.scale_format, "scale")
 
     def elements(self, x: Array, came: Parts, *, signs: bool = False) -> Comparison:
-        """Compare the elements with what they must be under the scale that came with them."""
+        """Compare observed elements with the right ones under the observed scales."""
         spec = self.reference.spec
         if came.scale is None:
             return self.whole(x, came, signs=signs)
@@ -164,7 +164,7 @@ class Quantizer:
 
     # ---- one property -----------------------------------------------------------------------------
     def compare(self, name: str, matrices: Iterable[Array], call: Call, judge: Judge) -> Attempt:
-        """Return the outcome of judging what comes for each matrix, with the smallest failing input found."""
+        """Judge the results for some matrices, and return the outcome with the smallest failing input."""
         cases, failures = 0, 0
         seen: list[ObservedBlocks] = []
         first: Array | None = None
@@ -199,16 +199,16 @@ class Quantizer:
         return x[low[0] : low[0] + steps[0], low[1] : low[1] + steps[1]]
 
     def guess(self, seen: Sequence[Any]) -> Iterable[str]:
-        """Return the known mistakes that predict all that was seen."""
+        """Return the known mistakes that predict every result."""
         return _block_mistakes.guess(self.reference, [one for one in seen if isinstance(one, ObservedBlocks)])
 
     def guess_scales(self, seen: Sequence[Any]) -> Iterable[str]:
-        """Return the known mistakes in scales that predict all scales that were seen."""
+        """Return the known mistakes in scales that predict all observed scales."""
         blocks = [one for one in seen if isinstance(one, ObservedBlocks)]
         return _block_mistakes.guess(self.reference, blocks, part="scales")
 
     def guess_elements(self, seen: Sequence[Any]) -> Iterable[str]:
-        """Return the known mistakes in elements that predict them under the scales that came with them."""
+        """Return the known mistakes in elements that predict them under the observed scales."""
         blocks = [one for one in seen if isinstance(one, ObservedBlocks)]
         return _block_mistakes.guess(self.reference, blocks, part="elements")
 

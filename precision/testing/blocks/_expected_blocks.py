@@ -30,7 +30,7 @@ class Parts(NamedTuple):
 
 
 class ObservedBlocks(NamedTuple):
-    """A matrix that was given to a quantizer, and what came."""
+    """A matrix that was given to a quantizer, and its result."""
 
     x: Array
     came: Parts

@@ -239,6 +239,6 @@ def check_quantizer(
 
 
 def _claim_text(like: Format | QuantSpec, rounding: object, overflow: object) -> str:
-    """Return the text of what a quantizer is checked against."""
+    """Return the text of the format or spec, and its options, that a quantizer is checked against."""
     named = [str(like)] + [str(given) for given in (rounding, overflow) if given is not None]
     return ", ".join(named)

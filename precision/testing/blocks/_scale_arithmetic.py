@@ -197,7 +197,7 @@ def unrounded_scales(reference: Reference) -> Iterator[tuple[str, Scales]]:
 
 # ---- constants that were seen --------------------------------------------------------------------------
 def from_what_came(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[tuple[str, Predict]]:
-    """Yield rules whose constants (of zeros, NaN, smallest and largest scales) are those that came."""
+    """Yield rules whose constants (of zeros, NaN, smallest and largest scales) are the observed ones."""
     spec = reference.spec
     zeros: list[float] = []
     came: list[float] = []

@@ -65,7 +65,7 @@ class Elements:
         return decode_result(expect_shape("the result", as_array(call(x)), x.shape), self.fmt, self.returns)
 
     def guess(self, seen: Sequence[Any]) -> Iterable[str]:
-        """Return the known mistakes that predict all that was seen."""
+        """Return the known mistakes that predict every observed value."""
         if isinstance(self.right.rounding, Stochastic):
             return ()
         return guess(self.right, [one for one in seen if isinstance(one, Observed)])
@@ -81,7 +81,7 @@ class Elements:
         got: Callable[[Call, Array], Array] | None = None,
         expect: Callable[[Array], Array] | None = None,
     ) -> Attempt:
-        """Return the outcome of comparing what comes for each element of ``x`` with what should come."""
+        """Compare the results for the elements of ``x`` with the expected ones, and return the outcome."""
         observe, expect = got or self.observe, expect or self.right
         if not x.size:
             return as_not_applicable(name, f"{self.dtype} holds no number that would try it")

@@ -77,7 +77,7 @@ def _tests(target: Elements) -> Iterator[Test]:
 
 
 def _contract(target: Elements) -> Iterator[Test]:
-    """Yield the tests of what any rounding function must do."""
+    """Yield the tests of properties that every rounding function must have."""
     yield "result", "shape and type of the result", True, lambda call: _result(target, call)
     yield "input unchanged", "the input is not written into", False, lambda call: _unchanged(target, call)
     yield "determinism", "the same input gives the same result", False, lambda call: _repeats(target, call)
@@ -120,7 +120,7 @@ def _repeats(target: Elements, call: Call) -> Attempt:
 
 
 def _differs(name: str, target: Elements, x: Array, wanted: Array, got: Array, cause: str) -> Attempt:
-    """Return the failure of two results of one input that should be the same."""
+    """Return the failure that shows two different results of one input."""
     bad = np.flatnonzero(differ(wanted, got, signs=True))
     index = int(bad[0]) if bad.size else 0
     outcome = Outcome(

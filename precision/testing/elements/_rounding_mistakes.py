@@ -27,7 +27,7 @@ Rule = Callable[[Array], Array]
 
 
 class Observed(NamedTuple):
-    """Numbers that were given, and the values that came, as float64."""
+    """The numbers that a callable was given, and the values that it returned, as float64."""
 
     x: Array
     got: Array
@@ -236,7 +236,7 @@ def _overflows(right: Rounds, seen: Sequence[Observed]) -> Iterator[tuple[str, R
 
 
 def _other_limits(right: Rounds, seen: Sequence[Observed]) -> Iterator[tuple[str, Rule]]:
-    """Yield rules with the largest value that was seen, if it is another than the format's."""
+    """Yield rules with the largest observed value as the limit, if it is not the format's."""
     fmt = right.fmt
     largest = max((float(np.abs(s.got[np.isfinite(s.got)]).max(initial=0)) for s in seen), default=0.0)
     if not 0 < largest != fmt.max:
@@ -340,7 +340,7 @@ def rules(right: Rounds, seen: Sequence[Observed]) -> Iterator[tuple[str, Rule]]
 
 
 def guess(right: Rounds, seen: Sequence[Observed]) -> Iterator[str]:
-    """Yield the mistakes that predict everything that was seen, the likeliest first.
+    """Yield the mistakes that predict every observed value, the likeliest first.
 
     Signs of zeros count at first; if nothing explains them as well, they do not.
     """

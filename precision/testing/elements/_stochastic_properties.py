@@ -1,4 +1,4 @@
-"""The properties of stochastic rounding: only neighbours come, and their mean is the number itself."""
+"""The properties of stochastic rounding: results are neighbours, and their mean is the number itself."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _neighbours(target: Elements, x: Array) -> tuple[Array, Array]:
 
 
 def _beside(target: Elements, call: Call) -> Attempt:
-    """Check that only the two values beside a number come."""
+    """Check that every result is one of the two values beside its number."""
     x = target.everything()
     x = x[np.abs(x.astype(np.float64)) <= target.fmt.max]
     low, high = _neighbours(target, x)

@@ -33,12 +33,17 @@ Formats = FloatFormat | tuple[FloatFormat, FloatFormat] | None
 
 
 def declared_accumulator(like: Accumulator | str) -> Accumulator:
-    """Return an accumulator; text is read as it prints.
+    """Return the accumulator that an argument is, or that its text describes.
+
+    Parameters
+    ----------
+    like : Accumulator or str
+        The accumulator, or its text, which is how it prints.
 
     Raises
     ------
     TypeError, ValueError
-        If ``like`` is neither, or names none.
+        If ``like`` is neither an accumulator nor text, or the text describes none.
 
     Examples
     --------

@@ -170,7 +170,7 @@ def _declared_epilogue(d: Declared) -> dict[str, Any]:
 
 
 def matches(mistake: Mistake, p: Problem, d: Declared, got: Array, *, signs: bool) -> bool:
-    """Return whether a mistake gives exactly what came."""
+    """Tell whether a mistake gives exactly the observed result."""
     try:
         with np.errstate(all="ignore"):
             y = round_result(mistake.compute(p, d), d)

@@ -27,7 +27,7 @@ MANY = 10
 
 
 class ObservedProduct(NamedTuple):
-    """A problem, the result that it should give, and the one that came."""
+    """A problem, its expected result, and the observed one."""
 
     problem: Problem
     expected: Array
@@ -64,7 +64,7 @@ class Judge:
 
     # ---- the guess --------------------------------------------------------------------------------------
     def guess(self, observed: Sequence[Any]) -> list[str]:
-        """Return the known mistakes that give exactly what came, every time."""
+        """Return the known mistakes that give exactly the observed result of every problem."""
         seen = [one for one in observed if isinstance(one, ObservedProduct)]
         # What failed first, and small problems before large ones: most mistakes are ruled out by one.
         seen.sort(key=lambda one: (not one.bad.any(), one.problem.length * one.got.size))
@@ -74,7 +74,7 @@ class Judge:
         return list(dict.fromkeys(found)) or self._in_float32(seen) or _only_where(seen)
 
     def explains(self, mistake: Mistake, one: ObservedProduct) -> bool:
-        """Return whether a mistake gives what came for a problem."""
+        """Tell whether a mistake gives the observed result of a problem."""
         if self.d.exact:
             return matches(mistake, one.problem, self.d, one.got, signs=one.signs)
         if mistake.change is None:
@@ -91,7 +91,7 @@ class Judge:
         return not self.bad(other, seen.expected, one.got, signs=False).any()
 
     def _in_float32(self, seen: Sequence[ObservedProduct]) -> list[str]:
-        """Return the cause of a float32 sum in any order if all that came is as near to exact as one."""
+        """Return the cause "a float32 sum in another order" if every result is as exact as such a sum."""
         unit = self.d.accumulator
         if not self.d.exact or unit.step is None or not unit.step.aligns or self.d.dtype != np.float32:
             return []
@@ -112,7 +112,7 @@ def _sizes(p: Problem) -> tuple[int, int, int]:
 
 
 def _only_where(seen: Sequence[ObservedProduct]) -> list[str]:
-    """Return a cause that names the sizes that all failures have and nothing else has, if there are such."""
+    """Return a cause that names the sizes at which every failure and no success occurs, if there are such."""
     bad, good = [one for one in seen if one.bad.any()], [one for one in seen if not one.bad.any()]
     if len(good) < MANY:
         return []
@@ -211,7 +211,7 @@ def gemm_properties(d: Declared) -> tuple[Property, ...]:
         return [p for p in made if d.ragged or p.length % max(1, d.granule) == 0]
 
     def result(call: Call) -> Attempt:
-        """Check that a result of the right shape and type comes, and nothing else."""
+        """Check only that the callable returns a result of the right shape and type."""
         for p in problems(0)[:1]:
             p.observe(call, d)
         return as_passed("result", 1)

@@ -26,11 +26,12 @@ def float_formats(
     Parameters
     ----------
     max_bits : int
-        At least 4, at most 32.
+        The largest number of bits, from 4 to 32.
     signed : bool, optional
-        Only those with a sign, or without one.
+        True for formats with a sign only, False for formats without one; by default both are drawn.
     unusual : bool
-        Also those without a zero, without subnormals, with any bias, with one exponent bit or no fraction.
+        True to draw also formats without a zero or subnormals, with any bias, with one exponent bit or no
+        fraction bits.
 
     Examples
     --------
@@ -88,6 +89,11 @@ def _any_unusual_format(draw: st.DrawFn, max_bits: int, signed: bool | None) -> 
 def int_formats(*, max_bits: int = 16) -> st.SearchStrategy[IntFormat]:
     """Draw integer formats of 2 to ``max_bits`` bits: signed and not, with and without a binary point.
 
+    Parameters
+    ----------
+    max_bits : int
+        The largest number of bits, from 4 to 32; no format has more than 16.
+
     Examples
     --------
     >>> from hypothesis import find
@@ -107,7 +113,13 @@ def int_formats(*, max_bits: int = 16) -> st.SearchStrategy[IntFormat]:
 
 @in_default_environment
 def formats(*, max_bits: int = 16) -> st.SearchStrategy[Format]:
-    """Draw floating-point and integer formats with a zero."""
+    """Draw floating-point and integer formats with a zero.
+
+    Parameters
+    ----------
+    max_bits : int
+        The largest number of bits, from 4 to 32.
+    """
     return st.one_of(float_formats(max_bits=max_bits), int_formats(max_bits=max_bits))
 
 
@@ -117,7 +129,13 @@ def _check_bits(max_bits: object) -> None:
 
 
 def roundings(*, stochastic: bool = False) -> st.SearchStrategy[Rounding | Stochastic]:
-    """Draw rounding modes, nearest-even first; `Stochastic` ones too if ``stochastic``."""
+    """Draw rounding modes, the simplest of which is to nearest even.
+
+    Parameters
+    ----------
+    stochastic : bool
+        True to draw `Stochastic` roundings, too.
+    """
     modes: st.SearchStrategy[Rounding | Stochastic] = st.sampled_from(list(Rounding))
     if not stochastic:
         return modes
@@ -125,5 +143,11 @@ def roundings(*, stochastic: bool = False) -> st.SearchStrategy[Rounding | Stoch
 
 
 def overflows(fmt: Format | None = None) -> st.SearchStrategy[Overflow]:
-    """Draw a rule of overflow; for a format without NaN that is SATURATE."""
+    """Draw overflow rules.
+
+    Parameters
+    ----------
+    fmt : FloatFormat or IntFormat, optional
+        The format to which the rule is to be applied; without a NaN it leaves SATURATE alone.
+    """
     return st.sampled_from([Overflow.SATURATE] if fmt is not None and not fmt.has_nan else list(Overflow))

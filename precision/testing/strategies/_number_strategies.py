@@ -100,10 +100,12 @@ def arrays(
 
     Parameters
     ----------
-    fmt, dtype, nan, inf
+    fmt, dtype
         As in `numbers`.
     min_size, max_size : int
-        Elements.
+        The least and the largest number of elements.
+    nan, inf
+        As in `numbers`.
 
     Examples
     --------
@@ -128,7 +130,15 @@ def arrays(
 
 @in_default_environment
 def codes(fmt: Format, *, min_size: int = 1, max_size: int = 16) -> st.SearchStrategy[Array]:
-    """Draw flat arrays of codes of a format, of type ``fmt.dtype``."""
+    """Draw flat arrays of codes of a format, of type ``fmt.dtype``.
+
+    Parameters
+    ----------
+    fmt : FloatFormat or IntFormat
+        The format, of which every code may be drawn.
+    min_size, max_size : int
+        The least and the largest number of elements.
+    """
     word = fmt.code_dtype
     each = st.integers(0, (1 << fmt.bits) - 1)
     return st.lists(each, min_size=min_size, max_size=max_size).map(
