@@ -41,10 +41,11 @@ def test_the_script_sees_what_breaks_a_rule(tmp_path, monkeypatch):
         "units/_b.py": "from precision.units import _a\n" + long,
         "gemm/__init__.py": "",
         **{f"gemm/_module_{n}.py": "# line\n" * (401 if n == 13 else 1) for n in range(14)},
-        "gemm/_kind.py": "isinstance(unit, FusedSum)\n",
+        "accumulators/kinds/_a_sum.py": "class ASum:\n    pass\n",
+        "gemm/_kind.py": "isinstance(unit, ASum)\n",
     }
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     structure.tree.cache_clear()
     try:
