@@ -133,6 +133,36 @@ def test_bad_parameters_are_answered(case):
         call()
 
 
+def half(units):
+    """The FP16 number nearest to ``units * 2**-48``, ties to even, in the same units."""
+    place = max(abs(units).bit_length() - 11, 24)
+    whole, rest = divmod(units, 1 << place)
+    return whole + (2 * rest + (whole & 1) > 1 << place) << place
+
+
+@pytest.mark.parametrize("wide", [1, 4, 14])
+def test_one_product_aligned_to_odd_is_a_chain_of_fp16_fused_multiply_adds(wide):
+    chain = pr.FusedSum(
+        (pr.FP16,),
+        1,
+        fraction_bits=30,
+        register=pr.FP16,
+        alignment_rounding=pr.Rounding.TO_ODD,
+        register_rounding=pr.Rounding.TIES_TO_EVEN,
+    )
+    rng = np.random.default_rng(wide)
+    for _ in range(40):
+        exponents = rng.integers(-wide, min(wide, 5), (2, 60)) * 1.0
+        a, b = (rng.standard_normal((2, 60)) * 2**exponents).astype(np.float16)
+        register, steps = 0, []
+        for x, y in zip(a.tolist(), b.tolist(), strict=True):
+            register = half(register + int(x * 2**24) * int(y * 2**24))
+            steps.append(register / 2**48)
+        assert max(map(abs, steps)) < 65504
+        assert pr.trace(a, b, accumulator=chain).register.tolist() == steps
+        assert pr.matmul(a, b, accumulator=chain) == steps[-1]
+
+
 NEW_KIND = """
 from dataclasses import dataclass
 
