@@ -1,12 +1,16 @@
 """Accumulators as records: what they print, what they refuse, and their named forms."""
 
 import dataclasses
+import importlib
+import sys
 
+import numpy as np
 import pytest
 from hypothesis import given
 
 import precision as pr
-from precision import accumulators
+from precision import accumulators, bounds
+from precision.accumulators import _accumulator_text
 from precision.formats import parse_format
 from precision.testing.strategies import _unit_strategies
 
@@ -127,3 +131,82 @@ def test_bad_parameters_are_answered(case):
     call, error, message = BAD[case]
     with pytest.raises(error, match=message):
         call()
+
+
+def half(units):
+    """The FP16 number nearest to ``units * 2**-48``, ties to even, in the same units."""
+    place = max(abs(units).bit_length() - 11, 24)
+    whole, rest = divmod(units, 1 << place)
+    return whole + (2 * rest + (whole & 1) > 1 << place) << place
+
+
+@pytest.mark.parametrize("wide", [1, 4, 14])
+def test_one_product_aligned_to_odd_is_a_chain_of_fp16_fused_multiply_adds(wide):
+    chain = pr.FusedSum(
+        (pr.FP16,),
+        1,
+        fraction_bits=30,
+        register=pr.FP16,
+        alignment_rounding=pr.Rounding.TO_ODD,
+        register_rounding=pr.Rounding.TIES_TO_EVEN,
+    )
+    rng = np.random.default_rng(wide)
+    for _ in range(40):
+        exponents = rng.integers(-wide, min(wide, 5), (2, 60)) * 1.0
+        a, b = (rng.standard_normal((2, 60)) * 2**exponents).astype(np.float16)
+        register, steps = 0, []
+        for x, y in zip(a.tolist(), b.tolist(), strict=True):
+            register = half(register + int(x * 2**24) * int(y * 2**24))
+            steps.append(register / 2**48)
+        assert max(map(abs, steps)) < 65504
+        assert pr.trace(a, b, accumulator=chain).register.tolist() == steps
+        assert pr.matmul(a, b, accumulator=chain) == steps[-1]
+
+
+NEW_KIND = """
+from dataclasses import dataclass
+
+import numpy as np
+
+from precision.accumulators import ScaleEntry
+from precision.accumulators.kinds._exact import Exact
+
+
+@dataclass(frozen=True, repr=False)
+class LastProduct(Exact):
+    scale_entry = ScaleEntry.AFTER
+
+    def trace(self, product):
+        registers = np.arange(product.length, dtype=np.float32)
+        return registers, registers
+"""
+
+
+@pytest.fixture
+def last_product(tmp_path, monkeypatch):
+    """An accumulator whose kind is a module of the folder of kinds, and is named nowhere else."""
+    kinds = importlib.import_module(_accumulator_text.KINDS)
+    (tmp_path / "_last_product.py").write_text(NEW_KIND)
+    monkeypatch.setattr(kinds, "__path__", [*kinds.__path__, str(tmp_path)])
+    _accumulator_text._find_kinds.cache_clear()
+    yield pr.parse_accumulator("LastProduct()")
+    _accumulator_text._find_kinds.cache_clear()
+    sys.modules.pop(f"{_accumulator_text.KINDS}._last_product")
+
+
+def test_a_kind_is_one_module(last_product):
+    assert str(last_product) == "LastProduct()" and type(last_product).__name__ == "LastProduct"
+    assert set(_accumulator_text._find_kinds()) == {"Exact", "FmaChain", "FusedSum", "LastProduct"}
+
+
+def test_a_kind_without_steps_has_a_trace_of_its_own_and_no_bound(last_product):
+    ones = np.ones(3, pr.E4M3.dtype)
+    steps = pr.trace(ones, ones, accumulator=last_product)
+    assert steps.k.tolist() == [1, 2, 3] and steps.register.tolist() == [0.0, 1.0, 2.0]
+    assert pr.trace(ones[:0], ones[:0], accumulator=last_product).k.tolist() == []
+    for call in (
+        lambda: bounds.error_bound(None, last_product, ones, ones),
+        lambda: bounds.explain(np.float32(3), accumulator=last_product, a=ones, b=ones),
+    ):
+        with pytest.raises(TypeError, match=r"declare the step .*; LastProduct\(\) declares none"):
+            call()

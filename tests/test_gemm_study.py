@@ -14,7 +14,7 @@ from precision import metrics, studies
 from precision.cli._study_commands import compute_table
 from precision.metrics import DISTRIBUTIONS, draw
 from precision.studies import Matrices, study
-from precision.studies.built_in._matrix_product import default_accumulators
+from precision.studies.built_in._gemm import default_accumulators
 from precision.sweep import sweep
 
 GEMM = study("gemm")
@@ -197,8 +197,9 @@ def test_the_default_command_gives_the_recorded_numbers():
     )
     table = compute_table(GEMM, GEMM.command, options(k=((128, 256, 512, 1024, 2048),)))
     rows = table[list(GEMM.command.columns)].to_dict("records")
-    assert len(rows) == 2 * 5 * 11 and [list(row) for row in rows] == [list(row) for row in recorded]
+    assert len(rows) == 2 * 5 * 11
     for row, expected in zip(rows, recorded, strict=True):
+        assert [name for name in row if name in expected] == list(expected)  # metrics may be new since then
         for name, value in expected.items():
             if isinstance(value, float):  # in whose sums BLAS and NumPy have orders of their own
                 value = pytest.approx(value, rel=1e-3 if "ulp" in name else 1e-9, abs=1e-14)

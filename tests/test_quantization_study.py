@@ -18,8 +18,8 @@ from precision.metrics import Tally, draw, tally
 from precision.studies import Arrays, Source, _array_sources, _spec_tallies, read_sources, study
 from precision.studies._array_sources import suited
 from precision.studies._spec_tallies import tally_of, with_totals
-from precision.studies.built_in._spec_fidelity import SPECS as DEFAULT_SPECS
-from precision.studies.built_in._spec_fidelity import with_rules
+from precision.studies.built_in._quantize import SPECS as DEFAULT_SPECS
+from precision.studies.built_in._quantize import with_rules
 from precision.sweep import sweep
 
 QUANTIZE = study("quantize")

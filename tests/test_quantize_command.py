@@ -16,7 +16,7 @@ from test_cli import ran, refused, run
 import precision as pr
 from precision import specs
 from precision.metrics import DISTRIBUTIONS, draw, tally
-from precision.studies.built_in._spec_fidelity import SPECS as DEFAULT_SPECS
+from precision.studies.built_in._quantize import SPECS as DEFAULT_SPECS
 
 SMALL = ["--shape", "16x96"]
 FEW = ["--spec", "MXFP4", "--spec", "QuantSpec(e4m3, PerGroup(128))"]

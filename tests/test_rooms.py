@@ -42,10 +42,11 @@ def test_the_script_sees_what_breaks_a_rule(tmp_path, monkeypatch):
         "units/_b.py": "from precision.units import _a\n" + long,
         "gemm/__init__.py": "",
         **{f"gemm/_module_{n}.py": "# line\n" * (401 if n == 13 else 1) for n in range(14)},
-        "gemm/_kind.py": "isinstance(unit, FusedSum)\n",
+        "accumulators/kinds/_a_sum.py": "class ASum:\n    pass\n",
+        "gemm/_kind.py": "isinstance(unit, ASum)\n",
     }
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     structure.tree.cache_clear()
     try:
@@ -148,7 +149,7 @@ def test_tab_completion_shows_public_names_alone():
 def test_a_named_spec_is_an_attribute_by_one_line_alone(monkeypatch):
     """An entry is enough: attribute, tab completion, text and errors follow."""
     monkeypatch.setattr(_quant_spec, "SPECS", dict(_quant_spec.SPECS))
-    spec = _quant_spec.named("X1", pr.QuantSpec(pr.formats.E3M4, pr.PerGroup(8)))
+    spec = _quant_spec.name_spec("X1", pr.QuantSpec(pr.formats.E3M4, pr.PerGroup(8)))
     assert pr.quantization.X1 is spec and str(spec) == "X1" and pr.specs.parse("x1") is spec
     assert "X1" in dir(pr.quantization) and set(pr.quantization.__all__) <= set(dir(pr.quantization))
     with pytest.raises(AttributeError, match="no attribute 'X2'"):

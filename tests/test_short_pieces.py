@@ -15,7 +15,7 @@ from precision.accumulators import _exact_sums, _general_loops, _operand_layout
 from precision.formats import Format
 from precision.logfmt import _long_tiles, _tile_loops
 from precision.quantization import _dequantizing, _row_loops
-from precision.studies.built_in._stochastic_rounding import running_sums
+from precision.studies.built_in._stochastic_bits import running_sums
 
 GENERAL = pr.FusedSum(
     (pr.E8M13,), 16, fraction_bits=25, alignment_rounding=pr.Rounding.TIES_TO_EVEN

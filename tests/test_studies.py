@@ -20,7 +20,7 @@ import precision as pr
 from precision.formats import INT8
 from precision.metrics import draw
 from precision.studies import STUDIES, _array_sources, _drawn_products, _parameters, study
-from precision.studies.built_in import _matrix_product, _stochastic_rounding
+from precision.studies.built_in import _gemm, _stochastic_bits
 
 E4M3, FP32 = oracle.plain(pr.E4M3), oracle.plain(pr.FP32)
 SMALL = {"m": 2, "n": 3, "rows": 4, "columns": 64, "sums": 5}
@@ -342,7 +342,7 @@ def test_sums_beyond_float64_round_once(rounding):
     values[0, :4] = 1.0, 257 / 256, -1.0, 129 / 128
     values[1, :4] = np.ldexp([1.0, 1.0, -1.0, -1.0], [-80, -80, -80, -8])
     values = values.astype(ml_dtypes.bfloat16).astype(np.float32)
-    found = _stochastic_rounding.running_sums(values, pr.BF16, rounding, seed=4)
+    found = _stochastic_bits.running_sums(values, pr.BF16, rounding, seed=4)
     seeds = np.random.SeedSequence([4, getattr(rounding, "seed", 0)]).generate_state(24, np.uint64)
     for j, column in enumerate(values.T):
         steps = slow_sum(list(map(fraction, column)), pr.BF16, rounding, seeds, j)
@@ -356,18 +356,18 @@ def test_exact_sums_are_rounded_once(spread, monkeypatch):
     rng = np.random.default_rng(spread)
     values = np.ldexp(rng.integers(-128, 129, (50, 7)), rng.integers(-spread, spread + 1, (50, 7)))
     exact = [float(sum(map(fraction, column))) for column in values.T]
-    assert _stochastic_rounding._exact_sums(values.astype(np.float32)).tolist() == exact
-    monkeypatch.setattr(_stochastic_rounding, "_PIECE", 100)  # two columns at a time
-    assert _stochastic_rounding._exact_sums(values.astype(np.float32)).tolist() == exact
-    assert _stochastic_rounding._exact_sums(np.zeros((3, 2), np.float32)).tolist() == [0.0, 0.0]
+    assert _stochastic_bits._exact_sums(values.astype(np.float32)).tolist() == exact
+    monkeypatch.setattr(_stochastic_bits, "_PIECE", 100)  # two columns at a time
+    assert _stochastic_bits._exact_sums(values.astype(np.float32)).tolist() == exact
+    assert _stochastic_bits._exact_sums(np.zeros((3, 2), np.float32)).tolist() == [0.0, 0.0]
 
 
 def test_few_random_bits_stop_a_sum_where_their_number_says():
     """Toward zero adding 1 stops at 2**8 in BF16, and r random bits stop it at 2**(8 + r)."""
     ones = np.ones((3000, 64), np.float32)
     for rounding, wall in ((pr.Rounding.TOWARD_ZERO, 256), (pr.Stochastic(1), 512), (pr.Stochastic(2), 1024)):
-        assert (_stochastic_rounding.running_sums(ones, pr.BF16, rounding, 0).values == wall).all()
-    found = _stochastic_rounding.running_sums(ones, pr.BF16, pr.Stochastic(16), 0).values
+        assert (_stochastic_bits.running_sums(ones, pr.BF16, rounding, 0).values == wall).all()
+    found = _stochastic_bits.running_sums(ones, pr.BF16, pr.Stochastic(16), 0).values
     assert abs(found.mean() - 3000) < 50 and found.std() > 20
 
 
@@ -386,6 +386,7 @@ CASES = [
     ("quantize", {"data": "laplace", "spec": "NVFP4", "axis": 0}),
     ("all_to_all", {"spec": "LogFMT(6)", "dispatch": "same", "hidden": 70, "bandwidth": "900"}),
 ]
+CASES += [(name, {}) for name in STUDIES if name not in dict(CASES)]
 
 
 def in_bits(name, values):
@@ -396,8 +397,8 @@ def in_bits(name, values):
 
 CLEARED = (
     _drawn_products._operands,
-    _stochastic_rounding._addends,
-    _matrix_product._operands,
+    _stochastic_bits._addends,
+    _gemm._operands,
     _array_sources._drawn,
 )
 SCRIPT = """
@@ -429,8 +430,9 @@ def test_cells_give_the_same_bits_in_any_order_and_process():
     assert found[::-1] == first
 
 
-def test_every_study_is_among_the_cases():
-    assert {name for name, _ in CASES} == set(STUDIES)
+def test_a_study_is_named_as_its_module():
+    assert all(STUDIES[name].name == name for name in STUDIES) and "gemm" in STUDIES
+    assert all(STUDIES[name].cell.__module__.endswith(f".built_in._{name}") for name in STUDIES)
 
 
 @pytest.mark.parametrize("name", STUDIES)

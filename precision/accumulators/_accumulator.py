@@ -142,7 +142,11 @@ class Accumulator(ABC):
     # ---- the sum -------------------------------------------------------------------------
     @property
     def step(self) -> Step | None:
-        """Arithmetic of one step, or None for an accumulator without a register."""
+        """Arithmetic of one step, or None for an accumulator that no such record describes.
+
+        Error bounds are made of it, and without it only an exact sum has one. A kind without it may still
+        override `trace`, each of whose entries is then of one product.
+        """
         return None
 
     @property
@@ -214,7 +218,7 @@ class Accumulator(ABC):
         TypeError
             If the accumulator has no register.
         """
-        raise TypeError(f"accumulator must have a register, {self} has none")
+        raise TypeError(f"accumulator must be one with a register, {self} has none")
 
     def neighbours(self) -> Iterator[tuple[str, Accumulator | None]]:
         """Yield accumulators that differ in a parameter or two, each after the difference in words.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
+from precision._support._collected_modules import find_entries
 from precision._support._expressions import shorten
 from precision._support.machine._float_environment import in_default_environment
 from precision.accumulators._accumulator import Accumulator
@@ -17,12 +19,8 @@ Kind = TypeVar("Kind", bound=Accumulator)
 
 #: Modules that enter their accumulators in `NAMED` when they are imported.
 CATALOGUES = ("precision.units",)
-#: The classes whose constructor calls a text may hold, and their modules.
-KINDS = {
-    "FusedSum": "precision.accumulators.kinds._fused_sum",
-    "FmaChain": "precision.accumulators.kinds._fma_chain",
-    "Exact": "precision.accumulators.kinds._exact",
-}
+#: The folder of the classes whose constructor calls a text may hold.
+KINDS = "precision.accumulators.kinds"
 _entered: dict[str, Accumulator] = {}
 
 
@@ -31,6 +29,18 @@ def _all_entered() -> dict[str, Accumulator]:
     for catalogue in CATALOGUES:
         importlib.import_module(catalogue)
     return _entered
+
+
+@functools.cache
+def _find_kinds() -> dict[str, type[Accumulator]]:
+    """Return the classes of accumulators that the modules of the collection define, by their names."""
+    modules = [importlib.import_module(module) for module in find_entries(KINDS).values()]
+    found = [(module, value) for module in modules for value in vars(module).values()]
+    return {
+        value.__name__: value
+        for module, value in found
+        if isinstance(value, type) and issubclass(value, Accumulator) and value.__module__ == module.__name__
+    }
 
 
 class _Named(Mapping[str, Accumulator]):
@@ -91,7 +101,7 @@ def parse(text: str) -> Accumulator:
     True
     """
     vocabulary: dict[str, object] = {**_all_entered()}
-    vocabulary |= {name: getattr(importlib.import_module(module), name) for name, module in KINDS.items()}
+    vocabulary |= _find_kinds()
     vocabulary |= {kind.__name__: kind for kind in (ScaledProducts, ScaledGroups)}
     vocabulary |= {mode.name: mode for mode in Rounding}
     result = _text_language.evaluate(text, vocabulary, "accumulator")

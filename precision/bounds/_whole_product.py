@@ -12,7 +12,7 @@ from precision._support._array_checks import refuse_masked
 from precision._support._types import Array
 from precision._support.machine._blas import check_blas
 from precision._support.machine._float_environment import in_default_environment
-from precision.accumulators._accumulator import Accumulator
+from precision.accumulators._accumulator import Accumulator, ScaleEntry
 from precision.accumulators._accumulator_text import as_accumulator
 from precision.accumulators._operand_layout import Stack
 from precision.accumulators._operand_layout import values as stack_values
@@ -114,6 +114,11 @@ def prepare(
     dtype: npt.DTypeLike,
 ) -> PreparedProduct:
     """Check all arguments before any work, and quantize the operands as the spec says."""
+    if accumulator.step is None and accumulator.scale_entry is not ScaleEntry.EXACT:
+        raise TypeError(
+            f"accumulator must declare the step that an error bound is made of, or be exact; {accumulator} "
+            "declares none"
+        )
     check_blas()
     specs, kind = _check_pair_of_specs(spec), checked_dtype(dtype)
     pairs = [

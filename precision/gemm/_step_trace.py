@@ -82,11 +82,6 @@ def trace(
     if accumulator is None:
         accumulator = unit_of_operands(("a_row", a_row, -1), ("b_column", b_column, -1))
     accumulator = as_accumulator(accumulator)
-    step = accumulator.step
-    if step is None:
-        raise TypeError(
-            f"accumulator must be a FusedSum or FmaChain, which have a register, got {accumulator}"
-        )
     left = checked_operand("a_row", a_row, accumulator)
     right = checked_operand("b_column", b_column, accumulator)
     for operand in (left, right):
@@ -95,12 +90,12 @@ def trace(
     shapes = Shapes(left, right)
     start = checked_start(None if c is None else np.float32(c), accumulator, shapes)
     epilogue = plan_epilogue(left, right, accumulator, shapes)
-    length = shapes.length
-    if not length:
+    length, step = shapes.length, accumulator.step
+    if step is not None and not length:  # without a step the accumulator answers, or raises
         empty = np.empty(0, np.float32)
         return Trace(np.empty(0, np.int64), empty, empty.copy())
     registers, totals = accumulator.trace(build_product(left, right, accumulator, shapes, start, epilogue))
-    every, count = accumulator.promotion or length, step.products
+    every, count = accumulator.promotion or max(1, length), 1 if step is None else step.products
     ends = [min(end, first + every, length) for first in range(0, length, every)
             for end in range(first + count, min(first + every, length) + count, count)]  # fmt: skip
     return Trace(np.array(ends, np.int64), registers, totals)

@@ -7,8 +7,8 @@ is 0; an error over a reference of zero is infinite. Where the reference holds I
 NaN; where only the result does, they are infinite. Numbers near the ends of float64's range are as good as
 any: nothing overflows or underflows but a result that float64 does not hold.
 
-A measure is one function with its column here, and nothing else changes: `report`, tables, sweeps and plots
-read the declaration.
+A measure is one function with its column here, or in `_ulp_measures` (its name in the room's list makes the
+function public): `report`, tables, sweeps and plots read the declaration.
 """
 
 from __future__ import annotations
@@ -16,12 +16,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-from precision._support.machine._float_environment import in_default_environment
-from precision.formats._float_format import FloatFormat
-from precision.metrics._columns import PAIR_MEASURES, Better, metric, number_text
-from precision.metrics._pairs import Pair, check_pair, check_real_array, check_same_shape, is_integer
+from precision.metrics._columns import Better, metric, number_text
+from precision.metrics._pairs import Pair
 from precision.metrics._scaled_sums import (
     add_scaled,
     multiply_by_power,
@@ -29,7 +26,6 @@ from precision.metrics._scaled_sums import (
     sum_signed,
     sum_squares,
 )
-from precision.metrics._ulp_steps import Float64Array, count_steps, count_steps_in_format
 
 
 def _divide(error: float, scale: float) -> float:
@@ -249,143 +245,3 @@ def calc_diff(pair: Pair) -> float:
     error, x, y = sum_squares(values), sum_squares(pair.result), sum_squares(pair.reference)
     total, exponent = add_scaled((x.total, x.exponent), (y.total, y.exponent), base=2)
     return multiply_by_power(_divide(error.total, total), 2 * (halved + error.exponent - exponent))
-
-
-@metric("mean_ulp", "mean error", unit="ULP", heading="mean\nULP", show=".1e")
-def mean_ulp(pair: Pair) -> float:
-    """Return the mean distance in ULPs of the result's type, to which the reference is rounded.
-
-    The distance is that of `ulp_distance`: 0 where both are NaN, and infinite where one is.
-
-    Parameters
-    ----------
-    result, reference : array_like
-        Real numbers, of the same shape. An integer ``result`` counts ULPs in float64.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an array is not real or is empty, or the shapes differ.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from precision import metrics
-    >>> metrics.mean_ulp(np.float32([1.0, 2.0]), [1.0, 2.0 + 2**-22])
-    0.5
-    """
-    return float(pair.ulps.mean())
-
-
-@metric("max_ulp", "largest error", unit="ULP", heading="max\nULP", show=".1e")
-def max_ulp(pair: Pair) -> float:
-    """Return the largest distance in ULPs of the result's type, to which the reference is rounded.
-
-    The distance is that of `ulp_distance`: 0 where both are NaN, and infinite where one is.
-
-    Parameters
-    ----------
-    result, reference : array_like
-        Real numbers, of the same shape. An integer ``result`` counts ULPs in float64.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an array is not real or is empty, or the shapes differ.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from precision import metrics
-    >>> metrics.max_ulp(np.float32([1.0, 2.0]), [1.0, 2.0 + 2**-22])
-    1.0
-    """
-    return float(pair.ulps.max())
-
-
-MEASURES = tuple(PAIR_MEASURES)
-"""The keys of `report`, in order."""
-
-
-@in_default_environment
-def ulp_distance(
-    result: npt.ArrayLike, reference: npt.ArrayLike, fmt: FloatFormat | None = None
-) -> Float64Array:
-    """Count the steps of a format from each ``reference`` to its ``result``, on ordered bit patterns.
-
-    Neighbouring values are one step apart whatever their exponent; -0 and +0 are the same point, and
-    Inf is one step beyond the largest value.
-
-    Parameters
-    ----------
-    result, reference : array_like
-        Real numbers, of the same shape. Without ``fmt`` both must have the same floating-point dtype.
-    fmt : FloatFormat, optional
-        The format that both arrays are first rounded to, to nearest, with overflow to Inf (or NaN).
-
-    Returns
-    -------
-    ndarray of float64
-        Whole numbers, in the arrays' shape: exact up to 2**53. The distance is 0 where both are NaN, and Inf
-        where one is.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an array is empty, the shapes differ, or (without ``fmt``) the dtypes do or are integers. If
-        ``fmt`` has neither Inf nor NaN and an element needs one of them.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from precision import metrics
-    >>> x = np.array([1.0, 1.0, -1e-45], np.float32)
-    >>> y = np.array([np.nextafter(np.float32(1), np.float32(2)), 1.5, 1e-45], np.float32)
-    >>> metrics.ulp_distance(x, y)
-    array([1.000000e+00, 4.194304e+06, 2.000000e+00])
-    """
-    a, b = check_real_array(result, "result"), check_real_array(reference, "reference")
-    check_same_shape(a, b)
-    if fmt is not None:
-        return count_steps_in_format(a, b, fmt)
-    if a.dtype != b.dtype:
-        raise TypeError(
-            f"result has dtype {a.dtype} and reference {b.dtype}: they must be the same, or give fmt"
-        )
-    if is_integer(a.dtype):
-        raise TypeError(f"dtype {a.dtype} has no ULPs: give arrays of a floating-point type, or fmt")
-    return count_steps(a, b)
-
-
-@in_default_environment
-def report(result: npt.ArrayLike, reference: npt.ArrayLike) -> dict[str, float]:
-    """Return every measure of a result by its name; ULPs are those of the result's type.
-
-    The reference is rounded to that type where ULPs are counted. NaN, Inf and zeros count as each measure
-    says.
-
-    Parameters
-    ----------
-    result, reference : array_like
-        Real numbers, of the same shape. An integer ``result`` counts ULPs in float64.
-
-    Returns
-    -------
-    dict
-        Each measure's value by its name, in the order of `MEASURES`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an array is not real or is empty, or the shapes differ.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from precision import metrics
-    >>> values = metrics.report(np.float32([1.0, 2.0, 4.0]), [1.0, 2.0, 5.0])
-    >>> values["max_error_over_mean"], values["max_ulp"]
-    (0.375, 2097152.0)
-    """
-    pair = check_pair(result, reference)
-    return {name: measure(pair) for name, measure in PAIR_MEASURES.items()}

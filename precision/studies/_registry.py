@@ -1,26 +1,16 @@
-"""The registry of the built-in studies by name, which imports a study's module when it is first used."""
+"""The built-in studies by name, one in each module, which is imported when its study is first used."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
 
+from precision._support._collected_modules import find_entries
 from precision._support._suggestions import did_you_mean
 from precision.studies._experiment import Study
 
-_MODULES = {
-    "accumulation": "precision.studies.built_in._accumulator_width",
-    "promotion": "precision.studies.built_in._promotion_interval",
-    "group_size": "precision.studies.built_in._group_size",
-    "formats": "precision.studies.built_in._which_bits",
-    "logfmt": "precision.studies.built_in._logfmt_width",
-    "scale_rules": "precision.studies.built_in._microscaling_scale_rules",
-    "stochastic_bits": "precision.studies.built_in._stochastic_rounding",
-    "unit_scaling": "precision.studies.built_in._scaling_in_the_unit",
-    "gemm": "precision.studies.built_in._matrix_product",
-    "quantize": "precision.studies.built_in._spec_fidelity",
-    "all_to_all": "precision.studies.built_in._all_to_all",
-}
+#: A study's module is named as the study, with an underscore before it.
+_MODULES = find_entries("precision.studies.built_in")
 
 
 class Studies(Mapping[str, Study]):

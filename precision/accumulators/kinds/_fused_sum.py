@@ -29,13 +29,13 @@ from precision.formats._rounding_modes import Rounding
 class FusedSum(Accumulator):
     """Accumulator that aligns a few exact products and its register at their largest exponent and adds once.
 
-    One step multiplies ``products`` pairs exactly, without normalising (a subnormal operand has its
-    format's smallest exponent), takes the largest exponent of the non-zero products and the
-    register, but at least ``min_exponent``, rounds each term to a multiple of
-    ``2**(largest - fraction_bits)``, adds the rounded terms exactly, and rounds the sum once into
-    the register. Overflow gives Inf only then. A zero sum is +0; NaN, Inf times 0 and Inf minus Inf
-    give NaN, which in a float32 result has all bits set but the sign (0x7FFFFFFF), whatever the
-    register's format. K that is not a multiple of ``products`` is padded with zeros.
+    One step multiplies ``products`` pairs exactly, without normalising (a subnormal operand has its format's
+    smallest exponent), takes the largest exponent of the non-zero products and the register, but at least
+    ``min_exponent``, rounds each term to a multiple of ``2**(largest - fraction_bits)``, adds the rounded
+    terms exactly, and rounds the sum once into the register. Overflow gives Inf only then. A zero register is
+    +0, also where a negative sum rounds to zero; NaN, Inf times 0 and Inf minus Inf give NaN, which in a
+    float32 result has all bits set but the sign (0x7FFFFFFF), whatever the register's format. K that is not a
+    multiple of ``products`` is padded with zeros.
 
     Parameters
     ----------
@@ -67,6 +67,10 @@ class FusedSum(Accumulator):
     -----
     The model, and the parameters of the named Hopper units, reproduce an H100 bit for bit.
 
+    One FP16 product a step, aligned to odd with 30 fraction bits and rounded to nearest even into an FP16
+    register, as in the last example, is a chain of FP16 fused multiply-adds, but for the sign of a zero: the
+    larger term keeps all its bits, and an odd last bit of the other one stands for those that it loses.
+
     Examples
     --------
     >>> import precision as pr
@@ -76,6 +80,13 @@ class FusedSum(Accumulator):
     True
     >>> print(pr.FusedSum((pr.FP16,), products=8, fraction_bits=24))
     FusedSum((fp16,), 8, fraction_bits=24)
+    >>> odd, even = pr.Rounding.TO_ODD, pr.Rounding.TIES_TO_EVEN
+    >>> chain = pr.FusedSum(
+    ...     (pr.FP16,), 1, fraction_bits=30, register=pr.FP16, alignment_rounding=odd, register_rounding=even
+    ... )
+    >>> ones = pr.encode([1.0] * 4096, pr.FP16)
+    >>> float(pr.matmul(ones, ones, accumulator=chain))  # 2048 + 1 is no FP16 number
+    2048.0
     """
 
     operands: tuple[FloatFormat, ...]
