@@ -14,7 +14,13 @@ from precision._support.machine._threads import checkpoint, get_num_threads
 from precision.accumulators._general_loops import run_general
 from precision.accumulators._inner_scales import InnerScales
 from precision.accumulators._kernel_records import _WHOLE, CANONICAL_NAN, as_register, as_unit, build_epilogue
-from precision.accumulators._operand_layout import RightPanels, build_tables, find_specials, pack_left, panel_modules
+from precision.accumulators._operand_layout import (
+    RightPanels,
+    build_tables,
+    find_specials,
+    pack_left,
+    panel_modules,
+)
 from precision.accumulators._panel_kernels import (
     CHAIN,
     INTEGER,
