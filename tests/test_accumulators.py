@@ -10,7 +10,7 @@ from hypothesis import given
 
 import precision as pr
 from precision import accumulators, bounds
-from precision.accumulators import _accumulator_text
+from precision.accumulators import _accumulator_text, _operand_layout
 from precision.formats import parse_format
 from precision.testing.strategies import _unit_strategies
 
@@ -210,3 +210,20 @@ def test_a_kind_without_steps_has_a_trace_of_its_own_and_no_bound(last_product):
     ):
         with pytest.raises(TypeError, match=r"declare the step .*; LastProduct\(\) declares none"):
             call()
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_small_left_operand_is_laid_out_as_a_large_one(
+    monkeypatch: pytest.MonkeyPatch, transposed: bool
+) -> None:
+    codes = np.random.default_rng(0).integers(0, 256, (3, 5, 128), np.uint8)
+    if transposed:
+        codes = np.ascontiguousarray(codes.swapaxes(1, 2)).swapaxes(1, 2)
+    stack = _operand_layout.Stack(codes, pr.E4M3)
+    found = _operand_layout.build_tables(stack, 8, np.dtype(np.int8))
+    small = _operand_layout.pack_left(stack, found, 32)
+    monkeypatch.setattr(_operand_layout, "_SMALL", 0)
+    for one, other in zip(small, _operand_layout.pack_left(stack, found, 32), strict=True):
+        assert one.tobytes() == other.tobytes()
+    expected = found.values[codes].reshape(3, 5, 4, 32).swapaxes(1, 2)
+    assert small[0].tobytes() == expected.tobytes()

@@ -22,15 +22,23 @@ _NO_SCALES: Array = np.empty(0, np.float32)
 CANONICAL_NAN = np.uint32(0x7FFFFFFF).view(np.float32)
 
 
-def build_epilogue(product: Product, step: int) -> Any:
-    """Build the record of promotion and group scales for a kernel that counts ``step`` of K as one."""
+@functools.cache
+def _no_epilogue() -> Any:
+    """Build the record of a product without promotion and group scales."""
     from precision._kernels._params import Epilogue
 
-    _, rows, columns = product.shape
+    return Epilogue(0, False, _NO_SCALES, 1, 1, _NO_SCALES, 1, 1)
+
+
+def build_epilogue(product: Product, step: int) -> Any:
+    """Build the record of promotion and group scales for a kernel that counts ``step`` of K as one."""
     promote = product.promotion // step if product.promotion else 0
     scales = product.scales
     if scales is None and not promote:
-        return Epilogue(0, False, _NO_SCALES, 1, 1, _NO_SCALES, 1, 1)
+        return _no_epilogue()
+    from precision._kernels._params import Epilogue
+
+    _, rows, columns = product.shape
     if scales is None:
         shapes = (len(product.left.codes), 1, rows), (len(product.right.codes), 1, columns)
         ones = [np.ones(shape, np.float32) for shape in shapes]

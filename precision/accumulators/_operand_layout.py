@@ -19,6 +19,8 @@ from precision.formats._named import BF16, FP32, TF32, Format
 
 #: Elements that one call of NumPy lays out: between two such pieces a product can be interrupted.
 _PIECE = 2**20
+#: Elements of an operand that is looked up as a whole, at most.
+_SMALL = 2**16
 
 
 class Stack(NamedTuple):
@@ -185,7 +187,7 @@ def find_specials(stack: Stack, found: Tables, axis: int) -> Array | None:
         return np.asarray(found.special.any(axis=axis)) if found.special.any() else None
     if not stack.fmt.has_nan and not stack.fmt.has_inf:
         return None
-    if codes.size <= 2**16 and not found.special.take(codes, mode="clip").any():
+    if codes.size <= _SMALL and not np.count_nonzero(found.special.take(codes, mode="clip")):
         return None
     marked = np.zeros((len(codes), codes.shape[3 - axis]), bool)
     pieces = _pieces(codes.shape[1:])
@@ -201,14 +203,23 @@ def find_specials(stack: Stack, found: Tables, axis: int) -> Array | None:
     return marked
 
 
+@functools.cache
+def panel_modules() -> tuple[Any, Any]:
+    """Import the modules `_panel_steps` and `_tile_sums` of the kernels over panels, once.
+
+    An import statement costs a microsecond each time it is reached.
+    """
+    from precision._kernels.products import _panel_steps, _tile_sums
+
+    return _panel_steps, _tile_sums
+
+
 def pack_left(stack: Stack, found: Tables, depth: int) -> Any:
     """Lay out the left operand as the kernels over panels read it: in chunks of ``depth`` elements of K.
 
     NumPy looks up the codes. All panels share the result, and no kernel has to be compiled for it.
     """
-    from precision._kernels.products._panel_steps import Left
-
-    codes = stack.codes
+    codes, steps = stack.codes, panel_modules()[0]
     count, rows, length = codes.shape
     chunks = -(-length // depth)
     kind = found.exponents.dtype
@@ -216,6 +227,11 @@ def pack_left(stack: Stack, found: Tables, depth: int) -> Any:
     flat_values, flat_exponents = aligned_parts((size, F32), (size, kind))
     packed = flat_values.reshape(count, chunks, rows, depth)
     exponents = flat_exponents.reshape(packed.shape)
+    if found.values.size and size <= _SMALL and length == chunks * depth:
+        code = codes.reshape(count, rows, chunks, depth).swapaxes(1, 2)
+        found.values.take(code, out=packed, mode="clip")
+        found.exponents.take(code, out=exponents, mode="clip")
+        return steps.Left(flat_values, flat_exponents)
     step, wide = max(1, 2**16 // (chunks * depth)), max(1, min(chunks, _PIECE // depth))
     high, across = -(-rows // step), -(-chunks // wide)
 
@@ -249,7 +265,7 @@ def pack_left(stack: Stack, found: Tables, depth: int) -> Any:
             exponents[here] = exponent.reshape(len(value), -1, depth).swapaxes(0, 1)
 
     in_pieces(work, count * high * across, 1)
-    return Left(flat_values, flat_exponents)
+    return steps.Left(flat_values, flat_exponents)
 
 
 class RightPanels:
@@ -267,8 +283,6 @@ class RightPanels:
 
         Beyond the end of K, elements are zeros.
         """
-        from precision._kernels.products._tile_sums import Right
-
         some = (matrix, slice(start, start + count), slice(first_column, first_column + self.lanes))
         codes = self.stack.codes[some]
         deep, wide = codes.shape
@@ -283,4 +297,4 @@ class RightPanels:
             exponents = self.exponents[: count * self.lanes].reshape(count, self.lanes)
             exponents.fill(np.iinfo(exponents.dtype).min)
             exponents[:deep, :wide] = self.found.exponents[some]
-        return Right(self.codes, self.found.values, self.exponents)
+        return panel_modules()[1].Right(self.codes, self.found.values, self.exponents)

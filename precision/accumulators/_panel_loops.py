@@ -14,7 +14,13 @@ from precision._support.machine._threads import checkpoint, get_num_threads
 from precision.accumulators._general_loops import run_general
 from precision.accumulators._inner_scales import InnerScales
 from precision.accumulators._kernel_records import _WHOLE, CANONICAL_NAN, as_register, as_unit, build_epilogue
-from precision.accumulators._operand_layout import RightPanels, build_tables, find_specials, pack_left
+from precision.accumulators._operand_layout import (
+    RightPanels,
+    build_tables,
+    find_specials,
+    pack_left,
+    panel_modules,
+)
 from precision.accumulators._panel_kernels import (
     CHAIN,
     INTEGER,
@@ -35,8 +41,7 @@ def _allocate_scratch(
     kernel: PanelKernel, depth: int, tile: int, step: Step, promoted: bool, part: int
 ) -> Any:
     """Allocate the scratch that one thread's calls of a kernel work in."""
-    from precision._kernels.products._panel_steps import Chain, Grouped, Integer, Narrow, Wide
-
+    steps, _ = panel_modules()
     lanes = kernel.lanes
     # Kernels write the values of a tile's columns; the lanes beyond a narrow tile stay zeros.
     values, exponents, registers = aligned_parts(
@@ -47,29 +52,29 @@ def _allocate_scratch(
     )
     totals = aligned(tile * lanes, np.float32) if promoted else registers
     if kernel is NARROW:
-        return Narrow(values, exponents, registers, totals)
+        return steps.Narrow(values, exponents, registers, totals)
     if kernel is CHAIN:
-        return Chain(values, exponents, registers, totals)
+        return steps.Chain(values, exponents, registers, totals)
     common = {"values": values, "exponents": exponents, "registers": registers, "totals": totals}
     common["largest"] = aligned(lanes, kernel.exponent)
     if kernel is INTEGER:
         whole = aligned((max(2, -(-step.products // part)) + 1) * lanes, np.int32)
         whole[:] = 0
         scales, none = aligned(2 * lanes, np.float32), np.zeros(max(tile, lanes), np.int32)
-        return Integer(
+        return steps.Integer(
             **common, left_shift=none, right_shift=none, left_group=_WHOLE, right_group=_WHOLE,
             shifts=aligned(lanes, np.int32), scale=scales[:lanes], unscale=scales[lanes:], whole=whole,
             part=part,
         )  # fmt: skip
     if step.inner and step.inner.group:
         size, no_scale, no_exponent = step.inner.group, np.empty(0, np.float32), np.empty(0, np.int32)
-        return Grouped(
+        return steps.Grouped(
             **common, dots=aligned(lanes, np.float32), top=aligned(lanes, np.int32), group=size,
             terms=aligned(step.products // size * lanes, np.float64), left_scale=no_scale,
             left_exponent=no_exponent, right_scale=no_scale, right_exponent=no_exponent,
         )  # fmt: skip
     sums = aligned(2 * lanes, kernel.real)
-    return Wide(**common, sums=sums, register=as_register(step))
+    return steps.Wide(**common, sums=sums, register=as_register(step))
 
 
 def _choose_chunk_depth(product: Product, step: Step, target: int) -> int:
@@ -159,8 +164,7 @@ def run_panels(
     Both are marks, or None for no mark. The outputs of marked rows and columns are wrong, and are left to the
     general kernel.
     """
-    from precision._kernels.products._tile_sums import Grid, Tile, sum_tile
-
+    _, kernels = panel_modules()
     results, rows, columns = product.shape
     length, lanes = product.length, kernel.lanes
     depth = _choose_chunk_depth(product, step, kernel.depth)
@@ -172,7 +176,7 @@ def run_panels(
     model, reference = as_unit(step), sum(references)
     height = _tile_rows(product, lanes)
     tiles, across = -(-rows // height), -(-columns // lanes)
-    grid = Grid(rows, columns, length, depth, chunks, lanes, kernel.halves)
+    grid = kernels.Grid(rows, columns, length, depth, chunks, lanes, kernel.halves)
     epilogue = build_epilogue(product, depth)
     most = max(1, min(chunks, SLAB // (depth * lanes)))
     part = _int32_terms(product, step) if kernel is INTEGER else 1
@@ -205,10 +209,10 @@ def run_panels(
                 checkpoint()
                 stop = min(chunks, start + most)
                 panel = right.take(j, column, start * depth, (stop - start) * depth)
-                tile = Tile(high, wide, start, stop, *places)
-                sum_tile(tile, left, panel, reference, model, grid, epilogue, scratch)
+                tile = kernels.Tile(high, wide, start, stop, *places)
+                kernels.sum_tile(tile, left, panel, reference, model, grid, epilogue, scratch)
             invalid = np.isnan(totals)
-            if invalid.any():
+            if np.count_nonzero(invalid):
                 totals[invalid] = CANONICAL_NAN
             out[here] = totals[:, :wide]
 

@@ -148,5 +148,6 @@ def dequantize(
         )
 
     tiles = -(-codes.size // _short_groups.TILE)
-    in_pieces(work, tiles, max(1, min(1 << 20, codes.size >> 4) // _short_groups.TILE))
+    # Pieces of fewer codes would take less time than the call of a loop.
+    in_pieces(work, tiles, max(1 << 16, min(1 << 20, codes.size >> 4)) // _short_groups.TILE)
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from precision.accumulators._accumulator import Accumulator
@@ -57,6 +58,7 @@ def _fits(line: Default, operand: OperandKind) -> bool:
     return line.scale_format is None or (operand.scale_format, operand.group) == line[1:3]
 
 
+@functools.lru_cache(maxsize=256)
 def default_unit(a: OperandKind, b: OperandKind) -> Accumulator | None:
     """Return the default unit of two operands, or None where no line of `DEFAULTS` fits both.
 
