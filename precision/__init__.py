@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from precision._support._rooms import public_name as __getattr__  # noqa: F401 -- Python asks for it
-from precision._support._rooms import public_names as __dir__  # noqa: F401 -- Python asks for it
+from precision._support._rooms import import_name as __getattr__  # noqa: F401 -- Python asks for it
+from precision._support._rooms import list_public_names as __dir__  # noqa: F401 -- Python asks for it
 
 # Type checkers and editors read these lines. Python finds each name in `EVERYDAY` of `_support/_rooms.py` and
 # imports its room when the name is first asked for; a test compares the two lists.

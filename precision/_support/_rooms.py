@@ -12,7 +12,7 @@ import numpy.typing  # noqa: F401
 
 from precision._support import _moved_names
 
-#: Every public room. Those that need an extra say so when they are imported.
+#: Every public room. A room that needs an extra raises an error that names it when it is imported.
 ROOMS = (
     "accumulators", "bounds", "cost", "formats", "gemm", "hardware", "logfmt", "metrics", "plots",
     "quantization", "specs", "storage", "studies", "sweep", "testing", "units",
@@ -49,13 +49,13 @@ RENAMED = {"parse_accumulator": "parse"}
 _MODULES = {name: module for module, names in EVERYDAY.items() for name in names}
 
 
-def public_name(name: str) -> Any:
-    """Return an everyday name or a room as an attribute of `precision`, importing what it needs.
+def import_name(name: str) -> Any:
+    """Import an everyday name or a room, and return it as an attribute of `precision`.
 
     Raises
     ------
     AttributeError
-        If there is none; the message says where a module of an earlier version went.
+        If there is no such name or room; the message says where a module of an earlier version went.
     """
     module = _MODULES.get(name)
     if module is not None:
@@ -69,8 +69,8 @@ def public_name(name: str) -> Any:
     raise AttributeError(f"module 'precision' has no attribute {name!r}{moved}", name=name)
 
 
-def public_names() -> list[str]:
-    """Return what `dir` lists of `precision`: the rooms, and the everyday names."""
+def list_public_names() -> list[str]:
+    """List the attributes of `precision` for `dir`: the rooms and the everyday names."""
     return sorted({*ROOMS, *sys.modules["precision"].__all__})
 
 

@@ -55,6 +55,9 @@ def _divide_norms(pair: Pair) -> tuple[float, int]:
     return ratio, halved + error.exponent - reference.exponent
 
 
+_LEAST_NORMAL = 2.0**-1022
+
+
 def _from_one(value: float) -> str:
     """Return the text of what a cosine lacks to 1."""
     return number_text(value if math.isnan(value) else max(0.0, 1 - value), ".2e")
@@ -86,6 +89,9 @@ def sqnr(pair: Pair) -> float:
     20.0
     """
     ratio, exponent = _divide_norms(pair)
+    whole = multiply_by_power(ratio, exponent)
+    if exponent and _LEAST_NORMAL <= whole < math.inf:  # one logarithm, where two would cancel in part
+        ratio, exponent = whole, 0
     with np.errstate(divide="ignore"):
         return float(-20.0 * (np.log10(ratio) + exponent * math.log10(2)))
 

@@ -146,6 +146,15 @@ def test_moved_modules_say_where_they_are():
     ]
 
 
+def test_tab_completion_shows_public_names_alone():
+    for room in ("accumulators", "bounds", "formats", "metrics", "plots", "quantization", "testing", "units"):
+        module = getattr(pr, room)
+        listed = dir(module)
+        assert set(module.__all__) <= set(listed) and listed == sorted(listed)
+        assert not [name for name in listed if name.startswith("_")]
+    assert "METRICS" in dir(pr.metrics) and "annotations" not in dir(pr.metrics)
+
+
 def test_a_unit_prints_as_the_name_that_it_was_asked_for_by():
     built = pr.FusedSum((pr.E4M3, pr.E5M2), 32, fraction_bits=13, register=pr.E8M13)
     assert built == pr.HOPPER_FP8 and hash(built) == hash(pr.HOPPER_FP8)

@@ -231,3 +231,14 @@ def test_explanations_and_heat_maps_of_extreme_errors(size):
         mean = _reduced(np.array([[3 * size, -4 * size], [0.0, 1.0]]), (1, 2), "rms")
     wanted = [5 * size / math.sqrt(2), math.sqrt(0.5)]
     assert mean.ravel().tolist() == pytest.approx(wanted, rel=1e-12, abs=SMALLEST)
+
+
+def test_sqnr_of_tiny_numbers_has_no_cancellation():
+    """The ratio of tiny norms is an ordinary number, whose logarithm is taken at once (found by the fuzz)."""
+    result = [-5.587469789167705e-135, 0.0, -9.71936502975062e-137, 0.0, 0.0]
+    reference = [-5.591067346475226e-135, 0.0, -9.700074473327541e-137, 0.0, 0.0]
+    expected = pytest.approx(63.818577976610594945, rel=1e-15)
+    assert metrics.sqnr(result, reference) == expected
+    for power in (-900, -600, 0, 600, 900):
+        x, y = (np.ldexp(np.array(values) * 2.0**448, power) for values in (result, reference))
+        assert metrics.sqnr(x, y) == expected

@@ -92,8 +92,10 @@ def test_every_rule_is_declared_in_full(rule: ScaleRule) -> None:
     assert ScaleRule(rule.value) is rule and pickle.loads(pickle.dumps(rule)) is rule
     spec = QuantSpec(E4M3, PerGroup(4), scale_rule=rule)
     assert QuantSpec.parse(str(spec)) == spec
-    (option,) = (option for option in study("quantize").options if option.name == "rule")
-    assert option.kind(rule.name.lower()) is rule
+    command = study("quantize").command
+    assert command is not None
+    (option,) = [option for option in command.options if option.name == "rule"]
+    assert option.kind(rule.name.lower()) is rule and re.search(rf"\b{rule.name}\b", option.help)
     assert _parameters.scale_rule("rule")(rule.name) is rule
     found = find(
         pst.specs(every_field=True),

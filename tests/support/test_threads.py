@@ -179,13 +179,14 @@ def test_cached_code_loads_before_what_only_compiling_needs(expected):
         "print(test_threads.digest(), 'numba.np.linalg' in sys.modules)\n"
         "print(numba.njit(lambda x: np.flip(x).sum())(np.ones(3)), 'numba.np.linalg' in sys.modules)\n"
     )
-    found = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=os.path.dirname(__file__),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    for _ in range(2):  # the first one compiles what an earlier test has compiled and not kept
+        found = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=os.path.dirname(__file__),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     assert found.stdout.split() == [expected, "False", "3.0", "True"]
 
 
