@@ -3,7 +3,7 @@
 Run ``python benchmarks/logfmt_worst_cases.py [MILLIONS]``. It prints, for several kinds of tiles, the least
 relative distance found of a float32 or float64 number inside a tile from a boundary (LINEAR, to nearest,
 base E, codes from the stored numbers), and the tile. Prints nothing of the package: the rules are the
-tests' oracle's. What it found stands in tests/test_logfmt_boundaries.py.
+tests' oracle's. What it found stands in tests/logfmt/test_logfmt_boundaries.py.
 """
 
 from __future__ import annotations

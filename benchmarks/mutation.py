@@ -95,6 +95,8 @@ TESTS = {
         "test_quantized.py::test_pieces_and_threads_change_no_bit",
     ],
 }
+#: Where each test file lies; no two have one name.
+FILES = {path.name: path for path in (ROOT / "tests").rglob("test_*.py")}
 
 #: What each run of pytest loads: no shrinking of failures, the same examples every time, one thread, and
 #: a line for every test that has ended.
@@ -348,6 +350,12 @@ class _Finder(ast.NodeVisitor):
                 self.visit(keyword.value)
 
 
+def with_path(test: str) -> str:
+    """Return a test's name with the path of its file, as pytest takes it."""
+    file, *name = test.split("::")
+    return "::".join([str(FILES[file]), *name])
+
+
 def mutants_of(file: str, text: str) -> list[Mutant]:
     finder = _Finder(file, text)
     finder.visit(ast.parse(text))
@@ -447,7 +455,7 @@ class Runner:
         """
         command = [
             sys.executable, "-m", "pytest", "-x", "-q", "-p", "mutation_profile", "-p", "no:cacheprovider",
-            "--tb=short", "-W", "ignore", *(str(ROOT / "tests" / test) for test in tests),
+            "--tb=short", "-W", "ignore", *map(with_path, tests),
         ]  # fmt: skip
         progress = cache / "progress"
         environment = os.environ | {

@@ -1,7 +1,7 @@
 """The reference of the API, written from the lists of public names that the rooms keep.
 
-The site (`docs/conf.py`) and its test (`tests/test_site.py`) read the same entries, so that a name cannot be
-public and undocumented. This module needs the package with its extras, and no Sphinx.
+The site (`docs/conf.py`) and its test (`tests/house/test_site.py`) read the same entries, so that a name
+cannot be public and undocumented. This module needs the package with its extras, and no Sphinx.
 """
 
 from __future__ import annotations

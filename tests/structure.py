@@ -10,11 +10,13 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent.parent / "precision"
+TESTS = Path(__file__).resolve().parent
+PACKAGE = TESTS.parent / "precision"
 #: Every room, from the top of the house to its ground: a room imports from those below it alone.
 ORDER = [
     "cli", "sweep", "studies", "plots", "testing", "hardware", "bounds", "metrics", "storage", "cost", "gemm",
@@ -22,6 +24,8 @@ ORDER = [
 ]  # fmt: skip
 #: Folders that hold entries and nothing else: a new entry is a new module.
 COLLECTIONS = {"cli/subcommands", "studies/built_in", "plots/figures", "accumulators/kinds"}
+#: The folders of tests: one for each room, and one for what is about several or about the whole package.
+TEST_FOLDERS = {room.lstrip("_") for room in ORDER} | {"house"}
 MOST_MODULES = 13
 MOST_LINES = 400
 MOST_CODE_LINES = 60
@@ -186,6 +190,17 @@ def tests_of_kind() -> list[str]:
             and a_kind.search((PACKAGE / module).read_text(encoding="utf-8"))]  # fmt: skip
 
 
+def misplaced_tests() -> list[str]:
+    """Return the test files that lie in no folder of `TEST_FOLDERS`, or share their name with another."""
+    found = sorted(path.relative_to(TESTS) for path in TESTS.rglob("test_*.py"))
+    names = Counter(path.name for path in found)
+    return [
+        path.as_posix()
+        for path in found
+        if len(path.parts) == 1 or path.parts[0] not in TEST_FOLDERS or names[path.name] > 1
+    ]
+
+
 def _with_counts(counts: dict[str, int], most: int) -> list[str]:
     return [f"{name}: {count}" for name, count in counts.items() if count > most]
 
@@ -205,6 +220,7 @@ RULES: dict[str, Callable[[], list[str]]] = {
         f"{name}: {length}" for name, length in long_functions()
     ],
     "modules that test an accumulator's kind": tests_of_kind,
+    "test files outside of the folders that mirror the rooms": misplaced_tests,
 }
 
 

@@ -8,7 +8,7 @@ difference that nobody explained fails, and so does one that went away with a ne
 The peers are not in the dev extra (PyTorch is large): without them this file is skipped. Versions that
 the table was written for: torchao 0.18 on PyTorch 2.13 (CPU), gfloat 0.5. To run it::
 
-    pip install torch torchao gfloat && pytest tests/test_microscaling_peers.py
+    pip install torch torchao gfloat && pytest tests/quantization/test_microscaling_peers.py
 """
 
 import dataclasses

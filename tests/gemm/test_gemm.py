@@ -12,6 +12,7 @@ import pytest
 import reference as ref
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from product_cases import random_codes, rounded64, same_bits, starts
 
 import precision as pr
 from precision.accumulators import _general_loops, _operand_layout, _panel_kernels, _panel_loops, _product
@@ -19,41 +20,6 @@ from precision.formats import parse_format
 from precision.testing.strategies import _unit_strategies
 
 OPERANDS = {name: parse_format(name) for name in ("e4m3", "e5m2", "fp16", "bf16", "fp32")}
-
-
-def random_codes(
-    rng: np.random.Generator, fmt: pr.FloatFormat, shape: tuple[int, ...], kind: str
-) -> np.ndarray:
-    """Codes as an array of the format's type (TF32: float32): any bits, or finite values of some spread."""
-    dtype = np.dtype(np.float32) if fmt == pr.TF32 else fmt.dtype
-    if kind == "bits":
-        codes = rng.integers(0, 1 << (32 if fmt == pr.TF32 else fmt.bits), shape, np.uint64)
-        return codes.astype(f"u{dtype.itemsize}").view(dtype)
-    spread = {"normal": 0, "wide": 12, "wider": 60}[kind]
-    x = rng.standard_normal(shape) * 2.0 ** rng.integers(-spread, spread + 1, shape)
-    x[rng.random(shape) < 0.2] = 0
-    if fmt == pr.E8M0:
-        x = np.abs(x)
-    values = x.astype(np.float32)
-    return values if fmt == pr.TF32 else pr.encode(values, fmt)
-
-
-def starts(rng: np.random.Generator, unit: pr.FusedSum, kind: str) -> np.ndarray | None:
-    if kind == "none":
-        return None
-    c = rng.standard_normal((3, 2)) * 2.0 ** rng.integers(
-        -40 if kind == "wide" else -3, 41 if kind == "wide" else 4, (3, 2)
-    )
-    if kind == "special":
-        c.flat[:4] = (np.inf, -np.inf, np.nan, -0.0)
-    c = c.astype(np.float32)
-    if unit.promotion is None and unit.register.exponent_bits < 8:
-        c = pr.round_to(c, unit.register, overflow=pr.Overflow.NON_SATURATING)
-    return c
-
-
-def same_bits(result: np.ndarray, expected: np.ndarray) -> None:
-    np.testing.assert_array_equal(result.view(f"u{result.itemsize}"), expected)
 
 
 @settings(max_examples=250, deadline=None)
@@ -512,19 +478,6 @@ def test_hot_loops_may_use_the_widest_registers():
     compiled()
     (signature,) = compiled.signatures
     assert '"prefer-vector-width"="512"' in compiled.inspect_llvm(signature)
-
-
-def rounded64(total: Fraction, odd: bool) -> float:
-    """A fraction as float64, to nearest even by Python's own division, or to odd."""
-    try:
-        nearest = float(total)
-    except OverflowError:
-        return math.copysign(math.inf, total)
-    if not odd or Fraction(nearest) == total:
-        return nearest
-    inside = nearest if abs(Fraction(nearest)) < abs(total) else math.nextafter(nearest, 0)
-    is_odd = np.float64(inside).view(np.uint64) & np.uint64(1)
-    return inside if is_odd else math.nextafter(inside, math.copysign(math.inf, total))
 
 
 def exact_rows() -> list[list[float]]:

@@ -237,10 +237,10 @@ def test_a_generic_processor_gives_the_same_bits(expected, tmp_path):
         "NUMBA_CPU_NAME": "generic",
         "NUMBA_CPU_FEATURES": "",
         "NUMBA_CACHE_DIR": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join(sys.path),  # this folder, and that of the oracles
     }
     found = subprocess.run(
         [sys.executable, "-c", "import test_logfmt_tensor; print(test_logfmt_tensor.digest())"],
-        cwd=os.path.dirname(__file__),
         env=environment,
         capture_output=True,
         text=True,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 _SPEC = importlib.util.spec_from_file_location("make", ROOT / "docs" / "make.py")
 assert _SPEC is not None and _SPEC.loader is not None
 make = importlib.util.module_from_spec(_SPEC)

@@ -14,8 +14,7 @@ import pytest
 import reference as ref
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_gemm import random_codes, starts
-from test_scaled_units import tensors
+from product_cases import random_codes, starts, tensors
 
 import precision as pr
 from precision import bounds, specs
@@ -23,7 +22,7 @@ from precision.bounds._conversion import bound_quantization
 from precision.formats import parse_format
 from precision.testing.strategies import _unit_strategies
 
-SEARCH = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "bound_search.py"))
+SEARCH = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "bound_search.py"))
 E4M3_GROUPS = pr.QuantSpec(pr.E4M3, pr.PerGroup(64))
 
 

@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 
 def test_ids_are_the_same_in_every_process(request):
     """Another process, of another hash seed and other addresses, finds the tests of this session again."""
-    items = [item for item in request.session.items if item.path.is_relative_to(HERE)]
+    items = [item for item in request.session.items if item.path.is_relative_to(TESTS)]
     files = sorted({str(item.path) for item in items})
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}

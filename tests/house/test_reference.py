@@ -18,7 +18,7 @@ import pytest
 import reference as ref
 from reference import MODES, Format, Unit, Value
 
-VECTORS = Path(__file__).parent / "vectors"
+VECTORS = Path(__file__).parents[1] / "vectors"
 OUTPUTS = 32  # sampled from every recorded case
 SEED = 20260801
 

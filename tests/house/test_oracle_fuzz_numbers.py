@@ -12,7 +12,7 @@ import pytest
 import precision as pr
 from precision.logfmt import BelowClamp, LogBase, Metadata, SingleValued, Space
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import oracle_fuzz
 import oracle_fuzz_aliasing as aliasing

@@ -15,7 +15,7 @@ import pytest
 
 from precision._support._rooms import ROOMS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS))
 import api_pages  # noqa: E402 -- it stands beside the site's conf.py

@@ -7,8 +7,7 @@ import ml_dtypes
 import numpy as np
 import oracle
 import pytest
-from test_gemm import rounded64, same_bits
-from test_scaled_units import expected_bits
+from product_cases import expected_bits, rounded64, same_bits
 
 import precision as pr
 from precision.accumulators import _operand_layout, _panel_kernels, _product

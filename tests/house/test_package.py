@@ -14,7 +14,7 @@ import precision as pr
 from precision._support._optional_packages import require
 from precision._support.machine._guarded_imports import GROUND
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 

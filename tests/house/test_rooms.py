@@ -29,9 +29,19 @@ def test_the_house_keeps_its_rules(rule):
     assert structure.RULES[rule]() == []
 
 
-def test_the_script_sees_what_breaks_a_rule(tmp_path, monkeypatch):
+def test_every_room_has_a_folder_of_tests():
+    """No test file lies elsewhere: that is one of the rules above."""
+    found = {path.relative_to(structure.TESTS).parts[0] for path in structure.TESTS.rglob("test_*.py")}
+    assert found == structure.TEST_FOLDERS == {path.parts[0].lstrip("_") for path in MODULES} | {"house"}
+
+
+def test_the_script_sees_what_breaks_a_rule(tmp_path, tmp_path_factory, monkeypatch):
     """A house built to break each rule is told apart from one that keeps them."""
     monkeypatch.setattr(structure, "PACKAGE", tmp_path)
+    monkeypatch.setattr(structure, "TESTS", tmp_path_factory.mktemp("tests"))
+    for name in ("test_flat.py", "attic/test_old.py", "gemm/test_a.py", "gemm/test_b.py", "cli/test_b.py"):
+        (structure.TESTS / name).parent.mkdir(exist_ok=True)
+        (structure.TESTS / name).touch()
     long = "def long():\n" + "    print()\n" * 61
     files = {
         "formats/__init__.py": "# list\n" * 41,
@@ -59,6 +69,7 @@ def test_the_script_sees_what_breaks_a_rule(tmp_path, monkeypatch):
             ["formats/__init__.py: 41"],
             ["units/_b.py:2 long: 62"],
             ["gemm/_kind.py"],
+            ["attic/test_old.py", "cli/test_b.py", "gemm/test_b.py", "test_flat.py"],
         ]  # fmt: skip
     finally:
         structure.tree.cache_clear()

@@ -226,7 +226,7 @@ def test_a_file_that_may_not_grow_ends_the_sweep_and_keeps_what_was_done(store):
         [sys.executable, "-c", script, str(store)],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
     )
     assert found.returncode == 1
     assert "OSError: store: " in found.stderr and "cannot be written" in found.stderr
@@ -263,7 +263,7 @@ def test_fifty_random_kills_lose_only_the_cell_in_flight(tmp_path, store):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
     )
     begun = tmp_path / "begun"
     begun.touch()

@@ -19,7 +19,7 @@ import precision as pr
 from precision import cost
 from precision.cost import _all_to_all
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TILES = pr.QuantSpec(pr.E4M3, pr.PerGroup(128))
 
 

@@ -265,7 +265,7 @@ def test_ctrl_c_cancels_what_waits_and_keeps_what_is_done(tmp_path, interruptibl
 
 
 def test_the_cells_file_can_be_imported_by_workers():
-    assert Path(sweep_cells.__file__).parent == Path(__file__).parent
+    assert Path(sweep_cells.__file__).parent == Path(__file__).parents[1]
 
 
 # ---- stopping at an error ---------------------------------------------------------------------------

@@ -3,11 +3,10 @@
 import dataclasses
 
 import numpy as np
-import oracle
 import pytest
-import reference as ref
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from product_cases import expected_bits, tensors
 
 import precision as pr
 from precision.accumulators import _panel_kernels, _panel_loops
@@ -15,59 +14,6 @@ from precision.formats import parse_format
 from precision.testing.strategies import _unit_strategies
 
 UE5M3 = parse_format("ue5m3")
-
-
-def random_scales(
-    rng: np.random.Generator, fmt: pr.FloatFormat, shape: tuple[int, ...], kind: str
-) -> np.ndarray:
-    """Scale codes: moderate ones, any finite ones, or any, NaN, zero and Inf among them."""
-    if kind == "bits":
-        codes = rng.integers(0, 1 << min(fmt.bits - fmt.signed, 31), shape)
-        return codes.astype(fmt.code_dtype).view(fmt.dtype)
-    spread = 3 if kind == "near" else 40
-    x = np.abs(rng.standard_normal(shape)) * 2.0 ** rng.integers(-spread, spread + 1, shape)
-    return pr.encode(x.astype(np.float32), fmt)
-
-
-def tensors(unit, scale_format, rows, length, columns, group, seed, kind, data):
-    """Operands of any codes (but NaN and Inf, unless ``data`` is "bits") with scales along K."""
-    rng = np.random.default_rng(seed)
-    fmt = unit.operands[0]
-    groups = -(-length // group)
-    sides = []
-    for shape, scales in (((rows, length), (rows, groups)), ((length, columns), (groups, columns))):
-        codes = rng.integers(0, 1 << fmt.bits, shape).astype(fmt.code_dtype)
-        if data != "bits":
-            codes[~np.isfinite(pr.decode(codes, fmt))] = 1
-            codes[rng.random(shape) < (0.7 if data == "sparse" else 0.1)] = 0
-        block = (1, group) if shape[0] == rows and shape[1] == length else (group, 1)
-        sides.append(
-            pr.QuantizedTensor(
-                codes, random_scales(rng, scale_format, scales, kind), fmt=fmt, block=block,
-                scale_format=scale_format,
-            )
-        )  # fmt: skip
-    return sides
-
-
-def expected_bits(a, b, unit, c=None) -> np.ndarray:
-    group = unit.scale_in_unit.n if isinstance(unit.scale_in_unit, pr.ScaledGroups) else 0
-    model, formats = oracle.plain_unit(unit), [oracle.plain(q.scale_format) for q in (a, b)]
-    fmt = oracle.plain(a.fmt)
-    (rows, length), columns = a.shape, b.shape[1]
-    x, y = a.codes.view(a.fmt.code_dtype), b.codes.view(b.fmt.code_dtype)
-    sx, sy = a.scale.view(a.scale_format.code_dtype), b.scale.view(b.scale_format.code_dtype)
-    span_a, span_b = a.block[1] or length, b.block[0] or length
-    bits = np.empty((rows, columns), np.uint32)
-    for i, j in np.ndindex(bits.shape):
-        register = ref.ZERO if c is None else oracle.value32(c[i, j])
-        for k in range(0, length, unit.products):
-            some = range(k, min(length, k + unit.products))
-            pairs = [(int(x[i, n]), int(y[n, j])) for n in some]
-            scales = [(int(sx[i, n // span_a]), int(sy[n // span_b, j])) for n in some]
-            register = ref.scaled_fused_sum(pairs, fmt, fmt, register, model, scales, tuple(formats), group)
-        bits[i, j] = ref.register_bits(register, ref.FP32)
-    return bits
 
 
 @settings(max_examples=150, deadline=None)

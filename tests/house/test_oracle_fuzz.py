@@ -11,7 +11,7 @@ import pytest
 
 import precision as pr
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import oracle_fuzz
 import oracle_fuzz_products as products

@@ -23,7 +23,7 @@ from precision.hardware import (
     _verification,
 )
 
-FILES = sorted((Path(__file__).parent / "vectors").glob("*.npz"))
+FILES = sorted((Path(__file__).parents[1] / "vectors").glob("*.npz"))
 CASES = [case for path in FILES for case in _recorded_cases.read(path)]
 
 

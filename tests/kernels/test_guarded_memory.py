@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect as Linux has it")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    paths = os.pathsep.join(filter(None, (str(HERE.parent), os.environ.get("PYTHONPATH"))))
+    paths = os.pathsep.join(filter(None, (str(TESTS.parent), os.environ.get("PYTHONPATH"))))
     return subprocess.run(
-        [sys.executable, str(HERE / "guarded.py"), *arguments],
+        [sys.executable, str(TESTS / "guarded.py"), *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": paths},
