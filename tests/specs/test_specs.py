@@ -52,7 +52,9 @@ def test_refusals(text, message):
 def test_a_spec_is_an_attribute_by_one_line_alone(monkeypatch):
     """An entry is enough: text, attribute and tab completion follow."""
     monkeypatch.setattr(_quant_spec, "SPECS", dict(_quant_spec.SPECS))
-    mine = _quant_spec.named("INT4_G64", pr.QuantSpec(IntFormat(4), pr.PerGroup(64), scale_format=pr.FP16))
+    mine = _quant_spec.name_spec(
+        "INT4_G64", pr.QuantSpec(IntFormat(4), pr.PerGroup(64), scale_format=pr.FP16)
+    )
     room = pr.quantization
     assert room.INT4_G64 is mine and "INT4_G64" in dir(room) and str(mine) == "INT4_G64"
     assert specs.parse("int4_g64") == mine and {*room.__all__, "NVFP4"} <= set(dir(room))
