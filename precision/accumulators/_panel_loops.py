@@ -124,7 +124,7 @@ class _TileScales:
             self.exponents.append(scale_parts(values, fmt)[0])
 
     def beside(self, scratch: Any, i: int, j: int, row: int, rows: int, column: int, lanes: int) -> Any:
-        """Return the scratch with the scales of one tile in it."""
+        """Return a scratch whose scales are those of one tile."""
 
         def left(x: Array) -> Array:
             return np.ascontiguousarray(x[i, :, row : row + rows]).reshape(-1)

@@ -240,7 +240,7 @@ def _count_bits(spec: AnySpec, quantized: Quantized, axis: int) -> int:
 
 # ---- pieces -----------------------------------------------------------------------------------------
 def _find_block_lengths(quantized: Quantized, axis: int) -> tuple[int | None, int]:
-    """Return two lengths along an axis: the elements under one scale, and those decided on together.
+    """Return two lengths along an axis: the elements under one scale, and those of one fallback decision.
 
     The first is None where one scale holds for the whole axis.
     """

@@ -54,7 +54,7 @@ def exactly_held(values: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def shift_ulps(values: Array, steps: int) -> Array:
-    """Return positive finite numbers moved by ``steps`` ULPs, those left out that would not stay such."""
+    """Return positive finite numbers moved by ``steps`` ULPs, without those that leave that range."""
     word = word_of(values.dtype)
     bits = values.view(word).astype(np.int64) + steps
     end = int(np.array(np.inf, values.dtype).view(word))

@@ -98,7 +98,7 @@ def measure(
 
 
 def with_rules(specs: Iterable[AnySpec], rules: Iterable[ScaleRule]) -> tuple[AnySpec, ...]:
-    """Add to specs whose scales are powers of two, after each, the same spec with other scale rules.
+    """Return specs, with copies under other scale rules after each spec whose scales are powers of two.
 
     Raises
     ------

@@ -226,7 +226,7 @@ def _without_short(reference: Reference, one: ObservedBlocks) -> Array:
 
 # ---- where no scale came ----------------------------------------------------------------------------
 def _of_restored(reference: Reference, seen: Sequence[ObservedBlocks]) -> Iterator[str]:
-    """Yield the mistakes, in scales or in elements, that explain restored values that came without scales."""
+    """Yield the mistakes, in scales or in elements, that explain restored values if no scales are known."""
     parts = [reference.parts(one.x) for one in seen]
     hidden = [ObservedBlocks(one.x, part) for one, part in zip(seen, parts, strict=True)]
 

@@ -129,7 +129,7 @@ class Quantizer:
         return Comparison(differ(wanted, got), wanted, got, spec.scale_format, "scale")
 
     def elements(self, x: Array, came: Parts, *, signs: bool = False) -> Comparison:
-        """Compare the elements with what they must be under the scale that came with them."""
+        """Compare observed elements with the right ones under the observed scales."""
         spec = self.reference.spec
         if came.scale is None:
             return self.whole(x, came, signs=signs)

@@ -120,7 +120,7 @@ def _repeats(target: Elements, call: Call) -> Attempt:
 
 
 def _differs(name: str, target: Elements, x: Array, wanted: Array, got: Array, cause: str) -> Attempt:
-    """Return the failure of two results of one input that should be the same."""
+    """Return the failure that shows two different results of one input."""
     bad = np.flatnonzero(differ(wanted, got, signs=True))
     index = int(bad[0]) if bad.size else 0
     outcome = Outcome(

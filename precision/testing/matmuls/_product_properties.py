@@ -112,7 +112,7 @@ def _sizes(p: Problem) -> tuple[int, int, int]:
 
 
 def _only_where(seen: Sequence[ObservedProduct]) -> list[str]:
-    """Return a cause that names the sizes that all failures have and nothing else has, if there are such."""
+    """Return a cause that names the sizes at which every failure and no success occurs, if there are such."""
     bad, good = [one for one in seen if one.bad.any()], [one for one in seen if not one.bad.any()]
     if len(good) < MANY:
         return []
