@@ -69,8 +69,8 @@ def no_work(monkeypatch):
     def work(*arguments, **options):
         raise AssertionError("the work has begun")
 
-    monkeypatch.setattr(_study_commands, "measured", work)
-    monkeypatch.setattr(_sweep_options, "_swept", work)
+    monkeypatch.setattr(_study_commands, "compute_table", work)
+    monkeypatch.setattr(_sweep_options, "_run_sweep", work)
 
 
 def _refused(arguments, *parts):

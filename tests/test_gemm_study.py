@@ -11,7 +11,7 @@ import pytest
 
 import precision as pr
 from precision import metrics, studies
-from precision.cli._study_commands import measured
+from precision.cli._study_commands import compute_table
 from precision.metrics import DISTRIBUTIONS, draw
 from precision.studies import Matrices, study
 from precision.studies.built_in._matrix_product import default_accumulators
@@ -179,7 +179,7 @@ def options(**given):
 
 def test_rows_in_order():
     asked = options(m=4, n=8, k=((256, 64),), distribution=("normal", "uniform"), accumulator=(pr.EXACT,))
-    table = measured(GEMM, GEMM.command, asked)
+    table = compute_table(GEMM, GEMM.command, asked)
     assert list(zip(table["data"], table["k"], strict=True)) == [
         ("normal", 64),
         ("normal", 256),
@@ -187,7 +187,7 @@ def test_rows_in_order():
         ("uniform", 256),
     ]
     assert set(table["m"]) == {4} and set(table["n"]) == {8}
-    assert table.equals(measured(GEMM, GEMM.command, asked))
+    assert table.equals(compute_table(GEMM, GEMM.command, asked))
 
 
 def test_the_default_command_gives_the_recorded_numbers():
@@ -195,7 +195,7 @@ def test_the_default_command_gives_the_recorded_numbers():
     recorded = json.loads(
         gzip.decompress(Path(__file__).with_name("recorded_gemm_study.json.gz").read_bytes())
     )
-    table = measured(GEMM, GEMM.command, options(k=((128, 256, 512, 1024, 2048),)))
+    table = compute_table(GEMM, GEMM.command, options(k=((128, 256, 512, 1024, 2048),)))
     rows = table[list(GEMM.command.columns)].to_dict("records")
     assert len(rows) == 2 * 5 * 11 and [list(row) for row in rows] == [list(row) for row in recorded]
     for row, expected in zip(rows, recorded, strict=True):
@@ -206,7 +206,7 @@ def test_the_default_command_gives_the_recorded_numbers():
 
 
 def test_the_answer_is_made_of_the_numbers():
-    table = measured(GEMM, GEMM.command, options(m=4, n=4, k=((64, 256),), distribution=("uniform",)))
+    table = compute_table(GEMM, GEMM.command, options(m=4, n=4, k=((64, 256),), distribution=("uniform",)))
     rows = table[(table["k"] == 256) & (table["accumulator"] != "EXACT")].set_index("accumulator")
     errors = rows["accumulation_norm_relative_error"]
     said = GEMM.answer(table)

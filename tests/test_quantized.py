@@ -51,7 +51,7 @@ from precision.quantization import (
     _dequantizing,
 )
 from precision.quantization import _row_loops as machinery
-from precision.quantization._granularity import filled, scale_shape
+from precision.quantization._granularity import clip_block, scale_shape
 from precision.specs import quantize
 from precision.testing.strategies import _spec_strategies
 
@@ -134,7 +134,7 @@ def oracle(x: np.ndarray, spec: QuantSpec, axis: int) -> tuple[np.ndarray, np.nd
     """Codes (integers), scales and tensor scale of finite input, one block after another."""
     kind = x.dtype.type if x.dtype == np.float64 else np.float32
     source = x.astype(kind)
-    block = filled(spec.granularity.block(x.shape, axis), x.shape)
+    block = clip_block(spec.granularity.block(x.shape, axis), x.shape)
     counts = scale_shape(x.shape, block)
     floor = kind(spec.min_amax or 0)
 
@@ -399,7 +399,8 @@ def test_nan_and_inf_make_the_scale_nan(spec: QuantSpec, dtype: type, bad: float
     hit = np.isnan(q.multipliers())
     assert hit.sum() == 1
     block = tuple(
-        slice(i * n, (i + 1) * n) for i, n in zip(np.argwhere(hit)[0], filled(q.block, x.shape), strict=True)
+        slice(i * n, (i + 1) * n)
+        for i, n in zip(np.argwhere(hit)[0], clip_block(q.block, x.shape), strict=True)
     )
     inside = np.zeros(x.shape, bool)
     inside[block] = True
@@ -455,7 +456,7 @@ def test_dequantize(spec: QuantSpec, axis: int) -> None:
     scale = decode(q.scale, q.scale_format)
     if q.tensor_scale is not None:
         scale = scale * q.tensor_scale
-    for along, step in enumerate(filled(q.block, q.shape)):
+    for along, step in enumerate(clip_block(q.block, q.shape)):
         scale = np.repeat(scale, step, axis=along)[tuple(slice(n) for n in q.shape[: along + 1])]
     codes = decode(q.codes, q.fmt)
     assert np.array_equal(q.dequantize(), codes * scale)
