@@ -138,9 +138,9 @@ def doc_of(room: str, name: str, value: object) -> str:
 
 
 def names(room: str) -> list[str]:
-    """Return the public names of a room: those of its list, then those that its own `dir` adds, as units."""
+    """Return the public names of a room: those of its list, then those that its `dir` adds (units, specs)."""
     module = importlib.import_module(room)
-    added = dir(module) if "__dir__" in vars(module) else []
+    added = [name for name in dir(module) if not inspect.ismodule(getattr(module, name))]
     return [*module.__all__, *(name for name in added if name not in module.__all__)]
 
 

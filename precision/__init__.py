@@ -40,6 +40,18 @@ if TYPE_CHECKING:
     from precision.gemm import Trace, matmul, trace
     from precision.logfmt import DEEPEP_LOGFMT10, LogFMT, LogFMTTensor
     from precision.quantization import (
+        Arithmetic,
+        Hadamard,
+        NonFinite,
+        PerBlock,
+        PerGroup,
+        PerTensor,
+        PerVector,
+        QuantizedTensor,
+        QuantSpec,
+        ScaleRule,
+    )
+    from precision.quantization._microscaling import (
         MXFP4,
         MXFP6_E2M3,
         MXFP6_E3M2,
@@ -51,16 +63,6 @@ if TYPE_CHECKING:
         NVFP4_4OVER6,
         NVFP4_TE,
         NVINT4,
-        Arithmetic,
-        Hadamard,
-        NonFinite,
-        PerBlock,
-        PerGroup,
-        PerTensor,
-        PerVector,
-        QuantizedTensor,
-        QuantSpec,
-        ScaleRule,
     )
     from precision.specs import quantize
     from precision.units._nvidia import (

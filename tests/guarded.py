@@ -20,6 +20,7 @@ import numpy as np
 import precision as pr
 from precision import storage
 from precision.formats import FP64, NAMED, FloatFormat, IntFormat
+from precision.quantization._quant_spec import SPECS
 
 PAGE = mmap.PAGESIZE
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -122,8 +123,7 @@ def codec_calls(fmt: object) -> Iterator[tuple[str, Call]]:
 
 def specs() -> Iterator[pr.QuantSpec]:
     """The named specs, and every format under several granularities and kinds of scales."""
-    yield from (pr.MXFP8_E4M3, pr.MXFP8_E5M2, pr.MXFP6_E2M3, pr.MXFP6_E3M2, pr.MXFP4, pr.MXINT8, pr.MXINT4)
-    yield from (pr.NVFP4, pr.QuantSpec.parse("NVFP4"))
+    yield from SPECS.values()
     for fmt in FORMATS:
         if fmt.has_zero:
             yield pr.QuantSpec(fmt, pr.PerTensor())

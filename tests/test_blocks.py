@@ -13,9 +13,10 @@ from precision.formats import E4M3, E8M0, UE4M3, FloatFormat, Overflow, Rounding
 from precision.quantization import PerBlock, PerGroup, QuantizedTensor, QuantSpec, ScaleRule
 from precision.quantization import _group_loops as blocks
 from precision.quantization import _row_loops as machinery
+from precision.quantization._quant_spec import SPECS as NAMED_SPECS
 from precision.quantization._scale_rules import ScaleFormula
 
-MX = [pr.MXFP8_E4M3, pr.MXFP8_E5M2, pr.MXFP6_E2M3, pr.MXFP6_E3M2, pr.MXFP4, pr.MXINT8, pr.MXINT4]
+MX = [spec for spec in NAMED_SPECS.values() if spec.scale_format == E8M0]
 POWERS = [rule for rule in ScaleRule if rule.recipe(pr.E2M1).formula is ScaleFormula.POWER]
 NV = QuantSpec(pr.E2M1, PerGroup(16), scale_format=E4M3, tensor_scale=True)
 SPECS = [
@@ -304,3 +305,16 @@ def test_empty():
     q = pr.quantize(np.empty((0, 32), np.float32), pr.MXFP4)
     out = np.empty((0, 32), np.float32)
     assert q.dequantize(out=out) is out
+
+
+@pytest.mark.parametrize("bias", [46, 47, 60])
+def test_zeros_get_the_least_scale_however_small_the_elements_are(bias: int) -> None:
+    """The fast loops count zeros as an amax of 2**-159: formats below 2**-32 are left to the general ones."""
+    spec = QuantSpec(
+        FloatFormat(4, 3, bias=bias), PerGroup(32), scale_format=E8M0, scale_rule=ScaleRule.FLOOR
+    )
+    x = np.zeros((2, 32), np.float32)
+    x[1, 5] = 2.0**-149
+    scale = pr.quantize(x, spec).scale.astype(np.float64)[:, 0]
+    assert scale.tolist() == [2.0**-127, max(2.0 ** (-149 - spec.fmt.max_exponent), 2.0**-127)]
+    assert (blocks.quantizer(spec, x.dtype) is None) == (spec.fmt.max_exponent < -32)

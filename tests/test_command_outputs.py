@@ -366,3 +366,27 @@ def test_an_option_named_as_a_parameter_reaches_the_cell(monkeypatch):
         assert refused.exit_code in (1, 2) and message in refused.output and not os.path.exists("rows.csv")
     help = CliRunner().invoke(made, ["--help"]).stdout
     assert "Add two numbers." in help and "[default: 2.0; x>0]" in help
+
+
+def negate(*, twice=False):
+    """A cell of a truth value."""
+    return {"result": 1 if twice else -1}
+
+
+def test_a_flag_of_a_study_takes_no_value(monkeypatch):
+    asked = Command(
+        help="Negate one.",
+        options=(Option("twice", bool, help="Two times."),),
+        ask=lambda given: Asked({}),
+        columns=("twice", "result"),
+    )
+    negating = Study(
+        name="negate", question="What is it?", cell=negate, grid={}, reads={}, figure=None, command=asked,
+        answer=lambda table: "",
+    )  # fmt: skip
+    monkeypatch.setattr(_study_commands, "study", lambda name: negating)
+    made = _study_commands.study_command("negate", "negate")
+    for arguments, row in (([], "False,-1"), (["--twice"], "True,1")):
+        found = CliRunner().invoke(made, [*arguments, "--no-figure", "--csv", "-"])
+        assert found.stdout == f"twice,result\n{row}\n"
+    assert "--twice    " in CliRunner().invoke(made, ["--help"]).stdout

@@ -14,8 +14,9 @@ from oracle import plain
 
 import precision as pr
 from precision.metrics import Tally, _fidelity, draw, tally
+from precision.quantization._quant_spec import SPECS
 
-MX = (pr.MXFP8_E4M3, pr.MXFP8_E5M2, pr.MXFP6_E2M3, pr.MXFP6_E3M2, pr.MXFP4, pr.MXINT8, pr.MXINT4)
+MX = [spec for spec in SPECS.values() if spec.scale_format == pr.E8M0]
 RULES = (pr.ScaleRule.FLOOR, pr.ScaleRule.CEIL, pr.ScaleRule.RCEIL, pr.ScaleRule.EVEN)
 NVFP4 = dataclasses.replace(pr.NVFP4, arithmetic=pr.Arithmetic.DIVISION)  # as the oracle below has it
 

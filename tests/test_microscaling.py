@@ -24,6 +24,7 @@ from test_reference_blocks import (
 
 import precision as pr
 from precision.formats import UE4M3, UE5M3
+from precision.quantization._quant_spec import SPECS
 from precision.quantization._spec_fields import code_of_value
 from precision.testing.strategies import _block_strategies
 
@@ -31,8 +32,9 @@ F = np.float32
 Case = tuple[np.ndarray, pr.QuantSpec]
 RULES = [rule for rule in pr.ScaleRule if rule.gives_powers_of_two]
 MX = [
-    dataclasses.replace(getattr(pr, name), scale_rule=rule)
-    for name in ("MXFP8_E4M3", "MXFP8_E5M2", "MXFP6_E2M3", "MXFP6_E3M2", "MXFP4", "MXINT8", "MXINT4")
+    dataclasses.replace(spec, scale_rule=rule)
+    for spec in SPECS.values()
+    if spec.scale_format == pr.E8M0
     for rule in RULES
 ]
 NV = [

@@ -15,7 +15,7 @@ from test_cli import ran, refused, run
 
 import precision as pr
 from precision import specs
-from precision.metrics import draw, tally
+from precision.metrics import DISTRIBUTIONS, draw, tally
 from precision.studies.built_in._spec_fidelity import SPECS as DEFAULT_SPECS
 
 SMALL = ["--shape", "16x96"]
@@ -225,3 +225,8 @@ def test_refusals(model, arguments, message):
     before = sorted(os.listdir())
     assert message in refused("quantize", *arguments)
     assert sorted(os.listdir()) == before  # nothing half-written
+
+
+@pytest.mark.parametrize("name", ["quantize", "logfmt", "gemm"])
+def test_help_names_every_distribution(name):
+    assert ", ".join(DISTRIBUTIONS) in " ".join(ran(name, "--help").split())

@@ -11,6 +11,7 @@ import structure
 import precision as pr
 from precision._support import _rooms
 from precision._support.machine._guarded_imports import GROUND
+from precision.quantization import _quant_spec
 
 MODULES = structure.modules()
 
@@ -133,6 +134,25 @@ def test_moved_modules_say_where_they_are():
     assert {"metrics", "units", "E4M3"} <= set(dir(pr)) and not [
         name for name in dir(pr) if name.startswith("_")
     ]
+
+
+def test_tab_completion_shows_public_names_alone():
+    for room in ("accumulators", "bounds", "formats", "metrics", "plots", "quantization", "testing", "units"):
+        module = getattr(pr, room)
+        listed = dir(module)
+        assert set(module.__all__) <= set(listed) and listed == sorted(listed)
+        assert not [name for name in listed if name.startswith("_")]
+    assert "METRICS" in dir(pr.metrics) and "annotations" not in dir(pr.metrics)
+
+
+def test_a_named_spec_is_an_attribute_by_one_line_alone(monkeypatch):
+    """An entry is enough: attribute, tab completion, text and errors follow."""
+    monkeypatch.setattr(_quant_spec, "SPECS", dict(_quant_spec.SPECS))
+    spec = _quant_spec.name_spec("X1", pr.QuantSpec(pr.formats.E3M4, pr.PerGroup(8)))
+    assert pr.quantization.X1 is spec and str(spec) == "X1" and pr.specs.parse("x1") is spec
+    assert "X1" in dir(pr.quantization) and set(pr.quantization.__all__) <= set(dir(pr.quantization))
+    with pytest.raises(AttributeError, match="no attribute 'X2'"):
+        _ = pr.quantization.X2
 
 
 def test_a_unit_prints_as_the_name_that_it_was_asked_for_by():

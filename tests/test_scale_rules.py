@@ -13,7 +13,7 @@ from hypothesis import find, settings
 import precision as pr
 from precision.formats import E2M1, E4M3, E5M2, FP32, INT8, MXINT8, UE5M3, FloatFormat, Format
 from precision.quantization import PerGroup, QuantSpec, ScaleRule
-from precision.quantization._scale_rules import ScaleFormula
+from precision.quantization._scale_rules import Recipe, ScaleFormula
 from precision.specs import quantize
 from precision.studies import _parameters, study
 from precision.testing import strategies as pst
@@ -83,7 +83,7 @@ def test_every_rule_is_declared_in_full(rule: ScaleRule) -> None:
     recipes = [rule.recipe(fmt) for fmt in (*ELEMENTS, FP32, UE5M3, pr.parse_format("uint8"))]
     assert len({(recipe.formula, recipe.errors) for recipe in recipes}) == 1
     for recipe in recipes:
-        assert 0 <= recipe.added < 2**52 and (recipe.added == 0 or recipe.formula is ScaleFormula.POWER)
+        assert 0 <= recipe.added < 2**56 and (recipe.added == 0 or recipe.formula is ScaleFormula.POWER)
         assert (recipe.factor == 1) == (recipe.formula is not ScaleFormula.POWER_OF_PRODUCT)
         assert recipe.errors is None or recipe.formula is ScaleFormula.QUOTIENT
     kinds = rule.gives_powers_of_two, rule.tries_two_scales, rule.only_divides
@@ -103,6 +103,28 @@ def test_every_rule_is_declared_in_full(rule: ScaleRule) -> None:
         settings=settings(max_examples=5000),
     )
     assert found.scale_rule is rule
+
+
+@pytest.mark.parametrize("more", [1, 15])
+@pytest.mark.parametrize("group", [32, 5], ids=["short groups", "any group"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_rule_may_give_larger_powers(more: int, group: int, dtype: type) -> None:
+    """Each 2**52 that a recipe adds doubles the scale once more."""
+    rng = np.random.default_rng(6)
+    x = np.zeros((900, group), np.float32)
+    x[:, 0] = rng.uniform(1, 2, 900) * 2.0 ** rng.integers(-149, 127, 900)
+    x[:5, 0] = 0, 2.0**-149, 2.0**-126, 2.0**127, np.finfo(np.float32).max
+    fraction, exponent = np.frexp(x[:, 0])
+    recipe = Recipe(ScaleFormula.POWER, added=(more + 1 << 52) - 1)
+    rule = object.__new__(ScaleRule)  # no member, so that caches of other rules stay as they are
+    rule._name_, rule._value_, rule._sample = f"CEIL_AND_{more}", f"ceil_and_{more}", recipe
+    rule._recipe = lambda fmt: recipe
+    for fmt in (E4M3, E2M1, MXINT8):
+        spec = QuantSpec(fmt, PerGroup(group), scale_format=pr.E8M0, scale_rule=rule)
+        scale = quantize(x.astype(dtype), spec).scale.astype(np.float64)
+        powers = exponent - (fraction == 0.5) - math.frexp(fmt.max)[1] + 1 + more
+        powers[fraction == 0] = -127
+        assert np.array_equal(scale[:, 0], 2.0 ** np.clip(powers, -127, 127))
 
 
 @pytest.mark.parametrize("rule", ScaleRule, ids=str)

@@ -7,6 +7,7 @@ import pytest
 
 import precision as pr
 from precision import specs
+from precision.formats import IntFormat
 from precision.logfmt import Space, _logfmt_spec
 from precision.quantization import _quant_spec
 from precision.studies import study
@@ -40,11 +41,25 @@ def test_the_vocabularies_do_not_clash():
         ("LogFMT(2)", "bits must .* 3"),
         ("LogFTM(8)", "unknown name 'LogFTM'; near names: LOGFMT"),
         ("LogFMT(8", "cannot be read"),
+        ("INT9", "near names: INT8, INT4, INT2$"),  # each once, however it is written
     ],
 )
 def test_refusals(text, message):
     with pytest.raises(ValueError, match=message):
         specs.parse(text)
+
+
+def test_a_spec_is_an_attribute_by_one_line_alone(monkeypatch):
+    """An entry is enough: text, attribute and tab completion follow."""
+    monkeypatch.setattr(_quant_spec, "SPECS", dict(_quant_spec.SPECS))
+    mine = _quant_spec.name_spec("INT4_G64", pr.QuantSpec(IntFormat(4), pr.PerGroup(64), scale_format=pr.FP16))
+    room = pr.quantization
+    assert room.INT4_G64 is mine and "INT4_G64" in dir(room) and str(mine) == "INT4_G64"
+    assert specs.parse("int4_g64") == mine and {*room.__all__, "NVFP4"} <= set(dir(room))
+    with pytest.raises(AttributeError, match=r"has no attribute 'INT4_G46' \(did you mean 'INT4_G64'"):
+        _ = room.INT4_G46
+    with pytest.raises(AttributeError, match=r"has no attribute '_microscale'$"):
+        _ = room._microscale
 
 
 def test_text_must_be_text():

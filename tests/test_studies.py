@@ -19,7 +19,7 @@ import reference as ref
 import precision as pr
 from precision.formats import INT8
 from precision.metrics import draw
-from precision.studies import STUDIES, _array_sources, _drawn_products, study
+from precision.studies import STUDIES, _array_sources, _drawn_products, _parameters, study
 from precision.studies.built_in import _matrix_product, _stochastic_rounding
 
 E4M3, FP32 = oracle.plain(pr.E4M3), oracle.plain(pr.FP32)
@@ -516,7 +516,8 @@ def test_bad_text_raises_and_names_the_parameter(name, parameter, text, message)
 def test_readers_refuse_values_of_another_kind():
     for name, found in STUDIES.items():
         for parameter, read in found.reads.items():
-            for value in (True, [1], object(), b"1"):
+            another = 1 if isinstance(parameters(name)[parameter].default, bool) else True
+            for value in (another, [1], object(), b"1"):
                 with pytest.raises(TypeError, match=f"^{parameter} must be"):
                     read(value)
             if parameter != "width" or name != "accumulation":
@@ -529,6 +530,11 @@ def test_readers_take_values_and_whole_numbers():
     assert reads["offset"](1) == 1.0 and type(reads["offset"](1)) is float
     assert reads["rounding"]("stochastic(8)".replace("s", "S", 1)) == pr.Stochastic(8)
     assert STUDIES["accumulation"].reads["width"](" None ") is None
+    flag = _parameters.truth("flag")
+    assert [flag(given) for given in ("True", " false", True, False)] == [True, False, True, False]
+    for given, error in (("yes", ValueError), (1, TypeError)):
+        with pytest.raises(error, match=f"flag must be True or False, got {given!r}"):
+            flag(given)
     assert STUDIES["formats"].reads["spec"]("bf16") == pr.BF16
 
 

@@ -20,10 +20,12 @@ from precision import storage
 from precision.cli import command
 from precision.testing import (
     check_dequantizer,
+    check_matmul,
     check_packing,
     check_quantizer,
     check_roundtrip,
     dequantizer_properties,
+    matmul_properties,
     quantizer_properties,
 )
 from precision.testing import strategies as pst
@@ -224,6 +226,21 @@ def test_report():
 @pytest.mark.parametrize("prop", quantizer_properties(pr.MXFP4), ids=str)
 def test_properties_one_by_one(prop):
     prop.check(lambda x: pr.quantize(x, pr.MXFP4))
+
+
+def test_the_documentation_names_every_property():
+    tried = [
+        (
+            check_quantizer,
+            quantizer_properties,
+            (pr.E4M3, pr.MXFP4, replace(pr.MXFP4, rounding=pr.Stochastic(8))),
+        ),
+        (check_dequantizer, dequantizer_properties, (pr.E4M3, pr.MXFP4)),
+        (check_matmul, matmul_properties, (pr.HOPPER_FP8.promoted(128), pr.HOPPER_TF32, pr.BLACKWELL_NVFP4)),
+    ]
+    for check, properties, likes in tried:
+        named = {str(prop) for like in likes for prop in properties(like)}
+        assert [name for name in named if f"*{name}*" not in check.__doc__] == []
 
 
 def test_a_property_raises():

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 import precision as pr
 from precision.cli._main import command
+from precision.testing.strategies import _unit_strategies
 from precision.units import CATALOGUE, DEFAULTS
 from precision.units import _catalogue as catalogue
 from precision.units._defaults import OperandKind, default_unit
@@ -29,6 +30,10 @@ def test_a_unit_is_an_attribute_by_one_line_alone(monkeypatch):
     assert pr.parse_accumulator("X1_BF16.promoted(64)") == pr.units.X1_BF16.promoted(64)
     with pytest.raises(AttributeError, match="did you mean 'X1_BF16'"):
         _ = pr.units.X1_BF61
+
+
+def test_strategies_draw_every_unit():
+    assert sorted(map(str, _unit_strategies._UNITS)) == sorted(CATALOGUE)
 
 
 def test_defaults_are_fixed():

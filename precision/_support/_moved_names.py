@@ -89,13 +89,13 @@ def raise_for_accumulators(name: str) -> NoReturn:
     _raise_missing("precision.accumulators", name)
 
 
-def raise_for_quantization(name: str) -> NoReturn:
-    """Raise AttributeError for a missing name of `precision.quantization`, with its new place if it moved."""
-    _raise_missing("precision.quantization", name)
+def raise_for_quantization(name: str, hint: str) -> NoReturn:
+    """Raise AttributeError for a missing name of `precision.quantization`, with its new place or a hint."""
+    _raise_missing("precision.quantization", name, hint)
 
 
-def _raise_missing(module: str, name: str) -> NoReturn:
-    """Raise AttributeError for a missing name of a module, and say where it is if it moved."""
+def _raise_missing(module: str, name: str, hint: str = "") -> NoReturn:
+    """Raise AttributeError for a missing name of a module, and say where it is if it moved, else a hint."""
     new = NAMES.get(f"{module}.{name}")
-    moved = f": it is {new}" if new else ""
+    moved = f": it is {new}" if new else hint
     raise AttributeError(f"module {module!r} has no attribute {name!r}{moved}", name=name)

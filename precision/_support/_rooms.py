@@ -27,9 +27,12 @@ EVERYDAY = {
         "encode", "format_of", "parse_format", "round_to",
     ),
     "quantization": (
+        "Arithmetic", "Hadamard", "NonFinite", "PerBlock", "PerGroup", "PerTensor", "PerVector",
+        "QuantizedTensor", "QuantSpec", "ScaleRule",
+    ),
+    "quantization._microscaling": (
         "MXFP4", "MXFP6_E2M3", "MXFP6_E3M2", "MXFP8_E4M3", "MXFP8_E5M2", "MXINT4", "MXINT8", "NVFP4",
-        "NVFP4_4OVER6", "NVFP4_TE", "NVINT4", "Arithmetic", "Hadamard", "NonFinite", "PerBlock", "PerGroup",
-        "PerTensor", "PerVector", "QuantizedTensor", "QuantSpec", "ScaleRule",
+        "NVFP4_4OVER6", "NVFP4_TE", "NVINT4",
     ),
     "logfmt": ("DEEPEP_LOGFMT10", "LogFMT", "LogFMTTensor"),
     "specs": ("quantize",),

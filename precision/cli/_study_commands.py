@@ -42,6 +42,9 @@ def _parameter(option: Option) -> Callable[[Any], Any]:
     """Return click's decorator for a declared option."""
     if option.positional:
         return click.argument(option.name, metavar=option.metavar)
+    name = f"--{option.name.replace('_', '-')}"
+    if option.kind is bool:
+        return click.option(name, option.name, is_flag=True, help=option.help)
     more: dict[str, Any] = {}
     if option.kind is int:
         more["type"] = int if option.least is None else click.IntRange(option.least)
@@ -52,7 +55,7 @@ def _parameter(option: Option) -> Callable[[Any], Any]:
     elif option.kind is not str:
         more["type"] = Parsed(option.kind)
     return click.option(
-        f"--{option.name.replace('_', '-')}",
+        name,
         option.name,
         help=option.help,
         default=None if option.repeatable else option.default,

@@ -71,7 +71,7 @@ def evaluate(text: str, names: Mapping[str, object], kind: str) -> object:
         try:
             return parse_format(name)
         except ValueError:
-            near = find_close_names(name.upper(), [key.upper() for key in names], n=3, cutoff=0.5)
+            near = find_close_names(name.upper(), {key.upper(): key for key in names}, n=3, cutoff=0.5)
             hint = f"; near names: {', '.join(near)}" if near else f"; known: {', '.join(names)}"
             raise ValueError(f"unknown name {shorten(name)}{hint}") from None
 

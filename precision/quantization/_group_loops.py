@@ -36,7 +36,10 @@ def quantizer(spec: SpecFields, dtype: np.dtype[Any]) -> Quantizer | None:
     others = (f for f in fields(SpecFields) if f.name not in _KNOWN)
     if dtype != np.float32 or not all(getattr(spec, f.name) == f.default for f in others):
         return None
-    by_powers = spec.scale_rule.recipe(spec.fmt).formula is ScaleFormula.POWER
+    recipe = spec.scale_rule.recipe(spec.fmt)
+    # The loops take zeros for an amax of 2**-159, whose scale must be below the least one, 2**-127.
+    by_powers = recipe.formula is ScaleFormula.POWER
+    by_powers = by_powers and (recipe.added >> 52) - spec.fmt.max_exponent <= 32
     if spec.tensor_scale:
         known = spec.scale_format == E4M3 and spec.scale_rule.only_divides
     else:

@@ -1,5 +1,6 @@
 """The named specs of microscaling formats, OCP's MX and NVIDIA's NVFP4, each an instance of `QuantSpec`.
 
+A new named spec is one entry here: it is an attribute of the room, and its name is read wherever a spec is.
 A spec with another element format, block size, scale format or rule is made in one line::
 
     dataclasses.replace(pr.MXFP8_E4M3, scale_rule=pr.ScaleRule.RCEIL)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, fields
 from typing import TypeGuard
 
 import numpy.typing as npt
 
 from precision._support._expressions import shorten
+from precision._support._moved_names import raise_for_quantization
+from precision._support._suggestions import did_you_mean
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats import _text_language
 from precision.formats._float_format import FloatFormat, Specials
@@ -229,6 +232,24 @@ def name_spec(name: str, spec: QuantSpec) -> QuantSpec:
     """Give a spec a name, as which it prints and by which `QuantSpec.parse` finds it; return the spec."""
     SPECS[name] = spec
     return spec
+
+
+def find_spec(name: str) -> QuantSpec:
+    """Return a named spec, as the attribute of `precision.quantization` with its name.
+
+    Raises
+    ------
+    AttributeError
+        If there is none of that name; the message lists near names, or says where the name moved.
+    """
+    if name in SPECS:
+        return SPECS[name]
+    raise_for_quantization(name, "" if name.startswith("_") else did_you_mean(name, SPECS))
+
+
+def list_names() -> list[str]:
+    """List the attributes of `precision.quantization` for `dir`: named specs, and the room's public names."""
+    return sorted({*SPECS, *sys.modules["precision.quantization"].__all__})
 
 
 def vocabulary() -> dict[str, object]:

@@ -38,7 +38,9 @@ class Recipe(NamedTuple):
     """The formula and the constants by which kernels compute scales by a rule, for one element format."""
 
     formula: ScaleFormula  #: the same for every format
-    added: int = 0  #: for POWER: 0 to 2**52 - 1, added to amax's bits, so that large fractions carry
+    #: for POWER: 0 to 2**56 - 1, added to amax's bits. The part below 2**52 makes large fractions carry into
+    #: the exponent, and each 2**52 is one exponent more.
+    added: int = 0
     factor: np.float32 = np.float32(1)  #: for POWER_OF_PRODUCT
     errors: Errors | None = None  #: for QUOTIENT; the same for every format
 

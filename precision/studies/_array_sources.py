@@ -24,6 +24,11 @@ from precision.studies._command_options import Asked, Option
 _SUFFIXES = (".npy", ".safetensors")
 SHAPE = (1024, 4096)
 """The default rows and columns of a matrix that is drawn."""
+DESCRIPTION = (
+    "FILE_OR_DISTRIBUTION is a .npy or .safetensors file, read tensor by tensor, or a distribution: "
+    f"{', '.join(DISTRIBUTIONS)}."
+)
+"""The sentence of a subcommand's help that says which arrays it takes."""
 
 
 def name_of(path: Path) -> str:

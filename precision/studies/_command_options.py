@@ -20,8 +20,8 @@ class Option:
         The name; ``a_format`` is written ``--a-format`` on the command line.
     kind : type or callable
         ``int`` for a whole number of at least ``least``, ``float`` for a number above ``least``,
-        ``pathlib.Path`` for a file that exists. Any other callable turns the option's text into its value,
-        and raises ValueError for text that it cannot read.
+        ``pathlib.Path`` for a file that exists, ``bool`` for a flag, False if it is not given. Any other
+        callable turns the option's text into its value, and raises ValueError for text that it cannot read.
     help : str
         The line of ``--help`` about the option.
     default : optional

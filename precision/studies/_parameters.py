@@ -89,6 +89,20 @@ def number(name: str) -> Reader:
     return read
 
 
+def truth(name: str) -> Reader:
+    """Return a reader of True or False."""
+    words = {"true": True, "false": False}
+
+    def read(given: Any) -> bool:
+        value = words.get(given.strip().lower()) if isinstance(given, str) else given
+        if not isinstance(value, bool):
+            kind = ValueError if isinstance(given, str) else TypeError
+            raise kind(f"{name} must be True or False, got {shorten(given)}")
+        return value
+
+    return read
+
+
 def one_of(name: str, options: Iterable[str]) -> Reader:
     """Return a reader of one of a few words."""
     known = tuple(options)

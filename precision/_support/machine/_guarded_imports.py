@@ -43,6 +43,28 @@ def _after(below: str, run: Callable[[ModuleType], None]) -> Callable[[ModuleTyp
     return run_above
 
 
+def _list_public_names(module: ModuleType) -> list[str]:
+    """Return what `dir` shows of a room: its public names, and imported folders that list names as well."""
+    inside = f"{module.__name__}."
+    folders = {
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, ModuleType) and value.__name__ == inside + name and hasattr(value, "__all__")
+    }
+    return sorted({*module.__all__, *folders})
+
+
+def _then_list_names(run: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+    """Return ``run``, which executes a room, followed by a `dir` of its own where the room has none."""
+
+    def run_and_list(module: ModuleType) -> None:
+        run(module)
+        if hasattr(module, "__all__") and "__dir__" not in vars(module):
+            vars(module)["__dir__"] = lambda: _list_public_names(module)
+
+    return run_and_list
+
+
 class _Finder:
     """A finder of this package's modules whose loaders run them in the default environment."""
 
@@ -57,6 +79,8 @@ class _Finder:
         if found is not None and found.loader is not None:
             loader, below = found.loader, _room_below(name)
             run: Callable[[ModuleType], None] = in_default_environment(loader.exec_module)
+            if found.submodule_search_locations is not None:
+                run = _then_list_names(run)
             if below is not None:  # not imported here: Python holds a lock of all imports while it searches
                 run = _after(below, run)
             loader.exec_module = run  # type: ignore[assignment,method-assign]

@@ -304,11 +304,9 @@ STUDY = Study(
     sections=_sections,
     answer=answer,
     command=Command(
-        help="""Compare LogFMT-n with FP8, MXFP8 and BF16: the errors of numbers, and the time to send them.
+        help=f"""Compare LogFMT-n with FP8, MXFP8 and BF16: the errors of numbers, and the time to send them.
 
-        FILE_OR_DISTRIBUTION is a .npy or .safetensors file, read tensor by tensor, or a distribution: normal,
-        uniform, symmetric, laplace, lognormal, student_t or outliers. E4M3 and E5M2 have an FP32 scale for
-        every 1x128, as in DeepSeek-V3.
+        {_array_sources.DESCRIPTION} E4M3 and E5M2 have an FP32 scale for every 1x128, as in DeepSeek-V3.
 
         The times are of expert parallelism's all-to-all in the arithmetic of arXiv 2505.09343, section 2.3.2:
         tokens go to the experts in --dispatch, and what is quantized here is what comes back (combine).

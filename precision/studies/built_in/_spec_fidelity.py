@@ -165,10 +165,9 @@ STUDY = Study(
     sections=_sections,
     answer=answer,
     command=Command(
-        help="""Quantize numbers, and show bits, errors, and how many are clipped or flushed to zero.
+        help=f"""Quantize numbers, and show bits, errors, and how many are clipped or flushed to zero.
 
-        FILE_OR_DISTRIBUTION is a .npy or .safetensors file, read tensor by tensor, or a distribution: normal,
-        uniform, symmetric, laplace, lognormal, student_t or outliers.
+        {_array_sources.DESCRIPTION}
         """,
         options=(
             *_array_sources.OPTIONS,
