@@ -1,4 +1,4 @@
-"""Compiled loops: arrays and NamedTuples in, arrays out; they know no class of the floors above.
+"""Compiled loops over arrays, whose parameters are NamedTuples of numbers and no class of any other room.
 
 Importing this package starts no compiler; its modules import Numba and are imported only inside
 the functions that need them.

@@ -26,7 +26,7 @@ _warned = False
 
 
 def warn_once(reason: str) -> None:
-    """Warn that code is compiled anew, once in a process, whatever the reasons."""
+    """Warn that code is compiled anew; only the first warning of a process is shown."""
     global _warned
     if not _warned:
         _warned = True

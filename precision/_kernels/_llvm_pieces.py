@@ -67,7 +67,7 @@ def counted_loop(builder: Any, count: Any, carried: list[Any], body: Any) -> lis
 
 
 def passes(context: Any) -> list[range]:
-    """Choose the vectors of lanes, of four, to take at once, so that their sums stay in registers."""
+    """Split the four vectors of a panel's lanes into passes whose sums all fit in registers."""
     return [range(4)] if "+avx512f" in processor_features(context) else [range(2), range(2, 4)]
 
 

@@ -72,7 +72,7 @@ class ShortParams(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """The results for overflow and NaN: codes when encoding, bits of the result when rounding."""
+    """The results of overflow and NaN, as codes when encoding, and as bits of values when rounding."""
 
     over_positive: int
     over_negative: int
@@ -92,7 +92,7 @@ class Unit(NamedTuple):
 
 
 class Register(NamedTuple):
-    """A register that rounds to a format, rather than drop a float32's last bits."""
+    """The parameters of a register that rounds its sums to a format, instead of cutting float32 bits."""
 
     format: FormatParams
     mode: ModeParams

@@ -1,4 +1,4 @@
-"""A check that parts of other packages which they do not document still have the shape that we know."""
+"""The check that undocumented parts of other packages still exist and take the arguments that we pass."""
 
 from __future__ import annotations
 

@@ -8,8 +8,6 @@ import pytest
 import precision
 
 PACKAGE = Path(precision.__file__).parent
-#: Compiled loops, where an edit of a docstring recompiles everything, keep theirs until one is needed.
-LEFT_OUT = {"_kernels"}
 QUESTIONS = {"What", "How", "Whether", "Why", "When", "Where", "Which"}
 #: Words that begin no imperative sentence.
 NO_VERBS = QUESTIONS | {
@@ -51,8 +49,6 @@ def faults(source):
 
 @pytest.mark.parametrize("room", sorted({path.parts[len(PACKAGE.parts)] for path in PACKAGE.rglob("*.py")}))
 def test_first_lines_stand_alone(room):
-    if room in LEFT_OUT:
-        pytest.skip("an edit would recompile every kernel")
     paths = [PACKAGE / room] if room.endswith(".py") else sorted((PACKAGE / room).rglob("*.py"))
     found = [
         (str(path.relative_to(PACKAGE)), line) for path in paths for line in faults(path.read_text("utf-8"))

@@ -115,14 +115,14 @@ def step_pair(smallest: float, largest: float, clamped: int, grid: Grid) -> Any:
 
 @jit
 def _stored(pair: Any, grid: Grid) -> float:
-    """Round binades as they are stored."""
+    """Round a number of binades to the format in which it is stored."""
     value = dd.multiply(pair, dd.LN2) if grid.natural else pair
     return rounded(value[0], value[1], grid)
 
 
 @jit
 def _approximate(value: float, error: float, grid: Grid) -> Any:
-    """Round a float64 as it is stored, and tell whether its error leaves no doubt."""
+    """Round a float64 to the stored format, and tell whether the rounding is certain despite its error."""
     return rounded(value, 0.0, grid), (rounded(value - error, 0.0, grid) == rounded(value + error, 0.0, grid))
 
 
@@ -227,7 +227,7 @@ def _is_tie(low: Any, step: Any, difference: float) -> bool:
 
 @jit
 def _up(x: float, tile: Tile, j: int, t: float, grid: Grid, doubts: Any, index: int) -> Any:
-    """Tell whether ``x`` takes a code above j: it lies above the boundary, or on it and goes up.
+    """Tell whether ``x`` takes a code above j: it lies above the boundary, or on it and ties go up.
 
     A doubt writes the element's index behind those before, whose number is ``doubts[0]``.
     """

@@ -41,7 +41,7 @@ class Line(NamedTuple):
 def extremes(
     typingctx: Any, bits: Any, first: Any, tiles: Any, runs: Any, out: Any, to: Any, apart: Any
 ) -> Any:
-    """Write bits of each tile's largest magnitude, least nonzero one less 1 (wrapping), and least.
+    """Write for each tile the bits of its largest magnitude, its least nonzero one less 1, and its least.
 
     There are ``tiles`` tiles of ``runs`` runs of 16 float32, at least one. The three go to ``out[to]`` and to
     ``apart`` and twice that many places behind it; the next tile's to the places that follow.

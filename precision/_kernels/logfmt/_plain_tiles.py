@@ -31,7 +31,7 @@ MAGIC_QUARTERS = 1.5 * 2.0**21  # added to a float32 it leaves the nearest quart
 
 
 def extremes(bits: Any, first: Any, tiles: Any, runs: Any, out: Any, to: Any, apart: Any) -> None:
-    """Write bits of each tile's largest magnitude, least nonzero one less 1 (wrapping), and least."""
+    """Write for each tile the bits of its largest magnitude, its least nonzero one less 1, and its least."""
     for t in range(tiles):
         largest, above, least = U32(0), U32(0xFFFFFFFF), U32(0xFFFFFFFF)
         for i in range(runs * _RUN):

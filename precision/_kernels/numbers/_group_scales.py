@@ -96,7 +96,7 @@ def largest_finite_magnitudes(
 
 @jit
 def _settled(amax: Any, i: Any, largest: Any, scale: Any) -> None:
-    """Write a group's scale before rounding in the place of its amax."""
+    """Put a group's scale before rounding in the place of its amax: -1 for zeros, NaN for NaN and Inf."""
     if largest == amax.dtype.type(0):
         scale = amax.dtype.type(-1)
     amax[i] = scale if largest < amax.dtype.type(np.inf) else amax.dtype.type(np.nan)

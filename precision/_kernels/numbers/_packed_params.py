@@ -63,7 +63,7 @@ def _mode_at(ints: Any, i: int) -> ModeParams:
 
 @jit
 def scales_of(ints: Any, floats: Any, singles: Any) -> tuple[ScaleParams, ScaleFormat]:
-    """Return how an amax becomes a scale, and what rounding to the scale's format needs."""
+    """Unpack the parameters by which an amax becomes a scale, and those of the scale's format."""
     how = ScaleParams(
         ints[0], ints[1], ints[2], ints[3], ints[4], ints[5], ints[6], ints[7], ints[8],
         floats[0], floats[1], floats[2], floats[3],
@@ -75,24 +75,24 @@ def scales_of(ints: Any, floats: Any, singles: Any) -> tuple[ScaleParams, ScaleF
 
 @jit
 def elements_of(ints: Any) -> tuple[FormatParams, Ends]:
-    """Return the format of the elements, and what overflow and NaN become."""
+    """Unpack the format of the elements, and the codes of overflow and NaN."""
     return _format_at(ints, _ELEMENTS), _ends_at(ints, _ELEMENTS + 12)
 
 
 @jit
 def short_of(ints: Any) -> ShortParams:
-    """Return the elements' format for the short ways, where the parameters end in it."""
+    """Unpack the elements' format for the fast loops, if the parameters end in it."""
     i = _MODE
     return ShortParams(ints[i], ints[i + 1], ints[i + 2], ints[i + 3], ints[i + 4], ints[i + 5])
 
 
 @jit
 def mode_of(ints: Any) -> ModeParams:
-    """Return the rounding mode, where the parameters end in it."""
+    """Unpack the rounding mode, if the parameters end in it."""
     return _mode_at(ints, _MODE)
 
 
 @jit
 def random_of(ints: Any) -> StochasticParams:
-    """Return the parameters of a stochastic rounding, where the parameters end in them."""
+    """Unpack the parameters of a stochastic rounding, if the parameters end in them."""
     return StochasticParams(ints[_MODE], ints[_MODE + 1], ints[_MODE + 2])

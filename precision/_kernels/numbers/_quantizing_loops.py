@@ -94,7 +94,7 @@ def _piece64(x: Any, amax: Any, scales: Any, divisors: Any, q: Any) -> Piece:
 def _settle(
     piece: Piece, shape: Shape, r: int, column: int, how: ScaleParams, target: ScaleFormat
 ) -> tuple[int, int, int, int]:
-    """Write scales of the tile at a row and column; return its rows, width, first element and group."""
+    """Write the scales of a tile; return its rows, its width, and its first element and group."""
     rows = min(shape.tile_rows, piece.x.size // shape.width - r)
     width = min(shape.tile_width, shape.width - column)
     groups = (shape.width + shape.group - 1) // shape.group
@@ -130,7 +130,7 @@ def _multiply_group(x: Any, start: Any, count: Any, factor: Any, q: Any, to: Any
 
 @jit
 def _keep_infinities(x: Any, start: Any, count: Any, q: Any, to: Any) -> None:
-    """Keep infinities as they are where Inf divides them or zero multiplies them, which gives NaN."""
+    """Put each infinite element in the place of its quotient, which is NaN for Inf / Inf and Inf * 0."""
     for i in range(count):
         if abs(x[start + i]) == np.inf:
             q[to + i] = x[start + i]
@@ -265,7 +265,7 @@ def quantize64(
 
 @jit
 def _index(element: int, width: int, where: Position) -> Any:
-    """Return the index, counted from the offset, of the first of some elements along the axis."""
+    """Return the index in the whole array, counted from the offset, of the first of some elements."""
     row, column = where.row + element // width, where.column + element % width
     outer, rest = row // where.inner, row % where.inner
     return U64(U64((outer * where.width + column) * where.inner + rest) + U64(where.offset))

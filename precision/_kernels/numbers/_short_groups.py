@@ -58,7 +58,7 @@ class Nested(NamedTuple):
 
 
 class Narrow(NamedTuple):
-    """A scale format of at most 8 bits that has a NaN, subnormals, and a zero that no scale becomes."""
+    """A scale format of at most 8 bits that has a NaN, subnormals, and a zero, which no scale becomes."""
 
     short: ShortParams
     fmt: FormatParams
@@ -74,7 +74,7 @@ class Elements(NamedTuple):
 
 
 class Decoding(NamedTuple):
-    """A format to be decoded: of a sign and a magnitude (NaN above the largest), or of two's complement."""
+    """A format to decode, with a sign bit (and NaN above the largest code) or in two's complement."""
 
     up: int  #: from a code's sign to a word's
     magnitude: int  #: mask

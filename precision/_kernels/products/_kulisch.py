@@ -37,7 +37,7 @@ def _add(digits: Any, x: Any) -> None:
 
 @jit
 def _round(digits: Any, odd: bool) -> Any:
-    """The sum as float64, to nearest even, or to odd for a second rounding to come; clears the digits."""
+    """Round the sum to float64, to nearest even or, before a second rounding, to odd; clear the digits."""
     carry = I64(0)
     for n in range(DIGITS):
         digits[n] += carry
@@ -123,7 +123,7 @@ def finish(special: Any, odd: bool, digits: Any) -> Any:
 def sum_exact(
     first: int, last: int, left: Any, right: Any, start: Any, odd: bool, digits: Any, out: Any
 ) -> None:
-    """Rows ``first`` to ``last`` of left @ right.T (+ start) into ``out``; all are float64."""
+    """Write the rows ``first`` to ``last`` of left @ right.T (+ start) to ``out``; all are float64."""
     digits[:] = 0
     for i in range(first, last):
         for j in range(right.shape[0]):
@@ -139,7 +139,7 @@ def sum_exact(
 
 @jit
 def scale_exact(first: int, last: int, sums: Any, row: Any, column: Any, odd: bool) -> None:
-    """``sums[i, j] *= row[i] * column[j]``, rounded once or to odd; the factors' product is exact."""
+    """Multiply ``sums[i, j]`` by ``row[i] * column[j]``, which is exact, and round once, perhaps to odd."""
     for i in range(first, last):
         for j in range(sums.shape[1]):
             factor = row[i] * column[j]

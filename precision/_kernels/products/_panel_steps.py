@@ -362,7 +362,7 @@ def advance_chain(
     left: Left, base: int, rows: int, start: int, depth: int, count: int,
     reference: int, unit: Unit, lanes: int, scratch: Any,
 ) -> None:  # fmt: skip
-    """Add ``count`` products one by one, without padding: a product of zeros would make +0 of a sum of -0."""
+    """Add ``count`` products one by one, without zeros as padding, which would turn a sum of -0 into +0."""
     for i in range(rows):
         a0 = base + i * depth
         chain_products(count, left.values, a0, scratch.values, 0, scratch.registers, i * NARROW_LANES)

@@ -30,7 +30,7 @@ def _add(total: Any, addends: Any, sums: Any, bits: Any) -> None:
 
 @jit
 def _note(step: int, total: Any, new: Any, changed: Any, last: Any) -> None:
-    """Take the new sums, and note which of them differ from those before."""
+    """Replace the totals by the new sums, and count for each how often it changed, and when last."""
     for j in range(total.size):
         if new[j] != total[j]:
             changed[j] += 1

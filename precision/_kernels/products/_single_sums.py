@@ -1,4 +1,4 @@
-"""Dot products one at a time: the fused sum in 64-bit integers for whatever the panels leave out, and chains.
+"""Dot products one at a time: fused sums in 64-bit integers for what the panels leave out, and chains.
 
 Any operands (NaN and Inf too), any rounding of terms and register, any scales inside the unit.
 """
@@ -20,7 +20,7 @@ U32, I32, U64, I64, F32, F64 = np.uint32, np.int32, np.uint64, np.int64, np.floa
 
 @jit
 def _significand(value: Any, exponent: Any) -> Any:
-    """A finite float32 as an integer times 2**(exponent - 23), for the exponent that `read` gave."""
+    """Return the integer n of a finite float32 n * 2**(exponent - 23), for the exponent from `read`."""
     bits = U32(bits32(value) & U32(0x7FFFFFFF))
     field = I64(bits >> U32(23))
     size = I64(bits & U32(0x007FFFFF)) + (I64(1 << 23) if field > 0 else I64(0))
@@ -30,7 +30,7 @@ def _significand(value: Any, exponent: Any) -> Any:
 
 @jit
 def _cut(size: Any, places: Any, negative: Any, mode: ModeParams) -> Any:
-    """``size / 2**places`` rounded to an integer, with the sign."""
+    """Return ``size / 2**places`` rounded to an integer, with the sign."""
     # Sizes that are cut so far down lie below 2**48, and the addition has room.
     places = min(places, I64(60))
     mask = (I64(1) << places) - 1
@@ -43,7 +43,7 @@ def _cut(size: Any, places: Any, negative: Any, mode: ModeParams) -> Any:
 
 @jit
 def place_of(operand: Operand, matrix: Any, row: Any, column: Any) -> Any:
-    """Where an element lies in memory."""
+    """Return the index of an element in memory."""
     first = matrix * operand.rows * operand.columns
     return first + (column * operand.rows + row if operand.transposed else row * operand.columns + column)
 
@@ -53,7 +53,7 @@ def step(
     left: Operand, right: Operand, i: int, row: int, j: int, column: int, k: int, stop: int,
     register: Any, unit: Unit, rounding: Register, alignment: ModeParams,
 ) -> Any:  # fmt: skip
-    """The register after the products ``k`` to ``stop`` of one dot product."""
+    """Return the register after the products ``k`` to ``stop`` of one dot product."""
     nan: Any = False
     plus: Any = False
     minus: Any = False
@@ -97,7 +97,7 @@ def step(
 def _scales_of(
     scales: UnitScales, left: Operand, right: Operand, i: int, row: int, j: int, column: int, k: int
 ) -> Any:
-    """Value (float64), significand and exponent of the product of the two scales of one term."""
+    """Return the product of the two scales of one term: as float64, and as significand and exponent."""
     a = (i * scales.left_groups + k // scales.left_group) * left.rows + row
     b = (j * scales.right_groups + k // scales.right_group) * right.columns + column
     value = F64(scales.left_value[a]) * F64(scales.right_value[b])
@@ -117,7 +117,7 @@ def _term(
     stop: int,
     scales: UnitScales,
 ) -> Any:
-    """The exact sum of some products: its value where it is NaN or Inf, else an integer counting 2**place.
+    """Return the exact sum of some products: its value if NaN or Inf, else an integer in units of 2**place.
 
     Also its exponent, the place, and whether any product is not zero.
     """
@@ -145,7 +145,7 @@ def scaled_step(
     left: Operand, right: Operand, i: int, row: int, j: int, column: int, k: int, stop: int,
     register: Any, unit: Unit, rounding: Register, alignment: ModeParams, scales: UnitScales,
 ) -> Any:  # fmt: skip
-    """`step` for a unit that scales its terms: products, or exact sums of ``scales.group`` of them."""
+    """Return the register after a step of a unit that scales products, or exact sums of some of them."""
     size = max(1, scales.group)
     special = F64(0)
     largest = I64(unit.min_exponent)
@@ -239,7 +239,7 @@ def sum_general(
     length: int, unit: Unit, rounding: Register, alignment: ModeParams, scales: UnitScales, chain: bool,
     promote: int, epilogue: Epilogue, start: Any, out: Any,
 ) -> None:  # fmt: skip
-    """``rows[first:last]`` times ``columns`` of the product of matrices ``i`` and ``j``, into ``out``."""
+    """Write the outputs of ``rows[first:last]`` and ``columns`` of matrix ``i`` @ matrix ``j`` to ``out``."""
     none = np.empty(0, np.float32)
     for row in rows[first:last]:
         for column in columns:

@@ -57,7 +57,7 @@ class Grid(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """Rows and columns of one tile, the chunks of K to walk, and where its parts of arrays start."""
+    """The rows and columns of one tile, the chunks of K to take, and the places where its data starts."""
 
     rows: int
     columns: int
