@@ -8,7 +8,6 @@ header says and that the library's own order and sizes leave for it.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._support._optional_packages import require
+from precision._support._suggestions import find_close_names
 from precision._support._types import Array
 from precision._support.files._regular_files import open_regular
 from precision._support.files._strict_json import escape_text, quote_text, strict_json
@@ -186,7 +186,7 @@ def unknown_name_error(path: Path, name: str, names: Iterable[str]) -> ValueErro
     """Build the error for a tensor that a file lacks, with near names."""
     # The search for near names takes time that grows with the lengths of both, which no file bounds.
     known = [known for known in itertools.islice(names, 10_000) if len(known) <= 500]
-    near = difflib.get_close_matches(name, known, n=5, cutoff=0.4) if len(name) <= 500 else []
+    near = find_close_names(name, known, n=5, cutoff=0.4)
     listed = ", ".join(map(escape_text, near or known[:5]))
     return ValueError(f"{path} has no tensor {quote_text(name)}; near names: {listed or 'none'}")
 

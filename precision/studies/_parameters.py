@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from precision import accumulators, specs
+from precision._support._argument_checks import check_int
 from precision._support._expressions import shorten
 from precision._support._suggestions import did_you_mean
 from precision.accumulators._accumulator import Accumulator
@@ -60,12 +61,11 @@ def whole(name: str, low: int = 1, high: int = 2**31 - 1, *, none: bool = False)
                 raise ValueError(f"{name} must be {said}, got {shorten(given)}") from None
         if value is None and none:
             return None
-        if isinstance(value, bool) or not isinstance(value, int):
-            kind = ValueError if isinstance(given, str) else TypeError
-            raise kind(f"{name} must be {said}, got {shorten(given)}")
-        if not low <= value <= high:
-            raise ValueError(f"{name} must be {said}, got {shorten(given)}")
-        return value
+        try:
+            return check_int(name, value, low, high)
+        except (TypeError, ValueError) as error:
+            kind = ValueError if isinstance(given, str) else type(error)
+            raise kind(f"{name} must be {said}, got {shorten(given)}") from None
 
     return read
 

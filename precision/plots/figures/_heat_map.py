@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
 from precision.plots._axes import choose_axes
 from precision.plots._style import BLACK, SMALL, root_of
@@ -15,7 +16,6 @@ from precision.plots._style import BLACK, SMALL, root_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Array = npt.NDArray[np.float64]
 _CELLS = 256  # most cells drawn along an axis
 _REDUCED = {"max": "largest error", "rms": "root mean square"}
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision import specs
+from precision._support._argument_checks import check_int
 from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats._float_format import FloatFormat
@@ -101,8 +102,7 @@ def histogram(
     grey: before; zeros: 25.0 %
     line: MXFP4; zeros: 50.0 %, clipped: 25.0 %
     """
-    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
-        raise ValueError(f"bins must be an int of at least 1, got {bins!r}")
+    bins = check_int("bins", bins, 1)
     before = np.asarray(x)
     spec = specs.parse(after) if isinstance(after, str) else after
     name, clipped = "after", ""

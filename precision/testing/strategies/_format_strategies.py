@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from precision._support._argument_checks import check_int
 from precision._support._optional_packages import require
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats._float_format import FloatFormat, Specials
@@ -42,7 +43,7 @@ def float_formats(
     >>> find(pst.float_formats(unusual=True), lambda fmt: not fmt.subnormals).subnormals
     False
     """
-    _check_bits(max_bits)
+    check_int("max_bits", max_bits, 4, 32)
 
     def suits(fmt: Format) -> bool:
         inside = isinstance(fmt, FloatFormat) and fmt.bits <= max_bits and (fmt.has_zero or unusual)
@@ -101,7 +102,7 @@ def int_formats(*, max_bits: int = 16) -> st.SearchStrategy[IntFormat]:
     >>> find(pst.int_formats(), lambda fmt: fmt.signed and fmt.max > 5).max > 5
     True
     """
-    _check_bits(max_bits)
+    check_int("max_bits", max_bits, 4, 32)
     return st.builds(
         IntFormat,
         st.integers(2, min(16, max_bits)),
@@ -121,11 +122,6 @@ def formats(*, max_bits: int = 16) -> st.SearchStrategy[Format]:
         The largest number of bits, from 4 to 32.
     """
     return st.one_of(float_formats(max_bits=max_bits), int_formats(max_bits=max_bits))
-
-
-def _check_bits(max_bits: object) -> None:
-    if isinstance(max_bits, bool) or not isinstance(max_bits, int) or not 4 <= max_bits <= 32:
-        raise ValueError(f"max_bits must lie in 4..32, got {max_bits!r}")
 
 
 def roundings(*, stochastic: bool = False) -> st.SearchStrategy[Rounding | Stochastic]:
