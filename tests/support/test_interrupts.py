@@ -10,37 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from piece_cases import GENERAL, RNG, normal, product, threads  # noqa: F401 -- threads is a fixture
 
 import precision as pr
 from precision import bounds
 from precision._support.machine import _threads
 from precision.accumulators import _exact_sums
-from precision.formats import Format
 
-GENERAL = pr.FusedSum(
-    (pr.E8M13,), 16, fraction_bits=25, alignment_rounding=pr.Rounding.TIES_TO_EVEN
-)  # no fast loop knows it
-RNG = np.random.default_rng(0)
 SMALL = np.ones((256, 32), pr.E4M3.dtype)  # and yet of several pieces, which threads share
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    before = pr.get_num_threads()
-    yield
-    pr.set_num_threads(before)
-
-
-def normal(*shape: int) -> Any:
-    return RNG.standard_normal(shape, dtype=np.float32)
-
-
-def product(unit: Any, rows: int, length: int, columns: int, fmt: Format | None = None) -> Callable[[], Any]:
-    a, b = normal(rows, length), normal(length, columns)
-    if fmt is not None:
-        a, b = pr.encode(a, fmt), pr.encode(b, fmt)
-        a, b = (pr.QuantizedTensor(x, 1.0, fmt=fmt) for x in (a, b))
-    return lambda: pr.matmul(a, b, accumulator=unit)
 
 
 def special(part: int) -> Callable[[], Any]:

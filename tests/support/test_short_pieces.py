@@ -1,45 +1,21 @@
 """Work is done in short pieces, between which Ctrl-C stops it, and pieces change no bit of a result."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from piece_cases import GENERAL, RNG, normal, product, threads  # noqa: F401 -- threads is a fixture
 
 import precision as pr
 from precision._kernels.logfmt import _decoding, _tiles
 from precision._kernels.numbers import _quantizing_loops
 from precision._kernels.products import _kulisch, _running_sums, _single_sums
 from precision.accumulators import _exact_sums, _general_loops, _operand_layout
-from precision.formats import Format
 from precision.logfmt import _long_tiles, _tile_loops
 from precision.quantization import _dequantizing, _row_loops
 from precision.studies.built_in._stochastic_bits import running_sums
-
-GENERAL = pr.FusedSum(
-    (pr.E8M13,), 16, fraction_bits=25, alignment_rounding=pr.Rounding.TIES_TO_EVEN
-)  # no fast loop knows it
-RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    before = pr.get_num_threads()
-    yield
-    pr.set_num_threads(before)
-
-
-def normal(*shape: int) -> Any:
-    return RNG.standard_normal(shape, dtype=np.float32)
-
-
-def product(unit: Any, rows: int, length: int, columns: int, fmt: Format | None = None) -> Callable[[], Any]:
-    a, b = normal(rows, length), normal(length, columns)
-    if fmt is not None:
-        a, b = pr.encode(a, fmt), pr.encode(b, fmt)
-        a, b = (pr.QuantizedTensor(x, 1.0, fmt=fmt) for x in (a, b))
-    return lambda: pr.matmul(a, b, accumulator=unit)
 
 
 def arrays_of(result: Any) -> list[Any]:
