@@ -13,7 +13,7 @@ from precision._support.machine._pieces import in_pieces
 from precision._support.machine._threads import checkpoint, get_num_threads
 from precision.accumulators._general_loops import run_general
 from precision.accumulators._inner_scales import InnerScales
-from precision.accumulators._kernel_records import _WHOLE, CANONICAL_NAN, as_register, as_unit, build_epilogue
+from precision.accumulators._kernel_records import _WHOLE, as_register, as_unit, build_epilogue
 from precision.accumulators._operand_layout import (
     LeftRows,
     as_right,
@@ -177,6 +177,96 @@ class _TileScales:
         )
 
 
+class _PanelSums:
+    """The work of summing every output of a product by one kernel over panels."""
+
+    def __init__(
+        self, product: Product, kernel: PanelKernel, step: Step, references: tuple[int, int], out: Array
+    ) -> None:
+        self.product, self.kernel, self.step, self.out = product, kernel, step, out
+        self.kernels, self.unit, self.reference = panel_modules()[1], as_unit(step), sum(references)
+        _, rows, columns = product.shape
+        length, lanes = product.length, kernel.lanes
+        self.depth = _choose_chunk_depth(product, step, kernel.depth)
+        self.chunks = -(-length // self.depth)
+        self.most = max(1, min(self.chunks, SLAB // (self.depth * lanes)))
+        self.height, self.across = _tile_rows(product, lanes), -(-columns // lanes)
+        self.blocks = _plan_blocks(product, self.height, self.depth)
+        size = max(block[1] for block in self.blocks), max(block[3] for block in self.blocks)
+        kind = np.dtype(kernel.left_exponent)
+        self.left = LeftRows(product.left, references[0], self.depth, kind, kernel.apart, size)
+        self.right = as_right(product.right, references[1])
+        self.grid = self.kernels.Grid(
+            rows, size[1], columns, length, self.depth, self.chunks, lanes, kernel.halves
+        )
+        self.epilogue = build_epilogue(product, self.depth)
+        self.inside = None
+        if product.unit_scales is not None and step.inner is not None:
+            self.inside = _TileScales(product.unit_scales, step.inner, self.chunks * self.depth)
+        self.marks = np.zeros((len(product.right.codes), columns), bool)
+
+    def run(self) -> tuple[Array | None, Array | None]:
+        """Sum block after block, and return the marks of left rows and right columns."""
+        for block in self.blocks:
+            self.left.lay_out(*block)
+            self._sum_block(*block)
+        rows = self.left.marks.reshape(self.left.count, -1) != 0
+        return rows if rows.any() else None, self.marks if self.marks.any() else None
+
+    def _sum_block(self, first_matrix: int, matrices: int, first_row: int, rows: int) -> None:
+        """Sum the outputs of a block of the left operand, on all threads."""
+        last_matrix = first_matrix + matrices
+        own = (self.product.left_matrix >= first_matrix) & (self.product.left_matrix < last_matrix)
+        pairs = np.flatnonzero(own)
+        tiles = -(-rows // self.height)
+        part = _int32_terms(self.product, self.step) if self.kernel is INTEGER else 1
+
+        def work(first: int, last: int) -> None:
+            scratch = _allocate_scratch(
+                self.kernel, self.depth, self.height, self.step, bool(self.epilogue.promote), part
+            )
+            for item in range(first, last):
+                pair, down = int(pairs[item // (tiles * self.across)]), item % tiles * self.height
+                column = item // tiles % self.across * self.kernel.lanes
+                block = first_matrix, first_row, down, min(self.height, rows - down)
+                self._sum_tile(scratch, pair, column, block)
+
+        items = len(pairs) * tiles * self.across
+        in_pieces(work, items, 1 if items < 16 else max(1, items // (16 * get_num_threads())))
+
+    def _sum_tile(self, scratch: Any, pair: int, column: int, block: tuple[int, int, int, int]) -> None:
+        """Sum the outputs of a tile: the first matrix and row of its block, its row there, and its rows."""
+        product, grid, lanes = self.product, self.grid, self.kernel.lanes
+        first_matrix, first_row, down, high = block
+        row, wide = first_row + down, min(lanes, grid.columns - column)
+        i, j = int(product.left_matrix[pair]), int(product.right_matrix[pair])
+        places = (
+            ((i - first_matrix) * self.chunks * grid.block + down) * self.depth,
+            j * grid.length * grid.columns + column * self.right.stride,
+            i * self.epilogue.left_groups * grid.rows + row,
+            j * self.epilogue.right_groups * grid.columns + column,
+            (pair * grid.rows + row) * grid.columns + column,
+        )
+        if self.inside:
+            scratch = self.inside.beside(scratch, i, j, row, high, column, lanes)
+        scratch.registers.fill(0)
+        scratch.totals.fill(0)
+        scratch.marks.fill(0)
+        if product.start is not None:
+            totals = scratch.totals[: high * lanes].reshape(-1, lanes)
+            totals[:, :wide] = product.start[pair, row : row + high, column : column + wide]
+        for start in range(0, self.chunks, self.most):
+            checkpoint()
+            stop = min(self.chunks, start + self.most)
+            tile = self.kernels.Tile(high, wide, start, stop, *places)
+            self.kernels.sum_tile(
+                tile, self.left.record, self.right, self.reference, self.unit, grid, self.epilogue, scratch,
+                self.out.reshape(-1),
+            )  # fmt: skip
+        if np.count_nonzero(scratch.marks):  # no thread clears a mark
+            self.marks[j, column : column + wide][scratch.marks[:wide] != 0] = True
+
+
 def run_panels(
     product: Product, kernel: PanelKernel, step: Step, references: tuple[int, int], out: Array
 ) -> tuple[Array | None, Array | None]:
@@ -185,73 +275,7 @@ def run_panels(
     Both are marks, or None for no mark. The outputs of marked rows and columns are wrong, and are left to the
     general kernel.
     """
-    kernels = panel_modules()[1]
-    _, rows, columns = product.shape
-    length, lanes = product.length, kernel.lanes
-    depth = _choose_chunk_depth(product, step, kernel.depth)
-    chunks = -(-length // depth)
-    model, reference = as_unit(step), sum(references)
-    height = _tile_rows(product, lanes)
-    across = -(-columns // lanes)
-    blocks = _plan_blocks(product, height, depth)
-    size = max(block[1] for block in blocks), max(block[3] for block in blocks)
-    left = LeftRows(product.left, references[0], depth, np.dtype(kernel.left_exponent), kernel.apart, size)
-    right = as_right(product.right, references[1])
-    grid = kernels.Grid(rows, size[1], columns, length, depth, chunks, lanes, kernel.halves)
-    epilogue = build_epilogue(product, depth)
-    most = max(1, min(chunks, SLAB // (depth * lanes)))
-    part = _int32_terms(product, step) if kernel is INTEGER else 1
-    inside = None
-    if product.unit_scales is not None and step.inner is not None:
-        inside = _TileScales(product.unit_scales, step.inner, chunks * depth)
-    marked = np.zeros((len(product.right.codes), columns), bool)
-
-    def sum_block(first_matrix: int, matrices: int, first_row: int, high_block: int) -> None:
-        own = (product.left_matrix >= first_matrix) & (product.left_matrix < first_matrix + matrices)
-        pairs = np.flatnonzero(own)
-        tiles = -(-high_block // height)
-
-        def work(first: int, last: int) -> None:
-            scratch = _allocate_scratch(kernel, depth, height, step, bool(epilogue.promote), part)
-            for item in range(first, last):
-                pair, down = int(pairs[item // (tiles * across)]), item % tiles * height
-                row, column = first_row + down, item // tiles % across * lanes
-                i, j = int(product.left_matrix[pair]), int(product.right_matrix[pair])
-                high, wide = min(height, high_block - down), min(lanes, columns - column)
-                places = (
-                    ((i - first_matrix) * chunks * size[1] + down) * depth,
-                    j * length * columns + column * right.stride,
-                    i * epilogue.left_groups * rows + row,
-                    j * epilogue.right_groups * columns + column,
-                )
-                if inside:
-                    scratch = inside.beside(scratch, i, j, row, high, column, lanes)
-                here = (pair, slice(row, row + high), slice(column, column + wide))
-                totals = scratch.totals[: high * lanes].reshape(-1, lanes)
-                scratch.registers.fill(0)
-                totals.fill(0)
-                scratch.marks.fill(0)
-                if product.start is not None:
-                    totals[:, :wide] = product.start[here]
-                for start in range(0, chunks, most):
-                    checkpoint()
-                    tile = kernels.Tile(high, wide, start, min(chunks, start + most), *places)
-                    kernels.sum_tile(tile, left.record, right, reference, model, grid, epilogue, scratch)
-                if np.count_nonzero(scratch.marks):  # no thread clears a mark
-                    marked[j, column : column + wide][scratch.marks[:wide] != 0] = True
-                invalid = np.isnan(totals)
-                if np.count_nonzero(invalid):
-                    totals[invalid] = CANONICAL_NAN
-                out[here] = totals[:, :wide]
-
-        items = len(pairs) * tiles * across
-        in_pieces(work, items, 1 if items < 16 else max(1, items // (16 * get_num_threads())))
-
-    for block in blocks:
-        left.lay_out(*block)
-        sum_block(*block)
-    rows_marked = left.marks.reshape(-1, rows) != 0
-    special = rows_marked if rows_marked.any() else None, marked if marked.any() else None
+    special = _PanelSums(product, kernel, step, references, out).run()
     scales = product.unit_scales
     if scales is None:
         return special

@@ -18,9 +18,7 @@ from precision._kernels.products import (
     _llvm_integer_step,
     _llvm_narrow_step,
     _plain_elements,
-    _plain_grouped_step,
-    _plain_integer_step,
-    _plain_narrow_step,
+    _plain_steps,
 )
 
 F32, I32, U32, I64 = np.float32, np.int32, np.uint32, np.int64
@@ -107,7 +105,7 @@ def test_narrow_steps(fraction_bits, mask, products, rows):
     """Steps over FP8 values, with zeros, both signs and registers far above and below the products."""
     rng = np.random.default_rng(fraction_bits)
     table, steps, depth = table_of(pr.E4M3), 2, 64
-    pair = compiled_pair(_llvm_narrow_step.narrow_steps, _plain_narrow_step.narrow_steps, 15)
+    pair = compiled_pair(_llvm_narrow_step.narrow_steps, _plain_steps.narrow_steps, 15)
     a, b = rng.choice(table, rows * depth), rng.choice(table, (depth, 64))
     b[:, 5] = a[:7] = 0.0
     if rows > 1:
@@ -131,7 +129,7 @@ def test_integer_steps(name, products, part, rows, scaled):
     """Steps with 25 fraction bits, of one int32 sum or several, without and with scales inside the unit."""
     rng, fmt = np.random.default_rng(products), pr.parse_format(name)
     steps, depth, top = 3, 3 * products + 1, 15  # no exponent above the reference
-    pair = compiled_pair(_llvm_integer_step.integer_steps, _plain_integer_step.integer_steps, 19)
+    pair = compiled_pair(_llvm_integer_step.integer_steps, _plain_steps.integer_steps, 19)
     if fmt.bits == 8:
         values = rng.choice(table_of(fmt), rows * depth + 64 * depth)
     else:
@@ -163,7 +161,7 @@ def test_grouped_steps(size, rows):
     rng = np.random.default_rng(size)
     sums, steps = 4, 2
     depth = sums * steps * size
-    pair = compiled_pair(_llvm_grouped_step.grouped_steps, _plain_grouped_step.grouped_steps, 23)
+    pair = compiled_pair(_llvm_grouped_step.grouped_steps, _plain_steps.grouped_steps, 23)
     a, b = (rng.choice(table_of(pr.E2M1), n).astype(F32) for n in (rows * depth, depth * 64))
     a[: 2 * size] = 0.0
     b[::64] = 0.0

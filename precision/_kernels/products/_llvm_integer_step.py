@@ -1,6 +1,6 @@
 """The steps of the *integer* kernel as one function in LLVM: the hot loop of BF16, FP16, TF32 and MX.
 
-`_plain_integer_step` has the same steps in Python.
+`_plain_steps` has the same steps in Python.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from precision._kernels._llvm_pieces import (
     write_rounding,
 )
 from precision._kernels._numba_codegen import llvm_loop, nothing, pointer
-from precision._kernels.products import _plain_integer_step as plain
+from precision._kernels.products import _plain_steps as plain
 from precision._kernels.products._llvm_exponents import LANES, as_words, largest_of_row, loop_over_rows
 
 _REALS, _WORDS = ir.VectorType(ir.FloatType(), 16), ir.VectorType(I32, 16)

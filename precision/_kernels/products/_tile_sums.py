@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._kernels._jit import inline, jit, overload
+from precision._kernels._llvm_scalars import float32_of
 from precision._kernels._llvm_vectors import add_scaled
-from precision._kernels._params import Epilogue, Unit
+from precision._kernels._params import CANONICAL_NAN, Epilogue, Unit
 from precision._kernels.products._llvm_elements import unpack_columns, unpack_rows
 from precision._kernels.products._panel_steps import (
     Chain,
@@ -73,6 +74,7 @@ class Tile(NamedTuple):
     right: int
     left_scale: int
     right_scale: int
+    out: int
 
 
 @inline
@@ -87,6 +89,15 @@ def _promote(epilogue: Epilogue, grid: Grid, tile: Tile, chunk: int, scratch: An
         tile.rows, grid.lanes, scratch.registers, scratch.totals, epilogue.left_scale, left_place, factors,
         epilogue.partial_first,
     )  # fmt: skip
+
+
+@inline
+def _write(totals: Any, out: Any, first: int, rows: int, columns: int, lanes: int, stride: int) -> None:
+    """Write a tile's totals to the flat outputs, with the units' own NaN."""
+    for i in range(rows):
+        for j in range(columns):
+            total = totals[i * lanes + j]
+            out[first + i * stride + j] = total if total == total else float32_of(U32(CANONICAL_NAN))
 
 
 def _advance(
@@ -129,9 +140,11 @@ def lay_out_rows(
 @jit
 def sum_tile(
     tile: Tile, left: Left, right: Right, reference: int, unit: Unit,
-    grid: Grid, epilogue: Epilogue, scratch: Any,
+    grid: Grid, epilogue: Epilogue, scratch: Any, out: Any,
 ) -> None:  # fmt: skip
     """Take the scratch's registers and totals through chunks of K, by the kernel of the scratch's type.
+
+    After the last chunk, the totals go to the flat outputs.
 
     Beyond the end of K, the scratch keeps what the chunk before left: zeros of the left operand multiply it.
     """
@@ -147,3 +160,5 @@ def sum_tile(
         _advance(left, base, tile.rows, start, grid.depth, count, reference, unit, grid.lanes, scratch)
         if epilogue.promote and ((chunk + 1) % epilogue.promote == 0 or chunk + 1 == grid.chunks):
             _promote(epilogue, grid, tile, chunk, scratch)
+    if tile.last == grid.chunks:
+        _write(scratch.totals, out, tile.out, tile.rows, tile.columns, grid.lanes, grid.columns)
