@@ -146,7 +146,7 @@ ROWS = (
     Row("EXACT", BLAS, make=product(pr.E4M3, pr.EXACT), bar=0.2),
     *(
         Row(
-            f"HOPPER_FP8, {m} x 4096 x 4096",
+            f"HOPPER_FP8, {m} row{'s' if m > 1 else ''}",
             blas(m, 4096, 4096),
             make=product(pr.E4M3, pr.HOPPER_FP8, shape=(m, 4096, 4096)),
             goal=goal,
@@ -155,7 +155,7 @@ ROWS = (
         for m, goal in SKINNY.items()
     ),
     Row(
-        "HOPPER_FP8, 32 products of 16 x 1024 x 64",
+        "HOPPER_FP8, 32 products",
         blas(*BATCH_SHAPE, batch=32),
         make=product(pr.E4M3, pr.HOPPER_FP8, shape=BATCH_SHAPE, outer=(32,)),
         goal=0.4,
@@ -181,6 +181,6 @@ ROWS = (
         headline=True,
     ),
 )
-"""Products of 2048 x 2048 matrices, unless a row names another shape (M x K x N)."""
+"""Products of 2048 x 2048 matrices, unless a yardstick names another shape (M x K x N)."""
 
 test_row = as_test(ROWS)

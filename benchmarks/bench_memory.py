@@ -18,7 +18,7 @@ from benchmarks.measuring import Row, Side, Yardstick, as_test
 PRODUCTS = {
     "HOPPER_FP8": (pr.E4M3, pr.HOPPER_FP8, SQUARE),
     "HOPPER_FP8, 1x128 by 128x128 scales": ("1x128 by 128x128", pr.HOPPER_FP8.promoted(128), SQUARE),
-    "HOPPER_FP8, 16 x 4096 x 4096": (pr.E4M3, pr.HOPPER_FP8, (16, 4096, 4096)),
+    "HOPPER_FP8, 16 rows": (pr.E4M3, pr.HOPPER_FP8, (16, 4096, 4096)),
     "HOPPER_BF16": (pr.BF16, pr.HOPPER_BF16, SQUARE),
     "BLACKWELL_MX on MXFP8": (pr.MXFP8_E4M3, pr.BLACKWELL_MX, SQUARE),
     "BLACKWELL_NVFP4": (pr.NVFP4, pr.BLACKWELL_NVFP4, SQUARE),

@@ -12,11 +12,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import cpuinfo
 import llvmlite.binding
 import numba
-import threadpoolctl
 
+import precision
+
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("precision-emu", "numpy", "numba", "llvmlite", "ml_dtypes", "torch", "torchao", "mmasim")
 
 
@@ -30,6 +31,8 @@ def vectors() -> str:
 @functools.cache
 def processor() -> dict[str, Any]:
     """Return the processor: its name, LLVM's name of its kind, its vectors, and how many there are."""
+    import cpuinfo  # of the extra `dev`, which the tables of the pages do without
+
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return {
         "processor": cpuinfo.get_cpu_info().get("brand_raw", platform.processor()),
@@ -43,6 +46,8 @@ def processor() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that are installed, and of NumPy's BLAS."""
+    import threadpoolctl
+
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -56,10 +61,12 @@ def versions() -> dict[str, str]:
 
 
 def tree() -> str:
-    """Return the commit that is measured, marked where it is changed, or "" outside of a clone."""
+    """Return the commit that is measured, marked where files differ from it, or "" outside of a clone."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    if ROOT not in Path(precision.__file__).resolve().parents:
+        return ""
     try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+        found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     except FileNotFoundError:
         return ""
     return found.stdout.strip()

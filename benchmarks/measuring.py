@@ -28,13 +28,11 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
-import threadpoolctl
-
 import precision as pr
 from benchmarks import machine
 
 THREADS = 2
-LEAST_TURNS, MOST_TURNS = 7, 31
+LEAST_TURNS, MOST_TURNS = 7, 101
 SECONDS = 1.5
 """After so many seconds a row takes no further turns, if it has the least number of them."""
 BLOCK = 1e-4
@@ -56,7 +54,7 @@ class Yardstick:
 class Row:
     """A benchmark: its name, its yardstick and the function that prepares our side.
 
-    The ratio is that of speeds, where more is better; of a `cost` it is that of seconds or bytes, where less is.
+    The ratio is one of speeds, where more is better, or of a `cost` in seconds or bytes, where less is.
     """
 
     name: str
@@ -125,6 +123,8 @@ def timed(work: Callable[[], object], *, rest: float = 0.005) -> Side:
 @contextlib.contextmanager
 def limited(threads: int) -> Iterator[None]:
     """Let precision, BLAS and OpenMP use so many threads, inside a with statement."""
+    import threadpoolctl
+
     before = pr.get_num_threads()
     pr.set_num_threads(threads)
     try:
@@ -141,15 +141,19 @@ def ratios(row: Row, pairs: Sequence[tuple[float, float]]) -> Measured:
     return Measured(statistics.median(each), each[0], each[-1], turns=len(pairs), ours=ours, theirs=theirs)
 
 
+def take_turns(ours: Side, theirs: Side) -> list[tuple[float, float]]:
+    """Measure both sides in turn, seven times at least, and more often while there is time."""
+    pairs: list[tuple[float, float]] = []
+    start = time.perf_counter()
+    while len(pairs) < LEAST_TURNS or (len(pairs) < MOST_TURNS and time.perf_counter() - start < SECONDS):
+        pairs.append((ours(), theirs()))
+    return pairs
+
+
 def measure(row: Row) -> Measured:
-    """Measure a row: at least seven turns, more while there is time."""
+    """Measure a row."""
     with limited(row.threads):
-        ours, theirs = row.make(), row.to.make()
-        pairs: list[tuple[float, float]] = []
-        start = time.perf_counter()
-        while len(pairs) < LEAST_TURNS or (len(pairs) < MOST_TURNS and time.perf_counter() - start < SECONDS):
-            pairs.append((ours(), theirs()))
-    return ratios(row, pairs)
+        return ratios(row, take_turns(row.make(), row.to.make()))
 
 
 def amount(value: float, unit: str) -> str:

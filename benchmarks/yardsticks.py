@@ -38,8 +38,8 @@ def copy_into(new: bool) -> Side:
     return timed(lambda: in_halves(np.empty_like(x) if new else target, x))
 
 
-COPY = Yardstick("a float32 copy into touched memory, two threads", lambda: copy_into(new=False))
-NEW_COPY = Yardstick("a float32 copy into a new array, two threads", lambda: copy_into(new=True))
+COPY = Yardstick("a float32 copy", lambda: copy_into(new=False))
+NEW_COPY = Yardstick("a float32 copy into a new array", lambda: copy_into(new=True))
 
 
 def blas(*shape: int, batch: int | None = None) -> Yardstick:
@@ -51,9 +51,9 @@ def blas(*shape: int, batch: int | None = None) -> Yardstick:
         a, b = normal(*outer, m, k), normal(*outer, k, n, seed=1)
         return timed(lambda: a @ b)
 
-    return Yardstick(
-        "NumPy's float32 `@`" if batch is None else "NumPy's float32 `matmul` of the batch", make
-    )
+    size = f"{m} x {k} x {n}"
+    text = f"float32 `@`, {size}" if batch is None else f"float32 `np.matmul`, {batch} of {size}"
+    return Yardstick(text, make)
 
 
 AFTER_BLAS = 0.12
