@@ -25,7 +25,7 @@ from precision.sweep import sweep
 CELLS = 10_000
 SMALL_GRID = {"x": range(100), "y": range(CELLS // 100)}
 LARGE_GRID = {
-    "width": range(4, 24),
+    "width": range(4, 24, 2),
     "accumulator": [pr.HOPPER_FP8, pr.HOPPER_FP8.promoted(256), pr.HOPPER_FP8.promoted(512)],
     "m": 128,
     "n": 128,
@@ -64,6 +64,7 @@ def client(workers: int):
     """Return a client of a cluster with so many workers, each of which has loaded the kernels."""
     from distributed import Client, LocalCluster
 
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     cluster = LocalCluster(
         n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
     )

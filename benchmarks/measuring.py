@@ -33,7 +33,7 @@ from benchmarks import machine
 
 THREADS = 2
 LEAST_TURNS, MOST_TURNS = 7, 101
-SECONDS = 1.5
+SECONDS = 1.0
 """After so many seconds a row takes no further turns, if it has the least number of them."""
 BLOCK = 1e-4
 """Seconds between two looks at the clock, at least: so few that other processes seldom fall into them."""
@@ -109,7 +109,8 @@ def timed(work: Callable[[], object], *, rest: float = 0.005) -> Side:
     """
     timer = timeit.Timer(work)
     timer.timeit(1)  # compiles
-    usual = min(timer.repeat(3 if timer.timeit(1) < 0.1 else 1, 1))
+    usual = timer.timeit(1)
+    usual = min(timer.repeat(3, 1)) if usual < 0.1 else usual
     loops = max(1, math.ceil(BLOCK / usual))
     blocks = 1 if usual > 0.1 else 2 if usual > 1e-3 else 5
 
