@@ -62,11 +62,17 @@ def summary(rows: Iterable[Row], found: Found) -> bool:
 def listed(chosen: Mapping[str, Sequence[Row]]) -> str:
     """Return the rows with yardstick, bar on this processor, and goal."""
     return "\n".join(
-        f"{topic}: {row.name}, {'at most' if row.cost else 'at least'} {row.bar_here() or 'any'}"
-        f"{f' (goal {row.goal:g})' if row.goal else ''} of {row.to.text}"
+        f"{topic}: {row.name}, of {row.to.text}: {limits(row)}"
         for topic, rows in chosen.items()
         for row in rows
     )
+
+
+def limits(row: Row) -> str:
+    """Return a row's bar and goal in words."""
+    asked = {"bar": row.bar_here(), "goal": row.goal}
+    said = [f"{name} {value:g}" for name, value in asked.items() if value is not None]
+    return f"at {'most' if row.cost else 'least'}, {', '.join(said)}" if said else "no bar"
 
 
 @click.command(

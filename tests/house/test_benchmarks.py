@@ -251,8 +251,8 @@ def test_a_comparison_measures_once_more_before_it_says_worse(run, tmp_path):
 
 def test_rows_are_found_by_parts_of_names(run):
     assert run("--list").output.splitlines() == [
-        "bench_made_up: fast, at least 0.4 (goal 0.9) of a copy",
-        "bench_made_up: cost, at most 3.0 of a copy",
+        "bench_made_up: fast, of a copy: at least, bar 0.4, goal 0.9",
+        "bench_made_up: cost, of a copy: at most, bar 3",
     ]
     assert len(run("--list", "--only", "made_up").output.splitlines()) == 2
     found = run("--only", "fats")
