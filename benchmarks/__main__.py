@@ -17,10 +17,15 @@ from benchmarks.runs import Found, again, entries, measure_all
 
 
 def choose(patterns: Sequence[str]) -> dict[str, list[Row]]:
-    """Return the rows with a part or a pattern in their name or their topic's, by topic."""
+    """Return the rows with a part or a pattern in their name or their topic's, by topic.
+
+    Without patterns these are all but those that are measured apart.
+    """
     rows = {topic: list(found) for topic, found in topics().items()}
     wanted: dict[str, list[Row]] = {topic: [] for topic in rows}
-    for pattern in patterns or ("*",):
+    if not patterns:
+        return {topic: [row for row in found if not row.apart] for topic, found in rows.items()}
+    for pattern in patterns:
         meant = {topic: [row for row in found if means(pattern, topic, row)] for topic, found in rows.items()}
         if not any(meant.values()):
             near = difflib.get_close_matches(pattern, [*rows, *(row.name for row in all_rows())], cutoff=0.3)
@@ -72,7 +77,8 @@ def limits(row: Row) -> str:
     """Return a row's bar and goal in words."""
     asked = {"bar": row.bar_here(), "goal": row.goal}
     said = [f"{name} {value:g}" for name, value in asked.items() if value is not None]
-    return f"at {'most' if row.cost else 'least'}, {', '.join(said)}" if said else "no bar"
+    text = f"at {'most' if row.cost else 'least'}, {', '.join(said)}" if said else "no bar"
+    return f"{text} (only if it is named)" if row.apart else text
 
 
 @click.command(
@@ -93,10 +99,10 @@ def limits(row: Row) -> str:
 @click.option("--out", type=click.Path(path_type=Path), help="Write the table here.")
 def main(patterns: tuple[str, ...], list_only: bool, compare: str | None, out: Path | None) -> None:
     """Without ``--only`` and ``--compare``, write the table of this machine into ``docs/speed``."""
-    chosen = choose(patterns)
     if list_only:
-        print(listed(chosen))
+        print(listed(choose(patterns or ("*",))))
         return
+    chosen = choose(patterns)
     before = None
     if compare is not None:
         path = Path(compare) if compare else record.here()

@@ -106,6 +106,7 @@ def against_torchao(name: str, memory: str) -> Row:
         make=there_and_back(name, memory),
         bar=20 if memory == "given" else None,
         needs=("torch", "torchao"),
+        apart=memory == "kept",
         headline=memory != "kept" and name in ("MXFP8_E4M3", "NVFP4"),
     )
 

@@ -68,6 +68,8 @@ class Row:
     cost: bool = False
     headline: bool = False
     """Whether the README shows the row."""
+    apart: bool = False
+    """Whether the row is measured only where it is named: a whole run must end in a quarter of an hour."""
     threads: int = THREADS
     unit: str = "s"
     needs: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ import multiprocessing
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 from benchmarks import record
 from benchmarks.measuring import Measured, Row, line, measure, topics
@@ -35,10 +36,14 @@ def measure_all(chosen: Mapping[str, Sequence[Row]]) -> Found:
     """Measure rows, each topic in a new process: none inherits the memory, threads or heap of another."""
     found: Found = {}
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
-        for topic, rows in chosen.items():
-            print(f"--- {topic}", flush=True)
-            found |= pool.submit(measure_topic, topic, [row.name for row in rows]).result()
+    for topic, rows in chosen.items():
+        print(f"--- {topic}", flush=True)
+        names = [row.name for row in rows]
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            try:
+                found |= pool.submit(measure_topic, topic, names).result()
+            except BrokenProcessPool as error:  # the other topics are measured all the same
+                found |= dict.fromkeys(names, f"failed: {error}")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -193,7 +194,7 @@ def test_a_comparison_tells_rows_and_versions():
 def run(monkeypatch, tmp_path):
     """Run the command on two made-up rows; each measurement takes the next ratio of the row called fast."""
 
-    def run(*arguments, ratios=(0.5,), cost=2.0):
+    def run(*arguments, ratios=(0.5,), cost=2.0, rows=(FAST, COST)):
         left = iter(ratios)
 
         def measure_all(chosen):
@@ -206,7 +207,7 @@ def run(monkeypatch, tmp_path):
             }
 
         described = {key: value for key, value in table().items() if key not in ("note", "rows")}
-        monkeypatch.setattr(command, "topics", lambda: {"bench_made_up": (FAST, COST)})
+        monkeypatch.setattr(command, "topics", lambda: {"bench_made_up": rows})
         monkeypatch.setattr(machine, "described", lambda: described)
         monkeypatch.setattr(record, "here", lambda: tmp_path / "here.json")
         for module in (command, runs):
@@ -222,6 +223,14 @@ def test_a_whole_run_writes_this_machines_table(run, tmp_path):
     assert run().exit_code == 0
     assert record.read(tmp_path / "here.json")["rows"]["fast"]["ratio"] == 0.5
     assert "not at its goal: fast: 0.5, goal 0.9" in run().output
+
+
+def test_rows_apart_are_measured_only_if_they_are_named(run):
+    apart = dataclasses.replace(COST, apart=True)
+    assert "2 rows" in run().output
+    assert "1 rows" in run(rows=(FAST, apart)).output
+    assert "1 rows" in run("--only", "cost", rows=(FAST, apart)).output
+    assert "cost, of a copy: at most, bar 3 (only if it is named)" in run("--list", rows=(FAST, apart)).output
 
 
 def test_a_part_writes_only_what_it_is_told_to(run, tmp_path):
