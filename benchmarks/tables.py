@@ -77,8 +77,9 @@ def whole() -> str:
     parts = [f"{LEGEND}\n", "".join(map(described, tables))]
     for topic, rows in topics().items():
         first = str(importlib.import_module(f"benchmarks.{topic}").__doc__).partition("\n")[0]
+        shown = [row for row in rows if not row.apart]
         parts += [
             f"{first.rstrip('.').replace('``', '`')} ([{topic}.py](../benchmarks/{topic}.py)):\n",
-            markdown(rows, tables),
+            markdown(shown, tables),
         ]
     return "\n".join(parts)
