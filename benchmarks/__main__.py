@@ -17,7 +17,7 @@ from benchmarks.runs import Found, again, entries, measure_all
 
 
 def choose(patterns: Sequence[str]) -> dict[str, list[Row]]:
-    """Return the rows with a part or a pattern in their name or their topic's, by topic.
+    """Return the rows of a name, or with a part or a pattern in their name or their topic's, by topic.
 
     Without patterns these are all but those that are measured apart.
     """
@@ -36,7 +36,9 @@ def choose(patterns: Sequence[str]) -> dict[str, list[Row]]:
 
 
 def means(pattern: str, topic: str, row: Row) -> bool:
-    """Return whether a pattern names a row or its topic."""
+    """Return whether a pattern names a row or its topic; the whole name of a row means that row alone."""
+    if any(pattern == one.name for one in all_rows()):
+        return pattern == row.name
     pattern, name = pattern.lower(), row.name.lower()
     return pattern in topic or pattern in name or fnmatchcase(name, pattern)
 

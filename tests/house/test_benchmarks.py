@@ -264,5 +264,8 @@ def test_rows_are_found_by_parts_of_names(run):
         "bench_made_up: cost, of a copy: at most, bar 3",
     ]
     assert len(run("--list", "--only", "made_up").output.splitlines()) == 2
+    faster = dataclasses.replace(FAST, name="faster")
+    assert "2 rows" in run("--only", "FAST", rows=(FAST, faster)).output
+    assert "1 rows" in run("--only", "fast", rows=(FAST, faster)).output
     found = run("--only", "fats")
     assert found.exit_code == 2 and "near are: fast" in found.output
