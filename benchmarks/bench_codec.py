@@ -79,7 +79,7 @@ BOTH_WAYS = Yardstick("torch.compile's cast to E4M3 and back", lambda: torch_cas
 ROWS = (
     Row("round_to E4M3", COPY, make=rounds(pr.E4M3), bar=0.75, goal=1.0, headline=True),
     Row("round_to E4M3, new array", NEW_COPY, make=rounds(pr.E4M3, new=True), goal=0.8, headline=True),
-    Row("encode E4M3", COPY, make=encodes(), bar=0.75, headline=True),
+    Row("encode E4M3", COPY, make=encodes(), bar=0.75),
     Row("encode E4M3, new array", NEW_COPY, make=encodes(new=True)),
     *(
         Row(f"{name} E4M3, {mode}", COPY, make=make, bar=0.4)
@@ -104,7 +104,7 @@ ROWS = (
         bar={"AVX-512": 0.25, "other": 0.4},
     ),
     Row("decode E4M3", COPY, make=decodes, bar=0.75),
-    Row("encode E4M3 against ml_dtypes", ASTYPE, make=encodes(), bar=2.0, headline=True),
+    Row("encode E4M3 against ml_dtypes", ASTYPE, make=encodes(), bar=2.0),
     Row("top bytes against torch.compile", ONE_WAY, make=moves_top_bytes, needs=("torch",)),
     # On AVX-512 torch.compile casts with vectors: measured 0.83 to 1.01 one way, and 1.24 to 1.55 both ways.
     Row(

@@ -136,7 +136,7 @@ ROWS = (
         headline=True,
     ),
     Row("HOPPER_BF16", BLAS, make=product(pr.BF16, pr.HOPPER_BF16), bar=HALF_BAR, goal=0.17, headline=True),
-    Row("HOPPER_FP16", BLAS, make=product(pr.FP16, pr.HOPPER_FP16), bar=HALF_BAR, goal=0.17, headline=True),
+    Row("HOPPER_FP16", BLAS, make=product(pr.FP16, pr.HOPPER_FP16), bar=HALF_BAR, goal=0.17),
     Row("HOPPER_FP16_ACC16", BLAS, make=product(pr.FP16, pr.HOPPER_FP16_ACC16)),
     Row("HOPPER_FP8 with 20 bits", BLAS, make=product(pr.E4M3, pr.HOPPER_FP8.with_width(20)), bar=0.13),
     Row("HOPPER_FP8 with 30 bits", BLAS, make=product(pr.E4M3, pr.HOPPER_FP8.with_width(30)), bar=0.06),

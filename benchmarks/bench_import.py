@@ -31,7 +31,14 @@ def imports(statement: str) -> Side:
 
 def row(name: str, statement: str, **limits: float) -> Row:
     """Return the row of a statement."""
-    return Row(name, BASE, make=functools.partial(imports, statement), cost=True, headline=True, **limits)
+    return Row(
+        name,
+        BASE,
+        make=functools.partial(imports, statement),
+        cost=True,
+        headline=statement == "import precision",
+        **limits,
+    )
 
 
 BASE = Yardstick("import numpy, ml_dtypes", functools.partial(imports, "import numpy, ml_dtypes"))

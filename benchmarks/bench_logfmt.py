@@ -79,7 +79,7 @@ ROWS = (
             COPY,
             make=functools.partial(ours, bits),
             bar=bars[way == "decode"],
-            headline=True,
+            headline=bits == 8,
         )
         for bits, bars in COPY_BARS.items()
         for way, ours, _ in WAYS

@@ -68,7 +68,7 @@ ROWS = tuple(
         make=make,
         bar=bar,
         cost=True,
-        headline=threads == 2,
+        headline=threads == 2 and bar is not None and "encode" not in name,
         threads=threads,
     )
     for threads in (2, 1)
