@@ -37,11 +37,11 @@ def main() -> None:
     """Print the loops of both kernels."""
     x = np.random.default_rng(0).standard_normal((64, 64), dtype=np.float32)
     for fmt, unit in ((pr.E4M3, pr.HOPPER_FP8), (pr.BF16, pr.HOPPER_BF16)):
-        before = set(_tile_sums.sum_tile.signatures)
+        before = set(_tile_sums.sum_tiles.signatures)
         codes = pr.encode(x, fmt)
         pr.matmul(codes, codes, accumulator=unit)
-        (signature,) = set(_tile_sums.sum_tile.signatures) - before
-        for counter in loops(_tile_sums.sum_tile.inspect_asm(signature)):
+        (signature,) = set(_tile_sums.sum_tiles.signatures) - before
+        for counter in loops(_tile_sums.sum_tiles.inspect_asm(signature)):
             print(f"{unit}: " + ", ".join(f"{n} {op}" for op, n in counter.most_common(8)))
 
 

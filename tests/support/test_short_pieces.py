@@ -149,7 +149,7 @@ def test_pieces_are_short(name, monkeypatch):
     watch(_single_sums, "sum_general", outputs)
     watch(_single_sums, "dot", lambda *_, begin, until, **rest: until - begin)
     watch(_running_sums, "sum_rows", lambda addends, first, stop, *_: (stop - first) * addends.shape[1])
-    watch(_tile_sums, "lay_out_rows", lambda rows, count, *_: rows * count)
+    watch(_tile_sums, "lay_out_rows", lambda first, last, rows, *rest: (last - first) * rows * rest[-4].depth)
     watch(_row_loops.Rows, "take", lambda rows, span, _: (span.bottom - span.top) * (span.right - span.left))
     watch(_quantizing_loops, "dequantize", lambda codes, start, stop, width, *_: (stop - start) * width)
     watch(_tiles, "encode_tiles", lambda bits, *_: bits.size)
