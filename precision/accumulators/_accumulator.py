@@ -102,6 +102,10 @@ class Accumulator(ABC):
     def __repr__(self) -> str:
         return str(self)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: all but the hash, which another process would not compute alike."""
+        return {name: value for name, value in self.__dict__.items() if name != "_hash"}
+
     # ---- operands and scales ----------------------------------------------------------------------------
     @property
     def operand_formats(self) -> tuple[FloatFormat, ...]:

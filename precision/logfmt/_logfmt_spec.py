@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from precision._support._argument_checks import check_axis
 from precision._support._expressions import shorten
+from precision._support._hashed_once import HashedOnce
 from precision._support._types import Array
 from precision._support.machine._float_environment import methods_in_default_environment
 from precision.formats import _text_language
@@ -134,6 +135,8 @@ class LogFMT(LogFMTFields):
     >>> q.dequantize()[1], float(q.min[2, 0])
     (array([nan, nan, nan, nan], dtype=float32), -32.0)
     """
+
+    __hash__ = HashedOnce.__hash__
 
     def __post_init__(self) -> None:
         for name, number in _logfmt_checks.check_fields(self).items():

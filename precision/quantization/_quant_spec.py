@@ -10,6 +10,7 @@ from typing import TypeGuard
 import numpy.typing as npt
 
 from precision._support._expressions import shorten
+from precision._support._hashed_once import HashedOnce
 from precision._support._moved_names import raise_for_quantization
 from precision._support._suggestions import did_you_mean
 from precision._support.machine._float_environment import in_default_environment
@@ -107,6 +108,8 @@ class QuantSpec(SpecFields):
     >>> dataclasses.replace(mx, scale_overflow=pr.Overflow.NON_SATURATING)
     QuantSpec(e2m1, PerGroup(32), scale_format=e8m0, scale_rule=FLOOR, scale_overflow=NON_SATURATING)
     """
+
+    __hash__ = HashedOnce.__hash__
 
     @in_default_environment
     def __post_init__(self) -> None:

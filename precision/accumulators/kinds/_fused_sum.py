@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from precision._support._argument_checks import check_int
+from precision._support._hashed_once import HashedOnce
 from precision._support._types import Array
 from precision.accumulators._accumulator import Accumulator, ScaleEntry, check_promotion
 from precision.accumulators._general_loops import trace_sum
@@ -100,6 +101,8 @@ class FusedSum(Accumulator):
     scale_in_unit: InnerScales | None = field(default=None, kw_only=True)
 
     TEXT_METHODS: ClassVar[tuple[str, ...]] = ("promoted", "with_width")
+
+    __hash__ = HashedOnce.__hash__
 
     def __post_init__(self) -> None:
         if not isinstance(self.operands, tuple) or not self.operands:

@@ -1,0 +1,133 @@
+"""Sums of small products by a loop that needs no panels, no layout and no threads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from precision._support._plans import planned
+from precision._support._types import Array
+from precision.accumulators._kernel_records import as_unit
+from precision.accumulators._product import Product
+from precision.accumulators._step import Step
+from precision.formats._codec_constants import MODES, format_params
+from precision.formats._float_format import FloatFormat
+from precision.formats._named import TF32, Format
+from precision.formats._rounding_modes import Rounding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MOST = 2**15
+"""The most multiplications that the loop for small products is given: beyond it panels are as fast."""
+
+_WIDEST = 28
+"""The most fraction bits of an alignment, and of a product, whose terms the loop can hold in 32 bits."""
+
+_WORD = np.dtype(np.uint32)
+_NONE: Array = np.empty(0, np.float32)
+_WHOLE = 2**40  # of K: no product is as long
+
+
+class _Spans(NamedTuple):
+    """The lengths of K under one scale of each operand, and the order in which the two scales multiply."""
+
+    left: int
+    right: int
+    partial_first: bool
+
+
+class _Plan(NamedTuple):
+    """The compiled loop for products of one kind, and the numbers that it reads."""
+
+    loop: Callable[..., bool]
+    rule: Array
+
+
+def sum_small(product: Product, step: Step) -> Array | None:
+    """Compute every output of a small product in float32, or return None if that is left to other kernels.
+
+    They are for large products, for steps and formats that the loop does not suit, and for NaN and Inf.
+    """
+    shape, length = product.shape, product.length
+    if shape[0] * shape[1] * shape[2] * length > MOST:
+        return None
+    scales = product.scales
+    counts, spans = (1, 1), None
+    if scales is not None:
+        counts = scales.left.shape[1], scales.right.shape[1]
+        spans = _Spans(scales.left_group, scales.right_group, scales.partial_first)
+    plan = _prepare(
+        step, product.left.fmt, product.right.fmt, *shape[1:], length, product.promotion, counts, spans
+    )
+    if plan is None:
+        return None
+    # Copies of 32-bit words: the loop is compiled for one type of array, contiguous and not read-only.
+    left = product.left.codes.astype(_WORD, order="C")
+    right = product.right.codes.swapaxes(1, 2).astype(_WORD, order="C")
+    both = (_NONE, _NONE) if scales is None else (_flat(scales.left), _flat(scales.right))
+    start = _NONE if product.start is None else _flat(product.start)
+    out = np.empty(shape, np.float32)
+    finished = plan.loop(
+        left.reshape(-1), right.reshape(-1), plan.rule, product.left_matrix, product.right_matrix,
+        *both, start, out.reshape(-1),
+    )  # fmt: skip
+    return out if finished else None
+
+
+def _flat(values: Array) -> Array:
+    """Return values as a flat array that is not read-only."""
+    return (values if values.flags.writeable else values.copy()).reshape(-1)
+
+
+@planned
+def _prepare(
+    step: Step, left: Format, right: Format, rows: int, columns: int, length: int, promotion: int | None,
+    counts: tuple[int, int], spans: _Spans | None,
+) -> _Plan | None:  # fmt: skip
+    """Prepare the sums of products of one kind and shape, or return None if the loop does not suit them."""
+    if not (isinstance(left, FloatFormat) and isinstance(right, FloatFormat) and _suits(step, left, right)):
+        return None
+    from precision._kernels.products._small_products import sum_small
+
+    assert step.fraction_bits is not None
+    assert step.min_exponent is not None
+    extra = left.fraction_bits + right.fraction_bits - step.fraction_bits
+    left_span, right_span, partial_first = spans or _Spans(_WHOLE, _WHOLE, False)
+    rule: tuple[Any, ...] = (
+        *_codes(left), *_codes(right),
+        step.products, step.fraction_bits, step.min_exponent, step.register.min_exponent,
+        max(-extra, 0), max(extra, 0), _int32_terms(step), _kept_bits(step),
+        *format_params(step.register), *MODES[step.register_rounding],
+        rows, columns, length,
+        promotion or 0, int(partial_first), counts[0], left_span, counts[1], right_span,
+    )  # fmt: skip
+    return _Plan(sum_small, np.array(rule, np.int64))
+
+
+def _suits(step: Step, left: FloatFormat, right: FloatFormat) -> bool:
+    """Tell whether the loop is exact for a step and the operands' formats."""
+    cuts = step.aligns and step.inner is None and step.alignment_rounding is Rounding.TOWARD_ZERO
+    if not cuts or step.fraction_bits is None or step.fraction_bits > _WIDEST:
+        return False
+    return left.has_zero and right.has_zero and left.fraction_bits + right.fraction_bits <= _WIDEST
+
+
+def _int32_terms(step: Step) -> int:
+    """Return how many terms an int32 can sum: each is less than four times the unit of the alignment."""
+    assert step.fraction_bits is not None
+    return min(step.products, 1 << (29 - step.fraction_bits))
+
+
+def _kept_bits(step: Step) -> int:
+    """Return the mask of a float64's bits that a truncating register with float32's exponents keeps, or 0."""
+    bits = as_unit(step).register_mask
+    return -1 << (52 - step.register.fraction_bits) if bits else 0
+
+
+def _codes(fmt: FloatFormat) -> tuple[int, ...]:
+    """Return the numbers by which the loop splits codes into significands and exponents."""
+    nan = -1 if fmt.nan_code is None else fmt.nan_code
+    below = 13 if fmt == TF32 else 0  # TF32's codes are float32's, with 13 bits more
+    return fmt.fraction_bits, fmt.bias, fmt.magnitude_mask, fmt.max_code, nan, below
