@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ _WIDEST = 28
 """The most fraction bits of an alignment, and of a product, whose terms the loop can hold in 32 bits."""
 
 _WORD = np.dtype(np.uint32)
-_NONE: Array = np.empty(0, np.float32)
+_NONE: Array = np.empty((0, 0, 0), np.float32)
 _WHOLE = 2**40  # of K: no product is as long
 
 
@@ -50,43 +51,39 @@ def sum_small(product: Product, step: Step) -> Array | None:
 
     They are for large products, for steps and formats that the loop does not suit, and for NaN and Inf.
     """
-    shape, length = product.shape, product.length
-    if shape[0] * shape[1] * shape[2] * length > MOST:
+    shape = product.shape
+    if math.prod(shape) * product.length > MOST:
         return None
     scales = product.scales
     counts, spans = (1, 1), None
     if scales is not None:
         counts = scales.left.shape[1], scales.right.shape[1]
         spans = _Spans(scales.left_group, scales.right_group, scales.partial_first)
-    plan = _prepare(
-        step, product.left.fmt, product.right.fmt, *shape[1:], length, product.promotion, counts, spans
-    )
+    plan = _prepare(step, product.left.fmt, product.right.fmt, product.promotion, counts, spans)
     if plan is None:
         return None
     # Copies of 32-bit words: the loop is compiled for one type of array, contiguous and not read-only.
     left = product.left.codes.astype(_WORD, order="C")
     right = product.right.codes.swapaxes(1, 2).astype(_WORD, order="C")
-    both = (_NONE, _NONE) if scales is None else (_flat(scales.left), _flat(scales.right))
-    start = _NONE if product.start is None else _flat(product.start)
+    one, other = (_NONE, _NONE) if scales is None else (_own(scales.left), _own(scales.right))
+    start = _NONE if product.start is None else _own(product.start)
     out = np.empty(shape, np.float32)
-    finished = plan.loop(
-        left.reshape(-1), right.reshape(-1), plan.rule, product.left_matrix, product.right_matrix,
-        *both, start, out.reshape(-1),
-    )  # fmt: skip
+    matrices = product.left_matrix, product.right_matrix
+    finished = plan.loop(left, right, plan.rule, *matrices, one, other, start, out)
     return out if finished else None
 
 
-def _flat(values: Array) -> Array:
-    """Return values as a flat array that is not read-only."""
-    return (values if values.flags.writeable else values.copy()).reshape(-1)
+def _own(values: Array) -> Array:
+    """Return a contiguous array that is not read-only."""
+    return values if values.flags.writeable else values.copy()
 
 
 @planned
 def _prepare(
-    step: Step, left: Format, right: Format, rows: int, columns: int, length: int, promotion: int | None,
-    counts: tuple[int, int], spans: _Spans | None,
+    step: Step, left: Format, right: Format, promotion: int | None, counts: tuple[int, int],
+    spans: _Spans | None,
 ) -> _Plan | None:  # fmt: skip
-    """Prepare the sums of products of one kind and shape, or return None if the loop does not suit them."""
+    """Prepare the sums of products of one kind, or return None if the loop does not suit them."""
     if not (isinstance(left, FloatFormat) and isinstance(right, FloatFormat) and _suits(step, left, right)):
         return None
     from precision._kernels.products._small_products import sum_small
@@ -100,7 +97,6 @@ def _prepare(
         step.products, step.fraction_bits, step.min_exponent, step.register.min_exponent,
         max(-extra, 0), max(extra, 0), _int32_terms(step), _kept_bits(step),
         *format_params(step.register), *MODES[step.register_rounding],
-        rows, columns, length,
         promotion or 0, int(partial_first), counts[0], left_span, counts[1], right_span,
     )  # fmt: skip
     return _Plan(sum_small, np.array(rule, np.int64))

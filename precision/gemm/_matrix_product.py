@@ -116,7 +116,7 @@ def matmul(
     right = checked_operand("b", b, accumulator)
     shapes = Shapes(left, right)
     start = checked_start(c, accumulator, shapes)
-    epilogue = plan_epilogue(left, right, accumulator, shapes)
+    epilogue = plan_epilogue(left, right, accumulator)
     if 0 in shapes.sizes:
         return np.zeros(shapes.result, kind)
     product = build_product(left, right, accumulator, shapes, start, epilogue)

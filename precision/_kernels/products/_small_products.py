@@ -53,7 +53,7 @@ class Scaling(NamedTuple):
 
 # ---- the numbers of a plan, in the order in which `pack` writes them ------------------------------------
 
-_STEP, _REGISTER, _SHAPE, _SPANS = 12, 20, 36, 39  # where each begins; the two operands' formats come first
+_STEP, _REGISTER, _SPANS = 12, 20, 36  # where each begins; the two operands' formats come first
 
 
 @inline
@@ -178,21 +178,23 @@ def sum_small(
 ) -> bool:  # fmt: skip
     """Write every output of a product; return False, with some not written, at a NaN or Inf.
 
-    Codes are flat uint32, [matrix][row][k] and [matrix][column][k].
+    Every array but the plan's numbers and the matrices of each result has three axes. Codes are uint32,
+    [matrix][row][k] and [matrix][column][k].
     """
+    rows, columns, length = left_codes.shape[1], right_codes.shape[1], U64(left_codes.shape[2])
     sa, ea = np.empty(left_codes.size, np.int32), np.empty(left_codes.size, np.int32)
     sb, eb = np.empty(right_codes.size, np.int32), np.empty(right_codes.size, np.int32)
-    if _unpack(left_codes, rule, 0, sa, ea) or _unpack(right_codes, rule, 6, sb, eb):
+    if _unpack(left_codes.reshape(-1), rule, 0, sa, ea) or _unpack(right_codes.reshape(-1), rule, 6, sb, eb):
         return False
-    how, scaling = _arithmetic_of(rule), _scaling_of(rule, left_scale, right_scale)
-    rows, columns, length = rule[_SHAPE], rule[_SHAPE + 1], U64(rule[_SHAPE + 2])
+    how, scaling = _arithmetic_of(rule), _scaling_of(rule, left_scale.reshape(-1), right_scale.reshape(-1))
+    starts, outputs = start.reshape(-1), out.reshape(-1)
     promote = scaling.promote
     every = promote if promote > U64(0) else length
-    for place in range(out.size):
+    for place in range(outputs.size):
         pair, rest = place // (rows * columns), place % (rows * columns)
         i, row, j, column = left_matrix[pair], rest // columns, right_matrix[pair], rest % columns
         a, b = U64(i * rows + row) * length, U64(j * columns + column) * length
-        initial = start[place] if start.size else F32(0)
+        initial = starts[place] if starts.size else F32(0)
         register, total = (F32(0), initial) if promote > U64(0) else (initial, F32(0))
         k0 = U64(0)
         while k0 < length:
@@ -208,5 +210,5 @@ def sum_small(
                 register = F32(0)
             k0 = end
         result = total if promote > U64(0) else register
-        out[place] = result if result == result else float32_of(U32(CANONICAL_NAN))
+        outputs[place] = result if result == result else float32_of(U32(CANONICAL_NAN))
     return True
