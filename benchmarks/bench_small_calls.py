@@ -7,6 +7,7 @@ cast's median, and whether each is within its bar.
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
@@ -29,14 +30,21 @@ def calls() -> dict[str, tuple[float, Callable[[], object]]]:
     x = rng.standard_normal((4, 128)).astype(np.float32)
     weights = pr.encode(rng.standard_normal((128, 8)).astype(np.float32), pr.E4M3)
     spec = pr.QuantSpec(pr.E4M3, pr.PerGroup(128))
+    block = pr.QuantSpec(pr.E4M3, pr.PerBlock(128, 128))
     codes, quantized = pr.encode(x, pr.E4M3), pr.quantize(x, spec)
+    w = rng.standard_normal((128, 8)).astype(np.float32)
+    scaled, promoted, logs = pr.quantize(w, block, axis=-2), pr.HOPPER_FP8.promoted(128), pr.LogFMT(8)
     return {
         "cast": (1, lambda: x.astype(ml_dtypes.float8_e4m3fn)),
-        "round_to": (6, lambda: pr.round_to(x, pr.E4M3)),
-        "encode": (6, lambda: pr.encode(x, pr.E4M3)),
-        "quantize 1x128": (20, lambda: pr.quantize(x, spec)),
-        "dequantize": (10, lambda: quantized.dequantize()),
-        "matmul 4x128x8": (40, lambda: pr.matmul(codes, weights)),
+        "round_to": (3, lambda: pr.round_to(x, pr.E4M3)),
+        "encode": (3, lambda: pr.encode(x, pr.E4M3)),
+        "quantize 1x128": (5, lambda: pr.quantize(x, spec)),
+        "quantize MXFP8": (5, lambda: pr.quantize(x, pr.MXFP8_E4M3)),
+        "quantize NVFP4": (5, lambda: pr.quantize(x, pr.NVFP4)),
+        "dequantize": (4, lambda: quantized.dequantize()),
+        "matmul 4x128x8": (8, lambda: pr.matmul(codes, weights)),
+        "with scales": (math.inf, lambda: pr.matmul(quantized, scaled, accumulator=promoted)),
+        "LogFMT encode": (8, lambda: pr.quantize(x, logs)),
     }
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
 
 from precision._kernels import _params
 from precision._kernels._params import Ends, FormatParams, ModeParams, ShortParams
-from precision._support.machine._float_environment import in_default_environment
+from precision._support._plans import planned
 from precision.formats._int_format import IntFormat
 from precision.formats._named import Format
 from precision.formats._rounding_modes import Overflow, Rounding
@@ -18,8 +17,7 @@ MODES: dict[Rounding, ModeParams] = {mode: getattr(_params, mode.name) for mode 
 """The kernels' record of each deterministic rounding mode."""
 
 
-@functools.lru_cache(maxsize=256)
-@in_default_environment
+@planned
 def format_params(fmt: Format) -> FormatParams:
     """Build the kernels' record of a format."""
     mask = (1 << fmt.bits) - 1
@@ -55,7 +53,7 @@ def format_params(fmt: Format) -> FormatParams:
     )
 
 
-@functools.lru_cache(maxsize=256)
+@planned
 def short_params(fmt: Format) -> ShortParams | None:
     """Build the record of a format for the fast float32 loops, or None if these do not suit the format."""
     fp = format_params(fmt)
@@ -81,8 +79,7 @@ def nearest_suits(short: ShortParams, cap: int) -> bool:
     return 0 < short.shift < 255 - (cap >> 23)  # else the power is no float32, or is too small
 
 
-@functools.lru_cache(maxsize=256)
-@in_default_environment
+@planned
 def code_ends(fmt: Format, overflow: Overflow, nan_code: int | None = None) -> Ends:
     """Build the record of the codes that overflow and NaN become.
 
@@ -103,8 +100,7 @@ def code_ends(fmt: Format, overflow: Overflow, nan_code: int | None = None) -> E
     return Ends(infs[0], infs[1], nans[0], nans[1], zero_is_nan)
 
 
-@functools.lru_cache(maxsize=256)
-@in_default_environment
+@planned
 def value_ends(fmt: Format, codes: Ends, itemsize: int = 4) -> Ends:
     """Build the record of the values that overflow and NaN become, as bits of float32 or float64."""
     top = format_params(fmt).mask ^ format_params(fmt).magnitude_mask
