@@ -127,7 +127,8 @@ def every_call():
         group, dataclasses.replace(group, min_amax=1e-4), pr.QuantSpec(pr.E4M3, pr.PerGroup(64)),
         dataclasses.replace(group, rounding=pr.Rounding.TOWARD_ZERO), pr.QuantSpec(pr.E5M2, pr.PerGroup(128)),
         pr.QuantSpec(pr.E4M3, pr.PerVector()), pr.MXFP8_E4M3, pr.NVFP4, pr.MXFP4, pr.LogFMT(8),
-        pr.LogFMT(8, 64), pr.LogFMT(8, base=pr.logfmt.LogBase.TWO), pr.QuantSpec(pr.E4M3, pr.PerBlock(128, 128)),
+        pr.LogFMT(8, 64), pr.LogFMT(8, base=pr.logfmt.LogBase.TWO),
+        pr.QuantSpec(pr.E4M3, pr.PerBlock(128, 128)),
     ]  # fmt: skip
     for spec in specs:
         for array in (x, x.reshape(2, 256), x.astype(np.float64), x.astype(np.float16), x[:, :96], x[::2]):
