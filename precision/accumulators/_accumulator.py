@@ -13,6 +13,7 @@ from precision._support._argument_checks import check_int
 from precision._support._types import Array
 from precision.accumulators._inner_scales import InnerScales
 from precision.accumulators._product import Product
+from precision.accumulators._small_products import GroupSpans, SmallSum
 from precision.accumulators._step import Step
 from precision.formats._float_format import FloatFormat
 from precision.formats._named import FP32, Format
@@ -208,6 +209,20 @@ class Accumulator(ABC):
         The exact sum is float64 instead, and is rounded to odd if ``dtype``, to which it is rounded next, is
         narrower.
         """
+
+    def small_sum(self, left: Format, right: Format, spans: GroupSpans) -> SmallSum | None:
+        """Return the prepared sum of small products, or None if the accumulator has none for them.
+
+        It gives the outputs that `run` gives.
+
+        Parameters
+        ----------
+        left, right : FloatFormat or IntFormat
+            The formats of the operands.
+        spans : GroupSpans
+            The group scales that enter at promotion.
+        """
+        return None
 
     def trace(self, product: Product) -> tuple[Array, Array]:
         """Return the register and the float32 total after each step of a product of one row and one column.

@@ -10,7 +10,7 @@ import numpy as np
 from precision._support._plans import planned
 from precision._support._types import Array
 from precision.accumulators._kernel_records import as_unit
-from precision.accumulators._product import Product
+from precision.accumulators._product import GroupScales, Product
 from precision.accumulators._step import Step
 from precision.formats._codec_constants import MODES, format_params
 from precision.formats._float_format import FloatFormat
@@ -31,19 +31,36 @@ _NONE: Array = np.empty((0, 0, 0), np.float32)
 _WHOLE = 2**40  # of K: no product is as long
 
 
-class _Spans(NamedTuple):
-    """The lengths of K under one scale of each operand, and the order in which the two scales multiply."""
+class GroupSpans(NamedTuple):
+    """The numbers of group scales of each operand, the K under each, and the order in which two multiply."""
 
-    left: int
-    right: int
-    partial_first: bool
+    left_groups: int = 1
+    left: int = _WHOLE
+    right_groups: int = 1
+    right: int = _WHOLE
+    partial_first: bool = False
 
 
-class _Plan(NamedTuple):
-    """The compiled loop for products of one kind, and the numbers that it reads."""
+class SmallSum(NamedTuple):
+    """The compiled loop for small products of one kind, and the numbers that it reads."""
 
     loop: Callable[..., bool]
     rule: Array
+
+    def run(
+        self, left: Array, right: Array, matrices: tuple[Array, Array],
+        scales: GroupScales | None, start: Array | None,
+    ) -> Array | None:  # fmt: skip
+        """Compute every output in float32, (results, rows, columns), or return None at a NaN or Inf.
+
+        Operands are stacks of codes, unsigned integers; ``matrices`` are the indices of each result's two.
+        """
+        # Copies of 32-bit words: the loop is compiled for one type of array, contiguous and not read-only.
+        rows, columns = left.astype(_WORD, order="C"), right.swapaxes(1, 2).astype(_WORD, order="C")
+        one, other = (_NONE, _NONE) if scales is None else (_own(scales.left), _own(scales.right))
+        out = np.empty((matrices[0].size, left.shape[1], right.shape[2]), np.float32)
+        initial = _NONE if start is None else _own(start)
+        return out if self.loop(rows, columns, self.rule, *matrices, one, other, initial, out) else None
 
 
 def sum_small(product: Product, step: Step) -> Array | None:
@@ -51,26 +68,17 @@ def sum_small(product: Product, step: Step) -> Array | None:
 
     They are for large products, for steps and formats that the loop does not suit, and for NaN and Inf.
     """
-    shape = product.shape
-    if math.prod(shape) * product.length > MOST:
+    if math.prod(product.shape) * product.length > MOST:
         return None
-    scales = product.scales
-    counts, spans = (1, 1), None
+    scales, spans = product.scales, GroupSpans()
     if scales is not None:
         counts = scales.left.shape[1], scales.right.shape[1]
-        spans = _Spans(scales.left_group, scales.right_group, scales.partial_first)
-    plan = _prepare(step, product.left.fmt, product.right.fmt, product.promotion, counts, spans)
+        spans = GroupSpans(counts[0], scales.left_group, counts[1], scales.right_group, scales.partial_first)
+    plan = prepare_small(step, product.left.fmt, product.right.fmt, product.promotion, spans)
     if plan is None:
         return None
-    # Copies of 32-bit words: the loop is compiled for one type of array, contiguous and not read-only.
-    left = product.left.codes.astype(_WORD, order="C")
-    right = product.right.codes.swapaxes(1, 2).astype(_WORD, order="C")
-    one, other = (_NONE, _NONE) if scales is None else (_own(scales.left), _own(scales.right))
-    start = _NONE if product.start is None else _own(product.start)
-    out = np.empty(shape, np.float32)
     matrices = product.left_matrix, product.right_matrix
-    finished = plan.loop(left, right, plan.rule, *matrices, one, other, start, out)
-    return out if finished else None
+    return plan.run(product.left.codes, product.right.codes, matrices, scales, product.start)
 
 
 def _own(values: Array) -> Array:
@@ -79,10 +87,9 @@ def _own(values: Array) -> Array:
 
 
 @planned
-def _prepare(
-    step: Step, left: Format, right: Format, promotion: int | None, counts: tuple[int, int],
-    spans: _Spans | None,
-) -> _Plan | None:  # fmt: skip
+def prepare_small(
+    step: Step, left: Format, right: Format, promotion: int | None, spans: GroupSpans
+) -> SmallSum | None:
     """Prepare the sums of products of one kind, or return None if the loop does not suit them."""
     if not (isinstance(left, FloatFormat) and isinstance(right, FloatFormat) and _suits(step, left, right)):
         return None
@@ -91,15 +98,15 @@ def _prepare(
     assert step.fraction_bits is not None
     assert step.min_exponent is not None
     extra = left.fraction_bits + right.fraction_bits - step.fraction_bits
-    left_span, right_span, partial_first = spans or _Spans(_WHOLE, _WHOLE, False)
     rule: tuple[Any, ...] = (
         *_codes(left), *_codes(right),
         step.products, step.fraction_bits, step.min_exponent, step.register.min_exponent,
         max(-extra, 0), max(extra, 0), _int32_terms(step), _kept_bits(step),
         *format_params(step.register), *MODES[step.register_rounding],
-        promotion or 0, int(partial_first), counts[0], left_span, counts[1], right_span,
+        promotion or 0, int(spans.partial_first),
+        spans.left_groups, spans.left, spans.right_groups, spans.right,
     )  # fmt: skip
-    return _Plan(sum_small, np.array(rule, np.int64))
+    return SmallSum(sum_small, np.array(rule, np.int64))
 
 
 def _suits(step: Step, left: FloatFormat, right: FloatFormat) -> bool:

@@ -103,8 +103,7 @@ class Shapes:
         shapes = a.codes.shape, b.codes.shape
         small = keeps_plans(a.codes, b.codes)
         self.__dict__.update(lay_out(*shapes) if small else lay_out.__wrapped__(*shapes))  # type: ignore[attr-defined]
-        self.left = _stack_matrices(_unsigned(a.codes if len(shapes[0]) > 1 else a.codes[None, :]))
-        self.right = _stack_matrices(_unsigned(b.codes if len(shapes[1]) > 1 else b.codes[:, None]))
+        self.left, self.right = stack_codes(a.codes, 0), stack_codes(b.codes, 1)
 
 
 @planned
@@ -143,6 +142,11 @@ def _matrix_of_each_result(batch: tuple[int, ...], whole: tuple[int, ...]) -> Ar
     if not whole:
         return np.zeros(1, np.int64)
     return np.broadcast_to(np.arange(math.prod(batch)).reshape(batch), whole).ravel().astype(np.int64)
+
+
+def stack_codes(codes: Array, axis: int) -> Array:
+    """Return codes as a stack of matrices of unsigned integers; of a vector, ``axis`` is the new axis."""
+    return _stack_matrices(_unsigned(codes if codes.ndim > 1 else np.expand_dims(codes, axis)))
 
 
 def _stack_matrices(codes: Array) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 from precision._support._plans import planned
 from precision._support._types import Array
 from precision.accumulators._accumulator import Accumulator, ScaleEntry
+from precision.accumulators._kernel_records import CANONICAL_NAN
 from precision.accumulators._operand_layout import Stack
 from precision.accumulators._product import Factors, GroupScales, Product, UnitScales
 from precision.formats._code_checks import clean_codes
@@ -130,7 +131,7 @@ class Epilogue(NamedTuple):
     exact: tuple[Factors, Factors] | None = None  #: scales of an exact sum
 
 
-_NOTHING = Epilogue(None, ())
+NO_SCALES = Epilogue(None, ())
 
 
 class Way(enum.Enum):
@@ -282,10 +283,22 @@ def plan_epilogue(left: Checked, right: Checked, accumulator: Accumulator) -> Ep
     """Read both operands' scales, and plan how the product applies them."""
     after = accumulator.scale_entry is ScaleEntry.AFTER
     if after and left.quantized is None and right.quantized is None:
-        return _NOTHING
+        return NO_SCALES
     merged = accumulator.scale_entry is ScaleEntry.EXACT
     one, other = read_scales(left, merged), read_scales(right, merged)
     return apply_plan(plan_scales(left, right, accumulator), one, other)
+
+
+def multiply_by_scales(out: Array, factors: tuple[Array, ...]) -> None:
+    """Multiply sums in place by one scale after the other, and give every NaN all bits but the sign."""
+    if not factors:
+        return
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        for factor in factors:
+            np.multiply(out, factor, out=out)
+    invalid = np.isnan(out)
+    if invalid.any():
+        out[invalid] = CANONICAL_NAN
 
 
 def build_product(

@@ -12,6 +12,7 @@ from product_cases import random_codes, same_bits
 import precision as pr
 from precision import formats
 from precision.accumulators import NAMED, _panel_loops, _small_products
+from precision.gemm import _matrix_product, _single_calls
 
 ZERO, EVEN, AWAY = pr.Rounding.TOWARD_ZERO, pr.Rounding.TIES_TO_EVEN, pr.Rounding.TIES_TO_AWAY
 F32 = np.float32
@@ -59,13 +60,14 @@ def chosen(monkeypatch):
         finished.append(result is not None)
         return result
 
+    monkeypatch.setattr(_matrix_product, "find_call", lambda *_: None)
     monkeypatch.setattr(_small_products, "MOST", 2**60)
     monkeypatch.setattr(_panel_loops, "sum_small", sum_small)
     return finished
 
 
 def small(a, b, unit, **rest):
-    """A product by the loop, which must take it and finish it."""
+    """A product by the loop, which must take it and finish it, prepared as a whole and in its own place."""
     with pytest.MonkeyPatch.context() as patch:
         real = _small_products.sum_small
         found = []
@@ -76,8 +78,13 @@ def small(a, b, unit, **rest):
 
         patch.setattr(_small_products, "MOST", 2**60)
         patch.setattr(_panel_loops, "sum_small", sum_small)
+        prepared = pr.matmul(a, b, accumulator=unit, **rest)
+        patch.setattr(_matrix_product, "find_call", lambda *_: None)
+        found.clear()
         result = pr.matmul(a, b, accumulator=unit, **rest)
     assert found and found[0] is not None
+    assert prepared.tobytes() == result.tobytes() and prepared.dtype == result.dtype
+    assert prepared.shape == result.shape and prepared.flags.c_contiguous and prepared.flags.writeable
     return result
 
 
@@ -333,6 +340,7 @@ def test_results_of_other_types(dtype):
 def test_is_chosen_for_small_products_alone(monkeypatch):
     calls = []
     real = _small_products.sum_small
+    monkeypatch.setattr(_matrix_product, "find_call", lambda *_: None)
     monkeypatch.setattr(_panel_loops, "sum_small", lambda *given: calls.append(real(*given)) or calls[-1])
     most = _small_products.MOST
     for count, taken in ((most // 64, True), (most // 64 + 1, False)):
@@ -358,3 +366,98 @@ def test_leaves_what_it_does_not_suit(unit, chosen):
     result = pr.matmul(tensor(a, fmt), tensor(b, fmt), accumulator=unit)
     assert chosen == [False]
     same_bits(result, oracle.product_bits(a, b, fmt, fmt, unit))
+
+
+# ---- products prepared as a whole -----------------------------------------------------------------------
+
+
+def prepared(a, b, unit=None, dtype=F32):
+    return _single_calls.find_call(a, b, unit, dtype)
+
+
+def test_what_is_prepared_as_a_whole():
+    codes = np.ones((4, 128), pr.E4M3.dtype)
+    q = pr.quantize(np.ones((4, 128), F32), pr.QuantSpec(pr.E4M3, pr.PerGroup(128)))
+    unit = pr.HOPPER_FP8.promoted(128)
+    for a, b in (
+        (codes, codes.T),
+        (codes[0], codes.T),
+        (codes[0], codes[1]),
+        (codes[None], codes.T),
+        (q, q.T),
+    ):
+        assert prepared(a, b, unit) is not None
+        assert prepared(a, b, "HOPPER_FP8.promoted(128)") is not None
+    assert prepared(codes, codes.T) is not None
+    ones = np.ones((4, 64), F32)
+    mx = pr.quantize(ones, pr.MXFP8_E4M3)
+    wide = np.ones((64, 256), pr.E4M3.dtype)
+    for a, b in (
+        (codes, codes),  # shapes that do not fit
+        (codes.tolist(), codes.T),
+        (codes.astype(np.int8), codes.T),
+        (q, pr.quantize(np.ones((128, 4), F32), pr.QuantSpec(pr.E4M3, pr.PerGroup(32)), axis=-2)),
+        (ones, ones.T),  # a chain of fused multiply-adds
+        (mx, mx.T),  # scales inside the unit
+        (wide, wide.T),
+        (codes[:0], codes.T),
+        (codes[:, :0], codes[:, :0].T),
+    ):
+        assert prepared(a, b) is None
+    for accumulator, dtype in ((unit, np.float64), (unit, None), (3, F32), ("NONE", F32), ([unit], F32)):
+        assert prepared(codes, codes.T, accumulator, dtype) is None
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        lambda x, q: pr.matmul(x, x),
+        lambda x, q: pr.matmul(x, x.T, accumulator=3),
+        lambda x, q: pr.matmul(x, x.T, accumulator="NONE"),
+        lambda x, q: pr.matmul(x, x.T, dtype=np.int32),
+        lambda x, q: pr.matmul(x.astype(np.int8), x.T),
+        lambda x, q: pr.matmul(x, x.T, accumulator=pr.HOPPER_BF16),
+        lambda x, q: pr.matmul(q, q.T),
+        lambda x, q: pr.matmul(q, q.T, accumulator=pr.HOPPER_FP8.promoted(96)),
+        lambda x, q: pr.matmul(x[0, 0], x.T),
+    ],
+    ids=range(9),
+)
+def test_errors_are_those_of_the_general_way(case, monkeypatch):
+    x = np.ones((4, 128), pr.E4M3.dtype)
+    q = pr.quantize(np.ones((4, 128), F32), pr.QuantSpec(pr.E4M3, pr.PerGroup(64)))
+    said = []
+    for _ in range(2):
+        for way in (_single_calls.find_call, lambda *_: None):
+            monkeypatch.setattr(_matrix_product, "find_call", way)
+            with pytest.raises((TypeError, ValueError)) as caught:
+                case(x, q)
+            said.append((caught.type, str(caught.value)))
+    assert len(set(said)) == 1
+
+
+def test_bits_above_a_format_are_found():
+    unit = fused(pr.E2M1, products=4, bits=8)
+    q = pr.quantize(np.ones((2, 32), F32), pr.QuantSpec(pr.E2M1, pr.PerTensor()))
+    wanted = pr.matmul(q, q.T, accumulator=unit)
+    q.codes.view(np.uint8)[1, 2] = 0x82
+    for _ in range(2):
+        with pytest.raises(ValueError, match="a: codes of e2m1 must lie below"):
+            pr.matmul(q, q.T, accumulator=unit)
+    q.codes.view(np.uint8)[1, 2] &= 0x0F
+    assert wanted.shape == (2, 2)
+
+
+def test_factors_of_finished_sums():
+    rng = np.random.default_rng(3)
+    x, y = rng.standard_normal((3, 96)).astype(F32), rng.standard_normal((96, 5)).astype(F32)
+    for left in (pr.PerVector(), pr.PerTensor(), pr.PerGroup(128)):
+        for right in (pr.PerVector(), pr.PerTensor(), pr.PerGroup(128)):
+            a = pr.quantize(x, pr.QuantSpec(pr.E4M3, left))
+            b = pr.quantize(y, pr.QuantSpec(pr.E5M2, right), axis=-2)
+            for unit in (pr.HOPPER_FP8, pr.HOPPER_FP8.promoted(32), pr.HOPPER_FP8.promoted(96)):
+                if unit.promotion == 32 and pr.PerGroup(128) in (left, right):
+                    continue
+                assert small(a, b, unit).tobytes() == by_panels(a, b, unit).tobytes()
+            none = pr.encode(y, pr.E4M3)
+            assert small(a, none, pr.HOPPER_FP8).tobytes() == by_panels(a, none, pr.HOPPER_FP8).tobytes()
