@@ -220,7 +220,7 @@ class Accumulator(ABC):
         left, right : FloatFormat or IntFormat
             The formats of the operands.
         spans : GroupSpans
-            The group scales that enter at promotion.
+            The scales that enter at promotion or inside the unit.
         """
         return None
 

@@ -10,11 +10,11 @@ import numpy as np
 from precision._support._plans import planned
 from precision._support._types import Array
 from precision.accumulators._kernel_records import as_unit
-from precision.accumulators._product import GroupScales, Product
+from precision.accumulators._product import GroupScales, Product, UnitScales
 from precision.accumulators._step import Step
 from precision.formats._codec_constants import MODES, format_params
 from precision.formats._float_format import FloatFormat
-from precision.formats._named import TF32, Format
+from precision.formats._named import E8M0, TF32, Format
 from precision.formats._rounding_modes import Rounding
 
 if TYPE_CHECKING:
@@ -32,13 +32,14 @@ _WHOLE = 2**40  # of K: no product is as long
 
 
 class GroupSpans(NamedTuple):
-    """The numbers of group scales of each operand, the K under each, and the order in which two multiply."""
+    """The number of each operand's group scales, the K under each, and where and how they enter."""
 
     left_groups: int = 1
     left: int = _WHOLE
     right_groups: int = 1
     right: int = _WHOLE
     partial_first: bool = False
+    inside: bool = False  #: whether the unit multiplies each product by both, which are powers of two
 
 
 class SmallSum(NamedTuple):
@@ -49,7 +50,7 @@ class SmallSum(NamedTuple):
 
     def run(
         self, left: Array, right: Array, matrices: tuple[Array, Array],
-        scales: GroupScales | None, start: Array | None,
+        scales: GroupScales | UnitScales | None, start: Array | None,
     ) -> Array | None:  # fmt: skip
         """Compute every output in float32, (results, rows, columns), or return None at a NaN or Inf.
 
@@ -70,15 +71,23 @@ def sum_small(product: Product, step: Step) -> Array | None:
     """
     if math.prod(product.shape) * product.length > MOST:
         return None
-    scales, spans = product.scales, GroupSpans()
-    if scales is not None:
-        counts = scales.left.shape[1], scales.right.shape[1]
-        spans = GroupSpans(counts[0], scales.left_group, counts[1], scales.right_group, scales.partial_first)
-    plan = prepare_small(step, product.left.fmt, product.right.fmt, product.promotion, spans)
+    scales = product.unit_scales or product.scales
+    plan = prepare_small(step, product.left.fmt, product.right.fmt, product.promotion, spans_of(scales))
     if plan is None:
         return None
     matrices = product.left_matrix, product.right_matrix
     return plan.run(product.left.codes, product.right.codes, matrices, scales, product.start)
+
+
+def spans_of(scales: GroupScales | UnitScales | None) -> GroupSpans | None:
+    """Return how scales enter a product, or None if the loop does not suit them."""
+    if scales is None:
+        return GroupSpans()
+    spans = GroupSpans(scales.left.shape[1], scales.left_group, scales.right.shape[1], scales.right_group)
+    if isinstance(scales, GroupScales):
+        return spans._replace(partial_first=scales.partial_first)
+    powers = scales.left_format == scales.right_format == E8M0
+    return spans._replace(inside=True) if powers else None
 
 
 def _own(values: Array) -> Array:
@@ -88,10 +97,12 @@ def _own(values: Array) -> Array:
 
 @planned
 def prepare_small(
-    step: Step, left: Format, right: Format, promotion: int | None, spans: GroupSpans
+    step: Step, left: Format, right: Format, promotion: int | None, spans: GroupSpans | None
 ) -> SmallSum | None:
     """Prepare the sums of products of one kind, or return None if the loop does not suit them."""
-    if not (isinstance(left, FloatFormat) and isinstance(right, FloatFormat) and _suits(step, left, right)):
+    if not (isinstance(left, FloatFormat) and isinstance(right, FloatFormat)) or spans is None:
+        return None
+    if not _suits(step, left, right, spans):
         return None
     from precision._kernels.products._small_products import sum_small
 
@@ -103,15 +114,19 @@ def prepare_small(
         step.products, step.fraction_bits, step.min_exponent, step.register.min_exponent,
         max(-extra, 0), max(extra, 0), _int32_terms(step), _kept_bits(step),
         *format_params(step.register), *MODES[step.register_rounding],
-        promotion or 0, int(spans.partial_first),
+        promotion or 0, int(spans.inside), int(spans.partial_first),
         spans.left_groups, spans.left, spans.right_groups, spans.right,
     )  # fmt: skip
     return SmallSum(sum_small, np.array(rule, np.int64))
 
 
-def _suits(step: Step, left: FloatFormat, right: FloatFormat) -> bool:
-    """Tell whether the loop is exact for a step and the operands' formats."""
-    cuts = step.aligns and step.inner is None and step.alignment_rounding is Rounding.TOWARD_ZERO
+def _suits(step: Step, left: FloatFormat, right: FloatFormat, spans: GroupSpans) -> bool:
+    """Tell whether the loop is exact for a step, the operands' formats, and the scales inside the unit."""
+    if step.inner is not None and (step.inner.group or not spans.inside):
+        return False
+    if spans.inside and (spans.left % step.products or spans.right % step.products):
+        return False
+    cuts = step.aligns and step.alignment_rounding is Rounding.TOWARD_ZERO
     if not cuts or step.fraction_bits is None or step.fraction_bits > _WIDEST:
         return False
     return left.has_zero and right.has_zero and left.fraction_bits + right.fraction_bits <= _WIDEST

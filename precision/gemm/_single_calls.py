@@ -13,7 +13,7 @@ from precision._support._plans import planned
 from precision._support._types import Array
 from precision.accumulators import _small_products
 from precision.accumulators._accumulator_text import as_accumulator
-from precision.accumulators._small_products import GroupSpans, SmallSum
+from precision.accumulators._small_products import SmallSum, spans_of
 from precision.formats._code_checks import clean_codes
 from precision.formats._named import TF32, Format
 from precision.gemm._default_unit import unit_of_operands
@@ -92,11 +92,9 @@ def _prepare(left: _Kind, right: _Kind, accumulator: Any, dtype: Any) -> _SmallP
     count = math.prod(shapes.sizes) * shapes.length
     if kind != np.float32 or not count or TF32 in (sides[0].fmt, sides[1].fmt):
         return None
-    spans = GroupSpans()
-    if plan.way is Way.GROUPS:
-        counts = plan.left.where.shape[1], plan.right.where.shape[1]
-        spans = GroupSpans(counts[0], plan.spans[0], counts[1], plan.spans[1], plan.partial_first)
-    small = unit.small_sum(sides[0].fmt, sides[1].fmt, spans)
+    epilogue = apply_plan(plan, *(read_scales(side) for side in sides))
+    spans = spans_of(epilogue.unit or epilogue.groups)
+    small = None if spans is None else unit.small_sum(sides[0].fmt, sides[1].fmt, spans)
     return None if small is None else _SmallProduct(count, _call(small, sides, shapes, plan))
 
 
@@ -109,7 +107,7 @@ def _call(small: SmallSum, sides: tuple[Checked, Checked], shapes: Shapes, plan:
         left, right = _checked("a", a, left_fmt), _checked("b", b, right_fmt)
         epilogue = apply_plan(plan, read_scales(left), read_scales(right)) if scaled else NO_SCALES
         stacks = stack_codes(left.codes, 0), stack_codes(right.codes, 1)
-        sums = small.run(*stacks, matrices, epilogue.groups, None)
+        sums = small.run(*stacks, matrices, epilogue.unit or epilogue.groups, None)
         if sums is None:
             return None
         multiply_by_scales(sums, epilogue.factors)

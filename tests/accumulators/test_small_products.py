@@ -7,7 +7,7 @@ import oracle
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from product_cases import random_codes, same_bits
+from product_cases import expected_bits, random_codes, same_bits, tensors
 
 import precision as pr
 from precision import formats
@@ -292,6 +292,62 @@ def test_scales_at_promotion(seed, shape, blocks, kind, started):
     same_bits(small(a, b, unit, c=c), wanted)
 
 
+# ---- scales inside the unit -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        pr.BLACKWELL_MX,
+        dataclasses.replace(pr.BLACKWELL_MX, operands=(pr.E2M1,), fraction_bits=4),
+        dataclasses.replace(pr.BLACKWELL_MX, operands=(pr.E5M2,), products=16, register=pr.E8M13),
+    ],
+    ids=["MX", "narrow", "steps of 16"],
+)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 100), st.integers(1, 3)),
+    group=st.sampled_from((32, 64, 128)),
+    scales=st.sampled_from(("near", "wide", "bits")),
+    data=st.sampled_from(("dense", "sparse", "bits")),
+    start=st.sampled_from((None, -1.5, 2.0**60)),
+)
+@settings(max_examples=40, deadline=None)
+@example(0, (2, 64, 2), 32, "near", "dense", None)
+@example(1, (2, 100, 2), 32, "bits", "dense", None)
+@example(2, (2, 100, 2), 64, "wide", "sparse", -1.5)
+def test_powers_of_two_inside_the_unit(unit, seed, shape, group, scales, data, start):
+    rows, length, columns = shape
+    a, b = tensors(unit, pr.E8M0, rows, length, columns, group, seed, scales, data)
+    c = None if start is None else np.full((rows, columns), start, F32)
+    wanted = expected_bits(a, b, unit, c)
+    special = scales == "bits" or data == "bits"  # NaN or Inf in an operand or a scale
+    if special or (wanted & 0x7F800000 == 0x7F800000).any():
+        same_bits(pr.matmul(a, b, accumulator=unit, c=c), wanted)
+    else:
+        same_bits(small(a, b, unit, c=c), wanted)
+
+
+@pytest.mark.parametrize("exponents", [(-127, -127), (127, 127), (-127, 127), (0, -126)])
+def test_the_least_and_largest_scales_inside_the_unit(exponents):
+    codes = np.array([[0x01, 0x7E, 0xFE, 0x38]], np.uint8).repeat(8, axis=1)
+    sides = [
+        pr.QuantizedTensor(
+            codes.reshape(shape), np.full((1, 1), n + 127, np.uint8).view(pr.E8M0.dtype), fmt=pr.E4M3,
+            block=(32, 1) if shape[0] == 32 else (1, 32),
+        )
+        for shape, n in zip(((1, 32), (32, 1)), exponents, strict=True)
+    ]  # fmt: skip
+    same_bits(pr.matmul(*sides), expected_bits(*sides, pr.BLACKWELL_MX))
+
+
+def test_groups_that_a_step_does_not_fit_are_left(chosen):
+    a, b = tensors(pr.BLACKWELL_MX, pr.E8M0, 2, 96, 2, 48, 0, "near", "dense")
+    result = pr.matmul(a, b, accumulator=pr.BLACKWELL_MX)
+    assert chosen == [False]
+    same_bits(result, expected_bits(a, b, pr.BLACKWELL_MX))
+
+
 # ---- layouts and shapes ---------------------------------------------------------------------------------
 
 
@@ -390,7 +446,8 @@ def test_what_is_prepared_as_a_whole():
         assert prepared(a, b, "HOPPER_FP8.promoted(128)") is not None
     assert prepared(codes, codes.T) is not None
     ones = np.ones((4, 64), F32)
-    mx = pr.quantize(ones, pr.MXFP8_E4M3)
+    mx, nv = pr.quantize(ones, pr.MXFP8_E4M3), pr.quantize(ones, pr.NVFP4)
+    assert prepared(mx, mx.T) is not None
     wide = np.ones((64, 256), pr.E4M3.dtype)
     for a, b in (
         (codes, codes),  # shapes that do not fit
@@ -398,7 +455,7 @@ def test_what_is_prepared_as_a_whole():
         (codes.astype(np.int8), codes.T),
         (q, pr.quantize(np.ones((128, 4), F32), pr.QuantSpec(pr.E4M3, pr.PerGroup(32)), axis=-2)),
         (ones, ones.T),  # a chain of fused multiply-adds
-        (mx, mx.T),  # scales inside the unit
+        (nv, nv.T),  # sums of groups with scales inside the unit
         (wide, wide.T),
         (codes[:0], codes.T),
         (codes[:, :0], codes[:, :0].T),

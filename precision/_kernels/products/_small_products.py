@@ -19,6 +19,8 @@ from precision._kernels._scalar_rounding import round_scaled_integer
 
 U32, I32, U64, I64, F32, F64 = np.uint32, np.int32, np.uint64, np.int64, np.float32, np.float64
 
+_NO_SCALE = 1000
+
 NO_EXPONENT = -20000
 """The exponent of a zero: below that of every product of numbers, also if the other factor's is added."""
 
@@ -39,9 +41,13 @@ class Arithmetic(NamedTuple):
 
 
 class Scaling(NamedTuple):
-    """Promotions and the scales that enter there: flat [matrix][group of K][row or column], empty if none."""
+    """Promotions, and the scales that enter there or inside the unit: [matrix][group of K][row or column].
+
+    The scales are flat, and empty if there are none.
+    """
 
     promote: Any  #: K between promotions, 0: none
+    inside: Any  #: 1 for scales that are powers of two, by which the unit multiplies each product
     partial_first: Any  #: fma(fl(partial*sa), sb, total), else fma(partial, fl(sa*sb), total)
     left: Any
     left_groups: Any  #: groups of a matrix
@@ -75,8 +81,8 @@ def _arithmetic_of(rule: Any) -> Arithmetic:
 def _scaling_of(rule: Any, left_scale: Any, right_scale: Any) -> Scaling:
     i = _SPANS
     return Scaling(
-        U64(rule[i]), rule[i + 1], left_scale, rule[i + 2], U64(rule[i + 3]),
-        right_scale, rule[i + 4], U64(rule[i + 5]),
+        U64(rule[i]), rule[i + 1], rule[i + 2], left_scale, rule[i + 3], U64(rule[i + 4]),
+        right_scale, rule[i + 5], U64(rule[i + 6]),
     )  # fmt: skip
 
 
@@ -129,21 +135,23 @@ def _cut_terms(
 
 @inline
 def _next_register(
-    register: Any, sa: Any, ea: Any, a: Any, sb: Any, eb: Any, b: Any, count: Any, how: Arithmetic
-) -> Any:
-    """Return the register, which is finite, after a step of ``count`` products."""
+    register: Any, sa: Any, ea: Any, a: Any, sb: Any, eb: Any, b: Any, count: Any, scale: Any,
+    how: Arithmetic,
+) -> Any:  # fmt: skip
+    """Return the register, which is finite, after a step of ``count`` products times 2**scale."""
     size = U32(bits32(register) & U32(0x7FFFFFFF))
     own = I32(I32(right(size, U32(23))) - I32(127))
     own = own if own > how.register_min_exponent else how.register_min_exponent
     top = own if size > U32(0) and own > how.min_exponent else how.min_exponent
-    top = _largest_exponent(ea, a, eb, b, count, top)
+    unscaled = _largest_exponent(ea, a, eb, b, count, I32(top - scale))
+    top = I32(unscaled + scale)
     last = I64(how.fraction_bits - I64(top))  # terms count 2**-last; the register is cut to them as well
     whole = I64(F64(register) * float64_of(left(U64(last + I64(1023)), U64(52))))
     done = U64(0)
     while done < count:
         some = min(how.part, U64(count - done))
         first, second = U64(a + done), U64(b + done)
-        whole += I64(_cut_terms(sa, ea, first, sb, eb, second, some, top, how.up, how.down))
+        whole += I64(_cut_terms(sa, ea, first, sb, eb, second, some, unscaled, how.up, how.down))
         done = U64(done + some)
     # At most 1024 terms below 2**30 and the register: float64 holds their sum.
     exact = F64(whole) * float64_of(left(U64(I64(1023) - last), U64(52)))
@@ -154,15 +162,38 @@ def _next_register(
 
 
 @inline
+def _scales_at(
+    i: Any, row: Any, rows: Any, j: Any, column: Any, columns: Any, k: Any, scaling: Scaling
+) -> Any:
+    """Return the scale of a row and that of a column at a place in K."""
+    one = scaling.left[(i * scaling.left_groups + I64(k // scaling.left_group)) * rows + row]
+    other = scaling.right[(j * scaling.right_groups + I64(k // scaling.right_group)) * columns + column]
+    return one, other
+
+
+@inline
+def _exponent_inside(
+    i: Any, row: Any, rows: Any, j: Any, column: Any, columns: Any, k: Any, scaling: Scaling
+) -> Any:
+    """Return the exponent of the scales by which the unit multiplies products, or one too large at a NaN."""
+    if not scaling.inside:
+        return I32(0)
+    one, other = _scales_at(i, row, rows, j, column, columns, k, scaling)
+    left_field, right_field = right(bits32(one), U32(23)), right(bits32(other), U32(23))
+    if left_field == U32(255) or right_field == U32(255):
+        return I32(_NO_SCALE)
+    return I32(I32(U32(left_field + right_field)) - I32(254))  # 2**-127 has the field 0, as if normal
+
+
+@inline
 def _promoted(
     total: Any, register: Any, i: Any, row: Any, rows: Any, j: Any, column: Any, columns: Any, k: Any,
     scaling: Scaling,
 ) -> Any:  # fmt: skip
     """Return the total after a register is added to it, with the scales of its place in K."""
     one, other = F32(1), F32(1)
-    if scaling.left.size:
-        one = scaling.left[(i * scaling.left_groups + I64(k // scaling.left_group)) * rows + row]
-        other = scaling.right[(j * scaling.right_groups + I64(k // scaling.right_group)) * columns + column]
+    if scaling.left.size and not scaling.inside:
+        one, other = _scales_at(i, row, rows, j, column, columns, k, scaling)
     if scaling.partial_first:
         return fused_multiply_add(F32(register * one), other, total)
     return fused_multiply_add(register, F32(one * other), total)
@@ -203,7 +234,10 @@ def sum_small(
                 if U32(bits32(register) & U32(0x7FFFFFFF)) >= U32(0x7F800000):
                     return False
                 count = min(how.products, U64(end - k))
-                register = _next_register(register, sa, ea, U64(a + k), sb, eb, U64(b + k), count, how)
+                scale = _exponent_inside(i, row, rows, j, column, columns, k, scaling)
+                if scale == I32(_NO_SCALE):
+                    return False
+                register = _next_register(register, sa, ea, U64(a + k), sb, eb, U64(b + k), count, scale, how)
                 k = U64(k + count)
             if promote > U64(0):
                 total = _promoted(total, register, i, row, rows, j, column, columns, k0, scaling)
