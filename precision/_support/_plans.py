@@ -15,8 +15,6 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from precision._support.machine._float_environment import in_default_environment
-
 Prepare = TypeVar("Prepare", bound=Callable[..., Any])
 
 MOST = 256
@@ -28,7 +26,8 @@ def planned(prepare: Prepare) -> Prepare:
 
     Arguments are positional. Equal ones must stand for the same plan: a bool is equal to an int, so that
     callers check their types first. For arguments that have no hash the plan is prepared anew at each call,
-    and so is an error. The function runs in the default floating-point environment.
+    and so is an error. The function runs in the environment of its caller: the default one, where a public
+    function asks.
 
     Examples
     --------
@@ -39,8 +38,7 @@ def planned(prepare: Prepare) -> Prepare:
     >>> prepare(3) is prepare(3), prepare([3])
     (True, [[3]])
     """
-    work = in_default_environment(prepare)
-    kept = functools.lru_cache(maxsize=MOST)(work)
+    kept = functools.lru_cache(maxsize=MOST)(prepare)
 
     @functools.wraps(prepare)
     def plan(*kinds: Any) -> Any:
@@ -49,7 +47,7 @@ def planned(prepare: Prepare) -> Prepare:
         except TypeError:
             if _have_hash(kinds):
                 raise
-            return work(*kinds)
+            return prepare(*kinds)
 
     plan.cache_clear = kept.cache_clear  # type: ignore[attr-defined]
     plan.cache_info = kept.cache_info  # type: ignore[attr-defined]

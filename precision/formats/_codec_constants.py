@@ -9,6 +9,7 @@ import numpy as np
 from precision._kernels import _params
 from precision._kernels._params import Ends, FormatParams, ModeParams, ShortParams
 from precision._support._plans import planned
+from precision._support.machine._float_environment import in_default_environment
 from precision.formats._int_format import IntFormat
 from precision.formats._named import Format
 from precision.formats._rounding_modes import Overflow, Rounding
@@ -18,6 +19,7 @@ MODES: dict[Rounding, ModeParams] = {mode: getattr(_params, mode.name) for mode 
 
 
 @planned
+@in_default_environment
 def format_params(fmt: Format) -> FormatParams:
     """Build the kernels' record of a format."""
     mask = (1 << fmt.bits) - 1
@@ -80,6 +82,7 @@ def nearest_suits(short: ShortParams, cap: int) -> bool:
 
 
 @planned
+@in_default_environment
 def code_ends(fmt: Format, overflow: Overflow, nan_code: int | None = None) -> Ends:
     """Build the record of the codes that overflow and NaN become.
 
@@ -101,6 +104,7 @@ def code_ends(fmt: Format, overflow: Overflow, nan_code: int | None = None) -> E
 
 
 @planned
+@in_default_environment
 def value_ends(fmt: Format, codes: Ends, itemsize: int = 4) -> Ends:
     """Build the record of the values that overflow and NaN become, as bits of float32 or float64."""
     top = format_params(fmt).mask ^ format_params(fmt).magnitude_mask

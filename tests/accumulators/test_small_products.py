@@ -306,7 +306,7 @@ def test_scales_at_promotion(seed, shape, blocks, kind, started):
 )
 @given(
     seed=st.integers(0, 2**32 - 1),
-    shape=st.tuples(st.integers(1, 3), st.integers(1, 100), st.integers(1, 3)),
+    shape=st.tuples(st.integers(1, 3), st.integers(4, 100), st.integers(1, 3)),
     group=st.sampled_from((32, 64, 128)),
     scales=st.sampled_from(("near", "wide", "bits")),
     data=st.sampled_from(("dense", "sparse", "bits")),
