@@ -72,6 +72,7 @@ TESTS = {
     "_llvm_pieces": [*SUMS, *SCALED],
     "_llvm_vectors": [*SUMS, *SCALED, "test_codec.py::test_what_streams_past_the_caches_is_the_same"],
     "products/_panel_steps": [*SUMS, *SCALED],
+    "products/_small_products": ["test_small_products.py"],
     "products/_single_sums": [*SUMS, *SCALED, "test_gemm.py::test_trace_is_every_prefix"],
     "products/_kulisch": [
         "test_gemm.py::test_exact_sums_anywhere_in_float64",
@@ -81,6 +82,11 @@ TESTS = {
         "test_sum_edges.py::test_exact_factors_leave_what_they_multiply_exactly",
         "test_gemm.py::test_exact_takes_scales_in",
         "test_gemm.py::test_millions_of_k",
+    ],
+    "numbers/_flat_calls": [
+        "test_blocks.py",
+        "test_single_calls.py",
+        "test_quantized.py::test_agrees_with_the_oracle",
     ],
     "numbers/_group_scales": [
         "test_quantized.py::test_agrees_with_the_oracle",

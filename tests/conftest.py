@@ -1,6 +1,35 @@
-"""What all tests share: a busy machine, on which Hypothesis's first draws are slow, is no fault of a test."""
+"""What all tests share: slow draws are no fault of a test, and small arrays take the general ways in some."""
 
+from collections.abc import Iterator
+from importlib import import_module
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+GENERAL = {"accumulators", "gemm", "kernels", "logfmt", "quantization", "units", "test_short_pieces"}
+"""Folders and files whose tests are about the ways that large arrays take, by small arrays."""
+SMALL = {"test_small_products", "test_single_calls", "test_small_logfmt"}
+"""Files in these folders about the ways that small arrays take."""
+SHORT_CUTS = (
+    "precision.accumulators._small_products",
+    "precision.quantization._single_calls",
+    "precision.quantization._dequantizing",
+    "precision.logfmt._single_calls",
+)
+"""Modules with a way for small arrays, each of which has the size of the largest of them as ``MOST``."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def general_ways(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Take the general ways for arrays of any size in the tests of `GENERAL`."""
+    path = request.path
+    if path.stem in SMALL or not {path.parent.name, path.stem} & GENERAL:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        for module in SHORT_CUTS:
+            patch.setattr(import_module(module), "MOST", -1)
+        yield

@@ -17,9 +17,12 @@ def check_int(name: str, value: object, low: int, high: int | None = None, kind:
     ValueError
         If it lies outside the range.
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if type(value) is int:
+        number = value
+    elif isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be {kind}, got {value!r}")
-    number = operator.index(value)
+    else:
+        number = operator.index(value)
     if high is None and number < low:
         raise ValueError(f"{name} must be at least {low}, got {number}")
     if high is not None and not low <= number <= high:

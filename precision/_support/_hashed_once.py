@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 
 class HashedOnce:
@@ -14,12 +14,15 @@ class HashedOnce:
     ``cached_property`` keeps) is not pickled.
     """
 
+    _hash: ClassVar[int]  #: of an instance, once it was asked for; no field
+
     def __hash__(self) -> int:
-        found = self.__dict__.get("_hash")
-        if found is None:
+        try:
+            return self._hash
+        except AttributeError:
             found = hash(tuple(getattr(self, field.name) for field in dataclasses.fields(self)))  # type: ignore[arg-type]
             self.__dict__["_hash"] = found
-        return found
+            return found
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from precision._support._argument_checks import check_int
 from precision._support._types import Array
 from precision.accumulators._inner_scales import InnerScales
 from precision.accumulators._product import Product
+from precision.accumulators._small_products import GroupSpans, SmallSum
 from precision.accumulators._step import Step
 from precision.formats._float_format import FloatFormat
 from precision.formats._named import FP32, Format
@@ -101,6 +102,10 @@ class Accumulator(ABC):
 
     def __repr__(self) -> str:
         return str(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: all but the hash, which another process would not compute alike."""
+        return {name: value for name, value in self.__dict__.items() if name != "_hash"}
 
     # ---- operands and scales ----------------------------------------------------------------------------
     @property
@@ -204,6 +209,20 @@ class Accumulator(ABC):
         The exact sum is float64 instead, and is rounded to odd if ``dtype``, to which it is rounded next, is
         narrower.
         """
+
+    def small_sum(self, left: Format, right: Format, spans: GroupSpans) -> SmallSum | None:
+        """Return the prepared sum of small products, or None if the accumulator has none for them.
+
+        It gives the outputs that `run` gives.
+
+        Parameters
+        ----------
+        left, right : FloatFormat or IntFormat
+            The formats of the operands.
+        spans : GroupSpans
+            The scales that enter at promotion or inside the unit.
+        """
+        return None
 
     def trace(self, product: Product) -> tuple[Array, Array]:
         """Return the register and the float32 total after each step of a product of one row and one column.

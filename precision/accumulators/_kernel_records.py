@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from precision._support._plans import planned
 from precision._support._types import Array
 from precision.accumulators._product import GroupScales, Product, scale_parts
 from precision.accumulators._step import Step
@@ -73,7 +74,7 @@ def build_unit_scales(product: Product, step: Step) -> Any:
     return UnitScales(inside.group, step.group_place, bits, *sides[0], *sides[1])
 
 
-@functools.lru_cache(maxsize=64)
+@planned
 def as_unit(step: Step) -> Any:
     """Build the record of a step that kernels read; chains of fused multiply-adds do not use it."""
     from precision._kernels._params import Unit
@@ -92,7 +93,7 @@ def as_unit(step: Step) -> Any:
     )
 
 
-@functools.lru_cache(maxsize=64)
+@planned
 def as_register(step: Step) -> Any:
     """Build the record by which kernels round sums to the register's format."""
     from precision._kernels._params import Register

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from precision._support._plans import planned
 from precision._support._types import Array
 from precision.accumulators._inner_scales import InnerScales, ScaledGroups
 from precision.accumulators._kernel_records import as_unit
@@ -65,7 +65,7 @@ def choose_kernel(product: Product, step: Step) -> tuple[PanelKernel | None, int
     return (WIDE, 0, 0) if _suits_wide(step) else (None, 0, 0)
 
 
-@functools.lru_cache(maxsize=256)
+@planned
 def _float32_kernels(step: Step, left: Format, right: Format) -> list[tuple[PanelKernel, int]]:
     """List the float32 kernels that suit a step and two formats, with the exponents that each reaches."""
     assert step.fraction_bits is not None

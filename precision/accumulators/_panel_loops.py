@@ -28,6 +28,7 @@ from precision.accumulators._panel_kernels import (
     largest_term,
 )
 from precision.accumulators._product import Product, UnitScales, scale_parts
+from precision.accumulators._small_products import sum_small
 from precision.accumulators._step import Step
 from precision.formats._codec_arrays import F32
 
@@ -300,6 +301,9 @@ def _run_special(product: Product, step: Step, out: Array, left: Array | None, r
 
 def sum_fused(product: Product, step: Step) -> Array:
     """Compute every output of a product by fused sums, in float32."""
+    small = sum_small(product, step)
+    if small is not None:
+        return small
     out = np.empty(product.shape, np.float32)
     kernel, left_reference, right_reference = choose_kernel(product, step)
     if kernel is None:

@@ -30,7 +30,7 @@ from precision.formats._float_format import FloatFormat
 from precision.formats._named import BF16, FP16, FP32, FP64
 from precision.formats._rounding_modes import Rounding
 from precision.gemm._operands import Checked, Operand, Shapes
-from precision.gemm._scale_epilogue import Epilogue, plan_scales, read_scales
+from precision.gemm._scale_epilogue import apply_plan, plan_scales, read_scales
 
 Tile = tuple[slice, slice, slice]
 #: The number of outputs of a tile, small enough for its float64 arrays to stay in the second-level cache.
@@ -136,8 +136,9 @@ class SumOfProducts:
         self.accumulator, self.shapes, self.start = accumulator, args.shapes, args.start
         self.kind, self.length, self.converted = args.kind, args.shapes.length, args.conversions is not None
         self.rules = StepRules.from_step(step, max(1, self.length))
-        self.scales = read_scales(args.left, -1), read_scales(args.right, -2)
-        self.epilogue: Epilogue = plan_scales(*self.scales, accumulator, self.shapes)
+        self.scales = read_scales(args.left), read_scales(args.right)
+        self.plan = plan_scales(args.left, args.right, accumulator)
+        self.epilogue = apply_plan(self.plan, *self.scales)
         stacks = Stack(self.shapes.left, args.left.fmt), Stack(self.shapes.right, args.right.fmt)
         self.left, self.right = build_sides(*stacks, self.epilogue.unit, step.inner)
         self.factors = self._pair_factors()
@@ -152,10 +153,10 @@ class SumOfProducts:
         first = len(used) - bool(tensor)
         if first == 1:  # that factor is the rounded product of both operands' scales
             sa, sb = (
-                scales.expanded(len(stack), count)[which, 0].astype(np.float64)
-                for scales, stack, count, which in (
-                    (self.scales[0], self.shapes.left, self.shapes.rows, self.shapes.left_matrix),
-                    (self.scales[1], self.shapes.right, self.shapes.columns, self.shapes.right_matrix),
+                scales.at(places)[which, 0].astype(np.float64)
+                for scales, places, which in (
+                    (self.scales[0], self.plan.left, self.shapes.left_matrix),
+                    (self.scales[1], self.plan.right, self.shapes.right_matrix),
                 )
             )
             exact[0] = sa[:, :, None] * sb[:, None, :]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
 
 from precision._kernels import _params
 from precision._kernels._params import Ends, FormatParams, ModeParams, ShortParams
+from precision._support._plans import planned
 from precision._support.machine._float_environment import in_default_environment
 from precision.formats._int_format import IntFormat
 from precision.formats._named import Format
@@ -18,7 +18,7 @@ MODES: dict[Rounding, ModeParams] = {mode: getattr(_params, mode.name) for mode 
 """The kernels' record of each deterministic rounding mode."""
 
 
-@functools.lru_cache(maxsize=256)
+@planned
 @in_default_environment
 def format_params(fmt: Format) -> FormatParams:
     """Build the kernels' record of a format."""
@@ -55,7 +55,7 @@ def format_params(fmt: Format) -> FormatParams:
     )
 
 
-@functools.lru_cache(maxsize=256)
+@planned
 def short_params(fmt: Format) -> ShortParams | None:
     """Build the record of a format for the fast float32 loops, or None if these do not suit the format."""
     fp = format_params(fmt)
@@ -81,7 +81,7 @@ def nearest_suits(short: ShortParams, cap: int) -> bool:
     return 0 < short.shift < 255 - (cap >> 23)  # else the power is no float32, or is too small
 
 
-@functools.lru_cache(maxsize=256)
+@planned
 @in_default_environment
 def code_ends(fmt: Format, overflow: Overflow, nan_code: int | None = None) -> Ends:
     """Build the record of the codes that overflow and NaN become.
@@ -103,7 +103,7 @@ def code_ends(fmt: Format, overflow: Overflow, nan_code: int | None = None) -> E
     return Ends(infs[0], infs[1], nans[0], nans[1], zero_is_nan)
 
 
-@functools.lru_cache(maxsize=256)
+@planned
 @in_default_environment
 def value_ends(fmt: Format, codes: Ends, itemsize: int = 4) -> Ends:
     """Build the record of the values that overflow and NaN become, as bits of float32 or float64."""

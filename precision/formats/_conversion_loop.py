@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import TypeAlias
 
 from precision._kernels._params import Ends, StochasticParams
+from precision._support._plans import planned
 from precision._support._types import Array
 from precision._support.machine._aligned_memory import streaming
 from precision.formats._codec_constants import (
@@ -37,7 +37,7 @@ def same_but_for_sign(fmt: Format) -> bool:
     return isinstance(fmt, FloatFormat) and fmt.has_negative_zero
 
 
-@functools.lru_cache(maxsize=512)
+@planned
 def find_loop(
     fmt: Format, rounding: Rounding, overflow: Overflow, nan: int | None, itemsize: int, to_codes: bool
 ) -> Loop:

@@ -33,7 +33,8 @@ def unit_of_operands(*operands: tuple[str, Operand, int]) -> Accumulator:
     TypeError
         If an operand is of a type that no accumulator takes, or if the table has no unit that takes both.
     """
-    kinds = [_kind_of(x, axis) for _, x, axis in operands]
+    (_, a, along_a), (_, b, along_b) = operands
+    kinds = _kind_of(a, along_a), _kind_of(b, along_b)
     unit = default_unit(*kinds)
     if unit is None:
         for name, x, _ in operands:

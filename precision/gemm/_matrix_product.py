@@ -11,25 +11,13 @@ from precision._support._types import Array
 from precision._support.machine._float_environment import in_default_environment
 from precision.accumulators._accumulator import Accumulator
 from precision.accumulators._accumulator_text import as_accumulator
-from precision.accumulators._kernel_records import CANONICAL_NAN
 from precision.formats._codec import encode
 from precision.formats._named import BF16
 from precision.formats._rounding_modes import Overflow
 from precision.gemm._default_unit import unit_of_operands
 from precision.gemm._operands import Operand, Shapes, checked_dtype, checked_operand, checked_start
-from precision.gemm._scale_epilogue import build_product, plan_epilogue
-
-
-def _multiply_by_scales(out: Array, factors: tuple[Array, ...]) -> None:
-    """Multiply sums in place by one scale after the other, and give every NaN all bits but the sign."""
-    if not factors:
-        return
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for factor in factors:
-            np.multiply(out, factor, out=out)
-    invalid = np.isnan(out)
-    if invalid.any():
-        out[invalid] = CANONICAL_NAN
+from precision.gemm._scale_epilogue import build_product, multiply_by_scales, plan_epilogue
+from precision.gemm._single_calls import find_call
 
 
 def _round_to_type(sums: Array, kind: np.dtype[Any]) -> Array:
@@ -108,6 +96,11 @@ def matmul(
     >>> [float(pr.matmul(a, b, accumulator=unit)[0, 0]) for unit in (pr.HOPPER_FP8, pr.EXACT)]
     [0.0, 1.0]
     """
+    if c is None:
+        small = find_call(a, b, accumulator, dtype)
+        result = None if small is None else small(a, b)
+        if result is not None:
+            return result
     if accumulator is None:
         accumulator = unit_of_operands(("a", a, -1), ("b", b, -2))
     accumulator = as_accumulator(accumulator)
@@ -116,7 +109,7 @@ def matmul(
     right = checked_operand("b", b, accumulator)
     shapes = Shapes(left, right)
     start = checked_start(c, accumulator, shapes)
-    epilogue = plan_epilogue(left, right, accumulator, shapes)
+    epilogue = plan_epilogue(left, right, accumulator)
     if 0 in shapes.sizes:
         return np.zeros(shapes.result, kind)
     product = build_product(left, right, accumulator, shapes, start, epilogue)
@@ -124,5 +117,5 @@ def matmul(
         sums = accumulator.run(product, kind)
     else:
         sums = np.zeros(shapes.sizes, np.float32) if start is None else start.copy()
-    _multiply_by_scales(sums, epilogue.factors)
+    multiply_by_scales(sums, epilogue.factors)
     return _round_to_type(sums.reshape(shapes.result), kind)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from precision._support._array_checks import check_dtype, refuse_masked
+from precision._support._plans import planned
 from precision._support._types import Array
 from precision.accumulators._accumulator import Accumulator
 from precision.formats._code_checks import clean_codes
@@ -20,6 +21,9 @@ from precision.formats._rounding_modes import Overflow
 from precision.quantization._quantized_tensor import QuantizedTensor
 
 Operand = npt.ArrayLike | QuantizedTensor
+
+#: The most elements of an operand, and of a result, of products of which plans are kept.
+_SMALL = 2**14
 
 #: The types of results, and their names.
 _RESULTS = tuple(fmt.dtype for fmt in (FP16, BF16, FP32, FP64))
@@ -75,46 +79,74 @@ def _unsigned(codes: Array) -> Array:
     return codes.view(WORDS[codes.itemsize])
 
 
+def keeps_plans(a: Array, b: Array) -> bool:
+    """Tell whether a product of such codes is so small that its plans, which grow with it, are kept."""
+    length = a.shape[-1]
+    return a.size <= _SMALL and b.size <= _SMALL and 0 < a.size * b.size <= _SMALL * length * length
+
+
 class Shapes:
     """The shapes of a product by `numpy.matmul`'s rules: vectors are matrices, batch axes broadcast."""
 
+    left: Array  #: stacks of matrices of codes
+    right: Array
+    batch: tuple[int, ...]
+    rows: int
+    length: int
+    columns: int
+    left_matrix: Array  #: for each result, the index of the matrix that it is computed from
+    right_matrix: Array
+    sizes: tuple[int, int, int]  #: numbers of results, rows and columns
+    result: tuple[int, ...]
+
     def __init__(self, a: Checked, b: Checked) -> None:
-        self.left_vector, self.right_vector = a.codes.ndim == 1, b.codes.ndim == 1
-        left = a.codes[None, :] if self.left_vector else a.codes
-        right = b.codes[:, None] if self.right_vector else b.codes
-        if left.shape[-1] != right.shape[-2]:
+        shapes = a.codes.shape, b.codes.shape
+        small = keeps_plans(a.codes, b.codes)
+        self.__dict__.update(lay_out(*shapes) if small else lay_out.__wrapped__(*shapes))  # type: ignore[attr-defined]
+        self.left, self.right = stack_codes(a.codes, 0), stack_codes(b.codes, 1)
+
+
+@planned
+def lay_out(a: tuple[int, ...], b: tuple[int, ...]) -> dict[str, Any]:
+    """Return what `Shapes` holds of two operands' shapes, or raise if they do not fit together."""
+    left, right = (1, *a) if len(a) == 1 else a, (*b, 1) if len(b) == 1 else b
+    if left[-1] != right[-2]:
+        raise ValueError(
+            f"a and b must agree in K: a has shape {a}, b has shape {b}, so K is {left[-1]} and {right[-2]}"
+        )
+    batches, batch = (left[:-2], right[:-2]), ()
+    if batches != ((), ()):
+        try:
+            batch = np.broadcast_shapes(*batches)
+        except ValueError:
             raise ValueError(
-                f"a and b must agree in K: a has shape {a.codes.shape}, b has shape {b.codes.shape}, "
-                f"so K is {left.shape[-1]} and {right.shape[-2]}"
-            )
-        batches = left.shape[:-2], right.shape[:-2]
-        self.batch: tuple[int, ...] = ()
-        if batches != ((), ()):
-            try:
-                self.batch = np.broadcast_shapes(*batches)
-            except ValueError:
-                raise ValueError(
-                    f"the batch axes of a and b must broadcast: "
-                    f"a has shape {a.codes.shape}, b has shape {b.codes.shape}"
-                ) from None
-        self.rows, self.length, self.columns = left.shape[-2], left.shape[-1], right.shape[-1]
-        self.left, self.right = _stack_matrices(_unsigned(left)), _stack_matrices(_unsigned(right))
-        self.left_matrix = _matrix_of_each_result(len(self.left), batches[0], self.batch)
-        self.right_matrix = _matrix_of_each_result(len(self.right), batches[1], self.batch)
-        squeezed = (() if self.left_vector else (self.rows,)) + (() if self.right_vector else (self.columns,))
-        self.result = (*self.batch, *squeezed)
-
-    @property
-    def sizes(self) -> tuple[int, int, int]:
-        """Numbers of results, rows and columns."""
-        return len(self.left_matrix), self.rows, self.columns
+                f"the batch axes of a and b must broadcast: a has shape {a}, b has shape {b}"
+            ) from None
+    rows, columns = left[-2], right[-1]
+    squeezed = (() if len(a) == 1 else (rows,)) + (() if len(b) == 1 else (columns,))
+    left_matrix, right_matrix = (_matrix_of_each_result(some, batch) for some in batches)
+    return {
+        "batch": batch,
+        "rows": rows,
+        "length": left[-1],
+        "columns": columns,
+        "left_matrix": left_matrix,
+        "right_matrix": right_matrix,
+        "sizes": (len(left_matrix), rows, columns),
+        "result": (*batch, *squeezed),
+    }
 
 
-def _matrix_of_each_result(count: int, batch: tuple[int, ...], whole: tuple[int, ...]) -> Array:
+def _matrix_of_each_result(batch: tuple[int, ...], whole: tuple[int, ...]) -> Array:
     """Return for each result the index of the operand's matrix that it is computed from."""
     if not whole:
         return np.zeros(1, np.int64)
-    return np.broadcast_to(np.arange(count).reshape(batch), whole).ravel().astype(np.int64)
+    return np.broadcast_to(np.arange(math.prod(batch)).reshape(batch), whole).ravel().astype(np.int64)
+
+
+def stack_codes(codes: Array, axis: int) -> Array:
+    """Return codes as a stack of matrices of unsigned integers; of a vector, ``axis`` is the new axis."""
+    return _stack_matrices(_unsigned(codes if codes.ndim > 1 else np.expand_dims(codes, axis)))
 
 
 def _stack_matrices(codes: Array) -> Array:

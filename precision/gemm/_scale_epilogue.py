@@ -2,84 +2,90 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from precision._support._plans import planned
 from precision._support._types import Array
 from precision.accumulators._accumulator import Accumulator, ScaleEntry
-from precision.accumulators._inner_scales import InnerScales
+from precision.accumulators._kernel_records import CANONICAL_NAN
 from precision.accumulators._operand_layout import Stack
 from precision.accumulators._product import Factors, GroupScales, Product, UnitScales
 from precision.formats._code_checks import clean_codes
 from precision.formats._codec import decode
 from precision.formats._float_format import FloatFormat
-from precision.formats._named import E8M0
-from precision.gemm._operands import Checked, Shapes
+from precision.formats._named import E8M0, FP32
+from precision.gemm._operands import Checked, Shapes, keeps_plans, lay_out
+from precision.quantization._granularity import Block
 
 #: A length of K that no product reaches: a group of so many spans all of K.
 _WHOLE = 2**40
 
 
-class Scales(NamedTuple):
-    """An operand's scales as matrices (count, rows or columns, groups of K), with what each scale spans.
+class ScaleKind(NamedTuple):
+    """The properties of an operand that decide how its scales enter a product: all but their values."""
+
+    shape: tuple[int, ...]
+    block: Block = ()
+    scale_shape: tuple[int, ...] = ()
+    fmt: FloatFormat | None = None  #: None without scales
+
+
+class Places(NamedTuple):
+    """The place of each scale in memory, [matrix][group of K][row or column], and what each spans.
 
     ``kind`` is "none", "tensor" (one number), "vector" (one for each row or column), "group" (changing
     along K too) or "block" (a group of several rows or columns).
     """
 
     kind: str
-    values: Array
+    where: Array
     group: int
-    lines: int
-    tensor_scale: np.float32 | None
     fmt: FloatFormat = E8M0
 
-    def expanded(self, matrices: int, count: int) -> Array:
-        """Repeat scales so that each row or column has its own: [matrix][group of K][row or column]."""
-        repeated = np.repeat(self.values, self.lines, axis=1)[:, :count] if self.lines > 1 else self.values
-        groups = np.broadcast_to(repeated, (matrices, count, repeated.shape[2]))
-        return np.ascontiguousarray(groups.swapaxes(1, 2))
+
+class Scales(NamedTuple):
+    """The float32 values of an operand's scales, flat as they lie in memory, and its tensor scale."""
+
+    values: Array
+    tensor_scale: np.float32 | None
+
+    def at(self, places: Places) -> Array:
+        """Return the scale of each row or column: [matrix][group of K][row or column]."""
+        return self.values.take(places.where)
 
 
-_NO_SCALES = Scales("none", np.ones((1, 1, 1), np.float32), 0, 1, None)
+_ONE = np.ones(1, np.float32)
 
 
-def read_scales(operand: Checked, axis: int, merged: bool = False) -> Scales:
-    """Return the scales of an operand as matrices; K is ``axis``, -1 in the left operand and -2 in the right.
+def _find_places(kind: ScaleKind, axis: int, matrices: int, lines: int) -> Places:
+    """Return the places of an operand's scales; K is ``axis``, -1 in the left operand and -2 in the right.
 
-    A tensor scale is kept apart, or ``merged`` into the others as `QuantizedTensor.dequantize` merges it.
+    The operand's stack has ``matrices``, and each of these has ``lines`` rows or columns.
     """
-    q = operand.quantized
-    if q is None:
-        return _NO_SCALES
-    if merged:
-        scale = q.multipliers()
-    else:
-        scale = decode(clean_codes(q.scale, q.scale_format, f"{operand.name}: scale"), q.scale_format)
-    tensor_scale = None if merged else q.tensor_scale
-    codes, block = q.codes, list(q.block)
-    if codes.ndim == 1:
+    shape, block = kind.shape, list(kind.block)
+    if kind.fmt is None:
+        return Places("none", np.zeros((matrices, 1, lines), np.int64), 0)
+    index = np.arange(math.prod(kind.scale_shape)).reshape(kind.scale_shape)
+    if len(shape) == 1:
         where = 0 if axis == -1 else 1
-        scale, codes = np.expand_dims(scale, where), np.expand_dims(codes, where)
+        index, shape = np.expand_dims(index, where), (1, *shape) if where == 0 else (*shape, 1)
         block.insert(where, None if block[0] is None else 1)
-    length, along = codes.shape[axis], block[axis]
+    length, along = shape[axis], block[axis]
     other = -1 if axis == -2 else -2
-    lines = block[other]
-    batch = codes.shape[:-2]
-    repeated = np.broadcast_to(_repeat_batch(scale, block, batch), (*batch, *scale.shape[-2:]))
-    whole = repeated.reshape(
-        math.prod(batch), *scale.shape[-2:]
-    )  # a length of -1 would be ambiguous without elements
-    values = whole.swapaxes(1, 2) if axis == -2 else whole
-    values = np.ascontiguousarray(values, dtype=np.float32)
-    each = min(lines or codes.shape[other], max(1, codes.shape[other]))
+    each, batch = block[other], shape[:-2]
+    repeated = np.broadcast_to(_repeat_batch(index, block, batch), (*batch, *index.shape[-2:]))
+    whole = repeated.reshape(matrices, *index.shape[-2:])
+    groups = whole.swapaxes(1, 2) if axis == -1 else whole  # [matrix][group of K][row or column, or several]
+    span = min(each or shape[other], max(1, shape[other]))
+    spread = np.repeat(groups, span, axis=2)[:, :, :lines] if span > 1 else groups
+    spread = np.ascontiguousarray(np.broadcast_to(spread, (*spread.shape[:2], lines)))
     if along is not None:
-        kind = "group" if lines == 1 else "block"
-        return Scales(kind, values, along, each, tensor_scale, q.scale_format)
-    kind = "tensor" if lines is None else "vector"
-    return Scales(kind, values, length, each, tensor_scale, q.scale_format)
+        return Places("group" if each == 1 else "block", spread, along, kind.fmt)
+    return Places("tensor" if each is None else "vector", spread, length, kind.fmt)
 
 
 def _repeat_batch(scale: Array, block: list[Any], batch: tuple[int, ...]) -> Array:
@@ -88,6 +94,32 @@ def _repeat_batch(scale: Array, block: list[Any], batch: tuple[int, ...]) -> Arr
         if block[axis] is not None and block[axis] > 1:
             scale = np.repeat(scale, min(block[axis], size), axis=axis).take(range(size), axis=axis)
     return scale
+
+
+@planned
+def _values_of_codes(fmt: FloatFormat) -> Array:
+    """Return the values of every code of a format of at most 8 bits."""
+    return decode(np.arange(1 << fmt.bits, dtype=fmt.code_dtype), fmt)
+
+
+def read_scales(operand: Checked, merged: bool = False) -> Scales:
+    """Return the scales of an operand.
+
+    A tensor scale is kept apart, or ``merged`` into the others as `QuantizedTensor.dequantize` merges it.
+    """
+    q = operand.quantized
+    if q is None:
+        return Scales(_ONE, None)
+    if merged:
+        return Scales(q.multipliers().reshape(-1), None)
+    fmt, scale = q.scale_format, clean_codes(q.scale, q.scale_format, f"{operand.name}: scale")
+    if fmt == FP32:
+        values = scale
+    elif fmt.bits <= 8:
+        values = _values_of_codes(fmt).take(scale.view(fmt.code_dtype))
+    else:
+        values = decode(scale, fmt)
+    return Scales(values.reshape(-1), q.tensor_scale)
 
 
 class Epilogue(NamedTuple):
@@ -99,21 +131,30 @@ class Epilogue(NamedTuple):
     exact: tuple[Factors, Factors] | None = None  #: scales of an exact sum
 
 
-def _scales_inside(
-    left: Scales, right: Scales, unit: Accumulator, inside: InnerScales, shapes: Shapes
-) -> UnitScales:
-    """Return the scales for a unit that applies them itself, or raise if it does not take them."""
-    for name, scales in (("a", left), ("b", right)):
-        inside.check_scales(name, unit, scales.fmt, scales.group, shapes.length)
-    spans = (s.group if 0 < s.group < shapes.length else _WHOLE for s in (left, right))
-    return UnitScales(
-        left.expanded(len(shapes.left), shapes.rows),
-        next(spans),
-        left.fmt,
-        right.expanded(len(shapes.right), shapes.columns),
-        next(spans),
-        right.fmt,
-    )
+NO_SCALES = Epilogue(None, ())
+
+
+class Way(enum.Enum):
+    """The ways in which the scales of two operands enter a product, besides their tensor scales."""
+
+    NONE = "none"
+    EXACT = "exact"  # factors of an exact sum
+    INSIDE = "inside"  # the unit applies them
+    GROUPS = "groups"  # at promotion
+    VECTORS = "vectors"  # the finished sum times the column's scale, and then times the row's
+    PRODUCT = "product"  # the finished sum times the product of the row's scale and the column's
+
+
+class ScalePlan(NamedTuple):
+    """The order in which the scales of two operands enter a product."""
+
+    way: Way
+    left: Places
+    right: Places
+    spans: tuple[int, int] = (0, 0)  #: K under one scale
+    partial_first: bool = False
+    row: Array | None = None  #: places of the scales of [result][row][1]
+    column: Array | None = None  #: of [result][1][column]
 
 
 def _check_promotion(group: int, accumulator: Accumulator, length: int) -> None:
@@ -132,51 +173,78 @@ def _check_promotion(group: int, accumulator: Accumulator, length: int) -> None:
         raise ValueError(f"accumulator must be promoted within a group of {group} of K, got {accumulator}")
 
 
-def plan_scales(left: Scales, right: Scales, accumulator: Accumulator, shapes: Shapes) -> Epilogue:
+def plan_scales(left: Checked, right: Checked, accumulator: Accumulator) -> ScalePlan:
     """Choose the order in which two operands' scales enter a product.
 
     `matmul` lists the orders measured on an H100; any other pair is ``fma(partial, fl(sa*sb), total)``.
     """
-    kinds = [left.kind, right.kind]
-    tensor = [s.tensor_scale for s in (left, right) if s.tensor_scale is not None]
-    last: tuple[Array, ...] = (_multiply(*tensor),) if tensor else ()
-    if shapes.length == 0:  # nothing is summed, and tensor scales are the only ones that enter
-        return Epilogue(None, last)
+    small = keeps_plans(left.codes, right.codes)
+    prepare = _prepare if small else _prepare.__wrapped__  # type: ignore[attr-defined]
+    plan: ScalePlan = prepare(accumulator, _kind_of(left), _kind_of(right))
+    return plan
+
+
+def _kind_of(operand: Checked) -> ScaleKind:
+    """Return what the order of an operand's scales follows from."""
+    q = operand.quantized
+    if q is None:
+        return ScaleKind(operand.codes.shape)
+    return ScaleKind(operand.codes.shape, q.block, q.scale.shape, q.scale_format)
+
+
+@planned
+def _prepare(accumulator: Accumulator, a: ScaleKind, b: ScaleKind) -> ScalePlan:
+    """Choose the order of the scales of two kinds of operands."""
+    sizes = lay_out.__wrapped__(a.shape, b.shape)  # type: ignore[attr-defined]
+    length, promotion = sizes["length"], accumulator.promotion
+    left = _find_places(a, -1, math.prod(a.shape[:-2]), sizes["rows"])
+    right = _find_places(b, -2, math.prod(b.shape[:-2]), sizes["columns"])
+    # A scale of all K is one group, whatever the number of intervals.
+    spans = [s.group if 0 < s.group < length else _WHOLE for s in (left, right)]
+    if accumulator.scale_entry is ScaleEntry.EXACT:
+        return ScalePlan(Way.EXACT, left, right)
+    if length == 0:  # nothing is summed, and tensor scales are the only ones that enter
+        return ScalePlan(Way.NONE, left, right)
     if accumulator.inner_scales is not None:
-        return Epilogue(
-            None, last, _scales_inside(left, right, accumulator, accumulator.inner_scales, shapes)
-        )
+        for name, scales in (("a", left), ("b", right)):
+            accumulator.inner_scales.check_scales(name, accumulator, scales.fmt, scales.group, length)
+        return ScalePlan(Way.INSIDE, left, right, (spans[0], spans[1]))
+    kinds = _pair_kinds(left, right, promotion, length)
     if kinds == ["none", "none"]:
-        return Epilogue(None, ())
-    promotion = accumulator.promotion
+        return ScalePlan(Way.NONE, left, right)
+    along_k = [s for s, kind in zip((left, right), kinds, strict=True) if kind in _ALONG and s.group]
+    for scales in along_k:
+        if scales.group < length:
+            _check_promotion(scales.group, accumulator, length)
+    if along_k or (promotion and kinds[0] != kinds[1]):
+        return ScalePlan(Way.GROUPS, left, right, (spans[0], spans[1]), kinds == ["group", "group"])
+    row = left.where[sizes["left_matrix"], 0][:, :, None]
+    column = right.where[sizes["right_matrix"], 0][:, None, :]
+    if kinds == ["vector", "vector"]:
+        return ScalePlan(Way.VECTORS, left, right, row=row, column=column)
+    if kinds == ["tensor", "tensor"]:
+        row, column = row[:, :1], column[:, :, :1]
+    return ScalePlan(Way.PRODUCT, left, right, row=row, column=column)
+
+
+_ALONG = ("group", "block")
+"""Kinds of scales that change along K."""
+
+
+def _pair_kinds(left: Places, right: Places, promotion: int | None, length: int) -> list[str]:
+    """Return the kinds of both operands' scales as the product takes them."""
+    kinds = [left.kind, right.kind]
+    if kinds == ["none", "none"]:
+        return kinds
     if promotion is None:  # without promotion one group that spans K scales its row or column
         for side, scales in enumerate((left, right)):
-            if kinds[side] in ("group", "block") and scales.group >= shapes.length:
+            if kinds[side] in _ALONG and scales.group >= length:
                 kinds[side] = "vector"
     # An operand without scales has scales of one, of the same kind as the other operand's.
     for side, partner in ((0, 1), (1, 0)):
         if kinds[side] == "none":
-            kinds[side] = "block" if kinds[partner] in ("group", "block") else kinds[partner]
-    along_k = [
-        s for s, kind in zip((left, right), kinds, strict=True) if kind in ("group", "block") and s.group
-    ]
-    for scales in along_k:
-        if scales.group < shapes.length:
-            _check_promotion(scales.group, accumulator, shapes.length)
-    sa = left.expanded(len(shapes.left), shapes.rows)
-    sb = right.expanded(len(shapes.right), shapes.columns)
-    if along_k or (promotion and kinds[0] != kinds[1]):
-        partial_first = kinds == ["group", "group"]
-        # A scale of all K is one group, whatever the number of intervals.
-        spans = [s.group if 0 < s.group < shapes.length else _WHOLE for s in (left, right)]
-        return Epilogue(GroupScales(sa, spans[0], sb, spans[1], partial_first), last)
-    row = sa[shapes.left_matrix, 0][:, :, None]
-    column = sb[shapes.right_matrix, 0][:, None, :]
-    if kinds == ["vector", "vector"]:
-        return Epilogue(None, (column, row, *last))
-    if kinds == ["tensor", "tensor"]:
-        row, column = row[:, :1], column[:, :, :1]
-    return Epilogue(None, (_multiply(row, column), *last))
+            kinds[side] = "block" if kinds[partner] in _ALONG else kinds[partner]
+    return kinds
 
 
 def _multiply(*factors: Array | np.float32) -> Array:
@@ -188,22 +256,49 @@ def _multiply(*factors: Array | np.float32) -> Array:
         return product
 
 
-def _exact_factors(left: Checked, right: Checked, shapes: Shapes) -> tuple[Factors, Factors]:
-    """Return both operands' scales as factors of an exact sum, with tensor scales merged into them."""
-    sides = ((left, -1, len(shapes.left), shapes.rows), (right, -2, len(shapes.right), shapes.columns))
-    one, other = (
-        Factors(scales.expanded(matrices, count).astype(np.float64), scales.group)
-        for operand, axis, matrices, count in sides
-        for scales in (read_scales(operand, axis, merged=True),)
-    )
-    return one, other
+def apply_plan(plan: ScalePlan, left: Scales, right: Scales) -> Epilogue:
+    """Return the scales of a product in the order of a plan."""
+    if plan.way is Way.EXACT:
+        one, other = (
+            Factors(scales.at(places).astype(np.float64), places.group)
+            for scales, places in ((left, plan.left), (right, plan.right))
+        )
+        return Epilogue(None, (), exact=(one, other))
+    tensor = [s.tensor_scale for s in (left, right) if s.tensor_scale is not None]
+    last: tuple[Array, ...] = (_multiply(*tensor),) if tensor else ()
+    if plan.way is Way.NONE:
+        return Epilogue(None, last)
+    if plan.row is None or plan.column is None:
+        (sa, sb), (span_a, span_b) = (left.at(plan.left), right.at(plan.right)), plan.spans
+        if plan.way is Way.GROUPS:
+            return Epilogue(GroupScales(sa, span_a, sb, span_b, plan.partial_first), last)
+        return Epilogue(None, last, UnitScales(sa, span_a, plan.left.fmt, sb, span_b, plan.right.fmt))
+    row, column = left.values.take(plan.row), right.values.take(plan.column)
+    if plan.way is Way.VECTORS:
+        return Epilogue(None, (column, row, *last))
+    return Epilogue(None, (_multiply(row, column), *last))
 
 
-def plan_epilogue(left: Checked, right: Checked, accumulator: Accumulator, shapes: Shapes) -> Epilogue:
+def plan_epilogue(left: Checked, right: Checked, accumulator: Accumulator) -> Epilogue:
     """Read both operands' scales, and plan how the product applies them."""
-    if accumulator.scale_entry is ScaleEntry.EXACT:
-        return Epilogue(None, (), exact=_exact_factors(left, right, shapes))
-    return plan_scales(read_scales(left, -1), read_scales(right, -2), accumulator, shapes)
+    after = accumulator.scale_entry is ScaleEntry.AFTER
+    if after and left.quantized is None and right.quantized is None:
+        return NO_SCALES
+    merged = accumulator.scale_entry is ScaleEntry.EXACT
+    one, other = read_scales(left, merged), read_scales(right, merged)
+    return apply_plan(plan_scales(left, right, accumulator), one, other)
+
+
+def multiply_by_scales(out: Array, factors: tuple[Array, ...]) -> None:
+    """Multiply sums in place by one scale after the other, and give every NaN all bits but the sign."""
+    if not factors:
+        return
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        for factor in factors:
+            np.multiply(out, factor, out=out)
+    invalid = np.isnan(out)
+    if invalid.any():
+        out[invalid] = CANONICAL_NAN
 
 
 def build_product(

@@ -89,7 +89,7 @@ def trace(
             raise ValueError(f"{operand.name} must be a vector, got shape {operand.codes.shape}")
     shapes = Shapes(left, right)
     start = checked_start(None if c is None else np.float32(c), accumulator, shapes)
-    epilogue = plan_epilogue(left, right, accumulator, shapes)
+    epilogue = plan_epilogue(left, right, accumulator)
     length, step = shapes.length, accumulator.step
     if step is not None and not length:  # without a step the accumulator answers, or raises
         empty = np.empty(0, np.float32)

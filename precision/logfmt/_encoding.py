@@ -19,12 +19,13 @@ _OPEN = 1 << 10
 
 
 class Encoding(NamedTuple):
-    """The numbers of a spec by which loops encode elements."""
+    """The numbers of a spec by which loops encode elements, and the module of these loops."""
 
     fields: LogFMTFields
     grid: Grid
     philox: StochasticParams
     vectorized: bool  #: whether the loops for float32 that round to nearest are taken
+    loops: Any
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -39,8 +40,7 @@ class Encoding(NamedTuple):
         Return False, with codes not yet right, if several tiles have more elements near boundaries than
         there is room for.
         """
-        from precision._kernels.logfmt import _tiles as loops
-
+        loops = self.loops
         # Room for every element of a tile: at most two boundaries lie near an element.
         open_ones = np.zeros(_OPEN + 4 * layout.block, np.int64)
         elements = np.ascontiguousarray(part, self.dtype)

@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from precision._support._argument_checks import check_axis
+from precision._support._hashed_once import HashedOnce
 from precision._support.machine._float_environment import methods_in_default_environment
 from precision.formats._float_format import FloatFormat
 from precision.formats._named import BF16, FP16, FP32
@@ -27,7 +28,7 @@ METADATA_TYPES: dict[FloatFormat, np.dtype[Any]] = {
 
 @dataclass(frozen=True, repr=False)
 @methods_in_default_environment
-class LogFMTFields:
+class LogFMTFields(HashedOnce):
     """The parameters of a `LogFMT` spec, unchecked, without the methods that quantize by them."""
 
     bits: int
@@ -45,6 +46,8 @@ class LogFMTFields:
     negative_zero: bool = field(default=True, kw_only=True)
     non_finite: NonFinite = field(default=NonFinite.NAN_SCALE, kw_only=True)
     fallback: Fallback | None = field(default=None, kw_only=True)
+
+    __hash__ = HashedOnce.__hash__
 
     @property
     def code_dtype(self) -> np.dtype[Any]:

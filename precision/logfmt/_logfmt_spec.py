@@ -13,13 +13,14 @@ import numpy.typing as npt
 
 from precision._support._argument_checks import check_axis
 from precision._support._expressions import shorten
+from precision._support._hashed_once import HashedOnce
 from precision._support._types import Array
 from precision._support.machine._float_environment import methods_in_default_environment
 from precision.formats import _text_language
 from precision.formats._float_format import Specials
 from precision.formats._named import BF16
 from precision.formats._rounding_modes import Rounding, Stochastic, checked_offset
-from precision.logfmt import _logfmt_checks, _tile_loops, _wire_bytes
+from precision.logfmt import _logfmt_checks, _single_calls, _tile_loops, _wire_bytes
 from precision.logfmt._design_choices import BelowClamp, Fallback, LogBase, Metadata, SingleValued, Space
 from precision.logfmt._logfmt_fields import LogFMTFields
 from precision.logfmt._logfmt_parts import LogFMTParts
@@ -135,6 +136,8 @@ class LogFMT(LogFMTFields):
     (array([nan, nan, nan, nan], dtype=float32), -32.0)
     """
 
+    __hash__ = HashedOnce.__hash__
+
     def __post_init__(self) -> None:
         for name, number in _logfmt_checks.check_fields(self).items():
             object.__setattr__(self, name, number)
@@ -174,6 +177,11 @@ class LogFMT(LogFMTFields):
         ``x`` may be float16, bfloat16, float32, float64 or a narrower floating-point type; it is not rounded
         before codes are chosen.
         """
+        call = None if out is not None else _single_calls.find_call(self, x, axis)
+        if call is not None:
+            parts = call(x, checked_offset(offset, x.size))  # type: ignore[arg-type, union-attr]
+            if parts is not None:
+                return LogFMTTensor._unchecked(*parts, self, parts[0].ndim - 1)
         source = source_of(x)
         first = checked_offset(offset, source.size)
         along = check_axis(axis, source.ndim)
@@ -273,9 +281,7 @@ class LogFMTTensor(LogFMTParts):
     def _unchecked(cls, codes: Array, metadata: tuple[Array, Array], spec: LogFMT, axis: int) -> LogFMTTensor:
         """Return a tensor of parts that quantizing made, and that need no check; ``axis`` is not negative."""
         tensor = object.__new__(cls)
-        parts = {"codes": codes, "metadata": metadata, "spec": spec, "axis": axis}
-        for name, value in parts.items():
-            object.__setattr__(tensor, name, value)
+        tensor.__dict__.update(codes=codes, metadata=metadata, spec=spec, axis=axis)
         return tensor
 
     def __repr__(self) -> str:

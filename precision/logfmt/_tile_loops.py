@@ -5,13 +5,13 @@ An array is taken as rows along the tiles' axis, and the loops work on a range o
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from precision._kernels._params import StochasticParams
+from precision._support._plans import planned
 from precision._support._types import Array
 from precision._support.machine._threads import checkpoint, parallel
 from precision.formats._codec import decode, encode
@@ -33,7 +33,7 @@ _NO_CLAMP = 1 << 20
 """Binades that no tile's range reaches."""
 
 
-@functools.lru_cache(maxsize=256)
+@planned
 def grid_of(fields: LogFMTFields) -> Grid:
     """Return the parameters of a spec as the numbers that the loops read."""
     from precision._kernels.logfmt import _levels as levels
@@ -101,20 +101,29 @@ def encode_tiles(
             np.copyto(codes, raw, where=~cast)
 
 
+@planned
+def encoding_of(fields: LogFMTFields, itemsize: int) -> Encoding:
+    """Return the encoding by a spec of elements of ``itemsize`` bytes."""
+    from precision._kernels.logfmt import _tiles
+
+    grid = grid_of(fields)
+    seed = fields.rounding.seed if isinstance(fields.rounding, Stochastic) else 0
+    philox = StochasticParams(grid.random_bits, seed & 0xFFFFFFFF, seed >> 32)
+    return Encoding(fields, grid, philox, itemsize <= 4 and not grid.random_bits, _tiles)
+
+
 def _encode_rows(
     source: Array, fields: LogFMTFields, along: int, offset: int, codes: Array, stored: tuple[Array, Array]
 ) -> None:
     """Fill flat codes, and the two numbers of all tiles, of an array as rows along the axis ``along``."""
     from precision._kernels.logfmt._tiles import Rows
 
-    rows, grid = to_last(source, along), grid_of(fields)
-    seed = fields.rounding.seed if isinstance(fields.rounding, Stochastic) else 0
-    philox = StochasticParams(grid.random_bits, seed & 0xFFFFFFFF, seed >> 32)
+    rows = to_last(source, along)
     width, inner = rows.shape[-1], math.prod(source.shape[along + 1 :])
     block, tiles = min(fields.block_size, width), -(-width // fields.block_size)
     whole = Rows(width, block, tiles, 0, 0, width, inner, signed64(offset))
     elements = np.ascontiguousarray(rows).reshape(-1)
-    encoding = Encoding(fields, grid, philox, rows.dtype.itemsize <= 4 and not grid.random_bits)
+    encoding = encoding_of(fields, rows.dtype.itemsize)
     firsts, seconds = stored
     if block > _long_tiles.LONG:
         _long_tiles.encode_long_tiles(elements, whole, encoding, codes, firsts, seconds)

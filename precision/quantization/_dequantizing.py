@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from precision._support._array_checks import check_dtype, refuse_masked, refuse_overlapping
+from precision._support._plans import planned
 from precision._support._types import Array
 from precision.formats._code_checks import clean_codes
 from precision.formats._codec_constants import format_params
@@ -19,6 +22,8 @@ from precision.quantization._granularity import Block, clip_block
 from precision.quantization._row_views import WORDS, block_rows, in_pieces, row_parts
 
 PIECE = 1 << 20  # elements that one call of a loop works on, at most
+MOST = 1 << 16
+"""Elements of a tensor that one call of a loop dequantizes, at most: threads would share more."""
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
@@ -70,8 +75,55 @@ def check_dequantize_arguments(
     return kind
 
 
+@planned
+def _prepare(
+    fmt: Format, scale_format: FloatFormat, block: Block, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Callable[[Array, Array, float, Array], None] | None:
+    """Prepare the loop for small contiguous tensors of a shape, or return None if one call cannot do it.
+
+    The loop takes codes, scales and result as flat arrays, those two by their bits, and the tensor scale.
+    """
+    steps = clip_block(block, shape)
+    if not shape or not math.prod(shape) or steps[-1] == 1:
+        return None
+    from precision._kernels.numbers import _flat_calls as kernels
+
+    width, group = shape[-1], steps[-1]
+    known = None
+    if group in _group_loops.GROUPS and dtype == _FLOAT32 and width % group == 0 and set(steps[:-1]) <= {1}:
+        known = _group_loops.decoding(fmt, scale_format)
+    if known is not None:
+        return lambda codes, scales, factor, out: kernels.dequantize_groups(
+            codes, group, scales, known, factor, 0, out
+        )
+    row_of = block_rows(shape[:-1], steps[:-1])
+    formats = np.array((*format_params(fmt), *format_params(scale_format)), np.int64)
+    return lambda codes, scales, factor, out: kernels.dequantize_rows(
+        codes, width, group, scales, row_of, formats, factor, out
+    )
+
+
+def _dequantize_at_once(coded: Coded, dtype: np.dtype[Any]) -> Array | None:
+    """Return the values of a small contiguous tensor by one call of a loop, or None for any other."""
+    if coded.codes.size > MOST or not (coded.codes.flags.c_contiguous and coded.scale.flags.c_contiguous):
+        return None
+    loop = _prepare(coded.fmt, coded.scale_format, coded.block, coded.codes.shape, dtype)
+    if loop is None:
+        return None
+    codes = clean_codes(coded.codes, coded.fmt)
+    scales = clean_codes(coded.scale, coded.scale_format, "scale")
+    out = np.empty(codes.shape, dtype)
+    factor = 1.0 if coded.tensor_scale is None else float(coded.tensor_scale)
+    bits = codes.reshape(-1).view(WORDS[codes.itemsize]), scales.reshape(-1).view(WORDS[scales.itemsize])
+    loop(*bits, factor, out.reshape(-1))
+    return out
+
+
 def dequantize_codes(coded: Coded, dtype: np.dtype[Any], out: Array | None) -> Array:
     """Return the product of each code and its scale, in ``out`` or in a new array laid out as the codes."""
+    small = None if out is not None else _dequantize_at_once(coded, dtype)
+    if small is not None:
+        return small
     # Axes are taken in the order in which the codes lie in memory; a new result lies in the same order.
     steps = [-abs(step) for step in coded.codes.strides]
     order = tuple(sorted(range(len(steps)), key=steps.__getitem__))

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from precision._kernels._params import ShortParams
+from precision._support._plans import planned
 from precision._support._types import Array
 from precision._support.machine._aligned_memory import LARGE
-from precision.formats._codec_constants import code_ends, format_params, nearest_suits, short_params
+from precision.formats._codec_constants import float_bits, format_params, nearest_suits, short_params
 from precision.formats._named import E4M3, E8M0, Format
 from precision.quantization._row_views import in_pieces
-from precision.quantization._scale_rules import ScaleFormula
+from precision.quantization._scale_rules import Arithmetic, ScaleFormula
 from precision.quantization._spec_fields import SpecFields
 
 if TYPE_CHECKING:
-    from precision._kernels.numbers._group_scales import ScaleParams
-    from precision._kernels.numbers._short_groups import Decoding
+    from precision._kernels.numbers._packed_params import Packed
 
 
 GROUPS = 16, 32
@@ -43,8 +42,7 @@ def quantizer(spec: SpecFields, dtype: np.dtype[Any]) -> Quantizer | None:
         known = spec.scale_format == E4M3 and spec.scale_rule.only_divides
     else:
         known = spec.scale_format == E8M0 and by_powers
-    short = _short(spec.fmt)
-    return Quantizer(spec, short) if known and short is not None else None
+    return Quantizer(spec) if known and _short(spec.fmt) is not None else None
 
 
 def choose_loops(loops: Quantizer | None, group: int, width: int) -> Quantizer | None:
@@ -64,64 +62,69 @@ def _short(fmt: Format) -> ShortParams | None:
     return short
 
 
-@functools.lru_cache(maxsize=256)
-def _decoding(fmt: Format) -> tuple[Decoding, int] | None:
-    """Return the parameters by which the fast loops decode a format, and 1 for two's complement, else 0.
-
-    None is returned for a format that they cannot decode.
-    """
-    from precision._kernels.numbers._short_groups import Decoding
-
+@planned
+def decoding(fmt: Format, scale_format: Format) -> Array | None:
+    """Return the numbers by which the fast loops decode a format and its scales, or None if they cannot."""
     params, short = format_params(fmt), _short(fmt)
     if short is None or 0 <= params.nan_code <= params.max_code:
         return None
     if not short.offset:  # the loops use half the least normal value, which must be normal in float32
         return None
-    decoding = Decoding(
-        up=32 - fmt.bits,
-        magnitude=params.magnitude_mask,
-        hidden=1 << params.fraction_bits,
-        offset=short.offset,
-        shift=short.shift,
-        last=params.mask if params.nan_code < 0 else params.max_code,
-        infinity=params.mask if params.inf_code < 0 else params.inf_code,
-        quantum=np.float32(2.0 ** (params.min_exponent - params.fraction_bits)),
+    numbers = (
+        32 - fmt.bits,
+        params.magnitude_mask,
+        1 << params.fraction_bits,
+        short.offset,
+        short.shift,
+        params.mask if params.nan_code < 0 else params.max_code,
+        params.mask if params.inf_code < 0 else params.inf_code,
+        float_bits(2.0 ** (params.min_exponent - params.fraction_bits), 4),
+        int(params.negate_flip > 0),
+        *format_params(scale_format),
     )
-    return decoding, int(params.negate_flip > 0)
+    return np.array(numbers, np.int64)
 
 
 class Quantizer:
-    """The fast loops of one spec, with the parameters that they need."""
+    """The fast loops of one spec."""
 
-    def __init__(self, spec: SpecFields, short: ShortParams) -> None:
-        from precision._kernels.numbers import _short_groups
+    def __init__(self, spec: SpecFields) -> None:
+        from precision._kernels.numbers import _flat_calls, _short_groups
 
-        self.kernels, self.divides = _short_groups, spec.scale_rule.only_divides
-        self.scale_format = spec.scale_format
-        nan = code_ends(spec.fmt, spec.overflow).nan_positive
-        self.elements = _short_groups.Elements(short, format_params(spec.fmt), nan)
+        self.divides = spec.scale_rule.only_divides
+        self._largest, self._powers = _short_groups.largest_finite, _flat_calls.quantize_by_powers
+        self._under_scale, self._with_scale = (
+            _flat_calls.quantize_under_scale,
+            _flat_calls.quantize_with_scale,
+        )
+        self.order = {
+            Arithmetic.DIVISION: _flat_calls.DIVISION,
+            Arithmetic.NVFP4_PAPER: _flat_calls.NVFP4_PAPER,
+            Arithmetic.TRANSFORMER_ENGINE: _flat_calls.TRANSFORMER_ENGINE,
+        }[spec.arithmetic]
 
     def largest(self, x: Array, group: int) -> np.float32:
         """Return the largest magnitude in flat ``x``, groups with a NaN or Inf left out."""
-        bits = np.uint32(self.kernels.largest_finite(x.view(np.uint32), group))
+        bits = np.uint32(self._largest(x.view(np.uint32), group))
         return bits.view(np.float32)
 
-    def quantize(self, x: Array, group: int, how: ScaleParams, codes: Array, scales: Array) -> None:
+    def quantize(self, x: Array, group: int, parameters: Packed, codes: Array, scales: Array) -> None:
         """Write the codes of flat ``x`` to ``codes``, and those of its groups' scales to ``scales``."""
-        kernels = self.kernels
-        factors = np.empty(kernels.TILE // min(GROUPS), np.float32)
-        rest = scales, factors, factors.view(np.uint32), self.elements, codes
-        bits = x.view(np.uint32)
-        if not self.divides:
-            # Converted to float64, a float32 has 29 zeros at the end of its fraction: they carry nothing.
-            powers = kernels.Powers(how.addend >> 29, how.max_exponent)
-            kernels.quantize_powers(x, bits, group, powers, *rest)
-            return
-        short = short_params(self.scale_format)
-        assert short is not None
-        target = kernels.Narrow(short, format_params(self.scale_format), how.least_code)
-        nested = kernels.Nested(how.maximum, how.tensor_scale, how.factor, how.multiply)
-        kernels.quantize_nested(x, bits, group, nested, target, *rest)
+        if self.divides:
+            self._under_scale(x, group, scales, codes, *parameters)
+        else:
+            self._powers(x, group, scales, codes, parameters.ints)
+
+    def quantize_all(
+        self, x: Array, group: int, parameters: Packed, span: float, codes: Array, scales: Array
+    ) -> np.float32:
+        """Write the codes and scales of a whole flat array, and return its tensor scale.
+
+        ``span`` is the product of the largest element and the largest scale.
+        """
+        found = np.empty(1, np.float32)
+        self._with_scale(x, group, scales, codes, *parameters, self.order, span, found)
+        return np.float32(found[0])
 
 
 def dequantize(
@@ -129,25 +132,21 @@ def dequantize(
     group: int, out: Array,
 ) -> bool:  # fmt: skip
     """Write the values of flat codes to flat ``out``, and return True; return False if no fast loop suits."""
-    known = _decoding(fmt) if group in GROUPS and out.dtype == np.float32 else None
+    known = decoding(fmt, scale_format) if group in GROUPS and out.dtype == np.float32 else None
     if known is None:
         return False
 
-    from precision._kernels.numbers import _short_groups
+    from precision._kernels.numbers._flat_calls import TILE, dequantize_groups
 
     # Large results are stored past the caches, 16 bytes at a time; pieces keep the alignment of the whole.
     streams = int(codes.nbytes + out.nbytes >= LARGE and out.ctypes.data % 16 == 0)
-    scale_params = format_params(scale_format)
-    factor = np.float32(1 if tensor_scale is None else tensor_scale)
+    factor = 1.0 if tensor_scale is None else float(tensor_scale)
 
     def work(start: int, stop: int) -> None:
-        start, stop = start * _short_groups.TILE, min(stop * _short_groups.TILE, codes.size)
+        start, stop = start * TILE, min(stop * TILE, codes.size)
         part = scales[start // group : stop // group]
-        _short_groups.dequantize(
-            codes[start:stop], group, *known, part, scale_params, factor, streams, out[start:stop]
-        )
+        dequantize_groups(codes[start:stop], group, part, known, factor, streams, out[start:stop])
 
-    tiles = -(-codes.size // _short_groups.TILE)
     # Pieces of fewer codes would take less time than the call of a loop.
-    in_pieces(work, tiles, max(1 << 16, min(1 << 20, codes.size >> 4)) // _short_groups.TILE)
+    in_pieces(work, -(-codes.size // TILE), max(1 << 16, min(1 << 20, codes.size >> 4)) // TILE)
     return True

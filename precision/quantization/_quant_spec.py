@@ -10,6 +10,7 @@ from typing import TypeGuard
 import numpy.typing as npt
 
 from precision._support._expressions import shorten
+from precision._support._hashed_once import HashedOnce
 from precision._support._moved_names import raise_for_quantization
 from precision._support._suggestions import did_you_mean
 from precision._support.machine._float_environment import in_default_environment
@@ -23,6 +24,7 @@ from precision.quantization._granularity import checked_block, scale_shape
 from precision.quantization._quantized_tensor import QuantizedTensor, check_target
 from precision.quantization._row_views import source_of
 from precision.quantization._scale_rules import Arithmetic, NonFinite, ScaleRule
+from precision.quantization._single_calls import find_call
 from precision.quantization._spec_fields import SpecFields, check_fields
 
 
@@ -108,6 +110,8 @@ class QuantSpec(SpecFields):
     QuantSpec(e2m1, PerGroup(32), scale_format=e8m0, scale_rule=FLOOR, scale_overflow=NON_SATURATING)
     """
 
+    __hash__ = HashedOnce.__hash__
+
     @in_default_environment
     def __post_init__(self) -> None:
         check_fields(self)
@@ -167,6 +171,9 @@ class QuantSpec(SpecFields):
         >>> pr.QuantSpec(pr.E4M3, pr.PerTensor()).quantize(np.float32([1, 2, 448])).dequantize()
         array([  1.,   2., 448.], dtype=float32)
         """
+        call = None if out is not None else find_call(self, x, axis)
+        if call is not None:
+            return call(x, checked_offset(offset, x.size))  # type: ignore[arg-type, union-attr]
         source = source_of(x)
         first = checked_offset(offset, source.size)
         block = checked_block(self.granularity.block(source.shape, axis), source.shape)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import operator
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -12,6 +11,7 @@ import numpy as np
 
 from precision._kernels._params import ModeParams, ShortParams, StochasticParams
 from precision._support._argument_checks import check_axis
+from precision._support._plans import planned
 from precision._support._types import Array
 from precision.formats._codec_constants import MODES, format_params, nearest_suits, short_params
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, signed64
@@ -57,7 +57,7 @@ def quantize_rows(
     # Rows run along the axis of the groups; if a block spans several axes, along the most contiguous one.
     spread = [i for i, step in enumerate(block) if step > 1] or [check_axis(axis, source.ndim)]
     along = spread[0] if len(spread) == 1 else min(spread, key=lambda i: abs(source.strides[i]))
-    plan = _plan(_settings(spec), source.itemsize == 8)
+    plan = plan_of(spec, source.itemsize == 8)
     if out is None:
         counts = tuple([-(-size // step) for size, step in zip(shape, block, strict=True)])
         codes, scale = Target.new(shape, along, plan.code_dtype), Target.new(counts, along, plan.scale_dtype)
@@ -71,7 +71,7 @@ def quantize_rows(
     return codes.finish(), scale.finish(), tensor_scale
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """The parts of a run that depend only on the spec and the source's type, so that calls share them."""
 
     spec: SpecFields  #: with another granularity, which no loop reads
@@ -96,15 +96,20 @@ _settings = operator.attrgetter(*_NAMES)
 """Returns the fields of a spec that a plan depends on: all but the granularity, which may have no hash."""
 
 
-@functools.lru_cache(maxsize=256)
-def _plan(settings: tuple[Any, ...], wide: bool) -> _Plan:
-    """Build the plan for specs with these settings, and for float64 sources (``wide``) or narrower ones."""
+def plan_of(spec: SpecFields, wide: bool) -> Plan:
+    """Return the plan for a spec, and for float64 sources (``wide``) or narrower ones."""
+    return _plan(_settings(spec), wide)
+
+
+@planned
+def _plan(settings: tuple[Any, ...], wide: bool) -> Plan:
+    """Build the plan for specs with these settings."""
     spec = SpecFields(granularity=PerTensor(), **dict(zip(_NAMES, settings, strict=True)))
     dtype = np.dtype(np.float64 if wide else np.float32)
     word = np.dtype(np.uint64 if wide else np.uint32)
     encode, mode = _element_loop(spec, 8 * dtype.itemsize)
     target, plain = scale_target(spec), None if spec.tensor_scale else scale_params(spec, dtype, None)
-    return _Plan(
+    plan = Plan(
         spec=spec,
         tries_two_scales=spec.scale_rule.tries_two_scales,
         code_dtype=spec.fmt.dtype,
@@ -118,18 +123,18 @@ def _plan(settings: tuple[Any, ...], wide: bool) -> _Plan:
         random=isinstance(mode, StochasticParams),
         target=target,
         plain=plain,
-        packed=None if plain is None else _packed(spec, plain, target, mode, dtype),
+        packed=None,
         fast=_group_loops.quantizer(spec, dtype),
     )
+    return plan if plain is None else plan._replace(packed=pack_parameters(plan, plain))
 
 
-def _packed(
-    spec: SpecFields, how: ScaleParams, target: ScaleFormat, mode: Mode, dtype: np.dtype[Any]
-) -> Packed:
+def pack_parameters(plan: Plan, how: ScaleParams) -> Packed:
     """Pack the parameters of a loop over elements into the arrays that it takes."""
     from precision._kernels.numbers._packed_params import packed
 
-    return packed(how, target, format_params(spec.fmt), element_ends(spec), mode, dtype)
+    spec = plan.spec
+    return packed(how, plan.target, format_params(spec.fmt), element_ends(spec), plan.mode, plan.dtype)
 
 
 def _element_loop(spec: SpecFields, bits: int) -> tuple[Callable[..., None], Mode]:
@@ -155,7 +160,7 @@ class _Run:
 
     def __init__(
         self,
-        plan: _Plan,
+        plan: Plan,
         rows: Rows,
         group: int,
         leading: tuple[tuple[int, ...], tuple[int, ...]],
@@ -235,9 +240,12 @@ class _Run:
         height, width = span.bottom - span.top, span.right - span.left
         groups = self._groups(span)
         codes = self.codes[span.top : span.bottom, span.left : span.right].reshape(-1)
+        parameters = plan.packed
+        if parameters is None or how is not plan.plain:
+            parameters = pack_parameters(plan, how)
         if self.fast is not None:
             scales = self.scales[span.top : span.bottom, groups].reshape(-1)
-            self.fast.quantize(x, self.group, how, codes, scales)
+            self.fast.quantize(x, self.group, parameters, codes, scales)
             return
         count = height * (groups.stop - groups.start)
         tile_rows = max(1, TILE // width)
@@ -246,7 +254,6 @@ class _Run:
             tile_width = max(1, TILE // self.group) * self.group
         elif width > TILE and divisors is not None:
             tile_width = TILE
-        parameters = plan.packed or _packed(plan.spec, how, plan.target, plan.mode, plan.dtype)
         amax = np.empty(count if divisors is None else 0, plan.dtype)
         q = np.empty(min(tile_rows * tile_width, x.size), plan.dtype)
         scales = self.scales[span.top : span.bottom, groups] if divisors is None else self.scales[:0, :0]

@@ -178,6 +178,12 @@ def source_of(x: npt.ArrayLike) -> Array:
     return source.astype(native, copy=False)
 
 
+def is_native_float(dtype: np.dtype[Any]) -> bool:
+    """Tell whether a type is a floating-point one in the machine's byte order."""
+    native = _native_float(dtype)
+    return native is not None and native == dtype
+
+
 @functools.lru_cache(maxsize=256)
 def _native_float(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
     """Return a floating-point type in the machine's byte order; None for any other type."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from precision._support._plans import planned
 from precision._support._types import Array
 from precision.formats._codec_constants import MODES, code_ends, format_params
 from precision.formats._float_format import FloatFormat
@@ -34,7 +34,7 @@ class TensorScale(NamedTuple):
     amax: Any
 
 
-@functools.lru_cache(maxsize=256)
+@planned
 def span(spec: SpecFields) -> float:
     """Return the product of the largest element and the largest group scale, to which amax is mapped."""
     bound = spec.scale_format.max if spec.scale_bound is None else spec.scale_bound
@@ -93,7 +93,7 @@ def scale_params(spec: SpecFields, dtype: np.dtype[Any], tensor: TensorScale | N
     return params
 
 
-@functools.lru_cache(maxsize=256)
+@planned
 def _without_tensor_scale(spec: SpecFields, dtype: np.dtype[Any]) -> ScaleParams:
     from precision._kernels.numbers import _group_scales as kernels
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from precision._support._hashed_once import HashedOnce
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
 from precision.formats._named import FP32, FP64, Format
@@ -15,7 +16,7 @@ from precision.quantization._scale_rules import Arithmetic, NonFinite, ScaleRule
 
 
 @dataclass(frozen=True)
-class SpecFields:
+class SpecFields(HashedOnce):
     """The fields of a `QuantSpec`, which are all that the loops read of a spec; `QuantSpec` explains them."""
 
     fmt: Format
@@ -32,6 +33,8 @@ class SpecFields:
     least_scale: float | None = field(default=None, kw_only=True)
     scale_overflow: Overflow = field(default=Overflow.SATURATE, kw_only=True)
     non_finite: NonFinite = field(default=NonFinite.NAN_SCALE, kw_only=True)
+
+    __hash__ = HashedOnce.__hash__
 
 
 LONGEST_TRIED = 1024

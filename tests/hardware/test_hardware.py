@@ -11,6 +11,7 @@ import pytest
 
 import precision as pr
 from precision._support._types import Array
+from precision.accumulators import _small_products
 from precision.hardware import (
     INSTRUCTIONS,
     MODELLED,
@@ -27,8 +28,13 @@ FILES = sorted((Path(__file__).parents[1] / "vectors").glob("*.npz"))
 CASES = [case for path in FILES for case in _recorded_cases.read(path)]
 
 
+@pytest.mark.parametrize("most", [-1, 2**60], ids=["panels", "small"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_recorded_result_is_reproduced(case: _recorded_cases.Case) -> None:
+def test_recorded_result_is_reproduced(
+    case: _recorded_cases.Case, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the kernels over panels, and by the loop for small products where it suits."""
+    monkeypatch.setattr(_small_products, "MOST", most)
     outputs, mismatches = _recorded_cases.check(case)
     assert outputs == case.expected.size > 0
     assert mismatches == 0

@@ -21,9 +21,10 @@ from precision._kernels.logfmt import _plain_tiles as plain_tiles
 from precision._kernels.logfmt._llvm_lanes import GROUP
 from precision._kernels.numbers import _llvm_groups as groups
 from precision._kernels.numbers import _plain_groups as plain_groups
+from precision._kernels.numbers._short_groups import Decoding
 from precision.formats._codec_constants import format_params, short_params
 from precision.logfmt._tile_loops import grid_of
-from precision.quantization._group_loops import _decoding as decoding_of
+from precision.quantization._group_loops import decoding as decoding_of
 
 F32, I32, U32 = np.float32, np.int32, np.uint32
 
@@ -121,8 +122,9 @@ def test_largest_magnitudes(loop, group):
 )
 def test_values_of_every_code(loop, kind, name, places):
     fmt = pr.parse_format(name)
-    how, signed = decoding_of(fmt)
-    assert signed == (kind == "integer")
+    numbers = decoding_of(fmt, pr.E8M0).tolist()
+    how = Decoding(*numbers[:7], U32(numbers[7]).view(F32))
+    assert numbers[8] == (kind == "integer")
     codes = np.arange(1 << fmt.bits, dtype=np.uint8)
     if kind == "finite":
         codes = codes[(codes & how.magnitude) <= how.last]

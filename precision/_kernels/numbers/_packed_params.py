@@ -44,7 +44,8 @@ _TARGET, _ELEMENTS, _MODE = 11, 32, 49  # where each begins among the whole numb
 
 
 @jit
-def _format_at(ints: Any, i: int) -> FormatParams:
+def format_at(ints: Any, i: int) -> FormatParams:
+    """Unpack a format that begins at place ``i``."""
     return FormatParams(
         ints[i], ints[i + 1], ints[i + 2], ints[i + 3], ints[i + 4], ints[i + 5], ints[i + 6], ints[i + 7],
         ints[i + 8], ints[i + 9], ints[i + 10], ints[i + 11],
@@ -70,13 +71,13 @@ def scales_of(ints: Any, floats: Any, singles: Any) -> tuple[ScaleParams, ScaleF
         singles[0], ints[9], singles[1], singles[2], ints[10],
     )  # fmt: skip
     mode, ends = _mode_at(ints, _TARGET + 12), _ends_at(ints, _TARGET + 16)
-    return how, ScaleFormat(_format_at(ints, _TARGET), mode, ends)
+    return how, ScaleFormat(format_at(ints, _TARGET), mode, ends)
 
 
 @jit
 def elements_of(ints: Any) -> tuple[FormatParams, Ends]:
     """Unpack the format of the elements, and the codes of overflow and NaN."""
-    return _format_at(ints, _ELEMENTS), _ends_at(ints, _ELEMENTS + 12)
+    return format_at(ints, _ELEMENTS), _ends_at(ints, _ELEMENTS + 12)
 
 
 @jit

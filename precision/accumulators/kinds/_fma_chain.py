@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from precision._support._hashed_once import HashedOnce
 from precision._support._types import Array
 from precision.accumulators._accumulator import Accumulator, check_promotion
 from precision.accumulators._general_loops import trace_sum
@@ -52,6 +53,8 @@ class FmaChain(Accumulator):
     promotion: int | None = field(default=None, kw_only=True)
 
     TEXT_METHODS: ClassVar[tuple[str, ...]] = ("promoted",)
+
+    __hash__ = HashedOnce.__hash__
 
     def __post_init__(self) -> None:
         check_promotion(self.promotion, 1)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from precision._support._argument_checks import check_int
+from precision._support._hashed_once import HashedOnce
 from precision._support._types import Array
 from precision.accumulators._accumulator import Accumulator, ScaleEntry, check_promotion
 from precision.accumulators._general_loops import trace_sum
@@ -18,6 +19,7 @@ from precision.accumulators._inner_scales import InnerScales
 from precision.accumulators._neighbours import other_fused_sums
 from precision.accumulators._panel_loops import sum_fused
 from precision.accumulators._product import Product
+from precision.accumulators._small_products import GroupSpans, SmallSum, prepare_small
 from precision.accumulators._step import Step
 from precision.formats import _text_language
 from precision.formats._float_format import FloatFormat
@@ -100,6 +102,8 @@ class FusedSum(Accumulator):
     scale_in_unit: InnerScales | None = field(default=None, kw_only=True)
 
     TEXT_METHODS: ClassVar[tuple[str, ...]] = ("promoted", "with_width")
+
+    __hash__ = HashedOnce.__hash__
 
     def __post_init__(self) -> None:
         if not isinstance(self.operands, tuple) or not self.operands:
@@ -241,6 +245,10 @@ class FusedSum(Accumulator):
     def run(self, product: Product, dtype: np.dtype[Any]) -> Array:
         """Compute every output of a product, as a float32 array (results, rows, columns)."""
         return sum_fused(product, self.step)
+
+    def small_sum(self, left: Format, right: Format, spans: GroupSpans) -> SmallSum | None:
+        """Return the prepared sum of small products, or None if it would not be exact for them."""
+        return prepare_small(self.step, left, right, self.promotion, spans)
 
     def trace(self, product: Product) -> tuple[Array, Array]:
         """Return the register and the float32 total after each step of a product of two vectors."""
