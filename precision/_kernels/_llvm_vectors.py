@@ -60,6 +60,17 @@ def keep_apart(typingctx: Any) -> Any:
     return types.void(), codegen
 
 
+@intrinsic
+def wide_vectors(typingctx: Any) -> Any:
+    """Let the loops of the function that calls this first use registers of 512 bits."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        prefer_wide_vectors(builder.function)
+        return nothing(context)
+
+    return types.void(), codegen
+
+
 @llvm_loop(plain.stream)
 def stream(typingctx: Any, source: Any, s0: Any, target: Any, t0: Any, count: Any) -> Any:
     """Copy ``count`` elements to memory past the caches, which a normal store would first fill from there.

@@ -8,7 +8,7 @@ import numpy as np
 
 from precision._kernels._jit import jit
 from precision._kernels._llvm_scalars import bits32, float32_of, left, right
-from precision._kernels._llvm_vectors import stream
+from precision._kernels._llvm_vectors import stream, wide_vectors
 from precision._kernels._params import Ends, FormatParams, ModeParams, ShortParams, StochasticParams
 from precision._kernels._scalar_rounding import (
     U32,
@@ -31,6 +31,7 @@ _rounded64, _random64, _code64, _value64 = core64.rounded, core64.rounded_random
 @jit
 def encode32(x: Any, out: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) -> None:
     """Write codes of float32 bits."""
+    wide_vectors()
     for i in range(x.size):
         sign, magnitude, _, _, code = _rounded32(x[i], fmt, mode)
         out[i] = _code32(sign, magnitude, code, fmt, ends)
@@ -39,6 +40,7 @@ def encode32(x: Any, out: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) 
 @jit
 def round32(x: Any, out: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) -> None:
     """Write rounded values of float32 bits, as bits."""
+    wide_vectors()
     for i in range(x.size):
         sign, magnitude, kept, binade, code = _rounded32(x[i], fmt, mode)
         out[i] = _value32(sign, magnitude, kept, binade, code, fmt, ends)
@@ -49,6 +51,7 @@ def encode_random32(
     x: Any, out: Any, fmt: FormatParams, mode: StochasticParams, ends: Ends, low: int, high: int
 ) -> None:
     """Write codes of float32 bits, rounded by the random words of the elements low + 2**32 * high and on."""
+    wide_vectors()
     for i in range(x.size):
         word = right(philox(U32(U32(low) + U32(i)), high, mode), U32(32 - mode.bits))
         sign, magnitude, _, _, code = _random32(x[i], fmt, mode, word)
@@ -60,6 +63,7 @@ def round_random32(
     x: Any, out: Any, fmt: FormatParams, mode: StochasticParams, ends: Ends, low: int, high: int
 ) -> None:
     """Write values of float32 bits, rounded by the random words of the elements low + 2**32 * high and on."""
+    wide_vectors()
     for i in range(x.size):
         word = right(philox(U32(U32(low) + U32(i)), high, mode), U32(32 - mode.bits))
         sign, magnitude, kept, binade, code = _random32(x[i], fmt, mode, word)
@@ -69,6 +73,7 @@ def round_random32(
 @jit
 def encode64(x: Any, out: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) -> None:
     """Write codes of float64 bits."""
+    wide_vectors()
     for i in range(x.size):
         sign, magnitude, _, _, code = _rounded64(x[i], fmt, mode)
         out[i] = _code64(sign, magnitude, code, fmt, ends)
@@ -77,6 +82,7 @@ def encode64(x: Any, out: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) 
 @jit
 def round64(x: Any, out: Any, fmt: FormatParams, mode: ModeParams, ends: Ends) -> None:
     """Write rounded values of float64 bits, as bits."""
+    wide_vectors()
     for i in range(x.size):
         sign, magnitude, kept, binade, code = _rounded64(x[i], fmt, mode)
         out[i] = _value64(sign, magnitude, kept, binade, code, fmt, ends)
@@ -87,6 +93,7 @@ def encode_random64(
     x: Any, out: Any, fmt: FormatParams, mode: StochasticParams, ends: Ends, low: int, high: int
 ) -> None:
     """Write codes of float64 bits, rounded by the random words of the elements low + 2**32 * high and on."""
+    wide_vectors()
     for i in range(x.size):
         word = right(philox(U32(U32(low) + U32(i)), high, mode), U32(32 - mode.bits))
         sign, magnitude, _, _, code = _random64(x[i], fmt, mode, word)
@@ -98,6 +105,7 @@ def round_random64(
     x: Any, out: Any, fmt: FormatParams, mode: StochasticParams, ends: Ends, low: int, high: int
 ) -> None:
     """Write values of float64 bits, rounded by the random words of the elements low + 2**32 * high and on."""
+    wide_vectors()
     for i in range(x.size):
         word = right(philox(U32(U32(low) + U32(i)), high, mode), U32(32 - mode.bits))
         sign, magnitude, kept, binade, code = _random64(x[i], fmt, mode, word)
@@ -113,6 +121,7 @@ def encode_short32(
     x: Any, out: Any, short: ShortParams, mode: ModeParams, over: int, nan: int, places: int
 ) -> None:
     """Write the codes of `encode32`, whose sign lies ``places`` lower than a float32's."""
+    wide_vectors()
     shift, offset = U32(short.shift), U32(short.offset)
     lowest = right(U32(short.threshold), shift)
     top = right(U32(0x80000000), U32(places))
@@ -128,6 +137,7 @@ def encode_short32(
 @jit
 def round_short32(x: Any, out: Any, short: ShortParams, mode: ModeParams, over: int, nan: int) -> None:
     """Write the values of `round32`."""
+    wide_vectors()
     lowest = float32_of(U32(short.threshold))
     for i in range(x.size):
         magnitude = U32(x[i] & U32(0x7FFFFFFF))
@@ -147,6 +157,7 @@ def _encode_nearest(
     x: Any, first: Any, count: Any, out: Any, to: Any, short: ShortParams, cap: int, nan: int, places: int
 ) -> None:
     """Write the codes of some elements, ties to even."""
+    wide_vectors()
     top = right(U32(0x80000000), U32(places))
     for i in range(count):
         bits = x[first + i]
@@ -175,6 +186,7 @@ def _round_nearest(
     x: Any, first: Any, count: Any, out: Any, to: Any, short: ShortParams, over: int, nan: int
 ) -> None:
     """Write the values of some elements, ties to even: by integers, and subnormal ones by an addition."""
+    wide_vectors()
     shift, magic = U32(short.shift), float32_of(U32(short.magic))
     below = U32(left(U32(1), shift) - U32(1))
     half = right(below, U32(1))
@@ -206,5 +218,6 @@ def round_nearest32(x: Any, out: Any, head: int, block: Any, short: ShortParams,
 @jit
 def decode(codes: Any, out: Any, fmt: FormatParams) -> None:
     """Write values (float32) of codes (any unsigned integers)."""
+    wide_vectors()
     for i in range(codes.size):
         out[i] = decode_value(U32(codes[i]), fmt)

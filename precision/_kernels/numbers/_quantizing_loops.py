@@ -14,6 +14,7 @@ import numpy as np
 
 from precision._kernels._jit import jit
 from precision._kernels._llvm_scalars import always_inline, bits32, right
+from precision._kernels._llvm_vectors import wide_vectors
 from precision._kernels._params import FormatParams, ShortParams
 from precision._kernels._scalar_rounding import (
     U32,
@@ -117,6 +118,7 @@ def _settle(
 @jit
 def _divide_group(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any) -> None:
     """Write a group's quotients."""
+    wide_vectors()
     for i in range(count):
         q[to + i] = x[start + i] / divisor
 
@@ -124,6 +126,7 @@ def _divide_group(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any)
 @jit
 def _multiply_group(x: Any, start: Any, count: Any, factor: Any, q: Any, to: Any) -> None:
     """Write a group's products."""
+    wide_vectors()
     for i in range(count):
         q[to + i] = x[start + i] * factor
 
@@ -176,6 +179,8 @@ def _nearest_group(
     x: Any, start: Any, count: Any, divisor: Any, codes: Any, short: ShortParams, fmt: FormatParams
 ) -> None:
     """Write codes of a group's quotients."""
+    wide_vectors()
+    always_inline()
     for i in range(count):
         codes[start + i] = _nearest_code(bits32(x[start + i] / divisor), short, fmt)
 
@@ -185,6 +190,8 @@ def _nearest_product_group(
     x: Any, start: Any, count: Any, factor: Any, codes: Any, short: ShortParams, fmt: FormatParams
 ) -> None:
     """Write codes of a group's products."""
+    wide_vectors()
+    always_inline()
     for i in range(count):
         codes[start + i] = _nearest_code(bits32(x[start + i] * factor), short, fmt)
 
