@@ -71,6 +71,10 @@ class ShortParams(NamedTuple):
     max_code: int
 
 
+NO_SHORT = ShortParams(0, 0, 0, 0, 0, 0)
+"""Parameters of no format, for those that the faster loops do not suit."""
+
+
 class Ends(NamedTuple):
     """The results of overflow and NaN, as codes when encoding, and as bits of values when rounding."""
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from precision._kernels._params import Ends
 from precision._support._array_checks import refuse_masked
 from precision._support._types import Array
+from precision._support.machine._aligned_memory import streaming
 from precision._support.machine._float_environment import in_default_environment
 from precision._support.machine._pieces import in_pieces
 from precision.formats._code_checks import clean_codes
@@ -195,13 +196,13 @@ def decode(codes: npt.ArrayLike, fmt: Format, *, out: Array | None = None) -> Ar
     from precision._kernels.numbers import _conversion_loops
 
     fp = format_params(fmt)
-    values = target.reshape(-1)
+    values, nbytes = target.reshape(-1), given.nbytes + target.nbytes
 
     def work(start: int, stop: int) -> None:
-        piece = bits[start:stop]
+        piece, part = bits[start:stop], values[start:stop]
         if piece.itemsize == 8:
             piece = piece.astype(np.uint32)
-        _conversion_loops.decode(piece, values[start:stop], fp)
+        _conversion_loops.decode(piece, part, *streaming(part, nbytes), fp)
 
     in_pieces(work, bits.size, _choose_grain(bits.size))
     return copy_back(result, target)

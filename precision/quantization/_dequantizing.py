@@ -137,9 +137,12 @@ def multipliers(coded: Coded) -> Array:
     values, params = scale.reshape(-1), format_params(coded.scale_format)
     if bits.size:
         decode = _loops()[1].decode
-        in_pieces(
-            lambda start, stop: decode(bits[start:stop], values[start:stop], params), bits.size, PIECE >> 2
-        )
+
+        def work(start: int, stop: int) -> None:
+            part = values[start:stop]
+            decode(bits[start:stop], part, part.size, part, params)
+
+        in_pieces(work, bits.size, PIECE >> 2)
     if coded.tensor_scale is None:
         return scale
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from precision._kernels._params import ModeParams, ShortParams, StochasticParams
+from precision._kernels._params import NO_SHORT, TIES_TO_EVEN, ModeParams, ShortParams, StochasticParams
 from precision._support._argument_checks import check_axis
 from precision._support._types import Array
 from precision.formats._codec_constants import MODES, format_params, nearest_suits, short_params
+from precision.formats._conversion_loop import same_but_for_sign
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, signed64
 from precision.quantization import _group_loops
 from precision.quantization._granularity import Block, PerTensor, clip_block
@@ -34,11 +35,11 @@ if TYPE_CHECKING:
     from precision._kernels.numbers._packed_params import Packed
 
 
-Mode: TypeAlias = StochasticParams | ModeParams | ShortParams
-"""The parameters of the rounding of elements; `ShortParams` are those of the fast rounding to nearest."""
+Mode: TypeAlias = StochasticParams | ModeParams
+"""The parameters of the rounding of elements."""
 
 PIECE = 1 << 20  # the most elements that one call of a loop works on; for small arrays it is fewer
-TILE = 1 << 14  # elements that pass all stages at a time, so that they stay in the second-level cache
+TILE = 1 << 13  # elements that pass all stages at a time, so that they stay in the caches near the core
 
 
 def quantize_rows(
@@ -84,6 +85,7 @@ class _Plan(NamedTuple):
     infinity: Any  #: bits of infinity
     encode: Callable[..., None]  #: the loop over the elements
     mode: Mode
+    short: ShortParams  #: `NO_SHORT` if they do not suit the format and the rounding
     random: bool
     target: ScaleFormat
     plain: ScaleParams | None  #: None under a tensor scale, whose value depends on the source
@@ -102,7 +104,7 @@ def _plan(settings: tuple[Any, ...], wide: bool) -> _Plan:
     spec = SpecFields(granularity=PerTensor(), **dict(zip(_NAMES, settings, strict=True)))
     dtype = np.dtype(np.float64 if wide else np.float32)
     word = np.dtype(np.uint64 if wide else np.uint32)
-    encode, mode = _element_loop(spec, 8 * dtype.itemsize)
+    encode, mode, short = _element_loop(spec, 8 * dtype.itemsize)
     target, plain = scale_target(spec), None if spec.tensor_scale else scale_params(spec, dtype, None)
     return _Plan(
         spec=spec,
@@ -115,39 +117,46 @@ def _plan(settings: tuple[Any, ...], wide: bool) -> _Plan:
         infinity=np.array(np.inf, dtype).view(word)[()],
         encode=encode,
         mode=mode,
+        short=short,
         random=isinstance(mode, StochasticParams),
         target=target,
         plain=plain,
-        packed=None if plain is None else _packed(spec, plain, target, mode, dtype),
+        packed=None if plain is None else _packed(spec, plain, target, short, mode, dtype),
         fast=_group_loops.quantizer(spec, dtype),
     )
 
 
 def _packed(
-    spec: SpecFields, how: ScaleParams, target: ScaleFormat, mode: Mode, dtype: np.dtype[Any]
+    spec: SpecFields,
+    how: ScaleParams,
+    target: ScaleFormat,
+    short: ShortParams,
+    mode: Mode,
+    dtype: np.dtype[Any],
 ) -> Packed:
     """Pack the parameters of a loop over elements into the arrays that it takes."""
     from precision._kernels.numbers._packed_params import packed
 
-    return packed(how, target, format_params(spec.fmt), element_ends(spec), mode, dtype)
+    return packed(how, target, format_params(spec.fmt), element_ends(spec), short, mode, dtype)
 
 
-def _element_loop(spec: SpecFields, bits: int) -> tuple[Callable[..., None], Mode]:
-    """Return the loop for a spec's rounding and a source of 32 or 64 bits, and the rounding's parameters."""
+def _element_loop(spec: SpecFields, bits: int) -> tuple[Callable[..., None], Mode, ShortParams]:
+    """Return the loop for a spec's rounding and a source of 32 or 64 bits, and its parameters."""
     from precision._kernels.numbers import _quantizing_loops as kernels
 
     fmt, rounding = spec.fmt, spec.rounding
     params, short = format_params(fmt), short_params(fmt)
+    signed = short if short is not None and short.shift > 1 and same_but_for_sign(fmt) else NO_SHORT
     if isinstance(rounding, Stochastic):
         random = StochasticParams(rounding.bits, rounding.seed & 0xFFFFFFFF, rounding.seed >> 32)
-        return getattr(kernels, f"quantize_random{bits}"), random
+        return getattr(kernels, f"quantize_random{bits}"), random, signed
     # Both signs have the same magnitudes: there is a sign bit and a -0, or symmetric two's complement.
     alike = params.max_code == params.max_negative and (params.negative_zero or params.negate_flip)
     nearest = rounding is Rounding.TIES_TO_EVEN and spec.overflow is Overflow.SATURATE and alike
     nearest = nearest and spec.non_finite is NonFinite.NAN_SCALE  # with the other rule quotients may be NaN
     if nearest and bits == 32 and short is not None and nearest_suits(short, short.maximum):
-        return kernels.quantize_nearest32, short
-    return getattr(kernels, f"quantize{bits}"), MODES[rounding]
+        return kernels.quantize_nearest32, TIES_TO_EVEN, short
+    return getattr(kernels, f"quantize{bits}"), MODES[rounding], signed
 
 
 class _Run:
@@ -246,7 +255,9 @@ class _Run:
             tile_width = max(1, TILE // self.group) * self.group
         elif width > TILE and divisors is not None:
             tile_width = TILE
-        parameters = plan.packed or _packed(plan.spec, how, plan.target, plan.mode, plan.dtype)
+        parameters = plan.packed or _packed(
+            plan.spec, how, plan.target, plan.short, plan.mode, plan.dtype
+        )
         amax = np.empty(count if divisors is None else 0, plan.dtype)
         q = np.empty(min(tile_rows * tile_width, x.size), plan.dtype)
         scales = self.scales[span.top : span.bottom, groups] if divisors is None else self.scales[:0, :0]

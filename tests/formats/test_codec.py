@@ -305,7 +305,9 @@ def test_the_short_ways_are_the_general_one(name, mode):
         how, ends = {"rounding": mode, "overflow": overflow}, code_ends(fmt, overflow)
         codes, values = np.empty(bits.size, fmt.code_dtype), np.empty_like(bits)
         kernels.encode32(bits, codes, format_params(fmt), MODES[mode], ends)
-        kernels.round32(bits, values, format_params(fmt), MODES[mode], value_ends(fmt, ends))
+        kernels.round32(
+                bits, values, values.size, values, format_params(fmt), MODES[mode], value_ends(fmt, ends)
+            )
         np.testing.assert_array_equal(encode(x, fmt, **how).view(fmt.code_dtype), codes)
         np.testing.assert_array_equal(round_to(x, fmt, **how).view(np.uint32), values)
 
@@ -347,12 +349,20 @@ def test_what_streams_past_the_caches_is_the_same(offset, monkeypatch):
         codes = np.zeros(x.size + offset, E4M3.dtype)[offset:]
         values = np.zeros(x.size + offset, np.float32)[offset:]
         encode(x, E4M3, out=codes)
-        round_to(x, E4M3, out=values)
-        found.append((codes.view(np.uint8), values.view(np.uint32)))
-    for streamed, plain in zip(*found, strict=True):
+        found.append(codes.view(np.uint8).copy())
+        for work in (
+            lambda out: round_to(x, E4M3, out=out),
+            lambda out: round_to(x, E4M3, rounding=Rounding.TOWARD_ZERO, out=out),
+            lambda out: round_to(x, E4M3FNUZ, out=out),
+            lambda out: decode(codes, E4M3, out=out),
+        ):
+            work(values)
+            found.append(values.view(np.uint32).copy())
+    for streamed, plain in zip(found[:5], found[5:], strict=True):
         assert np.array_equal(streamed, plain)
-    head, block = _aligned_memory.streaming(values, 1 << 60)
-    assert (values.ctypes.data + 4 * head) % 64 == 0 and block.size and block.ctypes.data % 64 == 0
+    lead, block = _aligned_memory.streaming(values, 1 << 60)
+    assert (values.ctypes.data + 4 * lead) % 64 == 0 and block.ctypes.data % 64 == 0
+    assert 0 < lead <= block.size < values.size
 
 
 @pytest.mark.parametrize("name", ML_DTYPES)

@@ -14,7 +14,7 @@ import numpy as np
 
 from precision._kernels._jit import jit
 from precision._kernels._llvm_scalars import always_inline, bits32, right
-from precision._kernels._llvm_vectors import wide_vectors
+from precision._kernels._llvm_vectors import call_for, wide_vectors
 from precision._kernels._params import FormatParams, ShortParams
 from precision._kernels._scalar_rounding import (
     U32,
@@ -22,10 +22,12 @@ from precision._kernels._scalar_rounding import (
     core32,
     core64,
     decode_value,
+    lifted32,
     nearest_code32,
-    philox,
+    random_word32,
+    short_code32,
 )
-from precision._kernels.numbers._conversion_loops import encode32, encode64
+from precision._kernels.numbers._conversion_loops import encode32, encode64, encode_short32, random_words
 from precision._kernels.numbers._group_scales import (
     ScaleFormat,
     ScaleParams,
@@ -119,6 +121,7 @@ def _settle(
 def _divide_group(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any) -> None:
     """Write a group's quotients."""
     wide_vectors()
+    always_inline()
     for i in range(count):
         q[to + i] = x[start + i] / divisor
 
@@ -127,6 +130,7 @@ def _divide_group(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any)
 def _multiply_group(x: Any, start: Any, count: Any, factor: Any, q: Any, to: Any) -> None:
     """Write a group's products."""
     wide_vectors()
+    always_inline()
     for i in range(count):
         q[to + i] = x[start + i] * factor
 
@@ -150,6 +154,7 @@ def _fill(
         for low in range(0, width, shape.group):
             count = min(shape.group, width - low)
             divisor = piece.divisors[first]
+            call_for(piece.x, start + to + rows * width, count)
             if how.multiply:
                 _multiply_group(piece.x, U64(start + to), U64(count), divisor, piece.q, U64(to))
             else:
@@ -221,6 +226,7 @@ def quantize_nearest32(
             for _ in range(rows):
                 for low in range(0, width, shape.group):
                     count, divisor = min(shape.group, width - low), piece.divisors[first]
+                    call_for(piece.x, start + rows * width, count)
                     if divisor != divisor:
                         _fill_group(codes, U64(start), U64(count), ends.nan_positive)
                     elif how.multiply:
@@ -245,11 +251,16 @@ def quantize32(
     shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
     how, target = scales_of(ints, floats, singles)
     fmt, ends = elements_of(ints)
-    mode = mode_of(ints)
+    short, mode = short_of(ints), mode_of(ints)
+    over, nan, top = ends.over_positive, ends.nan_positive, fmt.mask ^ fmt.magnitude_mask
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
             start, count = _fill(piece, shape, r, column, how, target)
-            encode32(piece.q_bits[:count], codes[start : start + count], fmt, mode, ends)
+            quotients, part = piece.q_bits[:count], codes[start : start + count]
+            if short.shift:
+                encode_short32(quotients, part, short, mode, over, nan, top)
+            else:
+                encode32(quotients, part, fmt, mode, ends)
 
 
 @jit
@@ -286,11 +297,13 @@ def quantize_random32(
     ints: Any, floats: Any, singles: Any,
 ) -> None:  # fmt: skip
     """Write codes of a piece of float32, each rounded by its own random word."""
+    wide_vectors()
     piece = _piece32(x, amax, scales, divisors, q)
     shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
     how, target = scales_of(ints, floats, singles)
     fmt, ends = elements_of(ints)
-    mode = random_of(ints)
+    short, mode, words = short_of(ints), random_of(ints), np.empty(q.size, np.uint32)
+    over, nan, top = U32(ends.over_positive), U32(ends.nan_positive), U32(fmt.mask ^ fmt.magnitude_mask)
     where = Position(row, column, outer_width, inner, offset)
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
@@ -298,12 +311,18 @@ def quantize_random32(
             run = min(count, shape.width)
             for begin in range(0, count, run):
                 index, step = _index(start + begin, shape.width, where), U64(where.inner)
-                low, high = U64(begin), U64(start + begin)
-                for i in range(U64(run)):
-                    at = U64(index + U64(i * step))
-                    word = right(philox(U32(at), U32(right(at, U64(32))), mode), U32(32 - mode.bits))
-                    sign, magnitude, _, _, code = _random32(piece.q_bits[low + i], fmt, mode, word)
-                    codes[high + i] = _code32(sign, magnitude, code, fmt, ends)
+                random_words(index, step, U64(run), mode, words, U64(begin))
+            quotients, first = piece.q_bits, U64(start)
+            if short.shift > mode.bits:
+                for i in range(U64(count)):
+                    bits = quotients[i]
+                    small, word = lifted32(U32(bits & U32(0x7FFFFFFF)), short)
+                    word = random_word32(word, words[i], short, mode.bits)
+                    codes[first + i] = short_code32(small, word, bits, short, over, nan, top)
+            else:
+                for i in range(U64(count)):
+                    sign, magnitude, _, _, code = _random32(quotients[i], fmt, mode, words[i])
+                    codes[first + i] = _code32(sign, magnitude, code, fmt, ends)
 
 
 @jit
@@ -314,11 +333,12 @@ def quantize_random64(
     ints: Any, floats: Any, singles: Any,
 ) -> None:  # fmt: skip
     """Write codes of a piece of float64, each rounded by its own random word."""
+    wide_vectors()
     piece = _piece64(x, amax, scales, divisors, q)
     shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
     how, target = scales_of(ints, floats, singles)
     fmt, ends = elements_of(ints)
-    mode = random_of(ints)
+    mode, words = random_of(ints), np.empty(q.size, np.uint32)
     where = Position(row, column, outer_width, inner, offset)
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
@@ -326,12 +346,11 @@ def quantize_random64(
             run = min(count, shape.width)
             for begin in range(0, count, run):
                 index, step = _index(start + begin, shape.width, where), U64(where.inner)
-                low, high = U64(begin), U64(start + begin)
-                for i in range(U64(run)):
-                    at = U64(index + U64(i * step))
-                    word = right(philox(U32(at), U32(right(at, U64(32))), mode), U32(32 - mode.bits))
-                    sign, magnitude, _, _, code = _random64(piece.q_bits[low + i], fmt, mode, word)
-                    codes[high + i] = _code64(sign, magnitude, code, fmt, ends)
+                random_words(index, step, U64(run), mode, words, U64(begin))
+            quotients, first = piece.q_bits, U64(start)
+            for i in range(U64(count)):
+                sign, magnitude, _, _, code = _random64(quotients[i], fmt, mode, words[i])
+                codes[first + i] = _code64(sign, magnitude, code, fmt, ends)
 
 
 @jit
@@ -351,6 +370,7 @@ def dequantize(
 
     ``divisors`` is two-dimensional; row r takes its row ``row_of[r]``.
     """
+    wide_vectors()
     for r in range(start, stop):
         scale_row = row_of[r]
         for j in range((width + group - 1) // group):
@@ -374,6 +394,7 @@ def dequantize_each(
     out: Any,
 ) -> None:
     """Write what `dequantize` does for groups of one element, which its inner loop would not vectorize."""
+    wide_vectors()
     for r in range(start, stop):
         first, scale_row = U64(r * width), U64(row_of[r])
         for k in range(U64(width)):
