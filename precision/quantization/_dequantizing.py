@@ -16,7 +16,7 @@ from precision.formats._float_format import FloatFormat
 from precision.formats._named import Format
 from precision.quantization import _group_loops
 from precision.quantization._granularity import Block, clip_block
-from precision.quantization._row_views import WORDS, block_rows, in_pieces, row_parts
+from precision.quantization._row_views import WORDS, block_rows, copy_rows, in_pieces, row_parts
 
 PIECE = 1 << 20  # elements that one call of a loop works on, at most
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -84,7 +84,7 @@ def dequantize_codes(coded: Coded, dtype: np.dtype[Any], out: Array | None) -> A
         _fill(coded, order, codes, result)
     if given is not None and out is not None:
         if not direct:
-            given[...] = result
+            copy_rows(result, given)
         return out
     return result.transpose([order.index(axis) for axis in range(len(order))])
 

@@ -129,7 +129,8 @@ def dequantize(
     group: int, out: Array,
 ) -> bool:  # fmt: skip
     """Write the values of flat codes to flat ``out``, and return True; return False if no fast loop suits."""
-    known = _decoding(fmt) if group in GROUPS and out.dtype == np.float32 else None
+    whole = 16 <= group <= 4096 and group & (group - 1) == 0  # else a tile is no number of groups
+    known = _decoding(fmt) if whole and out.dtype == np.float32 else None
     if known is None:
         return False
 

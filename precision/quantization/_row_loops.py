@@ -178,7 +178,9 @@ class _Run:
         self.groups = -(-rows.width // self.group)
         self.leading = leading
         self.flat = all(step == 1 for step in leading[1])
-        self.piece = min(PIECE, max(PIECE >> 4, rows.count * rows.width >> 4))
+        # Rows that lie across memory are copied first: a copy is to stay in the second-level cache.
+        most = PIECE if rows.inner == 1 else PIECE >> 2
+        self.piece = min(most, max(PIECE >> 4, rows.count * rows.width >> 4))
         if plan.tries_two_scales or self.groups > 1:
             self.piece = max(self.piece, min(PIECE, self.group))  # whole groups
         self.long = self.group > self.piece  #: each group lies in several pieces
@@ -255,9 +257,7 @@ class _Run:
             tile_width = max(1, TILE // self.group) * self.group
         elif width > TILE and divisors is not None:
             tile_width = TILE
-        parameters = plan.packed or _packed(
-            plan.spec, how, plan.target, plan.short, plan.mode, plan.dtype
-        )
+        parameters = plan.packed or _packed(plan.spec, how, plan.target, plan.short, plan.mode, plan.dtype)
         amax = np.empty(count if divisors is None else 0, plan.dtype)
         q = np.empty(min(tile_rows * tile_width, x.size), plan.dtype)
         scales = self.scales[span.top : span.bottom, groups] if divisors is None else self.scales[:0, :0]

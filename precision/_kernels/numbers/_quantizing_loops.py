@@ -35,6 +35,7 @@ from precision._kernels.numbers._group_scales import (
     largest_magnitudes,
     make_scales,
 )
+from precision._kernels.numbers._llvm_squares import SIDE, turn_square
 from precision._kernels.numbers._packed_params import elements_of, mode_of, random_of, scales_of, short_of
 
 _random32, _code32 = core32.rounded_random, core32.code
@@ -403,21 +404,16 @@ def dequantize_each(
 
 @jit
 def gather(source: Any, out: Any) -> None:
-    """Copy rows that lie across memory into flat ``out``, by squares through a buffer.
-
-    Without it, lines a power of two apart would push each other out of the cache.
-    """
-    side = 64
+    """Copy rows that lie across memory into flat ``out``, by squares; each line of the cache is used at once."""
     height, width = source.shape
-    square = np.empty((side, side + 1), source.dtype)
-    for top in range(0, height, side):
-        rows = U64(min(side, height - top))
-        for start in range(0, width, side):
-            columns = U64(min(side, width - start))
-            for k in range(columns):
-                for r in range(rows):
-                    square[r, k] = source[U64(top) + r, U64(start) + k]
-            for r in range(rows):
-                at = U64((U64(top) + r) * U64(width) + U64(start))
-                for k in range(columns):
-                    out[at + k] = square[r, k]
+    across = source.strides[0] == source.itemsize and source.strides[1] % source.itemsize == 0
+    step = source.strides[1] // source.itemsize
+    whole_rows, whole_columns = height // SIDE * SIDE, width // SIDE * SIDE
+    if not across:
+        whole_rows = whole_columns = 0
+    for start in range(0, whole_columns, SIDE):
+        for top in range(0, whole_rows, SIDE):
+            turn_square(source, top, start, step, out, top * width + start, width)
+    for r in range(height):
+        for k in range(whole_columns if r < whole_rows else 0, width):
+            out[r * width + k] = source[r, k]
