@@ -270,24 +270,25 @@ def random_word32(word: Any, random: Any, short: ShortParams, bits: Any) -> Any:
 
 
 @jit
-def short_code32(small: Any, word: Any, bits: Any, short: ShortParams, over: Any, nan: Any, top: Any) -> Any:
+def short_code32(small: Any, word: Any, bits: Any, short: ShortParams, ends: Ends, top: Any) -> Any:
     """Return the code of a rounded word, for a source of these bits; ``top`` is the sign's place."""
     always_inline()
-    shift = U32(short.shift)
+    shift, sign = U32(short.shift), U32(U32(0) - right(bits, U32(31)))
     code = U32(right(word, shift) - (right(U32(short.threshold), shift) if small else U32(short.offset)))
-    code = over if code > U32(short.max_code) else code
-    code = nan if U32(bits & U32(0x7FFFFFFF)) > U32(0x7F800000) else code
-    return U32(code | U32(U32(U32(0) - right(bits, U32(31))) & top))
+    code = U32(ends.over_positive) if code > U32(short.max_code) else code
+    code = U32(code | U32(sign & U32(top)))
+    nan = U32(ends.nan_positive) ^ U32(U32(ends.nan_positive ^ ends.nan_negative) & sign)
+    return U32(nan) if U32(bits & U32(0x7FFFFFFF)) > U32(0x7F800000) else code
 
 
 @jit
-def short_value32(small: Any, word: Any, bits: Any, short: ShortParams, over: Any, nan: Any) -> Any:
-    """Return the value, as bits, of a rounded word, for a source of these bits."""
+def short_value32(small: Any, word: Any, bits: Any, short: ShortParams, ends: Ends) -> Any:
+    """Return the value, as bits, of a rounded word, for a source of these bits; NaN keeps its sign."""
     always_inline()
     lowest = float32_of(U32(short.threshold))
     result = bits32(np.float32(float32_of(word) - lowest)) if small else word
-    result = over if result > U32(short.maximum) else result
-    result = nan if U32(bits & U32(0x7FFFFFFF)) > U32(0x7F800000) else result
+    result = U32(ends.over_positive) if result > U32(short.maximum) else result
+    result = U32(ends.nan_positive) if U32(bits & U32(0x7FFFFFFF)) > U32(0x7F800000) else result
     return U32(result | U32(bits & U32(0x80000000)))
 
 

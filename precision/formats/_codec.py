@@ -196,7 +196,7 @@ def decode(codes: npt.ArrayLike, fmt: Format, *, out: Array | None = None) -> Ar
     from precision._kernels.numbers import _conversion_loops
 
     fp = format_params(fmt)
-    values, nbytes = target.reshape(-1), given.nbytes + target.nbytes
+    values, nbytes = target.reshape(-1), _streamed_bytes(given, target, out)
 
     def work(start: int, stop: int) -> None:
         piece, part = bits[start:stop], values[start:stop]
@@ -240,7 +240,7 @@ def _convert(
     else:
         loop = find_loop(fmt, rounding, overflow, code, wide.itemsize, to_codes)
     flat, cells = source.reshape(-1), target.reshape(-1).view(WORDS[target.itemsize])
-    nbytes = source.nbytes + target.nbytes
+    nbytes = _streamed_bytes(source, target, out)
 
     def work(start: int, stop: int) -> None:
         loop(widen(flat[start:stop], wide).view(word), cells[start:stop], first + start, nbytes)
@@ -252,6 +252,14 @@ def _convert(
         # A piece that is widened stays in the cache.
         in_pieces(work, flat.size, _choose_grain(flat.size) if as_is else GRAIN)
     return copy_back(result, target)
+
+
+def _streamed_bytes(source: Array, target: Array, out: Array | None) -> int:
+    """Return the bytes by which loops choose whether to write past the caches; 0 if the target is new.
+
+    The system clears the pages of new memory as they are written to first, and so has brought them to the caches.
+    """
+    return source.nbytes + target.nbytes if target is out else 0
 
 
 def _refuse_nan(

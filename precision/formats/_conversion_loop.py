@@ -132,8 +132,8 @@ def _choose_short_loop(fmt: Format, rounding: Rounding, ends: Ends, to_codes: bo
         return None
     if to_codes:
         return lambda x, out, start, nbytes: _conversion_loops.encode_short32(
-            x, out, short, mode, over, nan, unsigned + 1
+            x, out, short, mode, ends, unsigned + 1
         )
     return lambda x, out, start, nbytes: _conversion_loops.round_short32(
-        x, out, *streaming(out, nbytes), short, mode, over, nan
+        x, out, *streaming(out, nbytes), short, mode, ends
     )

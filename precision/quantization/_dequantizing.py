@@ -81,7 +81,7 @@ def dequantize_codes(coded: Coded, dtype: np.dtype[Any], out: Array | None) -> A
     direct = given is not None and given.flags.c_contiguous and not _overlaps(given, coded)
     result = given if given is not None and direct else np.empty(codes.shape, dtype)
     if codes.size:
-        _fill(coded, order, codes, result)
+        _fill(coded, order, codes, result, not direct)
     if given is not None and out is not None:
         if not direct:
             copy_rows(result, given)
@@ -93,8 +93,11 @@ def _overlaps(out: Array, coded: Coded) -> bool:
     return np.may_share_memory(out, coded.codes) or np.may_share_memory(out, coded.scale)
 
 
-def _fill(coded: Coded, order: tuple[int, ...], codes: Array, result: Array) -> None:
-    """Write the values of contiguous codes, whose axes are the tensor's in ``order``, to ``result``."""
+def _fill(coded: Coded, order: tuple[int, ...], codes: Array, result: Array, new: bool) -> None:
+    """Write the values of contiguous codes, whose axes are the tensor's in ``order``, to ``result``.
+
+    ``new`` tells that it was not written before.
+    """
     steps = clip_block(coded.block, coded.codes.shape)
     block = tuple(steps[axis] for axis in order)
     width, group = codes.shape[-1], min(block[-1], codes.shape[-1])
@@ -102,8 +105,8 @@ def _fill(coded: Coded, order: tuple[int, ...], codes: Array, result: Array) -> 
     if width % group == 0 and all(step == 1 for step in block[:-1]):
         scales = clean_codes(coded.scale, coded.scale_format, "scale").transpose(order)
         scales = np.ascontiguousarray(scales).view(WORDS[scales.itemsize])
-        formats = coded.fmt, coded.scale_format
-        if _group_loops.dequantize(flat, scales.reshape(-1), *formats, coded.tensor_scale, group, target):
+        how = coded.fmt, coded.scale_format, coded.tensor_scale, group
+        if _group_loops.dequantize(flat, scales.reshape(-1), *how, target, new):
             return
     row_of = block_rows(codes.shape[:-1], block[:-1])
     each = np.ascontiguousarray(multipliers(coded).transpose(order))

@@ -126,9 +126,12 @@ class Quantizer:
 
 def dequantize(
     codes: Array, scales: Array, fmt: Format, scale_format: Format, tensor_scale: np.float32 | None,
-    group: int, out: Array,
+    group: int, out: Array, new: bool,
 ) -> bool:  # fmt: skip
-    """Write the values of flat codes to flat ``out``, and return True; return False if no fast loop suits."""
+    """Write the values of flat codes to flat ``out``, and return True; return False if no fast loop suits.
+
+    ``new`` tells that ``out`` was not written before.
+    """
     whole = 16 <= group <= 4096 and group & (group - 1) == 0  # else a tile is no number of groups
     known = _decoding(fmt) if whole and out.dtype == np.float32 else None
     if known is None:
@@ -136,8 +139,9 @@ def dequantize(
 
     from precision._kernels.numbers import _short_groups
 
-    # Large results are stored past the caches, 16 bytes at a time; pieces keep the alignment of the whole.
-    streams = int(codes.nbytes + out.nbytes >= LARGE and out.ctypes.data % 16 == 0)
+    # Large results are stored past the caches, 16 bytes at a time; pieces keep the alignment of the whole. (Pages
+    # of new memory are cleared by the system, and so are in the caches already.)
+    streams = int(not new and codes.nbytes + out.nbytes >= LARGE and out.ctypes.data % 16 == 0)
     scale_params = format_params(scale_format)
     factor = np.float32(1 if tensor_scale is None else tensor_scale)
 

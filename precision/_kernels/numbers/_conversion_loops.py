@@ -120,8 +120,7 @@ def encode_random32(
     """
     wide_vectors()
     words, start = np.empty(min(x.size, WORDS), np.uint32), U64(U64(low) + left(U64(high), U64(32)))
-    over, nan = U32(ends.over_positive), U32(ends.nan_positive)
-    top = U32(fmt.mask ^ fmt.magnitude_mask)
+    top = fmt.mask ^ fmt.magnitude_mask
     for first in range(U64(0), U64(x.size), U64(WORDS)):
         count = min(U64(WORDS), U64(x.size) - first)
         random_words(U64(start + first), U64(1), count, mode, words, U64(0))
@@ -130,7 +129,7 @@ def encode_random32(
                 bits = x[first + i]
                 small, word = lifted32(U32(bits & U32(0x7FFFFFFF)), short)
                 word = random_word32(word, words[i], short, mode.bits)
-                out[first + i] = short_code32(small, word, bits, short, over, nan, top)
+                out[first + i] = short_code32(small, word, bits, short, ends, top)
         else:
             for i in range(count):
                 sign, magnitude, _, _, code = _random32(x[first + i], fmt, mode, words[i])
@@ -148,7 +147,6 @@ def round_random32(
     """
     wide_vectors()
     words, start = np.empty(min(x.size, WORDS), np.uint32), U64(U64(low) + left(U64(high), U64(32)))
-    over, nan = U32(ends.over_positive), U32(ends.nan_positive)
     for first in range(U64(0), U64(x.size), U64(WORDS)):
         count = min(U64(WORDS), U64(x.size) - first)
         random_words(U64(start + first), U64(1), count, mode, words, U64(0))
@@ -157,7 +155,7 @@ def round_random32(
                 bits = x[first + i]
                 small, word = lifted32(U32(bits & U32(0x7FFFFFFF)), short)
                 word = random_word32(word, words[i], short, mode.bits)
-                out[first + i] = short_value32(small, word, bits, short, over, nan)
+                out[first + i] = short_value32(small, word, bits, short, ends)
         else:
             for i in range(count):
                 sign, magnitude, kept, binade, code = _random32(x[first + i], fmt, mode, words[i])
@@ -200,7 +198,7 @@ def round_random64(
 
 @jit
 def encode_short32(
-    x: Any, out: Any, short: ShortParams, mode: ModeParams, over: int, nan: int, top: int
+    x: Any, out: Any, short: ShortParams, mode: ModeParams, ends: Ends, top: int
 ) -> None:
     """Write the codes of `encode32`; ``top`` is the bit of the sign."""
     wide_vectors()
@@ -208,12 +206,12 @@ def encode_short32(
         bits = x[i]
         small, word = lifted32(U32(bits & U32(0x7FFFFFFF)), short)
         word = rounded_word32(word, U32(U32(0) - right(bits, U32(31))), short, mode)
-        out[i] = short_code32(small, word, bits, short, U32(over), U32(nan), U32(top))
+        out[i] = short_code32(small, word, bits, short, ends, top)
 
 
 @jit
 def round_short32(
-    x: Any, out: Any, lead: int, block: Any, short: ShortParams, mode: ModeParams, over: int, nan: int
+    x: Any, out: Any, lead: int, block: Any, short: ShortParams, mode: ModeParams, ends: Ends
 ) -> None:
     """Write the values of `round32`."""
     wide_vectors()
@@ -223,7 +221,7 @@ def round_short32(
             bits = x[first + i]
             small, word = lifted32(U32(bits & U32(0x7FFFFFFF)), short)
             word = rounded_word32(word, U32(U32(0) - right(bits, U32(31))), short, mode)
-            block[i] = short_value32(small, word, bits, short, U32(over), U32(nan))
+            block[i] = short_value32(small, word, bits, short, ends)
         put(block, out, first, count)
         first += count
         count = min(U64(block.size), U64(x.size) - first)

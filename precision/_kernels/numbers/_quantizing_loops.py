@@ -253,13 +253,13 @@ def quantize32(
     how, target = scales_of(ints, floats, singles)
     fmt, ends = elements_of(ints)
     short, mode = short_of(ints), mode_of(ints)
-    over, nan, top = ends.over_positive, ends.nan_positive, fmt.mask ^ fmt.magnitude_mask
+    top = fmt.mask ^ fmt.magnitude_mask
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
             start, count = _fill(piece, shape, r, column, how, target)
             quotients, part = piece.q_bits[:count], codes[start : start + count]
             if short.shift:
-                encode_short32(quotients, part, short, mode, over, nan, top)
+                encode_short32(quotients, part, short, mode, ends, top)
             else:
                 encode32(quotients, part, fmt, mode, ends)
 
@@ -304,7 +304,7 @@ def quantize_random32(
     how, target = scales_of(ints, floats, singles)
     fmt, ends = elements_of(ints)
     short, mode, words = short_of(ints), random_of(ints), np.empty(q.size, np.uint32)
-    over, nan, top = U32(ends.over_positive), U32(ends.nan_positive), U32(fmt.mask ^ fmt.magnitude_mask)
+    top = fmt.mask ^ fmt.magnitude_mask
     where = Position(row, column, outer_width, inner, offset)
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
@@ -319,7 +319,7 @@ def quantize_random32(
                     bits = quotients[i]
                     small, word = lifted32(U32(bits & U32(0x7FFFFFFF)), short)
                     word = random_word32(word, words[i], short, mode.bits)
-                    codes[first + i] = short_code32(small, word, bits, short, over, nan, top)
+                    codes[first + i] = short_code32(small, word, bits, short, ends, top)
             else:
                 for i in range(U64(count)):
                     sign, magnitude, _, _, code = _random32(quotients[i], fmt, mode, words[i])
