@@ -73,7 +73,7 @@ def wide_vectors(typingctx: Any) -> Any:
 
 @llvm_loop(plain.call_for)
 def call_for(typingctx: Any, x: Any, first: Any, count: Any) -> Any:
-    """Call for memory that will be read soon: ``count`` elements of an array or beyond its end, at least one."""
+    """Call for memory that is read soon: ``count`` elements of an array or beyond its end, at least one."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         octets = ir.IntType(8).as_pointer()

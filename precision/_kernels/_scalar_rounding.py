@@ -228,9 +228,9 @@ def nearest_code32(magnitude: Any, short: ShortParams) -> Any:
 def lifted32(magnitude: Any, short: ShortParams) -> Any:
     """Lift a float32's magnitude bits to where one addition rounds them, for at most 21 fraction bits.
 
-    Returns whether the number lies below the lowest normal value, and the bits; where it does, these are of the
-    sum with that value. The sum has the quantum of subnormal numbers in the place where a normal number has its
-    own. It is rounded to odd: its last bit keeps that something was lost.
+    Returns whether the number lies below the lowest normal value, and the bits; where it does, these are of
+    the sum with that value. The sum has the quantum of subnormal numbers in the place where a normal number
+    has its own. It is rounded to odd: its last bit keeps that something was lost.
     """
     always_inline()
     lowest = float32_of(U32(short.threshold))
@@ -260,8 +260,8 @@ def rounded_word32(word: Any, sign: Any, short: ShortParams, mode: ModeParams) -
 def random_word32(word: Any, random: Any, short: ShortParams, bits: Any) -> Any:
     """Round what `lifted32` returned by a random integer of ``bits`` bits, fewer than are cut off.
 
-    The integer is added to the first of the bits cut off; the last of them, which keeps what was lost, takes no
-    part.
+    The integer is added to the first of the bits cut off; the last of them, which keeps what was lost, takes
+    no part.
     """
     always_inline()
     shift = U32(short.shift)

@@ -257,7 +257,7 @@ def _convert(
 def _streamed_bytes(source: Array, target: Array, out: Array | None) -> int:
     """Return the bytes by which loops choose whether to write past the caches; 0 if the target is new.
 
-    The system clears the pages of new memory as they are written to first, and so has brought them to the caches.
+    The system clears the pages of new memory as they are first written to, which brings them to the caches.
     """
     return source.nbytes + target.nbytes if target is out else 0
 

@@ -139,8 +139,8 @@ def dequantize(
 
     from precision._kernels.numbers import _short_groups
 
-    # Large results are stored past the caches, 16 bytes at a time; pieces keep the alignment of the whole. (Pages
-    # of new memory are cleared by the system, and so are in the caches already.)
+    # Large results are stored past the caches, 16 bytes at a time; pieces keep the alignment of the whole.
+    # (The system clears the pages of new memory as they are first written to: they are in the caches then.)
     streams = int(not new and codes.nbytes + out.nbytes >= LARGE and out.ctypes.data % 16 == 0)
     scale_params = format_params(scale_format)
     factor = np.float32(1 if tensor_scale is None else tensor_scale)

@@ -354,7 +354,7 @@ def test_what_streams_past_the_caches_is_the_same(offset, monkeypatch):
             lambda out: round_to(x, E4M3, out=out),
             lambda out: round_to(x, E4M3, rounding=Rounding.TOWARD_ZERO, out=out),
             lambda out: round_to(x, E4M3FNUZ, out=out),
-            lambda out: decode(codes, E4M3, out=out),
+            lambda out, codes=codes: decode(codes, E4M3, out=out),
         ):
             work(values)
             found.append(values.view(np.uint32).copy())

@@ -37,7 +37,7 @@ def _turned(builder: Any, rows: list[Any]) -> list[Any]:
 def turn_square(
     typingctx: Any, source: Any, row: Any, column: Any, step: Any, out: Any, to: Any, width: Any
 ) -> Any:
-    """Write ``SIDE`` rows, ``width`` apart, of a matrix whose columns lie ``step`` elements apart in memory."""
+    """Write ``SIDE`` rows, ``width`` apart, of a matrix whose columns lie ``step`` elements apart."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         size = source.dtype.bitwidth

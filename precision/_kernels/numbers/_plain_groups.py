@@ -1,4 +1,4 @@
-"""The loops of `_llvm_groups` and `_llvm_squares` in Python, for Numba to compile where they cannot be written in LLVM."""
+"""The loops of `_llvm_groups` and `_llvm_squares` in Python, for where they cannot be written in LLVM."""
 
 from __future__ import annotations
 

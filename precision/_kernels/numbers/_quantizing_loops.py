@@ -15,7 +15,7 @@ import numpy as np
 from precision._kernels._jit import jit
 from precision._kernels._llvm_scalars import always_inline, bits32, right
 from precision._kernels._llvm_vectors import call_for, wide_vectors
-from precision._kernels._params import FormatParams, ShortParams
+from precision._kernels._params import Ends, FormatParams, ShortParams, StochasticParams
 from precision._kernels._scalar_rounding import (
     U32,
     U64,
@@ -145,11 +145,8 @@ def _keep_infinities(x: Any, start: Any, count: Any, q: Any, to: Any) -> None:
 
 
 @jit
-def _fill(
-    piece: Piece, shape: Shape, r: int, column: int, how: ScaleParams, target: ScaleFormat
-) -> tuple[int, int]:
-    """Write the quotients of a tile; return its first element and their number."""
-    rows, width, start, first = _settle(piece, shape, r, column, how, target)
+def _fill(piece: Piece, shape: Shape, rows: int, width: int, start: int, first: int, how: ScaleParams) -> int:
+    """Write the quotients of a tile, for which `_settle` returned these numbers; return their number."""
     to = 0
     for _ in range(rows):
         for low in range(0, width, shape.group):
@@ -164,7 +161,7 @@ def _fill(
                 _keep_infinities(piece.x, U64(start + to), U64(count), piece.q, U64(to))
             to += count
             first += 1
-    return start, to
+    return to
 
 
 # ---- nearest, saturating: division and rounding in one loop -----------------------------------------
@@ -252,11 +249,11 @@ def quantize32(
     shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
     how, target = scales_of(ints, floats, singles)
     fmt, ends = elements_of(ints)
-    short, mode = short_of(ints), mode_of(ints)
-    top = fmt.mask ^ fmt.magnitude_mask
+    short, mode, top = short_of(ints), mode_of(ints), fmt.mask ^ fmt.magnitude_mask
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
-            start, count = _fill(piece, shape, r, column, how, target)
+            rows, width, start, first = _settle(piece, shape, r, column, how, target)
+            count = _fill(piece, shape, rows, width, start, first, how)
             quotients, part = piece.q_bits[:count], codes[start : start + count]
             if short.shift:
                 encode_short32(quotients, part, short, mode, ends, top)
@@ -278,7 +275,8 @@ def quantize64(
     mode = mode_of(ints)
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
-            start, count = _fill(piece, shape, r, column, how, target)
+            rows, width, start, first = _settle(piece, shape, r, column, how, target)
+            count = _fill(piece, shape, rows, width, start, first, how)
             encode64(piece.q_bits[:count], codes[start : start + count], fmt, mode, ends)
 
 
@@ -288,6 +286,32 @@ def _index(element: int, width: int, where: Position) -> Any:
     row, column = where.row + element // width, where.column + element % width
     outer, rest = row // where.inner, row % where.inner
     return U64(U64((outer * where.width + column) * where.inner + rest) + U64(where.offset))
+
+
+@jit
+def _words_of_tile(
+    start: int, count: int, width: int, where: Position, mode: StochasticParams, words: Any
+) -> None:
+    """Write the random integers of a tile's elements."""
+    run = min(count, width)
+    for begin in range(0, count, run):
+        index = _index(start + begin, width, where)
+        random_words(index, U64(where.inner), U64(run), mode, words, U64(begin))
+
+
+@jit
+def _random_group(
+    x: Any, start: Any, count: Any, divisor: Any, words: Any, first: Any, codes: Any,
+    short: ShortParams, bits: int, ends: Ends, top: int,
+) -> None:  # fmt: skip
+    """Write codes of a group's quotients, each rounded by its own random integer."""
+    wide_vectors()
+    always_inline()
+    for i in range(count):
+        quotient = bits32(x[start + i] / divisor)
+        small, word = lifted32(U32(quotient & U32(0x7FFFFFFF)), short)
+        word = random_word32(word, words[first + i], short, bits)
+        codes[start + i] = short_code32(small, word, quotient, short, ends, top)
 
 
 @jit
@@ -303,27 +327,30 @@ def quantize_random32(
     shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
     how, target = scales_of(ints, floats, singles)
     fmt, ends = elements_of(ints)
-    short, mode, words = short_of(ints), random_of(ints), np.empty(q.size, np.uint32)
-    top = fmt.mask ^ fmt.magnitude_mask
-    where = Position(row, column, outer_width, inner, offset)
+    short, mode, top = short_of(ints), random_of(ints), fmt.mask ^ fmt.magnitude_mask
+    where, words = Position(row, column, outer_width, inner, offset), np.empty(q.size, np.uint32)
+    fast = short.shift > mode.bits and not how.multiply and not how.finite
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
-            start, count = _fill(piece, shape, r, column, how, target)
-            run = min(count, shape.width)
-            for begin in range(0, count, run):
-                index, step = _index(start + begin, shape.width, where), U64(where.inner)
-                random_words(index, step, U64(run), mode, words, U64(begin))
-            quotients, first = piece.q_bits, U64(start)
-            if short.shift > mode.bits:
+            rows, width, start, first = _settle(piece, shape, r, column, how, target)
+            _words_of_tile(start, rows * width, shape.width, where, mode, words)
+            if not fast:
+                count = _fill(piece, shape, rows, width, start, first, how)
                 for i in range(U64(count)):
-                    bits = quotients[i]
-                    small, word = lifted32(U32(bits & U32(0x7FFFFFFF)), short)
-                    word = random_word32(word, words[i], short, mode.bits)
-                    codes[first + i] = short_code32(small, word, bits, short, ends, top)
-            else:
-                for i in range(U64(count)):
-                    sign, magnitude, _, _, code = _random32(quotients[i], fmt, mode, words[i])
-                    codes[first + i] = _code32(sign, magnitude, code, fmt, ends)
+                    sign, magnitude, _, _, code = _random32(piece.q_bits[i], fmt, mode, words[i])
+                    codes[U64(start) + i] = _code32(sign, magnitude, code, fmt, ends)
+                continue
+            done = 0
+            for _ in range(rows):
+                for low in range(0, width, shape.group):
+                    count, divisor = min(shape.group, width - low), piece.divisors[first]
+                    call_for(piece.x, start + done + rows * width, count)
+                    _random_group(
+                        piece.x, U64(start + done), U64(count), divisor, words, U64(done), codes,
+                        short, mode.bits, ends, top,
+                    )  # fmt: skip
+                    done += count
+                    first += 1
 
 
 @jit
@@ -343,15 +370,12 @@ def quantize_random64(
     where = Position(row, column, outer_width, inner, offset)
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
-            start, count = _fill(piece, shape, r, column, how, target)
-            run = min(count, shape.width)
-            for begin in range(0, count, run):
-                index, step = _index(start + begin, shape.width, where), U64(where.inner)
-                random_words(index, step, U64(run), mode, words, U64(begin))
-            quotients, first = piece.q_bits, U64(start)
+            rows, width, start, first = _settle(piece, shape, r, column, how, target)
+            count = _fill(piece, shape, rows, width, start, first, how)
+            _words_of_tile(start, count, shape.width, where, mode, words)
             for i in range(U64(count)):
-                sign, magnitude, _, _, code = _random64(quotients[i], fmt, mode, words[i])
-                codes[first + i] = _code64(sign, magnitude, code, fmt, ends)
+                sign, magnitude, _, _, code = _random64(piece.q_bits[i], fmt, mode, words[i])
+                codes[U64(start) + i] = _code64(sign, magnitude, code, fmt, ends)
 
 
 @jit
@@ -404,7 +428,7 @@ def dequantize_each(
 
 @jit
 def gather(source: Any, out: Any) -> None:
-    """Copy rows that lie across memory into flat ``out``, by squares; each line of the cache is used at once."""
+    """Copy rows that lie across memory into flat ``out``, by squares."""
     height, width = source.shape
     across = source.strides[0] == source.itemsize and source.strides[1] % source.itemsize == 0
     step = source.strides[1] // source.itemsize
