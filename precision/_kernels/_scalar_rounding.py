@@ -70,6 +70,7 @@ def scaled64(significand: Any, exponent: Any) -> Any:
 class Core(NamedTuple):
     """The compiled functions of one word size, as `_core` describes them."""
 
+    pick: Any
     split: Any
     carry: Any
     rounded: Any
@@ -199,7 +200,7 @@ def _core(U: Any, I: Any, point: int, unpack: Any, scaled: Any, to_bits: Any) ->
         up = random_carry(rest, drop, mode.bits, random)
         return sign, magnitude, U(kept + up), binade, I(code + I(up))
 
-    return Core(split, carry, rounded, rounded_random, code, value)
+    return Core(pick, split, carry, rounded, rounded_random, code, value)
 
 
 core32 = _core(U32, I32, 23, unpack32, scaled32, bits32)

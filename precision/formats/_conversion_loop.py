@@ -18,6 +18,7 @@ from precision.formats._codec_constants import (
     value_ends,
 )
 from precision.formats._float_format import FloatFormat
+from precision.formats._int_format import IntFormat
 from precision.formats._named import Format
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic
 
@@ -85,6 +86,10 @@ def choose_loop(
         if short is not None:
             return short
     fp, mode = format_params(fmt), MODES[rounding]
+    near = short_params(fmt) if rounding is Rounding.TIES_TO_EVEN else None
+    if itemsize == 4 and not to_codes and near is not None and (isinstance(fmt, IntFormat) or fmt.has_zero):
+        unlike, zero = _conversion_loops.round_nearest_unlike32, fp.negative_zero
+        return lambda x, out, start, nbytes: unlike(x, out, *streaming(out, nbytes), near, zero, ends)
     if itemsize == 4 and not to_codes:
         round32 = _conversion_loops.round32
         return lambda x, out, start, nbytes: round32(x, out, *streaming(out, nbytes), fp, mode, ends)

@@ -13,6 +13,7 @@ from precision._kernels._params import Ends, FormatParams, ModeParams, ShortPara
 from precision._kernels._scalar_rounding import (
     U32,
     U64,
+    always_inline,
     core32,
     core64,
     decode_value,
@@ -26,6 +27,7 @@ from precision._kernels._scalar_rounding import (
 )
 
 _rounded32, _random32, _code32, _value32 = core32.rounded, core32.rounded_random, core32.code, core32.value
+_pick32 = core32.pick
 _rounded64, _random64, _code64, _value64 = core64.rounded, core64.rounded_random, core64.code, core64.value
 
 WORDS = 4096  # random words that are made at a time, and stay in the first-level cache
@@ -197,9 +199,7 @@ def round_random64(
 
 
 @jit
-def encode_short32(
-    x: Any, out: Any, short: ShortParams, mode: ModeParams, ends: Ends, top: int
-) -> None:
+def encode_short32(x: Any, out: Any, short: ShortParams, mode: ModeParams, ends: Ends, top: int) -> None:
     """Write the codes of `encode32`; ``top`` is the bit of the sign."""
     wide_vectors()
     for i in range(x.size):
@@ -248,25 +248,59 @@ def encode_nearest32(
 
 
 @jit
-def round_nearest32(x: Any, out: Any, lead: int, block: Any, short: ShortParams, over: int, nan: int) -> None:
-    """Write the values of `round_short32`, ties to even: by integers, and subnormal ones by an addition."""
-    wide_vectors()
+def _nearest_value(magnitude: Any, short: ShortParams) -> Any:
+    """Round magnitude bits to nearest, ties to even: by integers, and subnormal ones by an addition."""
+    always_inline()
     shift, magic = U32(short.shift), float32_of(U32(short.magic))
     below = U32(left(U32(1), shift) - U32(1))
     half = right(below, U32(1))
     tie = U32(below & U32(1))
+    odd = U32(right(magnitude, shift) & tie)
+    normal = U32(U32(U32(magnitude + half) + odd) & U32(~below))
+    small = bits32(np.float32(np.float32(float32_of(magnitude) + magic) - magic))
+    return normal if magnitude >= U32(short.threshold) else small
+
+
+@jit
+def round_nearest32(x: Any, out: Any, lead: int, block: Any, short: ShortParams, over: int, nan: int) -> None:
+    """Write the values of `round_short32`, ties to even."""
+    wide_vectors()
     first, count = U64(0), U64(lead)
     while first < U64(x.size):
         for i in range(count):
             bits = x[first + i]
             magnitude = U32(bits & U32(0x7FFFFFFF))
-            odd = U32(right(magnitude, shift) & tie)
-            normal = U32(U32(U32(magnitude + half) + odd) & U32(~below))
-            small = bits32(np.float32(np.float32(float32_of(magnitude) + magic) - magic))
-            result = normal if magnitude >= U32(short.threshold) else small
+            result = _nearest_value(magnitude, short)
             result = U32(over) if result > U32(short.maximum) else result
             result = U32(nan) if magnitude > U32(0x7F800000) else result
             block[i] = U32(result | U32(bits & U32(0x80000000)))
+        put(block, out, first, count)
+        first += count
+        count = min(U64(block.size), U64(x.size) - first)
+
+
+@jit
+def round_nearest_unlike32(
+    x: Any, out: Any, lead: int, block: Any, short: ShortParams, negative_zero: int, ends: Ends
+) -> None:
+    """Write the values of `round32`, ties to even, for formats that have another rule for negative numbers.
+
+    Integers and FNUZ formats take 0.4 of the time of `round32`; others would take 1.4 of `round_nearest32`'s.
+    """
+    wide_vectors()
+    first, count = U64(0), U64(lead)
+    while first < U64(x.size):
+        for i in range(count):
+            bits = x[first + i]
+            sign = U32(U32(0) - right(bits, U32(31)))
+            magnitude = U32(bits & U32(0x7FFFFFFF))
+            size = _nearest_value(magnitude, short)
+            some = sign if U32(size | U32(negative_zero)) != U32(0) else U32(0)
+            result = U32(size | U32(some & U32(0x80000000)))
+            over = size > _pick32(short.maximum, short.maximum_negative, sign)
+            result = _pick32(ends.over_positive, ends.over_negative, sign) if over else result
+            nan = magnitude > U32(0x7F800000)
+            block[i] = _pick32(ends.nan_positive, ends.nan_negative, sign) if nan else result
         put(block, out, first, count)
         first += count
         count = min(U64(block.size), U64(x.size) - first)

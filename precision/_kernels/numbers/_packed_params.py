@@ -40,7 +40,7 @@ def packed(
     )
 
 
-_TARGET, _ELEMENTS, _SHORT, _MODE = 11, 32, 49, 55  # where each begins among the whole numbers
+_TARGET, _ELEMENTS, _SHORT, _MODE = 11, 32, 49, 56  # where each begins among the whole numbers
 
 
 @jit
@@ -83,7 +83,7 @@ def elements_of(ints: Any) -> tuple[FormatParams, Ends]:
 def short_of(ints: Any) -> ShortParams:
     """Unpack the elements' format for the fast loops."""
     i = _SHORT
-    return ShortParams(ints[i], ints[i + 1], ints[i + 2], ints[i + 3], ints[i + 4], ints[i + 5])
+    return ShortParams(ints[i], ints[i + 1], ints[i + 2], ints[i + 3], ints[i + 4], ints[i + 5], ints[i + 6])
 
 
 @jit
