@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from precision._kernels._jit import jit
+from precision._kernels._jit import inline, jit
 from precision._kernels._llvm_scalars import always_inline as always_inline
 from precision._kernels._llvm_scalars import bits32 as bits32
 from precision._kernels._llvm_scalars import bits64 as bits64
@@ -225,7 +225,7 @@ def nearest_code32(magnitude: Any, short: ShortParams) -> Any:
     return U32(U32(total - binade) + U32(right(binade, shift) - offset))
 
 
-@jit
+@inline
 def lifted32(magnitude: Any, short: ShortParams) -> Any:
     """Lift a float32's magnitude bits to where one addition rounds them, for at most 21 fraction bits.
 
@@ -233,7 +233,6 @@ def lifted32(magnitude: Any, short: ShortParams) -> Any:
     the sum with that value. The sum has the quantum of subnormal numbers in the place where a normal number
     has its own. It is rounded to odd: its last bit keeps that something was lost.
     """
-    always_inline()
     lowest = float32_of(U32(short.threshold))
     total = np.float32(float32_of(magnitude) + lowest)
     back = np.float32(total - lowest)  # exact, as the sum lies within the lowest two binades
@@ -243,10 +242,9 @@ def lifted32(magnitude: Any, short: ShortParams) -> Any:
     return small, U32(U32(bits32(total) - excess) | lost) if small else magnitude
 
 
-@jit
+@inline
 def rounded_word32(word: Any, sign: Any, short: ShortParams, mode: ModeParams) -> Any:
     """Round what `lifted32` returned by any deterministic mode."""
-    always_inline()
     shift = U32(short.shift)
     mask = U32(left(U32(1), shift) - U32(1))
     positive, negative = U32(mode.shift_positive & 31), U32(mode.shift_negative & 31)  # 31 leaves nothing
@@ -257,23 +255,21 @@ def rounded_word32(word: Any, sign: Any, short: ShortParams, mode: ModeParams) -
     return U32(U32(word + addend) & U32(~mask))
 
 
-@jit
+@inline
 def random_word32(word: Any, random: Any, short: ShortParams, bits: Any) -> Any:
     """Round what `lifted32` returned by a random integer of ``bits`` bits, fewer than are cut off.
 
     The integer is added to the first of the bits cut off; the last of them, which keeps what was lost, takes
     no part.
     """
-    always_inline()
     shift = U32(short.shift)
     addend = left(random, U32(shift - U32(bits)))
     return U32(U32(word + addend) & U32(~U32(left(U32(1), shift) - U32(1))))
 
 
-@jit
+@inline
 def short_code32(small: Any, word: Any, bits: Any, short: ShortParams, ends: Ends, top: Any) -> Any:
     """Return the code of a rounded word, for a source of these bits; ``top`` is the sign's place."""
-    always_inline()
     shift, sign = U32(short.shift), U32(U32(0) - right(bits, U32(31)))
     code = U32(right(word, shift) - (right(U32(short.threshold), shift) if small else U32(short.offset)))
     code = U32(ends.over_positive) if code > U32(short.max_code) else code
@@ -282,10 +278,9 @@ def short_code32(small: Any, word: Any, bits: Any, short: ShortParams, ends: End
     return U32(nan) if U32(bits & U32(0x7FFFFFFF)) > U32(0x7F800000) else code
 
 
-@jit
+@inline
 def short_value32(small: Any, word: Any, bits: Any, short: ShortParams, ends: Ends) -> Any:
     """Return the value, as bits, of a rounded word, for a source of these bits; NaN keeps its sign."""
-    always_inline()
     lowest = float32_of(U32(short.threshold))
     result = bits32(np.float32(float32_of(word) - lowest)) if small else word
     result = U32(ends.over_positive) if result > U32(short.maximum) else result

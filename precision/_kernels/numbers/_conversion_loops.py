@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from precision._kernels._jit import jit
+from precision._kernels._jit import inline, jit
 from precision._kernels._llvm_scalars import bits32, float32_of, left, right
 from precision._kernels._llvm_vectors import stream, wide_vectors
 from precision._kernels._params import Ends, FormatParams, ModeParams, ShortParams, StochasticParams
 from precision._kernels._scalar_rounding import (
     U32,
     U64,
-    always_inline,
     core32,
     core64,
     decode_value,
@@ -39,16 +38,15 @@ WORDS = 4096  # random words that are made at a time, and stay in the first-leve
 # `put` each block in its place. Where nothing is to be written past the caches the block is ``out`` itself.
 
 
-@jit
+@inline
 def put(block: Any, out: Any, first: Any, count: Any) -> None:
     """Copy the first elements of a block to their place: past the caches, unless they end within a line."""
-    if block.size == out.size:
-        return
-    if count % U64(64 // block.itemsize) == U64(0):
-        stream(block, 0, out, first, count)
-        return
-    for i in range(count):
-        out[first + i] = block[i]
+    if block.size < out.size:
+        if count % U64(64 // block.itemsize) == U64(0):
+            stream(block, 0, out, first, count)
+        else:
+            for i in range(count):
+                out[first + i] = block[i]
 
 
 @jit
@@ -247,10 +245,9 @@ def encode_nearest32(
         count = min(U64(block.size), U64(x.size) - first)
 
 
-@jit
+@inline
 def _nearest_value(magnitude: Any, short: ShortParams) -> Any:
     """Round magnitude bits to nearest, ties to even: by integers, and subnormal ones by an addition."""
-    always_inline()
     shift, magic = U32(short.shift), float32_of(U32(short.magic))
     below = U32(left(U32(1), shift) - U32(1))
     half = right(below, U32(1))
