@@ -10,6 +10,7 @@ and their offsets are whole vectors. `_plain_vectors` has the same loops in Pyth
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from llvmlite import ir
@@ -18,23 +19,23 @@ from numba import types
 from precision._kernels import _plain_vectors as plain
 from precision._kernels._jit import intrinsic
 from precision._kernels._llvm_pieces import (
+    I16,
     I32,
     I64,
     REGISTER_BYTES,
     VECTOR_BYTES,
     counted_loop,
-    cut_step,
     declared,
-    exponent_step,
-    exponent_vector,
-    float_types,
+    larger,
     lowest,
+    own_function,
     passes,
     splat,
     write_rounding,
 )
-from precision._kernels._llvm_scalars import fused_multiply_add as fused_multiply_add
 from precision._kernels._numba_codegen import llvm_loop, nothing, pointer, prefer_wide_vectors
+
+WIDE_LANES = 32
 
 
 @intrinsic
@@ -125,32 +126,24 @@ def stream(typingctx: Any, source: Any, s0: Any, target: Any, t0: Any, count: An
     return types.void(source, types.intp, target, types.intp, types.intp), codegen
 
 
-@intrinsic
-def add_exact_product(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-    """Return ``a*b + c`` where ``a*b`` is exact: fused where the processor can, the same bits where not."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        product = builder.fmul(args[0], args[1], flags=("contract",))
-        return builder.fadd(product, args[2], flags=("contract",))
-
-    return a(a, a, a), codegen
-
-
 @llvm_loop(plain.largest_exponents)
 def largest_exponents(typingctx: Any, count: Any, ae: Any, a0: Any, be: Any, b0: Any, out: Any) -> Any:
-    """Write the largest ``ae[a0 + k] + be[b0 + k*lanes + j]`` over k, saturating, into ``out[j]``.
-
-    Exponents are int8 or int16; there are as many lanes as exponents in 64 bytes.
-    """
+    """Write the largest ``ae[a0 + k] + be[b0 + k*32 + j]`` over k, saturating, into ``out[j]``; all int16."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         count, ae_, a0_, be_, b0_, out_ = args
-        vector = exponent_vector(ae)
+        lanes, vector = WIDE_LANES, ir.VectorType(I16, WIDE_LANES)
         a = pointer(context, builder, ae, ae_, a0_)
         b = builder.bitcast(pointer(context, builder, be, be_, b0_), vector.as_pointer())
         target = builder.bitcast(pointer(context, builder, out, out_, I64(0)), vector.as_pointer())
-        step = exponent_step(builder, a, b, vector)
-        (largest,) = counted_loop(builder, count, [lowest(vector)], lambda k, carried: [step(k, carried[0])])
+        add = declared(builder.module, ir.FunctionType(vector, [vector] * 2), f"llvm.sadd.sat.v{lanes}i16")
+
+        def body(k: Any, carried: list[Any]) -> list[Any]:
+            row = splat(builder, builder.load(builder.gep(a, [k])), lanes)
+            column = builder.load(builder.gep(b, [k]), align=REGISTER_BYTES)
+            return [larger(builder, builder.call(add, [row, column]), carried[0])]
+
+        (largest,) = counted_loop(builder, count, [lowest(vector)], body)
         builder.store(largest, target, align=REGISTER_BYTES)
         return nothing(context)
 
@@ -159,26 +152,48 @@ def largest_exponents(typingctx: Any, count: Any, ae: Any, a0: Any, be: Any, b0:
 
 @llvm_loop(plain.add_cut_products)
 def add_cut_products(typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: Any, sums: Any) -> Any:
-    """Add positive products to ``sums[:lanes]`` and the magnitudes of negative ones to ``sums[lanes:]``.
+    """Add positive products to ``sums[:32]`` and the magnitudes of negative ones to ``sums[32:]``.
 
     ``b`` holds, for each k, the lanes' values with negative ones replaced by 0, then their
     negatives with negative ones replaced by 0. Every sum lies in one binade and rounding is
     toward zero, so each addition cuts its product's magnitude to a multiple of the sum's last
-    place and is otherwise exact. Left operands are float32; ``b`` and ``sums`` have one float type.
+    place and is otherwise exact. Left operands are float32, ``b`` and ``sums`` float64.
     """
-    real, _, per_register = float_types(b.dtype)
     registers = VECTOR_BYTES // REGISTER_BYTES
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         count, a_, a0_, b_, b0_, sums_ = args
-        vector = ir.VectorType(real, per_register)
+        vector = ir.VectorType(ir.DoubleType(), 8)
         left = pointer(context, builder, a, a_, a0_)
         right = builder.bitcast(pointer(context, builder, b, b_, b0_), vector.as_pointer())
         target = builder.bitcast(pointer(context, builder, sums, sums_, I64(0)), vector.as_pointer())
+        absolute = builder.module.declare_intrinsic("llvm.fabs", [ir.FloatType()])
+        half = I64(registers)
+
+        def add(some: range, k: Any, carried: list[Any]) -> list[Any]:
+            x = builder.load(builder.gep(left, [k]))
+            sign = builder.zext(builder.lshr(builder.bitcast(x, I32), I32(31)), I64)
+            magnitude = builder.fpext(builder.call(absolute, [x]), ir.DoubleType())
+            row = splat(builder, magnitude, vector.count)
+            first = builder.mul(k, I64(2 * registers))
+            # A negative left operand swaps the two halves.
+            shift = builder.mul(sign, half)
+            starts = (builder.add(first, shift), builder.sub(builder.add(first, half), shift))
+            results = []
+            for side, start in enumerate(starts):
+                for n, i in enumerate(some):
+                    column = builder.load(
+                        builder.gep(right, [builder.add(start, I64(i))]), align=REGISTER_BYTES
+                    )
+                    product = builder.fmul(row, column, flags=("contract",))
+                    total = builder.fadd(carried[side * len(some) + n], product, flags=("contract",))
+                    results.append(total)
+            return results
+
         for some in passes(context):
             places = [builder.gep(target, [I64(side + i)]) for side in (0, registers) for i in some]
             initial = [builder.load(place, align=REGISTER_BYTES) for place in places]
-            results = counted_loop(builder, count, initial, cut_step(builder, left, right, vector, some))
+            results = counted_loop(builder, count, initial, functools.partial(add, some))
             for value, place in zip(results, places, strict=True):
                 builder.store(value, place, align=REGISTER_BYTES)
         return nothing(context)
@@ -186,48 +201,61 @@ def add_cut_products(typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: An
     return types.void(types.intp, a, types.intp, b, types.intp, sums), codegen
 
 
-@llvm_loop(plain.add_scaled_products)
-def add_scaled_products(
-    typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: Any, scale: Any, sums: Any, s0: Any
-) -> Any:
-    """Add each ``a[a0 + k] * b[b0 + k*lanes + j] * scale[j]``, cut to an integer, to ``sums[s0 + j]``.
+@llvm_loop(plain.add_scaled)
+def add_scaled(
+    typingctx: Any, rows: Any, lanes: Any, registers: Any, totals: Any, left: Any, l0: Any, right: Any,
+    left_first: Any,
+) -> Any:  # fmt: skip
+    """Add a tile's registers to its totals, scaled, and clear them; ``lanes`` is a multiple of 16.
 
-    Products and scaled products are exact in float32; the sums are int32 and must not overflow.
+    A total takes ``fma(fl(register * left), right, total)`` where the left scale comes first, else
+    ``fma(register, fl(left * right), total)``.
     """
-    registers = VECTOR_BYTES // REGISTER_BYTES
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        count, a_, a0_, b_, b0_, scale_, sums_, s0_ = args
+        arrays = [(registers, args[2], I64(0)), (totals, args[3], I64(0)), (left, args[4], args[5]),
+                  (right, args[6], I64(0))]  # fmt: skip
+        first = builder.zext(args[7], I32) if args[7].type.width < 32 else args[7]
+        parameters, inner = own_function(
+            builder, "add_scaled", [*args[:2], first, *(pointer(context, builder, *x) for x in arrays)]
+        )
+        rows, lanes, first, *places = parameters
+        first = inner.icmp_unsigned("!=", first, I32(0))
         vector = ir.VectorType(ir.FloatType(), 16)
-        whole = ir.VectorType(I32, 16)
-        zero = I64(0)
-        left = pointer(context, builder, a, a_, a0_)
-        right = builder.bitcast(pointer(context, builder, b, b_, b0_), vector.as_pointer())
-        factor = builder.bitcast(pointer(context, builder, scale, scale_, zero), vector.as_pointer())
-        target = builder.bitcast(pointer(context, builder, sums, sums_, s0_), whole.as_pointer())
-        factors = [
-            builder.load(builder.gep(factor, [I64(i)]), align=REGISTER_BYTES) for i in range(registers)
-        ]
-        places = [builder.gep(target, [I64(i)]) for i in range(registers)]
+        source, target, left_scale, right_scale = places
+        ones = ir.Constant(vector, [1.0] * 16)
+        count = inner.udiv(lanes, I64(16))
+        fma = declared(inner.module, ir.FunctionType(vector, [vector] * 3), "llvm.fma.v16f32")
 
-        def body(k: Any, carried: list[Any]) -> list[Any]:
-            row = splat(builder, builder.load(builder.gep(left, [k])), 16)
-            first = builder.mul(k, I64(registers))
-            results = []
-            for i in range(registers):
-                place = builder.gep(right, [builder.add(first, I64(i))])
-                column = builder.load(place, align=REGISTER_BYTES)
-                term = builder.fmul(builder.fmul(row, column), factors[i])
-                results.append(builder.add(carried[i], builder.fptosi(term, whole)))
-            return results
+        def row(i: Any, _: list[Any]) -> list[Any]:
+            scale = splat(inner, inner.load(inner.gep(left_scale, [i])), 16)
+            # One of the two factors is 1.
+            before, after = inner.select(first, scale, ones), inner.select(first, ones, scale)
 
-        initial = [builder.load(place, align=REGISTER_BYTES) for place in places]
-        for value, place in zip(counted_loop(builder, count, initial, body), places, strict=True):
-            builder.store(value, place, align=REGISTER_BYTES)
+            def some(j: Any, _: list[Any]) -> list[Any]:
+                at = inner.mul(j, I64(16))
+                place = inner.add(inner.mul(i, lanes), at)
+                register, total, factor = (
+                    inner.bitcast(inner.gep(x, [n]), vector.as_pointer())
+                    for x, n in ((source, place), (target, place), (right_scale, at))
+                )
+                partial = inner.fmul(inner.load(register, align=REGISTER_BYTES), before)
+                scaled = inner.fmul(after, inner.load(factor, align=REGISTER_BYTES))
+                result = inner.call(fma, [partial, scaled, inner.load(total, align=REGISTER_BYTES)])
+                inner.store(result, total, align=REGISTER_BYTES)
+                inner.store(ir.Constant(vector, [0.0] * 16), register, align=REGISTER_BYTES)
+                return []
+
+            counted_loop(inner, count, [], some)
+            return []
+
+        counted_loop(inner, rows, [], row)
+        inner.ret_void()
         return nothing(context)
 
+    ints = (types.intp,) * 2
     return (
-        types.void(types.intp, a, types.intp, b, types.intp, scale, sums, types.intp),
+        types.void(*ints, registers, totals, left, types.intp, right, types.boolean),
         codegen,
     )
 

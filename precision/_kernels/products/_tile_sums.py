@@ -11,43 +11,50 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._kernels._jit import inline, jit, overload
-from precision._kernels._llvm_scalars import float32_of, fused_multiply_add
-from precision._kernels._params import Epilogue, Unit
+from precision._kernels._llvm_scalars import float32_of
+from precision._kernels._llvm_vectors import add_scaled
+from precision._kernels._params import CANONICAL_NAN, Epilogue, Unit
+from precision._kernels.products._llvm_elements import unpack_columns, unpack_rows
 from precision._kernels.products._panel_steps import (
     Chain,
     Grouped,
     Integer,
     Left,
     Narrow,
+    ScaledInteger,
     Wide,
     advance_chain,
     advance_grouped,
     advance_integer,
     advance_narrow,
+    advance_scaled,
     advance_wide,
 )
 
-U32, F32 = np.uint32, np.float32
+U32, I32 = np.uint32, np.int32
 
 
 class Right(NamedTuple):
-    """A part along K of a panel of the right operand, [k][lane], with zeros at the end.
+    """The right operand: an element of K and a column lies at ``k*k_stride + column*stride`` of its matrix.
 
-    Only the lanes of columns that exist are read.
-
-    ``codes`` are looked up in ``values`` and ``exponents``, which have one entry for each code; or, where
-    ``values`` is empty, they are the bits of float32 values, and ``exponents`` has one for each element.
+    `_llvm_elements` says what codes mean.
     """
 
-    codes: Any
-    values: Any
-    exponents: Any
+    codes: Any  #: of all matrices
+    k_stride: int
+    stride: int
+    table: Any
+    shift: int
+    mask: int
+    min_exponent: int
+    reference: int
 
 
 class Grid(NamedTuple):
     """The sizes of the product, and of the parts that it is cut into."""
 
     rows: int
+    block: int  #: rows of the left operand that are laid out
     columns: int
     length: int  #: K
     depth: int  #: of a chunk of K
@@ -56,58 +63,92 @@ class Grid(NamedTuple):
     halves: int  #: of the right operand's values, as `add_cut_products` has them; one keeps their sign
 
 
+class Items(NamedTuple):
+    """The tiles of a block of the left operand's rows, numbered: rows first, then panels, then pairs."""
+
+    pairs: Any  #: of matrices, as they are numbered in the result
+    left_matrix: Any  #: of each pair
+    right_matrix: Any
+    tiles: int  #: along the block's rows
+    across: int  #: panels
+    height: int  #: rows of a tile
+    first_matrix: int
+    first_row: int
+    rows: int
+    left_groups: int  #: of K, of a matrix's scales
+    right_groups: int
+
+
 class Tile(NamedTuple):
-    """The rows and columns of one tile, the chunks of K to take, and the places where its data starts."""
+    """The rows and columns of one tile, and the places where its data starts."""
 
     rows: int
     columns: int
-    first: int
-    last: int
     left: int  #: of chunk 0
+    right: int
     left_scale: int
     right_scale: int
-
-
-@inline
-def _unpack(right: Right, first: int, columns: int, grid: Grid, scratch: Any) -> None:
-    """Write values and exponents of a chunk of the right operand, [k][half][lane], of existing columns."""
-    # Local names, since Numba counts references, atomically, each time it reads an array of a tuple.
-    values, exponents, zero = scratch.values, scratch.exponents, F32(0)
-    codes, table, places = right.codes, right.values, right.exponents
-    for k in range(grid.depth):
-        to = k * grid.halves * grid.lanes
-        for j in range(columns):
-            n = k * grid.lanes + j
-            code = codes[first + n]
-            if table.size:
-                value = table[code]
-                exponents[n] = places[code]
-            else:
-                value = float32_of(U32(code))
-                exponents[n] = places[first + n]
-            if grid.halves == 1:
-                values[to + j] = value
-            else:
-                values[to + j] = max(value, zero)
-                values[to + grid.lanes + j] = max(-value, zero)
+    out: int
+    marks: int
 
 
 @inline
 def _promote(epilogue: Epilogue, grid: Grid, tile: Tile, chunk: int, scratch: Any) -> None:
     """Add the registers to the totals, scaled, and clear them."""
-    registers, totals, one = scratch.registers, scratch.totals, F32(1)
-    left_scale, right_scale = epilogue.left_scale, epilogue.right_scale
+    factors, right_scale = scratch.factors, epilogue.right_scale
     left_place = tile.left_scale + chunk // epilogue.left_group * grid.rows
     right_place = tile.right_scale + chunk // epilogue.right_group * grid.columns
+    for j in range(tile.columns):
+        factors[j] = right_scale[right_place + j]
+    add_scaled(
+        tile.rows, grid.lanes, scratch.registers, scratch.totals, epilogue.left_scale, left_place, factors,
+        epilogue.partial_first,
+    )  # fmt: skip
+
+
+@inline
+def _place(item: int, items: Items, grid: Grid, right: Right) -> Tile:
+    """Return the tile of a number."""
+    pair = items.pairs[item // (items.tiles * items.across)]
+    down, column = item % items.tiles * items.height, item // items.tiles % items.across * grid.lanes
+    i, j, row = items.left_matrix[pair], items.right_matrix[pair], items.first_row + down
+    return Tile(
+        min(items.height, items.rows - down),
+        min(grid.lanes, grid.columns - column),
+        ((i - items.first_matrix) * grid.chunks * grid.block + down) * grid.depth,
+        j * grid.length * grid.columns + column * right.stride,
+        i * items.left_groups * grid.rows + row,
+        j * items.right_groups * grid.columns + column,
+        (pair * grid.rows + row) * grid.columns + column,
+        j * grid.columns + column,
+    )
+
+
+@inline
+def _begin(tile: Tile, grid: Grid, initial: Any, scratch: Any) -> None:
+    """Clear a tile's registers and marks, and its totals where nothing is given that they start from."""
+    registers, totals = scratch.registers, scratch.totals
+    for n in range(tile.rows * grid.lanes):
+        registers[n] = 0
+        totals[n] = 0
+    if initial.size:
+        for i in range(tile.rows):
+            for j in range(tile.columns):
+                totals[i * grid.lanes + j] = initial[tile.out + i * grid.columns + j]
+    scratch.marks[:] = 0
+
+
+@inline
+def _end(tile: Tile, grid: Grid, scratch: Any, out: Any, marks: Any) -> None:
+    """Write a tile's totals to the flat outputs, with the units' own NaN, and its marks to its columns."""
+    totals = scratch.totals
     for i in range(tile.rows):
-        sa = left_scale[left_place + i]
-        # fl(partial*sa)*sb + total, or partial*fl(sa*sb) + total: in each of them one factor is 1.
-        before, after = (sa, one) if epilogue.partial_first else (one, sa)
         for j in range(tile.columns):
-            n = i * grid.lanes + j
-            factor = F32(after * right_scale[right_place + j])
-            totals[n] = fused_multiply_add(F32(registers[n] * before), factor, totals[n])
-            registers[n] = 0
+            total = totals[i * grid.lanes + j]
+            out[tile.out + i * grid.columns + j] = total if total == total else float32_of(U32(CANONICAL_NAN))
+    for j in range(tile.columns):
+        if scratch.marks[j]:  # threads may mark the same column, and none clears a mark
+            marks[tile.marks + j] = 1
 
 
 def _advance(
@@ -125,6 +166,7 @@ def _advance_by_type(
     kernels: dict[type, Any] = {
         Narrow: advance_narrow,
         Integer: advance_integer,
+        ScaledInteger: advance_scaled,
         Wide: advance_wide,
         Grouped: advance_grouped,
         Chain: advance_chain,
@@ -134,16 +176,52 @@ def _advance_by_type(
 
 
 @jit
-def sum_tile(
-    tile: Tile, left: Left, right: Right, reference: int, unit: Unit,
-    grid: Grid, epilogue: Epilogue, scratch: Any,
+def lay_out_rows(
+    first: int, last: int, rows: int, codes: Any, place: int, matrix_stride: int, row_stride: int,
+    stride: int, table: Any, shift: int, mask: int, min_exponent: int, reference: int, grid: Grid, left: Left,
+    marks: Any, first_mark: int,
 ) -> None:  # fmt: skip
-    """Take the scratch's registers and totals through chunks of K, by the kernel of the scratch's type."""
-    for chunk in range(tile.first, tile.last):
-        _unpack(right, (chunk - tile.first) * grid.depth * grid.lanes, tile.columns, grid, scratch)
-        base = tile.left + chunk * grid.rows * grid.depth
-        start = chunk * grid.depth
-        count = min(grid.depth, grid.length - start)
-        _advance(left, base, tile.rows, start, grid.depth, count, reference, unit, grid.lanes, scratch)
-        if epilogue.promote and ((chunk + 1) % epilogue.promote == 0 or chunk + 1 == grid.chunks):
-            _promote(epilogue, grid, tile, chunk, scratch)
+    """Lay out some rows of chunks of matrices of the left operand, numbered from ``first`` to ``last``.
+
+    ``place`` is that of the first row of matrix 0. Each row with NaN or Inf is marked.
+    """
+    for piece in range(first, last):
+        matrix, chunk = piece // grid.chunks, piece % grid.chunks
+        unpack_rows(
+            rows, min(grid.depth, grid.length - chunk * grid.depth), grid.depth, codes,
+            place + matrix * matrix_stride + chunk * grid.depth * stride, row_stride, stride, table,
+            I32(shift), U32(mask), I32(min_exponent), I32(reference), left.values, left.swaps,
+            left.exponents, piece * grid.block * grid.depth, marks, first_mark + matrix * grid.rows,
+        )  # fmt: skip
+
+
+@jit
+def sum_tiles(
+    first: int, last: int, start: int, stop: int, items: Items, left: Left, right: Right, reference: int,
+    unit: Unit, grid: Grid, epilogue: Epilogue, scratch: Any, initial: Any, out: Any, marks: Any,
+) -> None:  # fmt: skip
+    """Take tiles through chunks of K from ``start`` to ``stop``, by the kernel of the scratch's type.
+
+    The first chunk starts from the flat ``initial`` outputs, or from zeros if it is empty, and after the last
+    one the totals go to the flat outputs. Beyond the end of K, the scratch keeps what the chunk before left:
+    zeros of the left operand multiply it.
+    """
+    for item in range(first, last):
+        tile = _place(item, items, grid, right)
+        if start == 0:
+            _begin(tile, grid, initial, scratch)
+        for chunk in range(start, stop):
+            base = tile.left + chunk * grid.block * grid.depth
+            k = chunk * grid.depth
+            count = min(grid.depth, grid.length - k)
+            unpack_columns(
+                count, tile.columns, right.codes, tile.right + k * right.k_stride, right.k_stride,
+                right.stride, right.table, I32(right.shift), U32(right.mask), I32(right.min_exponent),
+                I32(right.reference), grid.lanes, grid.halves, scratch.values, scratch.exponents,
+                scratch.marks,
+            )  # fmt: skip
+            _advance(left, base, tile.rows, k, grid.depth, count, reference, unit, grid.lanes, scratch)
+            if epilogue.promote and ((chunk + 1) % epilogue.promote == 0 or chunk + 1 == grid.chunks):
+                _promote(epilogue, grid, tile, chunk, scratch)
+        if stop == grid.chunks:
+            _end(tile, grid, scratch, out, marks)
