@@ -95,7 +95,7 @@ def test_fused_multiply_add_rounds_the_exact_sum_once(dtype):
             assert error < away or (error == away and not int(found.view(f"u{found.itemsize}")) & 1)
 
 
-# ---- copies, squares, and groups of 16 and 32 ------------------------------------------------------------------------
+# ---- copies, squares, and groups of 16 and 32 -----------------------------------------------------------
 
 
 def test_streamed_copies():
