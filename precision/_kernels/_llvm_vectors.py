@@ -61,6 +61,40 @@ def keep_apart(typingctx: Any) -> Any:
     return types.void(), codegen
 
 
+@intrinsic
+def wide_vectors(typingctx: Any) -> Any:
+    """Let the loops of the function that calls this first use registers of 512 bits."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        prefer_wide_vectors(builder.function)
+        return nothing(context)
+
+    return types.void(), codegen
+
+
+@llvm_loop(plain.call_for)
+def call_for(typingctx: Any, x: Any, first: Any, count: Any) -> Any:
+    """Call for memory that is read soon: ``count`` elements of an array or beyond its end, at least one."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        octets = ir.IntType(8).as_pointer()
+        source = builder.bitcast(pointer(context, builder, x, *args[:2]), octets)
+        signature = ir.FunctionType(ir.VoidType(), [octets, I32, I32, I32])
+        prefetch = declared(builder.module, signature, "llvm.prefetch.p0")
+
+        def body(k: Any, _: list[Any]) -> list[Any]:
+            line = builder.gep(source, [builder.mul(k, I64(REGISTER_BYTES))])
+            builder.call(prefetch, [line, I32(0), I32(2), I32(1)])
+            return []
+
+        lines = builder.mul(args[2], I64(x.dtype.bitwidth // 8))
+        lines = builder.udiv(builder.add(lines, I64(REGISTER_BYTES - 1)), I64(REGISTER_BYTES))
+        counted_loop(builder, lines, [], body)
+        return nothing(context)
+
+    return types.void(x, types.intp, types.intp), codegen
+
+
 @llvm_loop(plain.stream)
 def stream(typingctx: Any, source: Any, s0: Any, target: Any, t0: Any, count: Any) -> Any:
     """Copy ``count`` elements to memory past the caches, which a normal store would first fill from there.

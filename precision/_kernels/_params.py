@@ -69,6 +69,11 @@ class ShortParams(NamedTuple):
     offset: int  #: subtracted from a float32's shifted bits, it gives the code
     maximum: int  #: float32 bits of the largest value
     max_code: int
+    maximum_negative: int  #: float32 bits of the magnitude of the lowest value
+
+
+NO_SHORT = ShortParams(0, 0, 0, 0, 0, 0, 0)
+"""Parameters of no format, for those that the faster loops do not suit."""
 
 
 class Ends(NamedTuple):

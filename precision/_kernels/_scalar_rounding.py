@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from precision._kernels._jit import jit
+from precision._kernels._jit import inline, jit
 from precision._kernels._llvm_scalars import always_inline as always_inline
 from precision._kernels._llvm_scalars import bits32 as bits32
 from precision._kernels._llvm_scalars import bits64 as bits64
@@ -70,6 +70,7 @@ def scaled64(significand: Any, exponent: Any) -> Any:
 class Core(NamedTuple):
     """The compiled functions of one word size, as `_core` describes them."""
 
+    pick: Any
     split: Any
     carry: Any
     rounded: Any
@@ -199,7 +200,7 @@ def _core(U: Any, I: Any, point: int, unpack: Any, scaled: Any, to_bits: Any) ->
         up = random_carry(rest, drop, mode.bits, random)
         return sign, magnitude, U(kept + up), binade, I(code + I(up))
 
-    return Core(split, carry, rounded, rounded_random, code, value)
+    return Core(pick, split, carry, rounded, rounded_random, code, value)
 
 
 core32 = _core(U32, I32, 23, unpack32, scaled32, bits32)
@@ -224,30 +225,67 @@ def nearest_code32(magnitude: Any, short: ShortParams) -> Any:
     return U32(U32(total - binade) + U32(right(binade, shift) - offset))
 
 
-@jit
-def lifted32(magnitude: Any, sign: Any, short: ShortParams, mode: ModeParams) -> Any:
-    """Round a float32's magnitude bits by any mode, for formats of at most 21 fraction bits.
+@inline
+def lifted32(magnitude: Any, short: ShortParams) -> Any:
+    """Lift a float32's magnitude bits to where one addition rounds them, for at most 21 fraction bits.
 
-    Returns whether the number lies below the lowest normal value, and the result; where it does, the result
-    has that value added. The sum has the quantum of subnormal numbers in the place where a normal number has
-    its own, so one addition to the bits rounds both. The sum is rounded to odd: its last bit keeps that
-    something was lost.
+    Returns whether the number lies below the lowest normal value, and the bits; where it does, these are of
+    the sum with that value. The sum has the quantum of subnormal numbers in the place where a normal number
+    has its own. It is rounded to odd: its last bit keeps that something was lost.
     """
-    always_inline()
-    shift, lowest = U32(short.shift), float32_of(U32(short.threshold))
-    mask = U32(left(U32(1), shift) - U32(1))
+    lowest = float32_of(U32(short.threshold))
     total = np.float32(float32_of(magnitude) + lowest)
     back = np.float32(total - lowest)  # exact, as the sum lies within the lowest two binades
     excess = U32(1) if back > float32_of(magnitude) else U32(0)
     lost = U32(1) if back != float32_of(magnitude) else U32(0)
     small = magnitude < U32(short.threshold)
-    word = U32(U32(bits32(total) - excess) | lost) if small else magnitude
+    return small, U32(U32(bits32(total) - excess) | lost) if small else magnitude
+
+
+@inline
+def rounded_word32(word: Any, sign: Any, short: ShortParams, mode: ModeParams) -> Any:
+    """Round what `lifted32` returned by any deterministic mode."""
+    shift = U32(short.shift)
+    mask = U32(left(U32(1), shift) - U32(1))
     positive, negative = U32(mode.shift_positive & 31), U32(mode.shift_negative & 31)  # 31 leaves nothing
     above, below = right(mask, positive), right(mask, negative)
     half = U32(above ^ U32(U32(above ^ below) & sign))
     nudge = U32(U32(right(word, shift) & U32(mode.use_odd)) | U32(mode.one))
     addend = U32(U32(half + nudge) & mask)
-    return small, U32(U32(word + addend) & U32(~mask))
+    return U32(U32(word + addend) & U32(~mask))
+
+
+@inline
+def random_word32(word: Any, random: Any, short: ShortParams, bits: Any) -> Any:
+    """Round what `lifted32` returned by a random integer of ``bits`` bits, fewer than are cut off.
+
+    The integer is added to the first of the bits cut off; the last of them, which keeps what was lost, takes
+    no part.
+    """
+    shift = U32(short.shift)
+    addend = left(random, U32(shift - U32(bits)))
+    return U32(U32(word + addend) & U32(~U32(left(U32(1), shift) - U32(1))))
+
+
+@inline
+def short_code32(small: Any, word: Any, bits: Any, short: ShortParams, ends: Ends, top: Any) -> Any:
+    """Return the code of a rounded word, for a source of these bits; ``top`` is the sign's place."""
+    shift, sign = U32(short.shift), U32(U32(0) - right(bits, U32(31)))
+    code = U32(right(word, shift) - (right(U32(short.threshold), shift) if small else U32(short.offset)))
+    code = U32(ends.over_positive) if code > U32(short.max_code) else code
+    code = U32(code | U32(sign & U32(top)))
+    nan = U32(ends.nan_positive) ^ U32(U32(ends.nan_positive ^ ends.nan_negative) & sign)
+    return U32(nan) if U32(bits & U32(0x7FFFFFFF)) > U32(0x7F800000) else code
+
+
+@inline
+def short_value32(small: Any, word: Any, bits: Any, short: ShortParams, ends: Ends) -> Any:
+    """Return the value, as bits, of a rounded word, for a source of these bits; NaN keeps its sign."""
+    lowest = float32_of(U32(short.threshold))
+    result = bits32(np.float32(float32_of(word) - lowest)) if small else word
+    result = U32(ends.over_positive) if result > U32(short.maximum) else result
+    result = U32(ends.nan_positive) if U32(bits & U32(0x7FFFFFFF)) > U32(0x7F800000) else result
+    return U32(result | U32(bits & U32(0x80000000)))
 
 
 @jit

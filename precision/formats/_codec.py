@@ -10,6 +10,7 @@ import numpy.typing as npt
 from precision._kernels._params import Ends
 from precision._support._array_checks import refuse_masked
 from precision._support._types import Array
+from precision._support.machine._aligned_memory import streaming
 from precision._support.machine._float_environment import in_default_environment
 from precision._support.machine._pieces import in_pieces
 from precision.formats._code_checks import clean_codes
@@ -195,13 +196,13 @@ def decode(codes: npt.ArrayLike, fmt: Format, *, out: Array | None = None) -> Ar
     from precision._kernels.numbers import _conversion_loops
 
     fp = format_params(fmt)
-    values = target.reshape(-1)
+    values, nbytes = target.reshape(-1), _streamed_bytes(given, target, out)
 
     def work(start: int, stop: int) -> None:
-        piece = bits[start:stop]
+        piece, part = bits[start:stop], values[start:stop]
         if piece.itemsize == 8:
             piece = piece.astype(np.uint32)
-        _conversion_loops.decode(piece, values[start:stop], fp)
+        _conversion_loops.decode(piece, part, *streaming(part, nbytes), fp)
 
     in_pieces(work, bits.size, _choose_grain(bits.size))
     return copy_back(result, target)
@@ -239,7 +240,7 @@ def _convert(
     else:
         loop = find_loop(fmt, rounding, overflow, code, wide.itemsize, to_codes)
     flat, cells = source.reshape(-1), target.reshape(-1).view(WORDS[target.itemsize])
-    nbytes = source.nbytes + target.nbytes
+    nbytes = _streamed_bytes(source, target, out)
 
     def work(start: int, stop: int) -> None:
         loop(widen(flat[start:stop], wide).view(word), cells[start:stop], first + start, nbytes)
@@ -251,6 +252,14 @@ def _convert(
         # A piece that is widened stays in the cache.
         in_pieces(work, flat.size, _choose_grain(flat.size) if as_is else GRAIN)
     return copy_back(result, target)
+
+
+def _streamed_bytes(source: Array, target: Array, out: Array | None) -> int:
+    """Return the bytes by which loops choose whether to write past the caches; 0 if the target is new.
+
+    The system clears the pages of new memory as they are first written to, which brings them to the caches.
+    """
+    return source.nbytes + target.nbytes if target is out else 0
 
 
 def _refuse_nan(

@@ -62,6 +62,9 @@ def short_params(fmt: Format) -> ShortParams | None:
     last_place = fp.min_exponent - fp.fraction_bits + 23
     if fp.hidden or not fp.fraction_bits or not -126 <= fp.min_exponent <= 127 or last_place > 127:
         return None
+    lowest = fmt.max  # the magnitude of the lowest value
+    if fp.max_negative != fp.max_code:
+        lowest = math.ldexp(max(fp.max_negative, 0), fp.min_exponent - fp.fraction_bits)
     return ShortParams(
         shift=23 - fp.fraction_bits,
         threshold=(fp.min_exponent + 127) << 23,
@@ -69,6 +72,7 @@ def short_params(fmt: Format) -> ShortParams | None:
         offset=(fp.min_exponent + 126) << fp.fraction_bits,
         maximum=float_bits(fmt.max, 4),
         max_code=fp.max_code,
+        maximum_negative=float_bits(lowest, 4),
     )
 
 

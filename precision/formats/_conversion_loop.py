@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from precision._kernels._params import Ends, StochasticParams
+from precision._kernels._params import NO_SHORT, Ends, ShortParams, StochasticParams
 from precision._support._plans import planned
 from precision._support._types import Array
 from precision._support.machine._aligned_memory import streaming
@@ -18,6 +18,7 @@ from precision.formats._codec_constants import (
     value_ends,
 )
 from precision.formats._float_format import FloatFormat
+from precision.formats._int_format import IntFormat
 from precision.formats._named import Format
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic
 
@@ -78,18 +79,27 @@ def choose_loop(
     from precision._kernels.numbers import _conversion_loops
 
     if isinstance(rounding, Stochastic):
-        return _choose_random_loop(fmt, rounding, ends, itemsize, to_codes)
+        return _choose_random_loop(fmt, rounding, ends, itemsize, to_codes, nan)
     # The fast loops copy the sign of NaN, and a replacement of NaN has its own.
     if itemsize == 4 and nan is None and same_but_for_sign(fmt):
         short = _choose_short_loop(fmt, rounding, ends, to_codes)
         if short is not None:
             return short
     fp, mode = format_params(fmt), MODES[rounding]
+    near = short_params(fmt) if rounding is Rounding.TIES_TO_EVEN else None
+    if itemsize == 4 and not to_codes and near is not None and (isinstance(fmt, IntFormat) or fmt.has_zero):
+        unlike, zero = _conversion_loops.round_nearest_unlike32, fp.negative_zero
+        return lambda x, out, start, nbytes: unlike(x, out, *streaming(out, nbytes), near, zero, ends)
+    if itemsize == 4 and not to_codes:
+        round32 = _conversion_loops.round32
+        return lambda x, out, start, nbytes: round32(x, out, *streaming(out, nbytes), fp, mode, ends)
     loop = getattr(_conversion_loops, f"{'encode' if to_codes else 'round'}{8 * itemsize}")
     return lambda x, out, start, nbytes: loop(x, out, fp, mode, ends)
 
 
-def _choose_random_loop(fmt: Format, rounding: Stochastic, ends: Ends, itemsize: int, to_codes: bool) -> Loop:
+def _choose_random_loop(
+    fmt: Format, rounding: Stochastic, ends: Ends, itemsize: int, to_codes: bool, nan: int | None
+) -> Loop:
     """Choose the loop of a stochastic rounding."""
     from precision._kernels.numbers import _conversion_loops
 
@@ -97,15 +107,10 @@ def _choose_random_loop(fmt: Format, rounding: Stochastic, ends: Ends, itemsize:
     random = StochasticParams(rounding.bits, seed & _LOW, seed >> 32)
     loop = getattr(_conversion_loops, f"{'encode' if to_codes else 'round'}_random{8 * itemsize}")
 
-    def work(x: Array, out: Array, start: int, nbytes: int) -> None:
-        done = 0
-        while done < x.size:  # one call counts in the low word alone
-            low, high = (start + done) & _LOW, (start + done) >> 32
-            stop = min(x.size, done + _LOW + 1 - low)
-            loop(x[done:stop], out[done:stop], fp, random, ends, low, high)
-            done = stop
-
-    return work
+    last: tuple[ShortParams, ...] = ()
+    if itemsize == 4:
+        last = (((short_params(fmt) if nan is None and same_but_for_sign(fmt) else None) or NO_SHORT),)
+    return lambda x, out, start, nbytes: loop(x, out, fp, random, ends, start & _LOW, start >> 32, *last)
 
 
 def _choose_short_loop(fmt: Format, rounding: Rounding, ends: Ends, to_codes: bool) -> Loop | None:
@@ -132,6 +137,8 @@ def _choose_short_loop(fmt: Format, rounding: Rounding, ends: Ends, to_codes: bo
         return None
     if to_codes:
         return lambda x, out, start, nbytes: _conversion_loops.encode_short32(
-            x, out, short, mode, over, nan, places
+            x, out, short, mode, ends, unsigned + 1
         )
-    return lambda x, out, start, nbytes: _conversion_loops.round_short32(x, out, short, mode, over, nan)
+    return lambda x, out, start, nbytes: _conversion_loops.round_short32(
+        x, out, *streaming(out, nbytes), short, mode, ends
+    )

@@ -19,7 +19,7 @@ from precision.formats._float_format import FloatFormat
 from precision.formats._named import Format
 from precision.quantization import _group_loops
 from precision.quantization._granularity import Block, clip_block
-from precision.quantization._row_views import WORDS, block_rows, in_pieces, row_parts
+from precision.quantization._row_views import WORDS, block_rows, copy_rows, in_pieces, row_parts
 
 PIECE = 1 << 20  # elements that one call of a loop works on, at most
 MOST = 1 << 16
@@ -133,10 +133,10 @@ def dequantize_codes(coded: Coded, dtype: np.dtype[Any], out: Array | None) -> A
     direct = given is not None and given.flags.c_contiguous and not _overlaps(given, coded)
     result = given if given is not None and direct else np.empty(codes.shape, dtype)
     if codes.size:
-        _fill(coded, order, codes, result)
+        _fill(coded, order, codes, result, not direct)
     if given is not None and out is not None:
         if not direct:
-            given[...] = result
+            copy_rows(result, given)
         return out
     return result.transpose([order.index(axis) for axis in range(len(order))])
 
@@ -145,8 +145,11 @@ def _overlaps(out: Array, coded: Coded) -> bool:
     return np.may_share_memory(out, coded.codes) or np.may_share_memory(out, coded.scale)
 
 
-def _fill(coded: Coded, order: tuple[int, ...], codes: Array, result: Array) -> None:
-    """Write the values of contiguous codes, whose axes are the tensor's in ``order``, to ``result``."""
+def _fill(coded: Coded, order: tuple[int, ...], codes: Array, result: Array, new: bool) -> None:
+    """Write the values of contiguous codes, whose axes are the tensor's in ``order``, to ``result``.
+
+    ``new`` tells that it was not written before.
+    """
     steps = clip_block(coded.block, coded.codes.shape)
     block = tuple(steps[axis] for axis in order)
     width, group = codes.shape[-1], min(block[-1], codes.shape[-1])
@@ -154,8 +157,8 @@ def _fill(coded: Coded, order: tuple[int, ...], codes: Array, result: Array) -> 
     if width % group == 0 and all(step == 1 for step in block[:-1]):
         scales = clean_codes(coded.scale, coded.scale_format, "scale").transpose(order)
         scales = np.ascontiguousarray(scales).view(WORDS[scales.itemsize])
-        formats = coded.fmt, coded.scale_format
-        if _group_loops.dequantize(flat, scales.reshape(-1), *formats, coded.tensor_scale, group, target):
+        how = coded.fmt, coded.scale_format, coded.tensor_scale, group
+        if _group_loops.dequantize(flat, scales.reshape(-1), *how, target, new):
             return
     row_of = block_rows(codes.shape[:-1], block[:-1])
     each = np.ascontiguousarray(multipliers(coded).transpose(order))
@@ -189,9 +192,12 @@ def multipliers(coded: Coded) -> Array:
     values, params = scale.reshape(-1), format_params(coded.scale_format)
     if bits.size:
         decode = _loops()[1].decode
-        in_pieces(
-            lambda start, stop: decode(bits[start:stop], values[start:stop], params), bits.size, PIECE >> 2
-        )
+
+        def work(start: int, stop: int) -> None:
+            part = values[start:stop]
+            decode(bits[start:stop], part, part.size, part, params)
+
+        in_pieces(work, bits.size, PIECE >> 2)
     if coded.tensor_scale is None:
         return scale
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):

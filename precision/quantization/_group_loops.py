@@ -129,17 +129,22 @@ class Quantizer:
 
 def dequantize(
     codes: Array, scales: Array, fmt: Format, scale_format: Format, tensor_scale: np.float32 | None,
-    group: int, out: Array,
+    group: int, out: Array, new: bool,
 ) -> bool:  # fmt: skip
-    """Write the values of flat codes to flat ``out``, and return True; return False if no fast loop suits."""
-    known = decoding(fmt, scale_format) if group in GROUPS and out.dtype == np.float32 else None
+    """Write the values of flat codes to flat ``out``, and return True; return False if no fast loop suits.
+
+    ``new`` tells that ``out`` was not written before.
+    """
+    whole = 16 <= group <= 4096 and group & (group - 1) == 0  # else a tile is no number of groups
+    known = decoding(fmt, scale_format) if whole and out.dtype == np.float32 else None
     if known is None:
         return False
 
     from precision._kernels.numbers._flat_calls import TILE, dequantize_groups
 
     # Large results are stored past the caches, 16 bytes at a time; pieces keep the alignment of the whole.
-    streams = int(codes.nbytes + out.nbytes >= LARGE and out.ctypes.data % 16 == 0)
+    # (The system clears the pages of new memory as they are first written to: they are in the caches then.)
+    streams = int(not new and codes.nbytes + out.nbytes >= LARGE and out.ctypes.data % 16 == 0)
     factor = 1.0 if tensor_scale is None else float(tensor_scale)
 
     def work(start: int, stop: int) -> None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from precision._kernels._params import ModeParams, ShortParams, StochasticParams
+from precision._kernels._params import NO_SHORT, TIES_TO_EVEN, ModeParams, ShortParams, StochasticParams
 from precision._support._argument_checks import check_axis
 from precision._support._plans import planned
 from precision._support._types import Array
 from precision.formats._codec_constants import MODES, format_params, nearest_suits, short_params
+from precision.formats._conversion_loop import same_but_for_sign
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, signed64
 from precision.quantization import _group_loops
 from precision.quantization._granularity import Block, PerTensor, clip_block
@@ -34,11 +35,11 @@ if TYPE_CHECKING:
     from precision._kernels.numbers._packed_params import Packed
 
 
-Mode: TypeAlias = StochasticParams | ModeParams | ShortParams
-"""The parameters of the rounding of elements; `ShortParams` are those of the fast rounding to nearest."""
+Mode: TypeAlias = StochasticParams | ModeParams
+"""The parameters of the rounding of elements."""
 
 PIECE = 1 << 20  # the most elements that one call of a loop works on; for small arrays it is fewer
-TILE = 1 << 14  # elements that pass all stages at a time, so that they stay in the second-level cache
+TILE = 1 << 13  # elements that pass all stages at a time, so that they stay in the caches near the core
 
 
 def quantize_rows(
@@ -84,6 +85,7 @@ class Plan(NamedTuple):
     infinity: Any  #: bits of infinity
     encode: Callable[..., None]  #: the loop over the elements
     mode: Mode
+    short: ShortParams  #: `NO_SHORT` if they do not suit the format and the rounding
     random: bool
     target: ScaleFormat
     plain: ScaleParams | None  #: None under a tensor scale, whose value depends on the source
@@ -107,7 +109,7 @@ def _plan(settings: tuple[Any, ...], wide: bool) -> Plan:
     spec = SpecFields(granularity=PerTensor(), **dict(zip(_NAMES, settings, strict=True)))
     dtype = np.dtype(np.float64 if wide else np.float32)
     word = np.dtype(np.uint64 if wide else np.uint32)
-    encode, mode = _element_loop(spec, 8 * dtype.itemsize)
+    encode, mode, short = _element_loop(spec, 8 * dtype.itemsize)
     target, plain = scale_target(spec), None if spec.tensor_scale else scale_params(spec, dtype, None)
     plan = Plan(
         spec=spec,
@@ -120,6 +122,7 @@ def _plan(settings: tuple[Any, ...], wide: bool) -> Plan:
         infinity=np.array(np.inf, dtype).view(word)[()],
         encode=encode,
         mode=mode,
+        short=short,
         random=isinstance(mode, StochasticParams),
         target=target,
         plain=plain,
@@ -134,25 +137,27 @@ def pack_parameters(plan: Plan, how: ScaleParams) -> Packed:
     from precision._kernels.numbers._packed_params import packed
 
     spec = plan.spec
-    return packed(how, plan.target, format_params(spec.fmt), element_ends(spec), plan.mode, plan.dtype)
+    ends = element_ends(spec)
+    return packed(how, plan.target, format_params(spec.fmt), ends, plan.short, plan.mode, plan.dtype)
 
 
-def _element_loop(spec: SpecFields, bits: int) -> tuple[Callable[..., None], Mode]:
-    """Return the loop for a spec's rounding and a source of 32 or 64 bits, and the rounding's parameters."""
+def _element_loop(spec: SpecFields, bits: int) -> tuple[Callable[..., None], Mode, ShortParams]:
+    """Return the loop for a spec's rounding and a source of 32 or 64 bits, and its parameters."""
     from precision._kernels.numbers import _quantizing_loops as kernels
 
     fmt, rounding = spec.fmt, spec.rounding
     params, short = format_params(fmt), short_params(fmt)
+    signed = short if short is not None and short.shift > 1 and same_but_for_sign(fmt) else NO_SHORT
     if isinstance(rounding, Stochastic):
         random = StochasticParams(rounding.bits, rounding.seed & 0xFFFFFFFF, rounding.seed >> 32)
-        return getattr(kernels, f"quantize_random{bits}"), random
+        return getattr(kernels, f"quantize_random{bits}"), random, signed
     # Both signs have the same magnitudes: there is a sign bit and a -0, or symmetric two's complement.
     alike = params.max_code == params.max_negative and (params.negative_zero or params.negate_flip)
     nearest = rounding is Rounding.TIES_TO_EVEN and spec.overflow is Overflow.SATURATE and alike
     nearest = nearest and spec.non_finite is NonFinite.NAN_SCALE  # with the other rule quotients may be NaN
     if nearest and bits == 32 and short is not None and nearest_suits(short, short.maximum):
-        return kernels.quantize_nearest32, short
-    return getattr(kernels, f"quantize{bits}"), MODES[rounding]
+        return kernels.quantize_nearest32, TIES_TO_EVEN, short
+    return getattr(kernels, f"quantize{bits}"), MODES[rounding], signed
 
 
 class _Run:
@@ -174,7 +179,9 @@ class _Run:
         self.groups = -(-rows.width // self.group)
         self.leading = leading
         self.flat = all(step == 1 for step in leading[1])
-        self.piece = min(PIECE, max(PIECE >> 4, rows.count * rows.width >> 4))
+        # Rows that lie across memory are copied first: a copy is to stay in the second-level cache.
+        most = PIECE if rows.inner == 1 else PIECE >> 2
+        self.piece = min(most, max(PIECE >> 4, rows.count * rows.width >> 4))
         if plan.tries_two_scales or self.groups > 1:
             self.piece = max(self.piece, min(PIECE, self.group))  # whole groups
         self.long = self.group > self.piece  #: each group lies in several pieces

@@ -20,6 +20,8 @@ from precision.quantization._granularity import scale_shape
 WORDS = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 """The types of unsigned integers by their size in bytes."""
 
+FEW = 1 << 17  # elements: so many stay in the second-level cache; fewer are copied by NumPy as fast
+
 
 class Span(NamedTuple):
     """The ranges of rows and columns that one piece covers."""
@@ -107,8 +109,37 @@ class Target(NamedTuple):
     def finish(self) -> Array:
         """Return the array with its results, copied from the rows if these are a buffer."""
         if self.moved is not None:
-            self.moved[...] = self.rows.view(self.moved.dtype).reshape(self.moved.shape)
+            copy_rows(self.rows.view(self.moved.dtype).reshape(self.moved.shape), self.moved)
         return self.array
+
+
+def copy_rows(rows: Array, target: Array) -> None:
+    """Copy a contiguous array to another of its shape and type, which may lie in memory in another order."""
+    axes = range(target.ndim - 1) if target.size >= FEW else ()
+    for axis in axes:
+        back = np.moveaxis(target, -1, axis)
+        if back.flags.c_contiguous:
+            _turn(rows, back, axis)
+            return
+    target[...] = rows
+
+
+def _turn(rows: Array, target: Array, axis: int) -> None:
+    """Copy rows to a contiguous array in which they lie along ``axis``."""
+    from precision._kernels.numbers._quantizing_loops import gather
+
+    word, width = WORDS[target.itemsize], target.shape[axis]
+    outer, inner = math.prod(target.shape[:axis]), math.prod(target.shape[axis + 1 :])
+    flat, sheets = target.reshape(-1).view(word), rows.view(word).reshape(outer, inner, width)
+    side = min(width, max(16, FEW // inner // 16 * 16))
+    parts = [(sheet, k, min(k + side, width)) for sheet in range(outer) for k in range(0, width, side)]
+
+    def work(start: int, stop: int) -> None:
+        for sheet, first, last in parts[start:stop]:
+            place = sheet * width * inner
+            gather(sheets[sheet, :, first:last].T, flat[place + first * inner : place + last * inner])
+
+    in_pieces(work, len(parts), 1)
 
 
 def block_rows(shape: tuple[int, ...], block: tuple[int, ...]) -> Array:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from precision._kernels import _scalar_rounding as rounding_kernels
 from precision._kernels._jit import jit
-from precision._kernels._params import StochasticParams
+from precision._kernels._params import NO_SHORT, StochasticParams
 from precision._kernels.numbers import _conversion_loops as kernels
 from precision._support.machine import _aligned_memory
 from precision._support.machine._threads import get_num_threads, set_num_threads
@@ -40,7 +40,7 @@ from precision.formats import (
     round_to,
 )
 from precision.formats._codec import GRAIN
-from precision.formats._codec_constants import MODES, code_ends, format_params, value_ends
+from precision.formats._codec_constants import MODES, code_ends, format_params, short_params, value_ends
 from precision.testing.strategies import _format_strategies, _number_strategies
 
 FLOATS = [fmt for fmt in NAMED.values() if isinstance(fmt, FloatFormat) and fmt != FP64]
@@ -305,7 +305,9 @@ def test_the_short_ways_are_the_general_one(name, mode):
         how, ends = {"rounding": mode, "overflow": overflow}, code_ends(fmt, overflow)
         codes, values = np.empty(bits.size, fmt.code_dtype), np.empty_like(bits)
         kernels.encode32(bits, codes, format_params(fmt), MODES[mode], ends)
-        kernels.round32(bits, values, format_params(fmt), MODES[mode], value_ends(fmt, ends))
+        kernels.round32(
+            bits, values, values.size, values, format_params(fmt), MODES[mode], value_ends(fmt, ends)
+        )
         np.testing.assert_array_equal(encode(x, fmt, **how).view(fmt.code_dtype), codes)
         np.testing.assert_array_equal(round_to(x, fmt, **how).view(np.uint32), values)
 
@@ -347,12 +349,20 @@ def test_what_streams_past_the_caches_is_the_same(offset, monkeypatch):
         codes = np.zeros(x.size + offset, E4M3.dtype)[offset:]
         values = np.zeros(x.size + offset, np.float32)[offset:]
         encode(x, E4M3, out=codes)
-        round_to(x, E4M3, out=values)
-        found.append((codes.view(np.uint8), values.view(np.uint32)))
-    for streamed, plain in zip(*found, strict=True):
+        found.append(codes.view(np.uint8).copy())
+        for work in (
+            lambda out: round_to(x, E4M3, out=out),
+            lambda out: round_to(x, E4M3, rounding=Rounding.TOWARD_ZERO, out=out),
+            lambda out: round_to(x, E4M3FNUZ, out=out),
+            lambda out, codes=codes: decode(codes, E4M3, out=out),
+        ):
+            work(values)
+            found.append(values.view(np.uint32).copy())
+    for streamed, plain in zip(found[:5], found[5:], strict=True):
         assert np.array_equal(streamed, plain)
-    head, block = _aligned_memory.streaming(values, 1 << 60)
-    assert (values.ctypes.data + 4 * head) % 64 == 0 and block.size and block.ctypes.data % 64 == 0
+    lead, block = _aligned_memory.streaming(values, 1 << 60)
+    assert (values.ctypes.data + 4 * lead) % 64 == 0 and block.ctypes.data % 64 == 0
+    assert 0 < lead <= block.size < values.size
 
 
 @pytest.mark.parametrize("name", ML_DTYPES)
@@ -438,8 +448,47 @@ def test_random_words_past_four_billion_elements():
     seed = 0xFEDCBA9876543210
     random = StochasticParams(1, seed & 0xFFFFFFFF, seed >> 32)
     ends = code_ends(E4M3, Overflow.SATURATE)
-    kernels.encode_random32(x.view(np.uint32), out, format_params(E4M3), random, ends, 2**32 - 8, 3)
-    assert list(out) == [0x38 + reference.random_integer(seed, 4 * 2**32 - 8 + i, 1) for i in range(8)]
+    for back in (8, 3):  # the last element before the counter's high word changes, or not
+        want = [0x38 + reference.random_integer(seed, 4 * 2**32 - back + i, 1) for i in range(8)]
+        for short in (short_params(E4M3), NO_SHORT):
+            kernels.encode_random32(
+                x.view(np.uint32), out, format_params(E4M3), random, ends, 2**32 - back, 3, short
+            )
+            assert list(out) == want
+
+
+@pytest.mark.parametrize("step", [1, 3, 1 << 31, (1 << 32) + 5])
+def test_random_words_of_elements_that_lie_apart(step):
+    seed, count, index = 0x123456789ABCDEF, 600, 2**64 - 3 * step
+    random = StochasticParams(9, seed & 0xFFFFFFFF, seed >> 32)
+    words = np.zeros(count + 2, np.uint32)
+    kernels.random_words(np.uint64(index), np.uint64(step), np.uint64(count), random, words, np.uint64(1))
+    want = [reference.random_integer(seed, (index + i * step) % 2**64, 9) for i in range(count)]
+    assert list(words) == [0, *want, 0]
+
+
+@pytest.mark.parametrize("fmt", [E4M3, E5M2, E2M1, FP16, FloatFormat(8, 7)], ids=str)
+@pytest.mark.parametrize("bits", [1, 4, 6, 12, 21])
+def test_the_short_random_way_is_the_general_one(fmt, bits):
+    """For float32 of every sign and exponent, and fractions from random ones."""
+    rng = np.random.default_rng(bits)
+    x = np.concatenate([np.arange(512, dtype=np.uint32) << 23 | low for low in rng.integers(0, 1 << 23, 64)])
+    x = np.concatenate([x, x & 0xFFFF0000, x & 0xFFF00000, rng.integers(0, 1 << 32, 20_000)]).astype(
+        np.uint32
+    )
+    if not fmt.has_nan:
+        x = x[~np.isnan(x.view(np.float32))]
+    random, short = StochasticParams(bits, 7, 8), short_params(fmt)
+    for overflow in Overflow if fmt.has_nan else [Overflow.SATURATE]:
+        ends = code_ends(fmt, overflow)
+        found = []
+        for how in (short, NO_SHORT):
+            codes, values = np.empty(x.size, fmt.code_dtype), np.empty_like(x)
+            kernels.encode_random32(x, codes, format_params(fmt), random, ends, 0, 0, how)
+            kernels.round_random32(x, values, format_params(fmt), random, value_ends(fmt, ends), 0, 0, how)
+            found += [codes, values]
+        np.testing.assert_array_equal(found[0], found[2])
+        np.testing.assert_array_equal(found[1], found[3])
 
 
 @pytest.mark.parametrize("bits", [2, 5, 32])

@@ -6,6 +6,7 @@ import math
 from fractions import Fraction
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from loop_pairs import Pair, bits, calls
@@ -20,6 +21,7 @@ from precision._kernels.logfmt import _llvm_powers as powers
 from precision._kernels.logfmt import _plain_tiles as plain_tiles
 from precision._kernels.logfmt._llvm_lanes import GROUP
 from precision._kernels.numbers import _llvm_groups as groups
+from precision._kernels.numbers import _llvm_squares as squares
 from precision._kernels.numbers import _plain_groups as plain_groups
 from precision._kernels.numbers._short_groups import Decoding
 from precision.formats._codec_constants import format_params, short_params
@@ -94,7 +96,7 @@ def test_fused_multiply_add_rounds_the_exact_sum_once(dtype):
             assert error < away or (error == away and not int(found.view(f"u{found.itemsize}")) & 1)
 
 
-# ---- copies and groups of 16 and 32 ------------------------------------------------------------------------
+# ---- copies, squares, and groups of 16 and 32 -----------------------------------------------------------
 
 
 def test_streamed_copies():
@@ -102,6 +104,27 @@ def test_streamed_copies():
     for dtype in (np.uint8, np.uint16, np.uint32):
         source = np.arange(1024).astype(dtype)
         pair.agree(source, 64, np.zeros(2048, dtype), 128, 512)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
+def test_squares_are_turned(dtype):
+    """Between larger matrices; the one that is read lies across memory."""
+    rng = np.random.default_rng(2)
+    below = rng.integers(0, 1 << 63, (20, 37)).astype(dtype)
+    call = calls(squares.turn_square, 7)
+    plain = calls(numba.njit(plain_groups.turn_square), 7)
+    found = [np.zeros(40 * 23, dtype) for _ in range(2)]
+    for loop, out in zip((call, plain), found, strict=True):
+        loop(below.T, 9, 3, below.shape[1], out, 2 * 23 + 5, 23)
+    want = np.zeros((40, 23), dtype)
+    want[2:18, 5:21] = below.T[9:25, 3:19]
+    for out in found:
+        np.testing.assert_array_equal(out.reshape(40, 23), want)
+
+
+def test_memory_called_for_stays_as_it_is():
+    pair = Pair(vectors.call_for, plain_vectors.call_for, 3)
+    pair.agree(np.arange(100, dtype=np.float32), 90, 1000)
 
 
 @pytest.mark.parametrize(("loop", "group"), [(groups.largest16, 16), (groups.largest32, 32)])

@@ -228,20 +228,33 @@ FORMATS = [
 @pytest.mark.parametrize("fmt", FORMATS, ids=str)
 @pytest.mark.parametrize("scale_format", [E8M0, E4M3, pr.FP32, pr.BF16], ids=str)
 @pytest.mark.parametrize("special", [True, False])
-def test_every_code_with_every_scale(fmt, scale_format, special, general):
+@pytest.mark.parametrize("group", [16, 128])
+def test_every_code_with_every_scale(fmt, scale_format, special, group, general):
     """With Inf and NaN, which take a loop of their own, or without."""
-    codes = np.tile(np.arange(1 << fmt.bits, dtype=fmt.code_dtype), (256, max(1, 32 >> fmt.bits)))
+    codes = np.tile(np.arange(1 << fmt.bits, dtype=fmt.code_dtype), (256, max(1, 2 * group >> fmt.bits)))
     if not special:
         codes[~np.isfinite(pr.decode(codes, fmt))] = 1
     bits = np.arange(1 << min(scale_format.bits, 16), dtype=np.uint32) << max(0, scale_format.bits - 16)
     bits = bits[pr.decode(bits.astype(scale_format.code_dtype), scale_format) >= 0]
-    some = np.random.default_rng(7).choice(bits, (256, codes.shape[1] // 16)).astype(scale_format.code_dtype)
+    some = (
+        np.random.default_rng(7).choice(bits, (256, codes.shape[1] // group)).astype(scale_format.code_dtype)
+    )
     for tensor_scale in (None, np.float32(0.7)):
         q = QuantizedTensor(
-            codes, some, fmt=fmt, scale_format=scale_format, block=(1, 16), tensor_scale=tensor_scale
+            codes, some, fmt=fmt, scale_format=scale_format, block=(1, group), tensor_scale=tensor_scale
         )
         assert_same_values(q.dequantize(), general(q.dequantize))
         np.testing.assert_array_equal(q.dequantize(np.float64), general(q.dequantize, np.float64))
+
+
+@pytest.mark.parametrize("group", [16, 64, 128, 2048, 4096, 8192, 48, 8])
+def test_values_of_groups_of_any_length(group, general):
+    x = random(10, 5, 3 * group)
+    x[1, 2], x[2, 5] = np.nan, np.inf
+    q = pr.quantize(x, QuantSpec(E4M3, PerGroup(group)))
+    values = q.dequantize()
+    assert_same_values(values, general(q.dequantize))
+    np.testing.assert_array_equal(values, pr.decode(q.codes, E4M3) * np.repeat(q.scale, group, axis=1))
 
 
 @pytest.mark.parametrize("streams", [True, False])

@@ -49,6 +49,7 @@ from precision.quantization import (
     QuantSpec,
     ScaleRule,
     _dequantizing,
+    _row_views,
 )
 from precision.quantization import _row_loops as machinery
 from precision.quantization._granularity import clip_block, scale_shape
@@ -330,6 +331,25 @@ def test_out(spec: QuantSpec, axis: int) -> None:
     plain = dataclasses.replace(out, codes=np.zeros_like(out.codes, order="C"), scale=out.scale.copy("C"))
     assert same(quantize(x, spec, axis, out=plain), wanted)
     assert np.array_equal(raw(plain), raw(wanted))
+
+
+@pytest.mark.parametrize("shape", [(70, 130), (3, 33, 65), (2, 3, 16, 48), (40, 7)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_results_in_any_order_of_memory(
+    shape: tuple[int, ...], dtype: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of results are copied to where they lie across memory by squares, and what is left one by one."""
+    x = wide(14, shape)
+    for axis in range(len(shape)):
+        q = quantize(x, FP8, axis)
+        values = q.dequantize(dtype)
+        plain = dataclasses.replace(q, codes=np.zeros_like(q.codes, order="C"), scale=q.scale.copy("C"))
+        monkeypatch.setattr(_row_views, "FEW", 0)
+        assert same(quantize(x, FP8, axis, out=plain), q)
+        for order in ("C", "F"):
+            out = np.zeros(shape, dtype, order=order)  # type: ignore[call-overload]
+            np.testing.assert_array_equal(q.dequantize(dtype, out=out), values)
+        monkeypatch.undo()
 
 
 def test_out_may_lie_in_the_input() -> None:

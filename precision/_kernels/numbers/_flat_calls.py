@@ -57,13 +57,15 @@ def quantize_by_powers(x: Any, group: int, scales: Any, codes: Any, ints: Any) -
 def _short_of_format(fmt: FormatParams) -> ShortParams:
     """Return the record of a format of few bits for the fast loops."""
     last_place = fmt.min_exponent - fmt.fraction_bits + 23
+    maximum = int(bits32(decode_value(U32(fmt.max_code), fmt)))
     return ShortParams(
         23 - fmt.fraction_bits,
         (fmt.min_exponent + 127) << 23,
         (last_place + 127) << 23,
         (fmt.min_exponent + 126) << fmt.fraction_bits,
-        int(bits32(decode_value(U32(fmt.max_code), fmt))),
+        maximum,
         fmt.max_code,
+        maximum,
     )
 
 
@@ -121,7 +123,7 @@ def quantize_with_scale(
 def dequantize_groups(
     codes: Any, group: int, scales: Any, ints: Any, factor: Any, streams: int, out: Any
 ) -> None:
-    """Write values of whole groups of 16 or 32 codes."""
+    """Write values of whole groups of 16, 32, 64, … codes."""
     how = Decoding(ints[0], ints[1], ints[2], ints[3], ints[4], ints[5], ints[6], float32_of(U32(ints[7])))
     dequantize_short(codes, group, how, ints[8], scales, format_at(ints, 9), F32(factor), streams, out)
 

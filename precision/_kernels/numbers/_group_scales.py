@@ -8,6 +8,7 @@ import numpy as np
 
 from precision._kernels._jit import jit
 from precision._kernels._llvm_scalars import bits32, bits64, float64_of, left, right
+from precision._kernels._llvm_vectors import wide_vectors
 from precision._kernels._params import Ends, FormatParams, ModeParams
 from precision._kernels._scalar_rounding import I64, U32, U64, core64, decode_value
 
@@ -62,13 +63,14 @@ def largest_magnitudes(
     x: Any, rows: int, start: int, width: int, group: int, magnitude: Any, out: Any, to: int
 ) -> None:
     """Write bits of the largest magnitude of each group; NaN counts as the largest."""
+    wide_vectors()
+    word = out.dtype.type
     for r in range(rows):
         for low in range(0, width, group):
             first = U64(start + r * width + low)
-            largest = magnitude ^ magnitude
+            largest = word(0)
             for i in range(U64(min(group, width - low))):
-                value = x[first + i] & magnitude
-                largest = max(largest, value)
+                largest = max(largest, word(x[first + i] & magnitude))
             out[to] = largest
             to += 1
 
@@ -78,15 +80,15 @@ def largest_finite_magnitudes(
     x: Any, rows: int, start: int, width: int, group: int, magnitude: Any, infinity: Any, out: Any, to: int
 ) -> None:
     """Write bits of the largest magnitude of each group's finite elements; ``infinity`` is bits as well."""
+    wide_vectors()
+    word = out.dtype.type
     for r in range(rows):
         for low in range(0, width, group):
             first = U64(start + r * width + low)
-            none = magnitude ^ magnitude
-            largest = none
+            largest = word(0)
             for i in range(U64(min(group, width - low))):
-                value = x[first + i] & magnitude
-                value = value if value < infinity else none
-                largest = max(largest, value)
+                value = word(x[first + i] & magnitude)
+                largest = max(largest, value if value < infinity else word(0))
             out[to] = largest
             to += 1
 

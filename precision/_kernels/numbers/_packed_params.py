@@ -24,14 +24,14 @@ class Packed(NamedTuple):
 
 
 def packed(
-    how: ScaleParams, target: ScaleFormat, fmt: FormatParams, ends: Ends,
-    mode: ShortParams | ModeParams | StochasticParams, dtype: Any,
+    how: ScaleParams, target: ScaleFormat, fmt: FormatParams, ends: Ends, short: ShortParams,
+    mode: ModeParams | StochasticParams, dtype: Any,
 ) -> Packed:  # fmt: skip
     """Return the parameters of a loop in the order in which the functions below read them."""
     ints = (
         how.plain, how.way, how.finite, how.multiply, how.addend, how.max_exponent, how.low, how.high,
         how.over, how.least_code, how.zero_code,
-        *target.fmt, *target.mode, *target.ends, *fmt, *ends, *mode,
+        *target.fmt, *target.mode, *target.ends, *fmt, *ends, *short, *mode,
     )  # fmt: skip
     return Packed(
         np.array(ints, np.int64),
@@ -40,7 +40,7 @@ def packed(
     )
 
 
-_TARGET, _ELEMENTS, _MODE = 11, 32, 49  # where each begins among the whole numbers
+_TARGET, _ELEMENTS, _SHORT, _MODE = 11, 32, 49, 56  # where each begins among the whole numbers
 
 
 @jit
@@ -82,9 +82,9 @@ def elements_of(ints: Any) -> tuple[FormatParams, Ends]:
 
 @jit
 def short_of(ints: Any) -> ShortParams:
-    """Unpack the elements' format for the fast loops, if the parameters end in it."""
-    i = _MODE
-    return ShortParams(ints[i], ints[i + 1], ints[i + 2], ints[i + 3], ints[i + 4], ints[i + 5])
+    """Unpack the elements' format for the fast loops."""
+    i = _SHORT
+    return ShortParams(ints[i], ints[i + 1], ints[i + 2], ints[i + 3], ints[i + 4], ints[i + 5], ints[i + 6])
 
 
 @jit

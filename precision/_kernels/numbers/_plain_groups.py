@@ -1,4 +1,4 @@
-"""The loops of `_llvm_groups` in Python, for Numba to compile where they cannot be written in LLVM."""
+"""The loops of `_llvm_groups` and `_llvm_squares` in Python, for where they cannot be written in LLVM."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from precision._kernels._scalar_rounding import nearest_code32
 
 F32, I32, U32 = np.float32, np.int32, np.uint32
 _RUN = 16
+SIDE = 16  # of a square that is turned at once
 
 
 def largest(group: int) -> Callable[..., None]:
@@ -69,3 +70,10 @@ def encoded(operation: str) -> Callable[..., None]:
             codes[to + i] = U32(code & U32(fmt.mask))
 
     return loop
+
+
+def turn_square(source: Any, row: Any, column: Any, step: Any, out: Any, to: Any, width: Any) -> None:
+    """Write the rows of a square."""
+    for r in range(SIDE):
+        for k in range(SIDE):
+            out[to + r * width + k] = source[row + r, column + k]

@@ -14,17 +14,20 @@ import numpy as np
 
 from precision._kernels._jit import jit
 from precision._kernels._llvm_scalars import always_inline, bits32, right
-from precision._kernels._params import FormatParams, ShortParams
+from precision._kernels._llvm_vectors import call_for, wide_vectors
+from precision._kernels._params import Ends, FormatParams, ShortParams, StochasticParams
 from precision._kernels._scalar_rounding import (
     U32,
     U64,
     core32,
     core64,
     decode_value,
+    lifted32,
     nearest_code32,
-    philox,
+    random_word32,
+    short_code32,
 )
-from precision._kernels.numbers._conversion_loops import encode32, encode64
+from precision._kernels.numbers._conversion_loops import encode32, encode64, encode_short32, random_words
 from precision._kernels.numbers._group_scales import (
     ScaleFormat,
     ScaleParams,
@@ -32,6 +35,7 @@ from precision._kernels.numbers._group_scales import (
     largest_magnitudes,
     make_scales,
 )
+from precision._kernels.numbers._llvm_squares import SIDE, turn_square
 from precision._kernels.numbers._packed_params import elements_of, mode_of, random_of, scales_of, short_of
 
 _random32, _code32 = core32.rounded_random, core32.code
@@ -117,6 +121,8 @@ def _settle(
 @jit
 def _divide_group(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any) -> None:
     """Write a group's quotients."""
+    wide_vectors()
+    always_inline()
     for i in range(count):
         q[to + i] = x[start + i] / divisor
 
@@ -124,6 +130,8 @@ def _divide_group(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any)
 @jit
 def _multiply_group(x: Any, start: Any, count: Any, factor: Any, q: Any, to: Any) -> None:
     """Write a group's products."""
+    wide_vectors()
+    always_inline()
     for i in range(count):
         q[to + i] = x[start + i] * factor
 
@@ -137,16 +145,14 @@ def _keep_infinities(x: Any, start: Any, count: Any, q: Any, to: Any) -> None:
 
 
 @jit
-def _fill(
-    piece: Piece, shape: Shape, r: int, column: int, how: ScaleParams, target: ScaleFormat
-) -> tuple[int, int]:
-    """Write the quotients of a tile; return its first element and their number."""
-    rows, width, start, first = _settle(piece, shape, r, column, how, target)
+def _fill(piece: Piece, shape: Shape, rows: int, width: int, start: int, first: int, how: ScaleParams) -> int:
+    """Write the quotients of a tile, for which `_settle` returned these numbers; return their number."""
     to = 0
     for _ in range(rows):
         for low in range(0, width, shape.group):
             count = min(shape.group, width - low)
             divisor = piece.divisors[first]
+            call_for(piece.x, start + to + rows * width, count)
             if how.multiply:
                 _multiply_group(piece.x, U64(start + to), U64(count), divisor, piece.q, U64(to))
             else:
@@ -155,7 +161,7 @@ def _fill(
                 _keep_infinities(piece.x, U64(start + to), U64(count), piece.q, U64(to))
             to += count
             first += 1
-    return start, to
+    return to
 
 
 # ---- nearest, saturating: division and rounding in one loop -----------------------------------------
@@ -176,6 +182,8 @@ def _nearest_group(
     x: Any, start: Any, count: Any, divisor: Any, codes: Any, short: ShortParams, fmt: FormatParams
 ) -> None:
     """Write codes of a group's quotients."""
+    wide_vectors()
+    always_inline()
     for i in range(count):
         codes[start + i] = _nearest_code(bits32(x[start + i] / divisor), short, fmt)
 
@@ -185,6 +193,8 @@ def _nearest_product_group(
     x: Any, start: Any, count: Any, factor: Any, codes: Any, short: ShortParams, fmt: FormatParams
 ) -> None:
     """Write codes of a group's products."""
+    wide_vectors()
+    always_inline()
     for i in range(count):
         codes[start + i] = _nearest_code(bits32(x[start + i] * factor), short, fmt)
 
@@ -214,6 +224,7 @@ def quantize_nearest32(
             for _ in range(rows):
                 for low in range(0, width, shape.group):
                     count, divisor = min(shape.group, width - low), piece.divisors[first]
+                    call_for(piece.x, start + rows * width, count)
                     if divisor != divisor:
                         _fill_group(codes, U64(start), U64(count), ends.nan_positive)
                     elif how.multiply:
@@ -238,11 +249,16 @@ def quantize32(
     shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
     how, target = scales_of(ints, floats, singles)
     fmt, ends = elements_of(ints)
-    mode = mode_of(ints)
+    short, mode, top = short_of(ints), mode_of(ints), fmt.mask ^ fmt.magnitude_mask
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
-            start, count = _fill(piece, shape, r, column, how, target)
-            encode32(piece.q_bits[:count], codes[start : start + count], fmt, mode, ends)
+            rows, width, start, first = _settle(piece, shape, r, column, how, target)
+            count = _fill(piece, shape, rows, width, start, first, how)
+            quotients, part = piece.q_bits[:count], codes[start : start + count]
+            if short.shift:
+                encode_short32(quotients, part, short, mode, ends, top)
+            else:
+                encode32(quotients, part, fmt, mode, ends)
 
 
 @jit
@@ -259,7 +275,8 @@ def quantize64(
     mode = mode_of(ints)
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
-            start, count = _fill(piece, shape, r, column, how, target)
+            rows, width, start, first = _settle(piece, shape, r, column, how, target)
+            count = _fill(piece, shape, rows, width, start, first, how)
             encode64(piece.q_bits[:count], codes[start : start + count], fmt, mode, ends)
 
 
@@ -272,6 +289,32 @@ def _index(element: int, width: int, where: Position) -> Any:
 
 
 @jit
+def _words_of_tile(
+    start: int, count: int, width: int, where: Position, mode: StochasticParams, words: Any
+) -> None:
+    """Write the random integers of a tile's elements."""
+    run = min(count, width)
+    for begin in range(0, count, run):
+        index = _index(start + begin, width, where)
+        random_words(index, U64(where.inner), U64(run), mode, words, U64(begin))
+
+
+@jit
+def _random_group(
+    x: Any, start: Any, count: Any, divisor: Any, words: Any, first: Any, codes: Any,
+    short: ShortParams, bits: int, ends: Ends, top: int,
+) -> None:  # fmt: skip
+    """Write codes of a group's quotients, each rounded by its own random integer."""
+    wide_vectors()
+    always_inline()
+    for i in range(count):
+        quotient = bits32(x[start + i] / divisor)
+        small, word = lifted32(U32(quotient & U32(0x7FFFFFFF)), short)
+        word = random_word32(word, words[first + i], short, bits)
+        codes[start + i] = short_code32(small, word, quotient, short, ends, top)
+
+
+@jit
 def quantize_random32(
     x: Any, amax: Any, scales: Any, divisors: Any, q: Any, codes: Any,
     row_width: int, group: int, tile_rows: int, tile_width: int, divisors_given: int,
@@ -279,24 +322,35 @@ def quantize_random32(
     ints: Any, floats: Any, singles: Any,
 ) -> None:  # fmt: skip
     """Write codes of a piece of float32, each rounded by its own random word."""
+    wide_vectors()
     piece = _piece32(x, amax, scales, divisors, q)
     shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
     how, target = scales_of(ints, floats, singles)
     fmt, ends = elements_of(ints)
-    mode = random_of(ints)
-    where = Position(row, column, outer_width, inner, offset)
+    short, mode, top = short_of(ints), random_of(ints), fmt.mask ^ fmt.magnitude_mask
+    where, words = Position(row, column, outer_width, inner, offset), np.empty(q.size, np.uint32)
+    fast = short.shift > mode.bits and not how.multiply and not how.finite
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
-            start, count = _fill(piece, shape, r, column, how, target)
-            run = min(count, shape.width)
-            for begin in range(0, count, run):
-                index, step = _index(start + begin, shape.width, where), U64(where.inner)
-                low, high = U64(begin), U64(start + begin)
-                for i in range(U64(run)):
-                    at = U64(index + U64(i * step))
-                    word = right(philox(U32(at), U32(right(at, U64(32))), mode), U32(32 - mode.bits))
-                    sign, magnitude, _, _, code = _random32(piece.q_bits[low + i], fmt, mode, word)
-                    codes[high + i] = _code32(sign, magnitude, code, fmt, ends)
+            rows, width, start, first = _settle(piece, shape, r, column, how, target)
+            _words_of_tile(start, rows * width, shape.width, where, mode, words)
+            if not fast:
+                count = _fill(piece, shape, rows, width, start, first, how)
+                for i in range(U64(count)):
+                    sign, magnitude, _, _, code = _random32(piece.q_bits[i], fmt, mode, words[i])
+                    codes[U64(start) + i] = _code32(sign, magnitude, code, fmt, ends)
+                continue
+            done = 0
+            for _ in range(rows):
+                for low in range(0, width, shape.group):
+                    count, divisor = min(shape.group, width - low), piece.divisors[first]
+                    call_for(piece.x, start + done + rows * width, count)
+                    _random_group(
+                        piece.x, U64(start + done), U64(count), divisor, words, U64(done), codes,
+                        short, mode.bits, ends, top,
+                    )  # fmt: skip
+                    done += count
+                    first += 1
 
 
 @jit
@@ -307,24 +361,21 @@ def quantize_random64(
     ints: Any, floats: Any, singles: Any,
 ) -> None:  # fmt: skip
     """Write codes of a piece of float64, each rounded by its own random word."""
+    wide_vectors()
     piece = _piece64(x, amax, scales, divisors, q)
     shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
     how, target = scales_of(ints, floats, singles)
     fmt, ends = elements_of(ints)
-    mode = random_of(ints)
+    mode, words = random_of(ints), np.empty(q.size, np.uint32)
     where = Position(row, column, outer_width, inner, offset)
     for r in range(0, piece.x.size // shape.width, shape.tile_rows):
         for column in range(0, shape.width, shape.tile_width):
-            start, count = _fill(piece, shape, r, column, how, target)
-            run = min(count, shape.width)
-            for begin in range(0, count, run):
-                index, step = _index(start + begin, shape.width, where), U64(where.inner)
-                low, high = U64(begin), U64(start + begin)
-                for i in range(U64(run)):
-                    at = U64(index + U64(i * step))
-                    word = right(philox(U32(at), U32(right(at, U64(32))), mode), U32(32 - mode.bits))
-                    sign, magnitude, _, _, code = _random64(piece.q_bits[low + i], fmt, mode, word)
-                    codes[high + i] = _code64(sign, magnitude, code, fmt, ends)
+            rows, width, start, first = _settle(piece, shape, r, column, how, target)
+            count = _fill(piece, shape, rows, width, start, first, how)
+            _words_of_tile(start, count, shape.width, where, mode, words)
+            for i in range(U64(count)):
+                sign, magnitude, _, _, code = _random64(piece.q_bits[i], fmt, mode, words[i])
+                codes[U64(start) + i] = _code64(sign, magnitude, code, fmt, ends)
 
 
 @jit
@@ -344,6 +395,7 @@ def dequantize(
 
     ``divisors`` is two-dimensional; row r takes its row ``row_of[r]``.
     """
+    wide_vectors()
     for r in range(start, stop):
         scale_row = row_of[r]
         for j in range((width + group - 1) // group):
@@ -367,6 +419,7 @@ def dequantize_each(
     out: Any,
 ) -> None:
     """Write what `dequantize` does for groups of one element, which its inner loop would not vectorize."""
+    wide_vectors()
     for r in range(start, stop):
         first, scale_row = U64(r * width), U64(row_of[r])
         for k in range(U64(width)):
@@ -375,21 +428,16 @@ def dequantize_each(
 
 @jit
 def gather(source: Any, out: Any) -> None:
-    """Copy rows that lie across memory into flat ``out``, by squares through a buffer.
-
-    Without it, lines a power of two apart would push each other out of the cache.
-    """
-    side = 64
+    """Copy rows that lie across memory into flat ``out``, by squares."""
     height, width = source.shape
-    square = np.empty((side, side + 1), source.dtype)
-    for top in range(0, height, side):
-        rows = U64(min(side, height - top))
-        for start in range(0, width, side):
-            columns = U64(min(side, width - start))
-            for k in range(columns):
-                for r in range(rows):
-                    square[r, k] = source[U64(top) + r, U64(start) + k]
-            for r in range(rows):
-                at = U64((U64(top) + r) * U64(width) + U64(start))
-                for k in range(columns):
-                    out[at + k] = square[r, k]
+    across = source.strides[0] == source.itemsize and source.strides[1] % source.itemsize == 0
+    step = source.strides[1] // source.itemsize
+    whole_rows, whole_columns = height // SIDE * SIDE, width // SIDE * SIDE
+    if not across:
+        whole_rows = whole_columns = 0
+    for start in range(0, whole_columns, SIDE):
+        for top in range(0, whole_rows, SIDE):
+            turn_square(source, top, start, step, out, top * width + start, width)
+    for r in range(height):
+        for k in range(whole_columns if r < whole_rows else 0, width):
+            out[r * width + k] = source[r, k]

@@ -245,8 +245,10 @@ def dequantize(
     codes: Any, group: int, how: Decoding, signed: int, scales: Any, scale_format: FormatParams,
     tensor_scale: Any, streams: int, out: Any,
 ) -> None:  # fmt: skip
-    """Write values of whole groups: one product each of code and scale."""
-    factors, places = np.empty(TILE // 16, np.float32), group // 32
+    """Write values of whole groups of 16, 32, 64, … elements: one product each of code and scale."""
+    factors, places = np.empty(TILE // 16, np.float32), 0
+    while 16 << places < group:
+        places += 1
     for start in range(0, codes.size, TILE):
         count = min(TILE, codes.size - start)
         _factors(scales, start // group, count // group, scale_format, tensor_scale, factors)

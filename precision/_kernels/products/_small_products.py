@@ -12,8 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._kernels._jit import inline, jit
-from precision._kernels._llvm_scalars import bits32, bits64, float32_of, float64_of, left, right
-from precision._kernels._llvm_vectors import fused_multiply_add
+from precision._kernels._llvm_scalars import (
+    bits32,
+    bits64,
+    float32_of,
+    float64_of,
+    fused_multiply_add,
+    left,
+    right,
+)
 from precision._kernels._params import CANONICAL_NAN, FormatParams, ModeParams
 from precision._kernels._scalar_rounding import round_scaled_integer
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from precision._support._types import Array
 #: Bytes of an operation's arrays from which on no cache could hold them, and results are written past caches.
 LARGE = 1 << 25
 _LINE = 64  # bytes of a line of the cache
-_BLOCK = 4096  # elements: a block, its source and the codes stay in the first-level cache
+_BLOCK = 512  # elements: so few that reads of the next ones overlap the writes past the caches
 
 
 def _address(raw: Array) -> int:
@@ -46,21 +45,16 @@ def aligned_parts(*parts: tuple[int, np.dtype[Any]], zeros: bool = False) -> lis
     return found
 
 
-@functools.lru_cache(maxsize=8)
-def _nothing(dtype: np.dtype[Any]) -> Array:
-    """Return an array of no element, which stands for no buffer."""
-    return np.empty(0, dtype)
-
-
 def streaming(out: Array, nbytes: int) -> tuple[int, Array]:
     """Choose whether a loop writes its piece ``out`` past the caches, in an operation over ``nbytes`` bytes.
 
-    Returns the number of elements before the first whole line of the cache, and a buffer for those that
-    follow, from which whole lines are written. An empty buffer tells the loop to write as usual.
+    Returns the number of elements that the loop writes first, and the array to which it writes: ``out`` as a
+    whole, or a block, from which it is to copy whole lines of the cache. The first elements are then those
+    before the first whole line, if there are any, or else a block.
     """
     if nbytes < LARGE or out.size < 2 * _BLOCK:
-        return 0, _nothing(out.dtype)
+        return out.size, out
     head, rest = divmod(-out.ctypes.data % _LINE, out.itemsize)
     if rest:
-        return 0, _nothing(out.dtype)
-    return head, aligned(_BLOCK, out.dtype)
+        return out.size, out
+    return head or _BLOCK, aligned(_BLOCK, out.dtype)
