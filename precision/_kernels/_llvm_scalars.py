@@ -32,6 +32,36 @@ bits64 = _bitcast("bits64", types.float64, types.uint64)
 float64_of = _bitcast("float64_of", types.uint64, types.float64)
 
 
+_WORDS = {types.float32: types.uint32, types.float64: types.uint64}
+_FLOATS = {word: kind for kind, word in _WORDS.items()}
+
+
+def _either_bitcast(name: str, targets: dict[Any, Any]) -> Any:
+    def typer(typingctx: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.bitcast(args[0], context.get_value_type(targets[value]))
+
+        return (targets[value](value), codegen) if value in targets else None
+
+    typer.__name__ = name
+    return intrinsic(typer)
+
+
+#: bits of a float of either size, and the way back
+bits_of, float_of = _either_bitcast("bits_of", _WORDS), _either_bitcast("float_of", _FLOATS)
+
+
+def _least(typingctx: Any, a: Any, b: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(builder.icmp_signed("<", args[0], args[1]), *args)
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+#: the lesser of two int64; Numba compiles a function for each use of `min` with other types
+least: Any = intrinsic(_least)
+
+
 def _shift(name: str) -> Any:
     def typer(typingctx: Any, value: Any, places: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:

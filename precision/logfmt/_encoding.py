@@ -46,7 +46,14 @@ class Encoding(NamedTuple):
         elements = np.ascontiguousarray(part, self.dtype)
         if self.vectorized:
             bits = elements.view(np.uint32)
-            loops.encode_tiles(bits, *tiles, layout, self.grid, codes, *stored, open_ones)
+            left, most = np.zeros(tiles[1], np.uint8), 16 * -(-layout.block // 16)
+            scratch = (
+                np.empty(most, np.uint32), np.empty(most, codes.dtype), np.empty(most // 8, np.uint8),
+                *loops.group_scratch(),
+            )  # fmt: skip
+            if loops.encode_tiles(bits, *tiles, layout, self.grid, codes, *stored, left, *scratch):
+                space = np.empty(layout.block)
+                loops.encode_left(bits, *tiles, layout, self.grid, left, space, codes, *stored, open_ones)
         else:
             loops.encode_each(elements, *tiles, layout, self.grid, self.philox, codes, *stored, open_ones)
         if open_ones[0] >= len(open_ones) and tiles[1] - tiles[0] > 1:

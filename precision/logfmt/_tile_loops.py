@@ -171,7 +171,13 @@ def decode_tiles(
             np.ascontiguousarray(to_last(array, along), np.float32).reshape(-1) for array in metadata
         )
         flat, values = rows.reshape(-1), result.reshape(-1)
-        loop = _decoding.decode_tiles if dtype == np.float32 else _decoding.decode_each
+
+        def loop(*arrays: Any) -> None:
+            if dtype == np.float32:
+                _decoding.decode_tiles(*arrays, *_decoding.decode_scratch(flat.dtype))
+            else:
+                _decoding.decode_each(*arrays)
+
         if block > _long_tiles.LONG:
             _long_tiles.decode_long_tiles(loop, flat, layout, grid, [firsts, seconds], values)
         else:

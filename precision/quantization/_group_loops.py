@@ -120,7 +120,7 @@ class Quantizer:
         short = short_params(self.scale_format)
         assert short is not None
         target = kernels.Narrow(short, format_params(self.scale_format), how.least_code)
-        nested = kernels.Nested(how.maximum, how.tensor_scale, how.factor, how.multiply)
+        nested = kernels.Nested(how.maximum, how.tensor_scale, how.factor, how.rule.multiply.number)
         kernels.quantize_nested(x, bits, group, nested, target, *rest)
 
 

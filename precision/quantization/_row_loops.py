@@ -30,7 +30,7 @@ from precision.quantization._spec_fields import SpecFields
 
 if TYPE_CHECKING:
     from precision._kernels.numbers._four_over_six import Trial
-    from precision._kernels.numbers._group_scales import ScaleFormat, ScaleParams
+    from precision._kernels.numbers._group_scales import Rule, ScaleFormat, ScaleParams
     from precision._kernels.numbers._packed_params import Packed
 
 
@@ -80,9 +80,7 @@ class _Plan(NamedTuple):
     scale_dtype: np.dtype[Any]
     dtype: np.dtype[Any]  #: of the arithmetic: float64, or float32 for every narrower source
     word: np.dtype[Any]  #: the unsigned integers of its size
-    magnitude: Any  #: mask of all bits but the sign
-    infinity: Any  #: bits of infinity
-    encode: Callable[..., None]  #: the loop over the elements
+    rounding: str  #: of elements, as `quantizing_loop` calls it
     mode: Mode
     random: bool
     target: ScaleFormat
@@ -102,7 +100,7 @@ def _plan(settings: tuple[Any, ...], wide: bool) -> _Plan:
     spec = SpecFields(granularity=PerTensor(), **dict(zip(_NAMES, settings, strict=True)))
     dtype = np.dtype(np.float64 if wide else np.float32)
     word = np.dtype(np.uint64 if wide else np.uint32)
-    encode, mode = _element_loop(spec, 8 * dtype.itemsize)
+    rounding, mode = _element_rounding(spec, dtype)
     target, plain = scale_target(spec), None if spec.tensor_scale else scale_params(spec, dtype, None)
     return _Plan(
         spec=spec,
@@ -111,9 +109,7 @@ def _plan(settings: tuple[Any, ...], wide: bool) -> _Plan:
         scale_dtype=spec.scale_format.dtype,
         dtype=dtype,
         word=word,
-        magnitude=word.type((1 << (8 * word.itemsize - 1)) - 1),
-        infinity=np.array(np.inf, dtype).view(word)[()],
-        encode=encode,
+        rounding=rounding,
         mode=mode,
         random=isinstance(mode, StochasticParams),
         target=target,
@@ -132,22 +128,29 @@ def _packed(
     return packed(how, target, format_params(spec.fmt), element_ends(spec), mode, dtype)
 
 
-def _element_loop(spec: SpecFields, bits: int) -> tuple[Callable[..., None], Mode]:
-    """Return the loop for a spec's rounding and a source of 32 or 64 bits, and the rounding's parameters."""
-    from precision._kernels.numbers import _quantizing_loops as kernels
+@functools.cache
+def _loop(rounding: str, rule: Rule, given: bool) -> Callable[..., None]:
+    """Return the loop over elements for a rule, or for scales that are ``given``."""
+    from precision._kernels.numbers._group_scales import Given, No
+    from precision._kernels.numbers._quantizing_loops import quantizing_loop
 
+    return quantizing_loop(rounding, rule._replace(way=Given(), plain=No()) if given else rule)
+
+
+def _element_rounding(spec: SpecFields, dtype: np.dtype[Any]) -> tuple[str, Mode]:
+    """Return how the loop for a spec and a type of source rounds, and the rounding's parameters."""
     fmt, rounding = spec.fmt, spec.rounding
     params, short = format_params(fmt), short_params(fmt)
     if isinstance(rounding, Stochastic):
         random = StochasticParams(rounding.bits, rounding.seed & 0xFFFFFFFF, rounding.seed >> 32)
-        return getattr(kernels, f"quantize_random{bits}"), random
+        return "random", random
     # Both signs have the same magnitudes: there is a sign bit and a -0, or symmetric two's complement.
     alike = params.max_code == params.max_negative and (params.negative_zero or params.negate_flip)
     nearest = rounding is Rounding.TIES_TO_EVEN and spec.overflow is Overflow.SATURATE and alike
     nearest = nearest and spec.non_finite is NonFinite.NAN_SCALE  # with the other rule quotients may be NaN
-    if nearest and bits == 32 and short is not None and nearest_suits(short, short.maximum):
-        return kernels.quantize_nearest32, short
-    return getattr(kernels, f"quantize{bits}"), MODES[rounding]
+    if nearest and dtype == np.float32 and short is not None and nearest_suits(short, short.maximum):
+        return "nearest", short
+    return "any", MODES[rounding]
 
 
 class _Run:
@@ -246,15 +249,16 @@ class _Run:
             tile_width = max(1, TILE // self.group) * self.group
         elif width > TILE and divisors is not None:
             tile_width = TILE
+        encode = _loop(plan.rounding, how.rule, divisors is not None)
         parameters = plan.packed or _packed(plan.spec, how, plan.target, plan.mode, plan.dtype)
         amax = np.empty(count if divisors is None else 0, plan.dtype)
         q = np.empty(min(tile_rows * tile_width, x.size), plan.dtype)
         scales = self.scales[span.top : span.bottom, groups] if divisors is None else self.scales[:0, :0]
         factors = np.empty(count, np.float32) if divisors is None else divisors[:, groups].reshape(-1)
         where = (span.top, span.left, self.rows.width, self.rows.inner, self.offset) if plan.random else ()
-        plan.encode(
+        encode(
             x, amax, scales.reshape(-1), factors, q, codes,
-            width, self.group, tile_rows, tile_width, int(divisors is not None), *where, *parameters,
+            width, self.group, tile_rows, tile_width, *where, *parameters,
         )  # fmt: skip
 
     # ---- scales ---------------------------------------------------------------------------------
@@ -274,16 +278,14 @@ class _Run:
         parts = -(-self.group // step)
         amax = np.zeros((self.rows.count, self.groups * parts), self.plan.word)
 
+        find = _group_scales.largest_finite_magnitudes if finite else _group_scales.largest_magnitudes
+
         def work(span: Span) -> None:
-            x = self.rows.take(span, self.plan.dtype).view(self.plan.word)
+            x = self.rows.take(span, self.plan.dtype)
             height, length = span.bottom - span.top, span.right - span.left
             first = span.left // self.group * parts + span.left % self.group // step
             part = amax[span.top : span.bottom, first : first + -(-length // step)].reshape(-1)
-            if finite:
-                masks = self.plan.magnitude, self.plan.infinity
-                _group_scales.largest_finite_magnitudes(x, height, 0, length, step, *masks, part, 0)
-            else:
-                _group_scales.largest_magnitudes(x, height, 0, length, step, self.plan.magnitude, part, 0)
+            find(x, height, 0, length, step, part.view(self.plan.dtype), 0)
 
         self._each(work)
         if self.long:

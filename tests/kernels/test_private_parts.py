@@ -14,12 +14,17 @@ from types import SimpleNamespace
 import pytest
 
 import precision as pr
-from precision._kernels import _numba_cache, _numba_codegen, _private_parts
+from precision._kernels import _numba_cache, _numba_codegen, _numba_parts, _private_parts
 from precision._kernels.products import _tile_sums
 
 PACKAGE = Path(pr.__file__).parent
-FENCES = {"_kernels/_numba_cache.py", "_kernels/_numba_codegen.py", "_support/machine/_forks.py"}
-PARTS = _numba_cache.PARTS | _numba_codegen.PARTS
+FENCES = {
+    "_kernels/_numba_cache.py",
+    "_kernels/_numba_codegen.py",
+    "_kernels/_numba_parts.py",
+    "_support/machine/_forks.py",
+}
+PARTS = _numba_cache.PARTS | _numba_codegen.PARTS | _numba_parts.PARTS
 
 
 @pytest.fixture

@@ -110,7 +110,8 @@ def find_levels(stats: Any, tiles: int, grid: Grid, logs: Any, levels: Any) -> N
     if not grid.extremes and grid.from_stored:
         for i in range(U64(tiles)):
             levels[2, i], levels[3, i] = levels[0, i] * back, levels[1, i] * back
-            levels[4, i] = max(logs[U64(GROUP) + i] - levels[2, i], levels[3, i] * steps)
+            high, reach = logs[U64(GROUP) + i] - levels[2, i], levels[3, i] * steps
+            levels[4, i] = reach if reach > high else high
     for i in range(U64(tiles)):
         low, step = levels[2, i], levels[3, i]
         # Numbers stored in BF16 and FP16 may lie far from the extremes; a clamp has a boundary of its own.
