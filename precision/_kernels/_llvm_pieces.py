@@ -13,6 +13,8 @@ from numba import types
 
 from precision._kernels._numba_codegen import prefer_wide_vectors, processor_features
 
+I8 = ir.IntType(8)
+I16 = ir.IntType(16)
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 VECTOR_BYTES = 256

@@ -29,11 +29,11 @@ from precision._kernels._llvm_pieces import (
     exponent_vector,
     float_types,
     lowest,
+    own_function,
     passes,
     splat,
     write_rounding,
 )
-from precision._kernels._llvm_scalars import fused_multiply_add as fused_multiply_add
 from precision._kernels._numba_codegen import llvm_loop, nothing, pointer, prefer_wide_vectors
 
 
@@ -91,17 +91,6 @@ def stream(typingctx: Any, source: Any, s0: Any, target: Any, t0: Any, count: An
     return types.void(source, types.intp, target, types.intp, types.intp), codegen
 
 
-@intrinsic
-def add_exact_product(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-    """Return ``a*b + c`` where ``a*b`` is exact: fused where the processor can, the same bits where not."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        product = builder.fmul(args[0], args[1], flags=("contract",))
-        return builder.fadd(product, args[2], flags=("contract",))
-
-    return a(a, a, a), codegen
-
-
 @llvm_loop(plain.largest_exponents)
 def largest_exponents(typingctx: Any, count: Any, ae: Any, a0: Any, be: Any, b0: Any, out: Any) -> Any:
     """Write the largest ``ae[a0 + k] + be[b0 + k*lanes + j]`` over k, saturating, into ``out[j]``.
@@ -152,48 +141,61 @@ def add_cut_products(typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: An
     return types.void(types.intp, a, types.intp, b, types.intp, sums), codegen
 
 
-@llvm_loop(plain.add_scaled_products)
-def add_scaled_products(
-    typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: Any, scale: Any, sums: Any, s0: Any
-) -> Any:
-    """Add each ``a[a0 + k] * b[b0 + k*lanes + j] * scale[j]``, cut to an integer, to ``sums[s0 + j]``.
+@llvm_loop(plain.add_scaled)
+def add_scaled(
+    typingctx: Any, rows: Any, lanes: Any, registers: Any, totals: Any, left: Any, l0: Any, right: Any,
+    left_first: Any,
+) -> Any:  # fmt: skip
+    """Add a tile's registers to its totals, scaled, and clear them; ``lanes`` is a multiple of 16.
 
-    Products and scaled products are exact in float32; the sums are int32 and must not overflow.
+    A total takes ``fma(fl(register * left), right, total)`` where the left scale comes first, else
+    ``fma(register, fl(left * right), total)``.
     """
-    registers = VECTOR_BYTES // REGISTER_BYTES
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        count, a_, a0_, b_, b0_, scale_, sums_, s0_ = args
+        arrays = [(registers, args[2], I64(0)), (totals, args[3], I64(0)), (left, args[4], args[5]),
+                  (right, args[6], I64(0))]  # fmt: skip
+        first = builder.zext(args[7], I32) if args[7].type.width < 32 else args[7]
+        parameters, inner = own_function(
+            builder, "add_scaled", [*args[:2], first, *(pointer(context, builder, *x) for x in arrays)]
+        )
+        rows, lanes, first, *places = parameters
+        first = inner.icmp_unsigned("!=", first, I32(0))
         vector = ir.VectorType(ir.FloatType(), 16)
-        whole = ir.VectorType(I32, 16)
-        zero = I64(0)
-        left = pointer(context, builder, a, a_, a0_)
-        right = builder.bitcast(pointer(context, builder, b, b_, b0_), vector.as_pointer())
-        factor = builder.bitcast(pointer(context, builder, scale, scale_, zero), vector.as_pointer())
-        target = builder.bitcast(pointer(context, builder, sums, sums_, s0_), whole.as_pointer())
-        factors = [
-            builder.load(builder.gep(factor, [I64(i)]), align=REGISTER_BYTES) for i in range(registers)
-        ]
-        places = [builder.gep(target, [I64(i)]) for i in range(registers)]
+        source, target, left_scale, right_scale = places
+        ones = ir.Constant(vector, [1.0] * 16)
+        count = inner.udiv(lanes, I64(16))
+        fma = declared(inner.module, ir.FunctionType(vector, [vector] * 3), "llvm.fma.v16f32")
 
-        def body(k: Any, carried: list[Any]) -> list[Any]:
-            row = splat(builder, builder.load(builder.gep(left, [k])), 16)
-            first = builder.mul(k, I64(registers))
-            results = []
-            for i in range(registers):
-                place = builder.gep(right, [builder.add(first, I64(i))])
-                column = builder.load(place, align=REGISTER_BYTES)
-                term = builder.fmul(builder.fmul(row, column), factors[i])
-                results.append(builder.add(carried[i], builder.fptosi(term, whole)))
-            return results
+        def row(i: Any, _: list[Any]) -> list[Any]:
+            scale = splat(inner, inner.load(inner.gep(left_scale, [i])), 16)
+            # One of the two factors is 1.
+            before, after = inner.select(first, scale, ones), inner.select(first, ones, scale)
 
-        initial = [builder.load(place, align=REGISTER_BYTES) for place in places]
-        for value, place in zip(counted_loop(builder, count, initial, body), places, strict=True):
-            builder.store(value, place, align=REGISTER_BYTES)
+            def some(j: Any, _: list[Any]) -> list[Any]:
+                at = inner.mul(j, I64(16))
+                place = inner.add(inner.mul(i, lanes), at)
+                register, total, factor = (
+                    inner.bitcast(inner.gep(x, [n]), vector.as_pointer())
+                    for x, n in ((source, place), (target, place), (right_scale, at))
+                )
+                partial = inner.fmul(inner.load(register, align=REGISTER_BYTES), before)
+                scaled = inner.fmul(after, inner.load(factor, align=REGISTER_BYTES))
+                result = inner.call(fma, [partial, scaled, inner.load(total, align=REGISTER_BYTES)])
+                inner.store(result, total, align=REGISTER_BYTES)
+                inner.store(ir.Constant(vector, [0.0] * 16), register, align=REGISTER_BYTES)
+                return []
+
+            counted_loop(inner, count, [], some)
+            return []
+
+        counted_loop(inner, rows, [], row)
+        inner.ret_void()
         return nothing(context)
 
+    ints = (types.intp,) * 2
     return (
-        types.void(types.intp, a, types.intp, b, types.intp, scale, sums, types.intp),
+        types.void(*ints, registers, totals, left, types.intp, right, types.boolean),
         codegen,
     )
 

@@ -60,11 +60,18 @@ def add_cut_products(count: Any, a: Any, a0: Any, b: Any, b0: Any, sums: Any) ->
             sums[lanes + j] = add_cut(F64(sums[lanes + j]), abs(x) * negative, precision)
 
 
-def add_scaled_products(count: Any, a: Any, a0: Any, b: Any, b0: Any, scale: Any, sums: Any, s0: Any) -> None:
-    """Add scaled products, cut to integers, to the lanes' sums."""
-    for k in range(count):
-        for j in range(_LANES):
-            sums[s0 + j] += I32(F32(F32(a[a0 + k] * b[b0 + k * _LANES + j]) * scale[j]))
+def add_scaled(
+    rows: Any, lanes: Any, registers: Any, totals: Any, left: Any, l0: Any, right: Any, left_first: Any
+) -> None:
+    """Add a tile's registers to its totals, scaled, and clear them."""
+    for i in range(rows):
+        scale = left[l0 + i]
+        before, after = (scale, F32(1)) if left_first else (F32(1), scale)
+        for j in range(lanes):
+            n = i * lanes + j
+            partial, factor = F32(registers[n] * before), F32(after * right[j])
+            totals[n] = fused_multiply_add(partial, factor, totals[n])
+            registers[n] = 0
 
 
 def chain_products(count: Any, a: Any, a0: Any, b: Any, b0: Any, sums: Any, s0: Any) -> None:

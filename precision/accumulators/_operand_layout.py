@@ -10,17 +10,14 @@ import numpy as np
 from precision._support._types import Array
 from precision._support.machine._aligned_memory import aligned_parts
 from precision._support.machine._pieces import in_pieces
-from precision._support.machine._threads import checkpoint
 from precision.formats._codec import decode
 from precision.formats._codec_arrays import F32
 from precision.formats._float_format import FloatFormat
 from precision.formats._int_format import IntFormat
 from precision.formats._named import BF16, FP32, TF32, Format
 
-#: Elements that one call of NumPy lays out: between two such pieces a product can be interrupted.
-_PIECE = 2**20
-#: Elements of an operand that is looked up as a whole, at most.
-_SMALL = 2**16
+#: Elements that one piece of work lays out: between two such pieces a product can be interrupted.
+_PIECE = 2**17
 
 
 class Stack(NamedTuple):
@@ -118,183 +115,69 @@ def exponents(stack: Stack) -> tuple[int, int]:
     return (int(lowest), int(highest)) if lowest <= highest else (0, 0)
 
 
-class Tables(NamedTuple):
-    """Values and exponents of codes, as the kernels over panels read them.
-
-    NaN and Inf are zeros to these kernels, and are marked in ``special``. For codes of up to 16 bits there
-    is one entry for each code. Codes of 32 bits are values as they are: ``values`` is empty then, and the
-    other arrays have an entry for each element of the stack.
-    """
-
-    values: Array
-    exponents: Array  #: relative to the operand's reference; the smallest of their type for a zero
-    special: Array
-
-
-def _entries(elements: Array, fmt: Format, reference: int, kind: np.dtype[Any]) -> Tables:
-    """Build the tables of some float32 values."""
-    special = ~np.isfinite(elements)
-    elements = np.where(special, np.float32(0), elements)  # a copy: the array may be the caller's
-    limits = np.iinfo(kind)
-    exponents = np.maximum(np.frexp(elements)[1] - 1, _min_exponent(fmt)) - reference
-    exponents[elements == 0] = limits.min
-    clipped: Array = np.clip(exponents, limits.min, limits.max)
-    return Tables(elements, clipped.astype(kind), special)
-
-
-@functools.lru_cache(maxsize=64)
-def _code_tables(fmt: Format, reference: int, kind: np.dtype[Any]) -> Tables:
-    """Build the tables of every code of a format."""
-    return _entries(_every_value(fmt), fmt, reference, kind)
-
-
-def _pieces(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
-    """Cut a matrix into pieces: some whole rows each, or parts of one long row."""
-    rows, columns = shape
-    high, wide = max(1, 2**16 // max(1, columns)), max(1, min(columns, _PIECE))
-    return [
-        (slice(top, top + high), slice(left, left + wide))
-        for top in range(0, rows, high)
-        for left in range(0, columns, wide)
-    ]
-
-
-def build_tables(stack: Stack, reference: int, kind: np.dtype[Any]) -> Tables:
-    """Build the tables of a stack: of its format's codes, or of its elements if codes have 32 bits."""
-    if stack.codes.itemsize < 4:
-        return _code_tables(stack.fmt, reference, kind)
-    found = Tables(
-        np.empty(0, np.float32), np.empty(stack.codes.shape, kind), np.empty(stack.codes.shape, bool)
-    )
-
-    def work(start: int, stop: int) -> None:
-        for matrix in range(start, stop):
-            for some in _pieces(stack.codes.shape[1:]):
-                checkpoint()
-                piece = values(Stack(stack.codes[matrix][some], stack.fmt))
-                _, found.exponents[matrix][some], found.special[matrix][some] = _entries(
-                    piece, stack.fmt, reference, kind
-                )
-
-    in_pieces(work, len(stack.codes), 1)
-    return found
-
-
-def find_specials(stack: Stack, found: Tables, axis: int) -> Array | None:
-    """Mark the rows (axis 2) or columns (axis 1) that hold NaN or Inf, or return None if none does."""
-    codes = stack.codes
-    if not found.values.size:
-        return np.asarray(found.special.any(axis=axis)) if found.special.any() else None
-    if not stack.fmt.has_nan and not stack.fmt.has_inf:
-        return None
-    if codes.size <= _SMALL and not np.count_nonzero(found.special.take(codes, mode="clip")):
-        return None
-    marked = np.zeros((len(codes), codes.shape[3 - axis]), bool)
-    pieces = _pieces(codes.shape[1:])
-
-    def work(start: int, stop: int) -> None:
-        for piece in range(start, stop):
-            matrix, some = piece // len(pieces), pieces[piece % len(pieces)]
-            marks = found.special.take(codes[matrix][some], mode="clip")
-            if marks.any():  # threads may mark the same line, and no thread clears a mark
-                marked[matrix, some[2 - axis]][marks.any(axis=axis - 1)] = True
-
-    in_pieces(work, len(codes) * len(pieces), 1)
-    return marked
-
-
 @functools.cache
-def panel_modules() -> tuple[Any, Any]:
-    """Import the modules `_panel_steps` and `_tile_sums` of the kernels over panels, once.
+def panel_modules() -> tuple[Any, Any, Any]:
+    """Import the modules `_panel_steps`, `_tile_sums` and `_llvm_elements` of the kernels over panels, once.
 
     An import statement costs a microsecond each time it is reached.
     """
-    from precision._kernels.products import _panel_steps, _tile_sums
+    from precision._kernels.products import _llvm_elements, _panel_steps, _tile_sums
 
-    return _panel_steps, _tile_sums
+    return _panel_steps, _tile_sums, _llvm_elements
 
 
-def pack_left(stack: Stack, found: Tables, depth: int) -> Any:
-    """Lay out the left operand as the kernels over panels read it: in chunks of ``depth`` elements of K.
+def as_right(stack: Stack, reference: int) -> Any:
+    """Build the record of a right operand that the kernels over panels read."""
+    operand = as_operand(stack)
+    strides = (1, operand.rows) if operand.transposed else (operand.columns, 1)
+    return panel_modules()[1].Right(
+        operand.codes, *strides, operand.table, operand.shift, operand.mask, operand.min_exponent, reference
+    )
 
-    NumPy looks up the codes. All panels share the result, and no kernel has to be compiled for it.
+
+class LeftRows:
+    """Rows of the left operand, laid out as the kernels over panels read them: in chunks of K.
+
+    ``depth`` is the length of a chunk, ``kind`` the type of exponents, and ``apart`` tells whether signs are
+    apart from values. The memory is that of `block` rows of `matrices` matrices.
     """
-    codes, steps = stack.codes, panel_modules()[0]
-    count, rows, length = codes.shape
-    chunks = -(-length // depth)
-    kind = found.exponents.dtype
-    size = count * chunks * rows * depth
-    flat_values, flat_exponents = aligned_parts((size, F32), (size, kind))
-    packed = flat_values.reshape(count, chunks, rows, depth)
-    exponents = flat_exponents.reshape(packed.shape)
-    if found.values.size and size <= _SMALL and length == chunks * depth:
-        code = codes.reshape(count, rows, chunks, depth).swapaxes(1, 2)
-        found.values.take(code, out=packed, mode="clip")
-        found.exponents.take(code, out=exponents, mode="clip")
-        return steps.Left(flat_values, flat_exponents)
-    step, wide = max(1, 2**16 // (chunks * depth)), max(1, min(chunks, _PIECE // depth))
-    high, across = -(-rows // step), -(-chunks // wide)
 
-    def work(start: int, stop: int) -> None:
-        for piece in range(start, stop):
-            line, chunk = piece // across, piece % across * wide
-            matrix, first = line // high, line % high * step
-            some, into = slice(first, min(rows, first + step)), slice(chunk, min(chunks, chunk + wide))
-            along = slice(chunk * depth, min(length, into.stop * depth))
-            code, here = codes[matrix, some, along], (matrix, into, some)
-            if found.values.size and code.shape[1] == (into.stop - chunk) * depth:
-                code = code.reshape(len(code), -1, depth).swapaxes(0, 1)
-                if high == across == 1:  # the whole matrix: memory without gaps
-                    found.values.take(code, out=packed[matrix], mode="clip")
-                    found.exponents.take(code, out=exponents[matrix], mode="clip")
-                else:
-                    packed[here] = found.values.take(code, mode="clip")
-                    exponents[here] = found.exponents.take(code, mode="clip")
-                continue
-            value = np.zeros((len(code), (into.stop - chunk) * depth), np.float32)
-            exponent = np.full(value.shape, np.iinfo(kind).min, kind)
-            own = np.s_[:, : code.shape[1]]
-            if found.values.size:
-                value[own] = found.values.take(code, mode="clip")
-                exponent[own] = found.exponents.take(code, mode="clip")
-            else:
-                value[own] = values(Stack(code, stack.fmt))
-                value[own][found.special[matrix, some, along]] = 0
-                exponent[own] = found.exponents[matrix, some, along]
-            packed[here] = value.reshape(len(value), -1, depth).swapaxes(0, 1)
-            exponents[here] = exponent.reshape(len(value), -1, depth).swapaxes(0, 1)
+    def __init__(
+        self,
+        stack: Stack,
+        reference: int,
+        depth: int,
+        kind: np.dtype[Any],
+        apart: bool,
+        size: tuple[int, int],
+    ) -> None:
+        self.operand, self.reference, self.depth = as_operand(stack), reference, depth
+        self.count, self.rows, self.length = stack.codes.shape
+        self.chunks = -(-self.length // depth)
+        self.matrices, self.block = size
+        elements = self.matrices * self.block * self.chunks * depth
+        values, swaps, exponents = aligned_parts(
+            (elements, F32), (elements if apart else 0, np.dtype(np.uint16)), (elements, kind)
+        )
+        self.record = panel_modules()[0].Left(values, exponents, swaps)
+        self.marks = np.zeros(self.count * self.rows, np.uint8)
 
-    in_pieces(work, count * high * across, 1)
-    return steps.Left(flat_values, flat_exponents)
+    def lay_out(self, first_matrix: int, matrices: int, first_row: int, rows: int) -> None:
+        """Lay out some rows of some matrices, on all threads, and mark those that hold NaN or Inf."""
+        unpack = panel_modules()[1].lay_out_rows
+        operand, depth, record = self.operand, self.depth, self.record
+        strides = (1, operand.rows) if operand.transposed else (operand.columns, 1)
 
+        def work(start: int, stop: int) -> None:
+            for piece in range(start, stop):
+                matrix, chunk = piece // self.chunks, piece % self.chunks
+                at = first_matrix + matrix
+                place = at * operand.rows * operand.columns + first_row * strides[0]
+                unpack(
+                    rows, min(depth, self.length - chunk * depth), depth, operand.codes,
+                    place + chunk * depth * strides[1], *strides, operand.table, operand.shift, operand.mask,
+                    operand.min_exponent, self.reference, record.values, record.swaps, record.exponents,
+                    piece * self.block * depth, self.marks, at * self.rows + first_row,
+                )  # fmt: skip
 
-class RightPanels:
-    """Panels of the right operand in one thread's memory, filled with a part of K at a time."""
-
-    def __init__(self, stack: Stack, found: Tables, lanes: int, most: int) -> None:
-        self.stack, self.found, self.lanes = stack, found, lanes
-        self.codes = np.empty(most * lanes, stack.codes.dtype)
-        self.exponents = found.exponents
-        if not found.values.size:
-            self.exponents = np.empty(most * lanes, found.exponents.dtype)
-
-    def take(self, matrix: int, first_column: int, start: int, count: int) -> Any:
-        """Copy ``count`` elements of K from ``start`` on for one panel, and return a kernel's record.
-
-        Beyond the end of K, elements are zeros.
-        """
-        some = (matrix, slice(start, start + count), slice(first_column, first_column + self.lanes))
-        codes = self.stack.codes[some]
-        deep, wide = codes.shape
-        table = self.codes[: count * self.lanes].reshape(count, self.lanes)
-        if deep < count:
-            table[deep:] = 0  # any finite value: zeros of the left operand multiply it
-        if self.found.values.size:
-            table[:deep, :wide] = codes
-        else:
-            value = values(Stack(codes, self.stack.fmt)).view(np.uint32)
-            table[:deep, :wide] = np.where(self.found.special[some], np.uint32(0), value)
-            exponents = self.exponents[: count * self.lanes].reshape(count, self.lanes)
-            exponents.fill(np.iinfo(exponents.dtype).min)
-            exponents[:deep, :wide] = self.found.exponents[some]
-        return panel_modules()[1].Right(self.codes, self.found.values, self.exponents)
+        in_pieces(work, matrices * self.chunks, max(1, _PIECE // (rows * depth)))

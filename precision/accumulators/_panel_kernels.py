@@ -10,7 +10,7 @@ import numpy as np
 from precision._support._types import Array
 from precision.accumulators._inner_scales import InnerScales, ScaledGroups
 from precision.accumulators._kernel_records import as_unit
-from precision.accumulators._operand_layout import Stack, Tables, build_tables, exponents, values
+from precision.accumulators._operand_layout import Stack, exponents, values
 from precision.accumulators._product import Product, scale_parts
 from precision.accumulators._step import Step
 from precision.formats._named import Format
@@ -22,7 +22,8 @@ class PanelKernel(NamedTuple):
 
     ``depth`` is the length of K that suits a chunk, ``lanes`` the number of columns that the kernel sums at
     once, and ``halves`` is 2 if positive and negative products are summed apart, else 1. ``real`` and
-    ``exponent`` are the types of values and exponents.
+    ``exponent`` are the types of the right operand's values and exponents, ``left_exponent`` that of the left
+    one's; ``apart`` tells whether the left operand's signs are apart from its values.
     """
 
     name: str
@@ -31,13 +32,15 @@ class PanelKernel(NamedTuple):
     lanes: int = 64
     real: type[np.floating[Any]] = np.float32
     exponent: type[np.signedinteger[Any]] = np.int8
+    left_exponent: type[np.integer[Any]] = np.int8
+    apart: bool = False
 
 
-NARROW = PanelKernel("Narrow", 32, 2)
-INTEGER = PanelKernel("Integer", 64, 1)
-WIDE = PanelKernel("Wide", 32, 2, 32, np.float64, np.int16)
+NARROW = PanelKernel("Narrow", 32, 2, left_exponent=np.uint32, apart=True)
+INTEGER = PanelKernel("Integer", 64, 1, left_exponent=np.uint32)
+WIDE = PanelKernel("Wide", 32, 2, 32, np.float64, np.int16, np.int16)
 CHAIN = PanelKernel("Chain", 64, 1)
-GROUPED = PanelKernel("Grouped", 64, 1)
+GROUPED = PanelKernel("Grouped", 64, 1, left_exponent=np.uint32)
 
 
 def choose_kernel(product: Product, step: Step) -> tuple[PanelKernel | None, int, int]:
@@ -87,21 +90,16 @@ def largest_term(left: Format, right: Format) -> float:
 def _fits_int32_parts(step: Step, left: Format, right: Format) -> bool:
     """Tell whether the sum of a step's cut terms and register fits the *integer* kernel's 2**32."""
     assert step.fraction_bits is not None
-    return (step.products * largest_term(left, right) + 2) * 2.0**step.fraction_bits <= 2.0**32
+    most = (step.products * largest_term(left, right) + 2) * 2.0**step.fraction_bits
+    return most <= 2.0**32 - 2.0**11  # less what the low bytes of the joined sums come to
 
 
 def _mark_groups_in_use(stack: Stack, axis: int, group: int) -> Array:
     """Mark the groups with an element that is not zero, [matrix][group of K][row or column]."""
-    some = build_tables(stack, 0, np.dtype(np.int16))
-    nonzero = (some.values != 0).take(stack.codes) if some.values.size else values(stack) != 0
+    nonzero = values(stack) != 0  # NaN and Inf as well
     starts = np.arange(0, stack.codes.shape[axis], group)
-    found = np.logical_or.reduceat(nonzero | _mark_special(some, stack), starts, axis=axis)
+    found: Array = np.logical_or.reduceat(nonzero, starts, axis=axis)
     return found.swapaxes(1, 2) if axis == 2 else found
-
-
-def _mark_special(some: Tables, stack: Stack) -> Array:
-    """Mark the elements of a stack that are NaN or Inf."""
-    return some.special.take(stack.codes) if some.values.size else some.special
 
 
 def _choose_scaled(product: Product, step: Step, inside: InnerScales) -> tuple[PanelKernel | None, int, int]:
@@ -119,7 +117,7 @@ def _choose_scaled(product: Product, step: Step, inside: InnerScales) -> tuple[P
         top, bottom = inside.headroom((product.left.fmt, product.right.fmt))  # type: ignore[arg-type]
         factor = scales.left_format.fraction_bits + scales.right_format.fraction_bits + 2
         sums = (step.products // inside.n).bit_length() + 1
-        exact = top + bottom <= 24 and top + bottom + factor <= 53
+        exact = top + bottom <= 24 and top + bottom + factor <= 53 and min(low_a, low_b) >= -126
         return (GROUPED, high_a, high_b) if near and exact and width + top + sums <= 52 else general
     if any(group % terms and group < product.length for group in (scales.left_group, scales.right_group)):
         return general

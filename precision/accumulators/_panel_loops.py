@@ -13,12 +13,10 @@ from precision._support.machine._pieces import in_pieces
 from precision._support.machine._threads import checkpoint, get_num_threads
 from precision.accumulators._general_loops import run_general
 from precision.accumulators._inner_scales import InnerScales
-from precision.accumulators._kernel_records import _WHOLE, CANONICAL_NAN, as_register, as_unit, build_epilogue
+from precision.accumulators._kernel_records import _WHOLE, as_register, as_unit, build_epilogue
 from precision.accumulators._operand_layout import (
-    RightPanels,
-    build_tables,
-    find_specials,
-    pack_left,
+    LeftRows,
+    as_right,
     panel_modules,
 )
 from precision.accumulators._panel_kernels import (
@@ -35,44 +33,48 @@ from precision.formats._codec_arrays import F32
 
 #: Elements of a panel of the right operand that are laid out at once, at most.
 SLAB = 2**18
+#: Elements of the left operand that are laid out at once, at least.
+_LEAST_BLOCK = 2**18
 
 
 def _allocate_scratch(
     kernel: PanelKernel, depth: int, tile: int, step: Step, promoted: bool, part: int
 ) -> Any:
     """Allocate the scratch that one thread's calls of a kernel work in."""
-    steps, _ = panel_modules()
+    steps = panel_modules()[0]
     lanes = kernel.lanes
-    # Kernels write the values of a tile's columns; the lanes beyond a narrow tile stay zeros.
-    values, exponents, registers = aligned_parts(
+    # Zeros, since kernels write what exists of a chunk, and read all of it.
+    values, exponents, registers, factors, marks = aligned_parts(
         (depth * kernel.halves * lanes, np.dtype(kernel.real)),
         (depth * lanes, np.dtype(kernel.exponent)),
         (tile * lanes, F32),
+        (lanes, F32),
+        (lanes, np.dtype(np.uint8)),
         zeros=True,
     )
     totals = aligned(tile * lanes, np.float32) if promoted else registers
+    common = {
+        "values": values, "exponents": exponents, "registers": registers, "totals": totals,
+        "factors": factors, "marks": marks,
+    }  # fmt: skip
     if kernel is NARROW:
-        return steps.Narrow(values, exponents, registers, totals)
+        return steps.Narrow(**common)
     if kernel is CHAIN:
-        return steps.Chain(values, exponents, registers, totals)
-    common = {"values": values, "exponents": exponents, "registers": registers, "totals": totals}
-    common["largest"] = aligned(lanes, kernel.exponent)
+        return steps.Chain(**common)
+    if kernel is INTEGER and step.inner is None:
+        return steps.Integer(**common, part=part)
     if kernel is INTEGER:
-        whole = aligned((max(2, -(-step.products // part)) + 1) * lanes, np.int32)
-        whole[:] = 0
-        scales, none = aligned(2 * lanes, np.float32), np.zeros(max(tile, lanes), np.int32)
-        return steps.Integer(
-            **common, left_shift=none, right_shift=none, left_group=_WHOLE, right_group=_WHOLE,
-            shifts=aligned(lanes, np.int32), scale=scales[:lanes], unscale=scales[lanes:], whole=whole,
-            part=part,
-        )  # fmt: skip
+        none = np.zeros(0, np.int32)
+        return steps.ScaledInteger(
+            **common, part=part, left_shift=none, right_shift=none, left_group=_WHOLE, right_group=_WHOLE
+        )
     if step.inner and step.inner.group:
         size, no_scale, no_exponent = step.inner.group, np.empty(0, np.float32), np.empty(0, np.int32)
         return steps.Grouped(
-            **common, dots=aligned(lanes, np.float32), top=aligned(lanes, np.int32), group=size,
-            terms=aligned(step.products // size * lanes, np.float64), left_scale=no_scale,
-            left_exponent=no_exponent, right_scale=no_scale, right_exponent=no_exponent,
+            **common, terms=aligned(step.products // size * lanes, np.float64), group=size,
+            left_scale=no_scale, left_exponent=no_exponent, right_scale=no_scale, right_exponent=no_exponent,
         )  # fmt: skip
+    common["largest"] = aligned(lanes, kernel.exponent)
     sums = aligned(2 * lanes, kernel.real)
     return steps.Wide(**common, sums=sums, register=as_register(step))
 
@@ -104,10 +106,29 @@ def _tile_rows(product: Product, lanes: int) -> int:
 
 
 def _int32_terms(product: Product, step: Step) -> int:
-    """Return how many terms, a power of two, an int32 can sum beside the register at the unit's width."""
+    """Return how many terms, a power of two, an int32 can sum at the unit's width."""
     assert step.fraction_bits is not None
-    most = (2.0 ** (31 - step.fraction_bits) - 2) / largest_term(product.left.fmt, product.right.fmt)
+    most = 2.0 ** (31 - step.fraction_bits) / largest_term(product.left.fmt, product.right.fmt)
     return min(step.products, 1 << max(0, math.frexp(most)[1] - 1))
+
+
+def _plan_blocks(product: Product, height: int, depth: int) -> list[tuple[int, int, int, int]]:
+    """Cut the left operand into blocks that are laid out at once: (first matrix, matrices, first row, rows).
+
+    An element takes ten bytes at most, so that a block is about as large as the operands' codes.
+    """
+    matrices, rows, length = product.left.codes.shape
+    codes = product.left.codes.nbytes + product.right.codes.nbytes
+    most = max(_LEAST_BLOCK, codes // 4) // (-(-length // depth) * depth)
+    if rows <= most:
+        some = max(1, most // rows)
+        return [(first, min(some, matrices - first), 0, rows) for first in range(0, matrices, some)]
+    high = max(1, most // height) * height
+    return [
+        (matrix, 1, first, min(high, rows - first))
+        for matrix in range(matrices)
+        for first in range(0, rows, high)
+    ]
 
 
 class _TileScales:
@@ -141,7 +162,7 @@ class _TileScales:
             return padded.reshape(-1)
 
         exponents = left(self.exponents[0]), right(self.exponents[1])
-        if hasattr(scratch, "shifts"):
+        if hasattr(scratch, "left_shift"):
             return scratch._replace(
                 left_shift=exponents[0],
                 right_shift=exponents[1],
@@ -156,6 +177,96 @@ class _TileScales:
         )
 
 
+class _PanelSums:
+    """The work of summing every output of a product by one kernel over panels."""
+
+    def __init__(
+        self, product: Product, kernel: PanelKernel, step: Step, references: tuple[int, int], out: Array
+    ) -> None:
+        self.product, self.kernel, self.step, self.out = product, kernel, step, out
+        self.kernels, self.unit, self.reference = panel_modules()[1], as_unit(step), sum(references)
+        _, rows, columns = product.shape
+        length, lanes = product.length, kernel.lanes
+        self.depth = _choose_chunk_depth(product, step, kernel.depth)
+        self.chunks = -(-length // self.depth)
+        self.most = max(1, min(self.chunks, SLAB // (self.depth * lanes)))
+        self.height, self.across = _tile_rows(product, lanes), -(-columns // lanes)
+        self.blocks = _plan_blocks(product, self.height, self.depth)
+        size = max(block[1] for block in self.blocks), max(block[3] for block in self.blocks)
+        kind = np.dtype(kernel.left_exponent)
+        self.left = LeftRows(product.left, references[0], self.depth, kind, kernel.apart, size)
+        self.right = as_right(product.right, references[1])
+        self.grid = self.kernels.Grid(
+            rows, size[1], columns, length, self.depth, self.chunks, lanes, kernel.halves
+        )
+        self.epilogue = build_epilogue(product, self.depth)
+        self.inside = None
+        if product.unit_scales is not None and step.inner is not None:
+            self.inside = _TileScales(product.unit_scales, step.inner, self.chunks * self.depth)
+        self.marks = np.zeros((len(product.right.codes), columns), bool)
+
+    def run(self) -> tuple[Array | None, Array | None]:
+        """Sum block after block, and return the marks of left rows and right columns."""
+        for block in self.blocks:
+            self.left.lay_out(*block)
+            self._sum_block(*block)
+        rows = self.left.marks.reshape(self.left.count, -1) != 0
+        return rows if rows.any() else None, self.marks if self.marks.any() else None
+
+    def _sum_block(self, first_matrix: int, matrices: int, first_row: int, rows: int) -> None:
+        """Sum the outputs of a block of the left operand, on all threads."""
+        last_matrix = first_matrix + matrices
+        own = (self.product.left_matrix >= first_matrix) & (self.product.left_matrix < last_matrix)
+        pairs = np.flatnonzero(own)
+        tiles = -(-rows // self.height)
+        part = _int32_terms(self.product, self.step) if self.kernel is INTEGER else 1
+
+        def work(first: int, last: int) -> None:
+            scratch = _allocate_scratch(
+                self.kernel, self.depth, self.height, self.step, bool(self.epilogue.promote), part
+            )
+            for item in range(first, last):
+                pair, down = int(pairs[item // (tiles * self.across)]), item % tiles * self.height
+                column = item // tiles % self.across * self.kernel.lanes
+                block = first_matrix, first_row, down, min(self.height, rows - down)
+                self._sum_tile(scratch, pair, column, block)
+
+        items = len(pairs) * tiles * self.across
+        in_pieces(work, items, 1 if items < 16 else max(1, items // (16 * get_num_threads())))
+
+    def _sum_tile(self, scratch: Any, pair: int, column: int, block: tuple[int, int, int, int]) -> None:
+        """Sum the outputs of a tile: the first matrix and row of its block, its row there, and its rows."""
+        product, grid, lanes = self.product, self.grid, self.kernel.lanes
+        first_matrix, first_row, down, high = block
+        row, wide = first_row + down, min(lanes, grid.columns - column)
+        i, j = int(product.left_matrix[pair]), int(product.right_matrix[pair])
+        places = (
+            ((i - first_matrix) * self.chunks * grid.block + down) * self.depth,
+            j * grid.length * grid.columns + column * self.right.stride,
+            i * self.epilogue.left_groups * grid.rows + row,
+            j * self.epilogue.right_groups * grid.columns + column,
+            (pair * grid.rows + row) * grid.columns + column,
+        )
+        if self.inside:
+            scratch = self.inside.beside(scratch, i, j, row, high, column, lanes)
+        scratch.registers.fill(0)
+        scratch.totals.fill(0)
+        scratch.marks.fill(0)
+        if product.start is not None:
+            totals = scratch.totals[: high * lanes].reshape(-1, lanes)
+            totals[:, :wide] = product.start[pair, row : row + high, column : column + wide]
+        for start in range(0, self.chunks, self.most):
+            checkpoint()
+            stop = min(self.chunks, start + self.most)
+            tile = self.kernels.Tile(high, wide, start, stop, *places)
+            self.kernels.sum_tile(
+                tile, self.left.record, self.right, self.reference, self.unit, grid, self.epilogue, scratch,
+                self.out.reshape(-1),
+            )  # fmt: skip
+        if np.count_nonzero(scratch.marks):  # no thread clears a mark
+            self.marks[j, column : column + wide][scratch.marks[:wide] != 0] = True
+
+
 def run_panels(
     product: Product, kernel: PanelKernel, step: Step, references: tuple[int, int], out: Array
 ) -> tuple[Array | None, Array | None]:
@@ -164,61 +275,7 @@ def run_panels(
     Both are marks, or None for no mark. The outputs of marked rows and columns are wrong, and are left to the
     general kernel.
     """
-    _, kernels = panel_modules()
-    results, rows, columns = product.shape
-    length, lanes = product.length, kernel.lanes
-    depth = _choose_chunk_depth(product, step, kernel.depth)
-    chunks = -(-length // depth)
-    kind = np.dtype(kernel.exponent)
-    found_left = build_tables(product.left, references[0], kind)
-    found_right = build_tables(product.right, references[1], kind)
-    left = pack_left(product.left, found_left, depth)
-    model, reference = as_unit(step), sum(references)
-    height = _tile_rows(product, lanes)
-    tiles, across = -(-rows // height), -(-columns // lanes)
-    grid = kernels.Grid(rows, columns, length, depth, chunks, lanes, kernel.halves)
-    epilogue = build_epilogue(product, depth)
-    most = max(1, min(chunks, SLAB // (depth * lanes)))
-    part = _int32_terms(product, step) if kernel is INTEGER else 1
-    inside = None
-    if product.unit_scales is not None and step.inner is not None:
-        inside = _TileScales(product.unit_scales, step.inner, chunks * depth)
-
-    def work(first: int, last: int) -> None:
-        scratch = _allocate_scratch(kernel, depth, height, step, bool(epilogue.promote), part)
-        right = RightPanels(product.right, found_right, lanes, most * depth)
-        for item in range(first, last):
-            pair, row = item // (tiles * across), item % tiles * height
-            column = item // tiles % across * lanes
-            i, j = int(product.left_matrix[pair]), int(product.right_matrix[pair])
-            high, wide = min(height, rows - row), min(lanes, columns - column)
-            places = (
-                (i * chunks * rows + row) * depth,
-                i * epilogue.left_groups * rows + row,
-                j * epilogue.right_groups * columns + column,
-            )
-            if inside:
-                scratch = inside.beside(scratch, i, j, row, high, column, lanes)
-            here = (pair, slice(row, row + high), slice(column, column + wide))
-            totals = scratch.totals[: high * lanes].reshape(-1, lanes)
-            scratch.registers.fill(0)
-            totals.fill(0)
-            if product.start is not None:
-                totals[:, :wide] = product.start[here]
-            for start in range(0, chunks, most):
-                checkpoint()
-                stop = min(chunks, start + most)
-                panel = right.take(j, column, start * depth, (stop - start) * depth)
-                tile = kernels.Tile(high, wide, start, stop, *places)
-                kernels.sum_tile(tile, left, panel, reference, model, grid, epilogue, scratch)
-            invalid = np.isnan(totals)
-            if np.count_nonzero(invalid):
-                totals[invalid] = CANONICAL_NAN
-            out[here] = totals[:, :wide]
-
-    items = results * tiles * across
-    in_pieces(work, items, 1 if items < 16 else max(1, items // (16 * get_num_threads())))
-    special = find_specials(product.left, found_left, 2), find_specials(product.right, found_right, 1)
+    special = _PanelSums(product, kernel, step, references, out).run()
     scales = product.unit_scales
     if scales is None:
         return special

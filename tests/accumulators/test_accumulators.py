@@ -213,17 +213,18 @@ def test_a_kind_without_steps_has_a_trace_of_its_own_and_no_bound(last_product):
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-def test_a_small_left_operand_is_laid_out_as_a_large_one(
-    monkeypatch: pytest.MonkeyPatch, transposed: bool
-) -> None:
+def test_blocks_of_a_left_operand_are_laid_out_in_chunks(transposed: bool) -> None:
     codes = np.random.default_rng(0).integers(0, 256, (3, 5, 128), np.uint8)
     if transposed:
         codes = np.ascontiguousarray(codes.swapaxes(1, 2)).swapaxes(1, 2)
-    stack = _operand_layout.Stack(codes, pr.E4M3)
-    found = _operand_layout.build_tables(stack, 8, np.dtype(np.int8))
-    small = _operand_layout.pack_left(stack, found, 32)
-    monkeypatch.setattr(_operand_layout, "_SMALL", 0)
-    for one, other in zip(small, _operand_layout.pack_left(stack, found, 32), strict=True):
-        assert one.tobytes() == other.tobytes()
-    expected = found.values[codes].reshape(3, 5, 4, 32).swapaxes(1, 2)
-    assert small[0].tobytes() == expected.tobytes()
+    rows = _operand_layout.LeftRows(
+        _operand_layout.Stack(codes, pr.E4M3), 8, 32, np.dtype(np.int8), False, (2, 4)
+    )
+    values = pr.decode(codes.astype(np.uint8), pr.E4M3)
+    expected = np.where(np.isnan(values), 0, values).reshape(3, 5, 4, 32).swapaxes(1, 2)
+    rows.lay_out(1, 2, 1, 3)
+    laid = rows.record.values.reshape(2, 4, 4, 32)
+    assert laid[:, :, :3].tobytes() == expected[1:, :, 1:4].tobytes()
+    marks = np.isnan(values).any(axis=2)
+    marks[0] = marks[:, 0] = marks[:, 4] = False
+    assert (rows.marks.reshape(3, 5) != 0).tolist() == marks.tolist()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
+from loop_pairs import Pair, bits, calls
 
 import precision as pr
 from precision._kernels import _llvm_scalars as scalars
@@ -22,60 +21,11 @@ from precision._kernels.logfmt import _plain_tiles as plain_tiles
 from precision._kernels.logfmt._llvm_lanes import GROUP
 from precision._kernels.numbers import _llvm_groups as groups
 from precision._kernels.numbers import _plain_groups as plain_groups
-from precision._kernels.products import _llvm_narrow_step, _plain_narrow_step
-from precision._support.machine._aligned_memory import aligned
 from precision.formats._codec_constants import format_params, short_params
 from precision.logfmt._tile_loops import grid_of
 from precision.quantization._group_loops import _decoding as decoding_of
 
 F32, I32, U32 = np.float32, np.int32, np.uint32
-
-
-def calls(function: Any, count: int, mode: int | None = None) -> Any:
-    """Compile a call of a function that only compiled code can call, in a rounding mode if one is given."""
-    names = ", ".join(f"x{i}" for i in range(count))
-    lines = [f"def call({names}):", f"    return function({names})"]
-    if mode is not None:
-        lines = [lines[0], "    keep_apart()", f"    set_rounding(I32({mode}))", f"    function({names})",
-                 "    set_rounding(I32(1))"]  # fmt: skip
-    space = {"function": function, "I32": np.int32}
-    space |= {"keep_apart": vectors.keep_apart, "set_rounding": vectors.set_rounding}
-    exec("\n".join(lines), space)
-    return numba.njit(space["call"])
-
-
-def own(value: Any) -> Any:
-    """Copy an array to aligned memory."""
-    if not isinstance(value, np.ndarray):
-        return value
-    copy = aligned(value.size, value.dtype)
-    copy[:] = value.reshape(-1)
-    return copy.reshape(value.shape)
-
-
-def bits(array: np.ndarray) -> np.ndarray:
-    """View an array as unsigned words, with one pattern for all NaN."""
-    words = array.view(f"u{array.itemsize}").copy()
-    if array.dtype.kind == "f":
-        words[np.isnan(array)] = np.iinfo(words.dtype).max
-    return words
-
-
-class Pair:
-    """A loop in LLVM and the same in Python, each called with copies of the same arrays."""
-
-    def __init__(self, loop: Any, plain: Callable[..., None], count: int, mode: int | None = None) -> None:
-        self.loop, self.plain = calls(loop, count, mode), calls(numba.njit(plain), count)
-
-    def agree(self, *arguments: Any) -> list[Any]:
-        """Compare all arrays after a call of each; returns them."""
-        ours, others = [own(x) for x in arguments], [own(x) for x in arguments]
-        self.loop(*ours)
-        self.plain(*others)
-        for mine, other in zip(ours, others, strict=True):
-            if isinstance(mine, np.ndarray):
-                np.testing.assert_array_equal(bits(mine), bits(other))
-        return ours
 
 
 # ---- one number ------------------------------------------------------------------------------------------
@@ -143,90 +93,7 @@ def test_fused_multiply_add_rounds_the_exact_sum_once(dtype):
             assert error < away or (error == away and not int(found.view(f"u{found.itemsize}")) & 1)
 
 
-# ---- products --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("dtype", "lanes"), [(np.int8, 64), (np.int16, 32)])
-def test_largest_exponents(dtype, lanes):
-    rng, limits = np.random.default_rng(2), np.iinfo(dtype)
-    pair = Pair(vectors.largest_exponents, plain_vectors.largest_exponents, 6)
-    for count in (1, 2, 7):
-        ae = rng.integers(limits.min, limits.max, 20, dtype, endpoint=True)
-        be = rng.integers(limits.min, limits.max, (count + 1) * lanes, dtype, endpoint=True)
-        ae[:2] = be[: lanes // 2] = limits.min
-        be[lanes // 2 : lanes] = limits.max
-        pair.agree(count, ae, 1, be, lanes, np.zeros(lanes, dtype))
-
-
-def halves(values: np.ndarray) -> np.ndarray:
-    """Positive parts of each row, then its negative parts."""
-    return np.concatenate([np.maximum(values, 0), np.maximum(-values, 0)], axis=1)
-
-
-@pytest.mark.parametrize(("dtype", "lanes"), [(np.float32, 64), (np.float64, 32)])
-def test_cut_products(dtype, lanes):
-    rng = np.random.default_rng(3)
-    pair = Pair(vectors.add_cut_products, plain_vectors.add_cut_products, 6, mode=0)
-    nearest = calls(numba.njit(plain_vectors.add_cut_products), 6)
-    for count in (1, 8):
-        a = (rng.integers(-15, 16, 12) * 2.0 ** rng.integers(-8, 5, 12)).astype(F32)
-        a[0], a[3], a[4] = np.nan, -0.0, 0.0  # the first is not read
-        b = rng.integers(-15, 16, (count + 1, lanes)) * 2.0 ** rng.integers(-8, 5, (count + 1, lanes))
-        b = halves(b).astype(dtype).reshape(-1)
-        sums = np.full(2 * lanes, 2.0**20, dtype) + (rng.integers(0, 4, 2 * lanes) / 4).astype(dtype)
-        arguments = count, a, 1, b, 2 * lanes, sums
-        found = pair.agree(*arguments)[-1]
-        plain = [own(x) for x in arguments]
-        nearest(*plain)  # the same to nearest, as its sums are exact
-        np.testing.assert_array_equal(found, plain[-1])
-        assert (found != sums).any()
-
-
-def test_scaled_products():
-    rng = np.random.default_rng(4)
-    pair = Pair(vectors.add_scaled_products, plain_vectors.add_scaled_products, 8)
-    a = (rng.integers(-240, 241, 20) * 2.0**-6).astype(F32)
-    b = (rng.integers(-240, 241, 20 * 64) * 2.0**-6).astype(F32)
-    scale = np.exp2(rng.integers(-20, 14, 64)).astype(F32)
-    sums = rng.integers(-1000, 1000, 128, np.int32)
-    found = pair.agree(16, a, 2, b, 64, scale, sums, 64)
-    assert (found[6][64:] != sums[64:]).any() and (found[6][:64] == sums[:64]).all()
-
-
-def test_chained_products():
-    rng = np.random.default_rng(5)
-    pair = Pair(vectors.chain_products, plain_vectors.chain_products, 7)
-    a = np.ldexp(rng.standard_normal(40), rng.integers(-70, 60, 40)).astype(F32)
-    b = np.ldexp(rng.standard_normal(40 * 64), rng.integers(-79, 60, 40 * 64)).astype(F32)
-    sums = np.ldexp(rng.standard_normal(64), rng.integers(-149, 120, 64)).astype(F32)
-    sums[:3] = np.inf, -np.inf, -0.0
-    b[64:67] = -np.inf, 0.0, -0.0
-    pair.agree(33, a, 1, b, 64, sums, 0)
-    pair.agree(1, a, 1, b, 64, sums, 0)
-
-
-@pytest.mark.parametrize(("fraction_bits", "mask"), [(13, 0xFFFFFC00), (12, 0xFFFFF800), (13, 0xFFFFFFFF)])
-def test_narrow_steps(fraction_bits, mask):
-    """Steps over FP8 values, with zeros, both signs and registers far above and below the products."""
-    rng = np.random.default_rng(fraction_bits)
-    table = pr.decode(np.arange(256, dtype=np.uint8), pr.E4M3)
-    table = table[np.isfinite(table)]
-    rows, steps, products, depth = 3, 2, 32, 64
-    pair = Pair(_llvm_narrow_step.narrow_steps, _plain_narrow_step.narrow_steps, 14)
-    a = rng.choice(table, rows * depth)
-    b = rng.choice(table, (depth, 64))
-    b[:, 5] = a[:depth] = 0.0
-    with np.errstate(divide="ignore"):
-        ea, eb = (np.floor(np.log2(np.abs(x))) for x in (a, b))
-    ea, eb = (np.where(np.isfinite(e), np.maximum(e, -6) - 8, -128).astype(np.int8) for e in (ea, eb))
-    registers = np.ldexp(rng.standard_normal(rows * 64), rng.integers(-40, 40, rows * 64)).astype(F32)
-    registers[::7] = 0.0
-    registers = (registers.view(np.uint32) & U32(mask)).view(F32)
-    found = pair.agree(
-        rows, steps, products, a, ea, 0, depth, halves(b).reshape(-1), eb.reshape(-1), registers,
-        I32(16), I32(-60), I32(23 - fraction_bits), U32(mask),
-    )  # fmt: skip
-    assert (found[9] != registers).mean() > 0.5
+# ---- copies and groups of 16 and 32 ------------------------------------------------------------------------
 
 
 def test_streamed_copies():
@@ -234,9 +101,6 @@ def test_streamed_copies():
     for dtype in (np.uint8, np.uint16, np.uint32):
         source = np.arange(1024).astype(dtype)
         pair.agree(source, 64, np.zeros(2048, dtype), 128, 512)
-
-
-# ---- groups of 16 and 32 ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("loop", "group"), [(groups.largest16, 16), (groups.largest32, 32)])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from precision._kernels._jit import jit
-from precision._kernels._llvm_vectors import fused_multiply_add
+from precision._kernels._llvm_scalars import fused_multiply_add
 from precision._kernels._scalar_rounding import always_inline, bits64, float64_of, leading_zeros
 
 U64, I64 = np.uint64, np.int64

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from precision._kernels._jit import jit
-from precision._kernels._llvm_vectors import fused_multiply_add
+from precision._kernels._llvm_scalars import fused_multiply_add
 from precision._kernels._params import CANONICAL_NAN, Epilogue, ModeParams, Register, Unit, UnitScales
 from precision._kernels._scalar_rounding import bits32, float32_of, round_scaled_integer, shifted_product
 from precision._kernels.products._coded_operands import Operand, read

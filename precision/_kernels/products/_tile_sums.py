@@ -11,43 +11,50 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._kernels._jit import inline, jit, overload
-from precision._kernels._llvm_scalars import float32_of, fused_multiply_add
-from precision._kernels._params import Epilogue, Unit
+from precision._kernels._llvm_scalars import float32_of
+from precision._kernels._llvm_vectors import add_scaled
+from precision._kernels._params import CANONICAL_NAN, Epilogue, Unit
+from precision._kernels.products._llvm_elements import unpack_columns, unpack_rows
 from precision._kernels.products._panel_steps import (
     Chain,
     Grouped,
     Integer,
     Left,
     Narrow,
+    ScaledInteger,
     Wide,
     advance_chain,
     advance_grouped,
     advance_integer,
     advance_narrow,
+    advance_scaled,
     advance_wide,
 )
 
-U32, F32 = np.uint32, np.float32
+U32, I32 = np.uint32, np.int32
 
 
 class Right(NamedTuple):
-    """A part along K of a panel of the right operand, [k][lane], with zeros at the end.
+    """The right operand: an element of K and a column lies at ``k*k_stride + column*stride`` of its matrix.
 
-    Only the lanes of columns that exist are read.
-
-    ``codes`` are looked up in ``values`` and ``exponents``, which have one entry for each code; or, where
-    ``values`` is empty, they are the bits of float32 values, and ``exponents`` has one for each element.
+    `_llvm_elements` says what codes mean.
     """
 
-    codes: Any
-    values: Any
-    exponents: Any
+    codes: Any  #: of all matrices
+    k_stride: int
+    stride: int
+    table: Any
+    shift: int
+    mask: int
+    min_exponent: int
+    reference: int
 
 
 class Grid(NamedTuple):
     """The sizes of the product, and of the parts that it is cut into."""
 
     rows: int
+    block: int  #: rows of the left operand that are laid out
     columns: int
     length: int  #: K
     depth: int  #: of a chunk of K
@@ -64,50 +71,33 @@ class Tile(NamedTuple):
     first: int
     last: int
     left: int  #: of chunk 0
+    right: int
     left_scale: int
     right_scale: int
-
-
-@inline
-def _unpack(right: Right, first: int, columns: int, grid: Grid, scratch: Any) -> None:
-    """Write values and exponents of a chunk of the right operand, [k][half][lane], of existing columns."""
-    # Local names, since Numba counts references, atomically, each time it reads an array of a tuple.
-    values, exponents, zero = scratch.values, scratch.exponents, F32(0)
-    codes, table, places = right.codes, right.values, right.exponents
-    for k in range(grid.depth):
-        to = k * grid.halves * grid.lanes
-        for j in range(columns):
-            n = k * grid.lanes + j
-            code = codes[first + n]
-            if table.size:
-                value = table[code]
-                exponents[n] = places[code]
-            else:
-                value = float32_of(U32(code))
-                exponents[n] = places[first + n]
-            if grid.halves == 1:
-                values[to + j] = value
-            else:
-                values[to + j] = max(value, zero)
-                values[to + grid.lanes + j] = max(-value, zero)
+    out: int
 
 
 @inline
 def _promote(epilogue: Epilogue, grid: Grid, tile: Tile, chunk: int, scratch: Any) -> None:
     """Add the registers to the totals, scaled, and clear them."""
-    registers, totals, one = scratch.registers, scratch.totals, F32(1)
-    left_scale, right_scale = epilogue.left_scale, epilogue.right_scale
+    factors, right_scale = scratch.factors, epilogue.right_scale
     left_place = tile.left_scale + chunk // epilogue.left_group * grid.rows
     right_place = tile.right_scale + chunk // epilogue.right_group * grid.columns
-    for i in range(tile.rows):
-        sa = left_scale[left_place + i]
-        # fl(partial*sa)*sb + total, or partial*fl(sa*sb) + total: in each of them one factor is 1.
-        before, after = (sa, one) if epilogue.partial_first else (one, sa)
-        for j in range(tile.columns):
-            n = i * grid.lanes + j
-            factor = F32(after * right_scale[right_place + j])
-            totals[n] = fused_multiply_add(F32(registers[n] * before), factor, totals[n])
-            registers[n] = 0
+    for j in range(tile.columns):
+        factors[j] = right_scale[right_place + j]
+    add_scaled(
+        tile.rows, grid.lanes, scratch.registers, scratch.totals, epilogue.left_scale, left_place, factors,
+        epilogue.partial_first,
+    )  # fmt: skip
+
+
+@inline
+def _write(totals: Any, out: Any, first: int, rows: int, columns: int, lanes: int, stride: int) -> None:
+    """Write a tile's totals to the flat outputs, with the units' own NaN."""
+    for i in range(rows):
+        for j in range(columns):
+            total = totals[i * lanes + j]
+            out[first + i * stride + j] = total if total == total else float32_of(U32(CANONICAL_NAN))
 
 
 def _advance(
@@ -125,6 +115,7 @@ def _advance_by_type(
     kernels: dict[type, Any] = {
         Narrow: advance_narrow,
         Integer: advance_integer,
+        ScaledInteger: advance_scaled,
         Wide: advance_wide,
         Grouped: advance_grouped,
         Chain: advance_chain,
@@ -134,16 +125,40 @@ def _advance_by_type(
 
 
 @jit
+def lay_out_rows(
+    rows: int, count: int, depth: int, codes: Any, first: int, row_stride: int, stride: int,
+    table: Any, shift: int, mask: int, min_exponent: int, reference: int,
+    values: Any, swaps: Any, exponents: Any, to: int, marks: Any, first_mark: int,
+) -> None:  # fmt: skip
+    """Lay out some rows of a chunk of the left operand, as `unpack_rows` does."""
+    unpack_rows(
+        rows, count, depth, codes, first, row_stride, stride, table, I32(shift), U32(mask),
+        I32(min_exponent), I32(reference), values, swaps, exponents, to, marks, first_mark,
+    )  # fmt: skip
+
+
+@jit
 def sum_tile(
     tile: Tile, left: Left, right: Right, reference: int, unit: Unit,
-    grid: Grid, epilogue: Epilogue, scratch: Any,
+    grid: Grid, epilogue: Epilogue, scratch: Any, out: Any,
 ) -> None:  # fmt: skip
-    """Take the scratch's registers and totals through chunks of K, by the kernel of the scratch's type."""
+    """Take the scratch's registers and totals through chunks of K, by the kernel of the scratch's type.
+
+    After the last chunk, the totals go to the flat outputs.
+
+    Beyond the end of K, the scratch keeps what the chunk before left: zeros of the left operand multiply it.
+    """
     for chunk in range(tile.first, tile.last):
-        _unpack(right, (chunk - tile.first) * grid.depth * grid.lanes, tile.columns, grid, scratch)
-        base = tile.left + chunk * grid.rows * grid.depth
+        base = tile.left + chunk * grid.block * grid.depth
         start = chunk * grid.depth
         count = min(grid.depth, grid.length - start)
+        unpack_columns(
+            count, tile.columns, right.codes, tile.right + start * right.k_stride, right.k_stride,
+            right.stride, right.table, I32(right.shift), U32(right.mask), I32(right.min_exponent),
+            I32(right.reference), grid.lanes, grid.halves, scratch.values, scratch.exponents, scratch.marks,
+        )  # fmt: skip
         _advance(left, base, tile.rows, start, grid.depth, count, reference, unit, grid.lanes, scratch)
         if epilogue.promote and ((chunk + 1) % epilogue.promote == 0 or chunk + 1 == grid.chunks):
             _promote(epilogue, grid, tile, chunk, scratch)
+    if tile.last == grid.chunks:
+        _write(scratch.totals, out, tile.out, tile.rows, tile.columns, grid.lanes, grid.columns)

@@ -80,7 +80,7 @@ class _Sums(NamedTuple):
 
 def running_sums(addends: Array, fmt: FloatFormat, rounding: Rounding | Stochastic, seed: int) -> _Sums:
     """Sum each column of a float32 matrix, with a rounding to ``fmt`` after every addition."""
-    from precision._kernels.products import _running_sums
+    from precision._kernels.numbers import _running_sums
 
     steps, count = addends.shape
     found = _Sums(np.zeros(count), np.zeros(count, np.int64), np.zeros(count, np.int64))
