@@ -41,8 +41,8 @@ def note_compiling(seconds: float) -> None:
     _given = True
     with contextlib.suppress(Warning):
         warnings.warn(
-            f"precision: first calls have compiled for {_compiled.seconds:.1f} s; what is compiled is kept for "
-            "the next process. The command `precision warm` compiles everything beforehand.",
+            f"precision: first calls have compiled for {_compiled.seconds:.1f} s; what is compiled is kept "
+            "for the next process. The command `precision warm` compiles everything beforehand.",
             UserWarning,
             stacklevel=_callers_level(),
         )
