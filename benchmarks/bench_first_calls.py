@@ -1,7 +1,7 @@
 """What first calls cost: each public call alone, in a new process whose cache of compiled code is empty.
 
 Run ``python benchmarks/bench_first_calls.py [TURNS] [NAME ...]``: a name stands for all calls that begin so,
-and none for every one of `BARS`. Every turn runs each call, and between them the yardstick: a new process that
+and none for all of `BARS`. Every turn runs each call, and between them the yardstick: a new process that
 compiles one plain loop over a float32 array with `numba.njit`. The times are processor seconds of the whole
 process, its imports included, which other work on the machine disturbs least. It prints medians, with the
 extremes, as multiples of the yardstick's median; the kernels that were compiled for Python to call, and the
