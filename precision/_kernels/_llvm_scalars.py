@@ -84,6 +84,21 @@ def _leading_zeros(typingctx: Any, value: Any) -> Any:
     return value(value), codegen
 
 
+def _stack_memory(typingctx: Any, kind: Any, count: Any) -> Any:
+    if not isinstance(count, types.Literal):
+        return None
+    pointer: Any = types.CPointer
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        number = context.get_data_type(kind.dtype)
+        with builder.goto_entry_block():
+            memory = builder.alloca(ir.ArrayType(number, count.literal_value))
+        memory.align = 64
+        return builder.bitcast(memory, number.as_pointer())
+
+    return pointer(kind.dtype)(kind, count), codegen
+
+
 def _always_inline(typingctx: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         builder.function.attributes.add("alwaysinline")
@@ -159,3 +174,5 @@ masked32: Any = intrinsic(_masked32)
 leading_zeros: Any = intrinsic(_leading_zeros)
 #: first statement of a compiled function that LLVM is to inline into its callers whatever its size
 always_inline: Any = intrinsic(_always_inline)
+#: memory for a constant number of elements of a type, until the function returns: a pointer for `carray`
+stack_memory: Any = intrinsic(_stack_memory)

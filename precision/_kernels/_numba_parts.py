@@ -2,12 +2,12 @@
 
 Numba makes machine code of every function by itself, also of one that only compiled code calls, then copies
 its optimized code into each caller and optimizes that as a whole. A `Kernel` has two forms. Python calls the
-one, which is compiled as Numba does it. Compiled code calls the other, its `part`: that ends as unoptimized
-code of LLVM, which becomes machine code in its callers alone. This makes the first call of a kernel two to
+one, which is compiled as Numba does it. Compiled code calls the other, its `part`: that ends as simplified
+code of LLVM, and becomes machine code in its callers alone. This makes the first call of a kernel two to
 three times faster. Both forms leave out those of Numba's passes that serve what no kernel has.
 
 This is the only module that reaches into how Numba links functions. The private parts are those that `PARTS`
-names; the attributes ``_codegen`` (with ``_data_layout``), ``_final_module``, ``_linking_libraries``,
+names; the attributes ``_codegen``, ``_final_module``, ``_linking_libraries``,
 ``_reload_init`` and ``_finalized`` of a code library; and ``_numba_type_`` of a compiled function. Where one
 of `PARTS` has changed, `kernel` compiles every function as Numba does: the same bits, after a longer wait.
 """
@@ -33,7 +33,6 @@ from precision._support.machine._compiling_notice import note_compiling
 PARTS = {
     "numba.core.codegen:JITCodeLibrary": ("codegen", "name"),
     "numba.core.codegen:JITCodeLibrary._get_module_for_linking": ("self",),
-    "numba.core.codegen:JITCodeLibrary._optimize_functions": ("self", "ll_module"),
     "numba.core.codegen:JITCodeLibrary.finalize": ("self",),
     "numba.core.codegen:JITCodeLibrary.get_pointer_to_function": ("self", "name"),
     "numba.core.codegen:JITCPUCodegen.set_env": ("self", "env_name", "env"),
@@ -72,15 +71,12 @@ class _NoMachineCode:
 
 
 class _PartLibrary(JITCodeLibrary):
-    """A library of functions that are left as unoptimized code, for other libraries to link."""
+    """A library of functions that are left as code of LLVM, for other libraries to link."""
 
     @property
     def codegen(self) -> Any:
         """The code generator."""
         return _NoMachineCode(self._codegen)
-
-    def _optimize_functions(self, ll_module: Any) -> None:
-        ll_module.data_layout = self._codegen._data_layout
 
     def finalize(self) -> None:
         """Link what the functions call, and end at that."""

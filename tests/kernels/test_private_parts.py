@@ -280,7 +280,6 @@ def test_a_library_has_the_attributes_that_parts_use(context):
     library = context.codegen().create_library("some")
     for name in ("_codegen", "_final_module", "_linking_libraries", "_reload_init", "_finalized"):
         assert hasattr(library, name), f"numba.core.codegen:JITCodeLibrary has no attribute {name}"
-    assert isinstance(library._codegen._data_layout, str), "its _codegen has no _data_layout"
 
 
 def test_a_part_has_no_machine_code_and_one_form_for_all_constants():

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from precision._kernels._jit import jit
-from precision._kernels._llvm_scalars import least
+from precision._kernels._jit import carray, jit
+from precision._kernels._llvm_scalars import least, stack_memory
 from precision._kernels._scalar_rounding import U64
 from precision._kernels.logfmt import _double_double as dd
 from precision._kernels.logfmt import _llvm_powers as powers
@@ -19,6 +19,7 @@ from precision._kernels.logfmt._llvm_lanes import GROUP
 from precision._kernels.logfmt._tiles import Rows, span
 
 _LN2, _LOG2E = dd.LN2[0], dd.LOG2E[0]
+_LOGS, _LADDERS = 2 * GROUP, 5 * GROUP  # numbers of a group of tiles
 _LARGEST32, _LARGEST64 = float(np.finfo(np.float32).max), float(np.finfo(np.float64).max)
 
 
@@ -81,20 +82,18 @@ def _decode_runs(
     powers.decode(codes, start, tiles, runs, ladders, at, bits, out, to)
 
 
-def decode_scratch(dtype: np.dtype[Any]) -> tuple[Any, ...]:
-    """Return memory for a group of tiles of codes of this type, as the last arguments of `decode_tiles`."""
-    return (
-        np.empty((2, GROUP)), np.empty((5, GROUP), np.float32), np.empty(GROUP, np.uint8),
-        np.zeros(16, dtype), np.empty(16, np.float32),
-    )  # fmt: skip
-
-
 @jit
 def decode_tiles(
-    codes: Any, first: int, last: int, rows: Rows, grid: Grid, firsts: Any, seconds: Any, out: Any,
-    logs: Any, ladders: Any, slow: Any, some_codes: Any, some_values: Any,
-) -> None:  # fmt: skip
+    codes: Any, first: int, last: int, rows: Rows, grid: Grid, firsts: Any, seconds: Any, out: Any
+) -> None:
     """Write float32 values of tiles ``first`` to ``last``. (Stores past the caches would be slower.)"""
+    logs = carray(stack_memory(np.float64, _LOGS), (2, GROUP))
+    ladders = carray(stack_memory(np.float32, _LADDERS), (5, GROUP))
+    slow = carray(stack_memory(np.uint8, GROUP), GROUP)
+    some_codes = carray(stack_memory(codes.dtype.type, 16), 16)
+    some_values = carray(stack_memory(np.float32, 16), 16)
+    for i in range(16):
+        some_codes[i] = 0
     runs, even = rows.block // 16, rows.block % 16 == 0 and rows.width % rows.block == 0
     for group in range(first, last, GROUP):
         tiles = least(GROUP, last - group)

@@ -25,8 +25,20 @@ _EQUAL = 2.0**-90
 _LN2, _LOG2E = dd.LN2[0], dd.LOG2E[0]
 
 
+class Float32Numbers(NamedTuple):
+    """The mark of a grid whose numbers are stored as float32."""
+
+    number: int = 0
+
+
+class OtherNumbers(NamedTuple):
+    """The mark of a grid whose numbers are stored in another format."""
+
+    number: int = 1
+
+
 class Grid(NamedTuple):
-    """A LogFMT spec as plain numbers."""
+    """A LogFMT spec as plain numbers, and a mark by whose type loops choose what is compiled."""
 
     bits: int
     steps: int  #: 2**(bits - 1) - 2
@@ -37,6 +49,7 @@ class Grid(NamedTuple):
     clamp: int  #: binades; more than any range for none
     below: int
     extremes: int  #: 1: extremes are stored, 0: min and step
+    stored: Any  #: `Float32Numbers` or `OtherNumbers`
     precision: int  #: of the stored numbers
     min_exponent: int
     largest: float

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from precision._kernels._jit import jit
-from precision._kernels._llvm_scalars import float32_of, least, right
+from precision._kernels._jit import carray, jit
+from precision._kernels._llvm_scalars import float32_of, least, right, stack_memory
 from precision._kernels._params import StochasticParams
 from precision._kernels._scalar_rounding import U32, U64, philox
 from precision._kernels.logfmt import _llvm_logarithms as vectors
@@ -29,6 +29,8 @@ from precision._kernels.logfmt._levels import (
 )
 from precision._kernels.logfmt._llvm_lanes import GROUP
 from precision._kernels.logfmt._tile_lines import find_levels, find_lines, find_logarithms
+
+_STATS, _LOGS, _LEVELS, _LINES = (rows * GROUP for rows in (3, 2, 10, 6))  # numbers of a group of tiles
 
 
 class Rows(NamedTuple):
@@ -186,15 +188,17 @@ def _encode_open(
     clamped = 1 if levels[6, at] > 0.0 else 0
     tile = Tile(NORMAL, first, second, clamped, low, step, 0, levels[8, at], levels[9, at])
     mask = (1 << (grid.bits - 1)) - 1
-    for i in range(count):
-        if marks[i >> 3] == 0 or not marks[i >> 3] >> (i & 7) & 1:
+    for eight in range((count + 7) >> 3):
+        if marks[eight] == 0:
             continue
-        word = bits[start + i]
-        x = np.float64(float32_of(U32(word & U32(0x7FFFFFFF))))
-        code = settle(x, tile, np.int64(codes[to + i]) & mask, 0.5, grid, 0, 0)
-        if code < 0:
-            return 1
-        codes[to + i] = code | (np.int64(word) >> 31 & 1) << (grid.bits - 1)
+        for i in range(8 * eight, least(8 * eight + 8, count)):
+            if marks[eight] >> (i & 7) & 1:
+                word = bits[start + i]
+                x = np.float64(float32_of(U32(word & U32(0x7FFFFFFF))))
+                code = settle(x, tile, np.int64(codes[to + i]) & mask, 0.5, grid, 0, 0)
+                if code < 0:
+                    return 1
+                codes[to + i] = code | (np.int64(word) >> 31 & 1) << (grid.bits - 1)
     return 0
 
 
@@ -219,15 +223,18 @@ def _find_extremes(
 @jit
 def encode_tiles(
     bits: Any, first: int, last: int, rows: Rows, grid: Grid, codes: Any, firsts: Any, seconds: Any,
-    left: Any, padded: Any, padded_codes: Any, marks: Any, opened: Any, stats: Any, logs: Any, levels: Any,
-    lines: Any,
+    left: Any, padded: Any, padded_codes: Any, marks: Any,
 ) -> int:  # fmt: skip
     """Write what `encode_each` does, to nearest, for float32 given as bits, but for some tiles.
 
-    Mark these in ``left``, for `encode_left`, and return their number. The other arrays are memory to work
-    in: for a tile ``padded``, ``padded_codes`` and ``marks`` (a bit for each element), for a group of tiles
-    the rest.
+    Mark these in ``left``, for `encode_left`, and return their number. ``padded``, ``padded_codes`` and
+    ``marks`` (a bit for each element) are memory for a tile.
     """
+    opened = carray(stack_memory(np.uint8, GROUP), GROUP)
+    stats = carray(stack_memory(np.uint32, _STATS), _STATS)
+    logs = carray(stack_memory(np.float64, _LOGS), _LOGS)
+    levels = carray(stack_memory(np.float64, _LEVELS), (10, GROUP))
+    lines = carray(stack_memory(np.float32, _LINES), (6, GROUP))
     half, later, begin = np.float32(2.0 ** (31 - grid.bits)), 0, 0
     # Only then all tiles of a group have as many runs.
     even = rows.block % 16 == 0 and rows.width % rows.block == 0
@@ -285,14 +292,6 @@ def _encode_plain(
         for i in range(count):
             codes[start + i] = padded_codes[i]
     return slow > 0
-
-
-def group_scratch() -> tuple[Any, ...]:
-    """Return memory for a group of tiles, as the last arguments of `encode_tiles`."""
-    return (
-        np.empty(GROUP, np.uint8), np.empty(3 * GROUP, np.uint32), np.empty(2 * GROUP), np.empty((10, GROUP)),
-        np.empty((6, GROUP), np.float32),
-    )  # fmt: skip
 
 
 @jit
