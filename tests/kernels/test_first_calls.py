@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import warnings
 from collections import Counter
 
@@ -156,3 +158,29 @@ def test_precision_warm_says_if_nothing_can_be_kept(tmp_path):
     found = subprocess.run(WARM, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
     assert found.returncode == 1 and "no folder for compiled code can be written" in found.stderr, found
     assert "decode BF16" in found.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX's signals")
+def test_an_interrupted_precision_warm_keeps_what_is_done(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "precision",
+        "warm",
+        "--workers",
+        "1",
+        "--only",
+        "decode",
+        "--only",
+        "encode",
+    ]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not list(tmp_path.rglob("*.nbc")) and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 130 and "calls are left; what is compiled is kept" in said, said
+    assert list(tmp_path.rglob("*.nbc"))

@@ -47,14 +47,14 @@ def warm(context: click.Context, only: tuple[str, ...], workers: int | None, lis
             table = sweep(make_first_call, {"call": names}, executor=pool)
         with printing():
             _print(table)
-        for warning in said:
-            say(str(warning.message), err=True)
-    lost = [text for text in dict.fromkeys(table.get("not_kept", ())) if isinstance(text, str)]
-    for text in lost:
-        say(text, err=True)
     provenance = table.attrs["provenance"]
     if not provenance["complete"]:
+        left = len(names) - len(table)
+        say(f"interrupted: {left} of {len(names)} calls are left; what is compiled is kept", err=True)
         context.exit(130)
+    lost = [text for text in dict.fromkeys(table["not_kept"]) if isinstance(text, str)]
+    for text in [*map(str, (warning.message for warning in said)), *lost]:
+        say(text, err=True)
     context.exit(1 if provenance["failed"] or lost else 0)
 
 
