@@ -1,45 +1,55 @@
-"""How long ``import precision`` takes, against ``import ml_dtypes`` in the same run (both import NumPy).
+"""The time in which new processes import `precision`, against NumPy and ml_dtypes, which it imports.
 
-Run ``python benchmarks/bench_import.py [ROUNDS]``: it starts new processes in turn and prints the medians
-and their ratio, which is to be at most 1.4, and whether it is. Names of `precision` are imported when they
-are first asked for, so the last line says what asking for all of them takes; it has no bar.
+Names of `precision` are imported when they are first asked for; rows say which ones are.
 """
 
 from __future__ import annotations
 
+import functools
 import os
-import statistics
 import subprocess
 import sys
 
-CODE = "import time; start = time.perf_counter(); {}; print(time.perf_counter() - start)"
+from benchmarks.measuring import Row, Side, Yardstick, as_test
 
-BAR = 1.4
-STATEMENTS = ("import ml_dtypes", "import precision", "from precision import *")
+CODE = "import time; start = time.perf_counter(); {}; print(time.perf_counter() - start)"
 
 
 def seconds(statement: str) -> float:
+    """Return the time of a statement in a new process."""
     # Compiled modules are kept, as they are after an installation.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", CODE.format(statement)]
-    found = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return float(found.stdout)
+    return float(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
 
 
-def main(rounds: int) -> None:
-    for statement in STATEMENTS:
-        seconds(statement)  # fills the disk's and Python's caches
-    times: dict[str, list[float]] = {statement: [] for statement in STATEMENTS}
-    for _ in range(rounds):
-        for statement in STATEMENTS:
-            times[statement].append(seconds(statement))
-    medians = [statistics.median(times[statement]) for statement in STATEMENTS]
-    for statement, median in zip(STATEMENTS, medians, strict=True):
-        print(f"{statement:<23} {1e3 * median:6.1f} ms (median of {rounds})")
-    ratio = medians[1] / medians[0]
-    print(f"{'ratio':<23} {ratio:6.2f} (at most {BAR}: {'yes' if ratio <= BAR else 'NO'})")
-    print(f"{'ratio, with every name':<23} {medians[2] / medians[0]:6.2f}")
+def imports(statement: str) -> Side:
+    """Return the time of a statement, once the disk's and Python's caches are filled."""
+    seconds(statement)
+    return functools.partial(seconds, statement)
 
 
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 15)
+def row(name: str, statement: str, **limits: float) -> Row:
+    """Return the row of a statement."""
+    return Row(
+        name,
+        BASE,
+        make=functools.partial(imports, statement),
+        cost=True,
+        headline=statement == "import precision",
+        **limits,
+    )
+
+
+BASE = Yardstick("import numpy, ml_dtypes", functools.partial(imports, "import numpy, ml_dtypes"))
+ROWS = (
+    row("import precision", "import precision", bar=1.4, goal=1.2),
+    row(
+        "import precision, with quantize and matmul",
+        "import precision; precision.quantize; precision.matmul",
+        goal=1.3,
+    ),
+    row("import precision, with every name", "from precision import *"),
+)
+
+test_row = as_test(ROWS)

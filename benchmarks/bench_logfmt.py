@@ -1,43 +1,20 @@
-"""LogFMT of 16M float32 numbers, on two threads.
+"""LogFMT of 16M float32 numbers into given arrays, on two threads, against copies and NumPy.
 
-Run ``pytest benchmarks/bench_logfmt.py -s``. Each prints a speed as ratios to a copy of the same float32
-array in two halves on two threads, and to straightforward vectorized NumPy that does the same with float32
-logarithms, each timed in turn with it, and the least ratios that it must reach. Results go into given arrays.
+The peer is straightforward vectorized NumPy that does the same with float32 logarithms.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+import functools
 
 import numpy as np
-import pytest
 
 import precision as pr
+from benchmarks.measuring import Row, Side, Yardstick, as_test, timed
+from benchmarks.yardsticks import COPY, SHAPE, given, normal
 
-SHAPE = (4096, 4096)
-ROUNDS = 15
-X = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
-COPY = np.empty_like(X)
-BACK = np.empty_like(X)
-POOL = ThreadPoolExecutor(2)
-NUMPY_BAR = 40
 COPY_BARS = {8: (0.3, 0.5), 10: (0.22, 0.3)}
-
-
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    before = pr.get_num_threads()
-    pr.set_num_threads(2)
-    yield
-    pr.set_num_threads(before)
-
-
-def copy() -> None:
-    half = len(X) // 2
-    list(POOL.map(lambda part: np.copyto(COPY[part], X[part]), (slice(0, half), slice(half, None))))
+"""For so many bits, the bars of encoding and decoding."""
 
 
 def numpy_encode(x: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -65,58 +42,59 @@ def numpy_decode(codes: np.ndarray, low: np.ndarray, step: np.ndarray, bits: int
     return np.where(tiles >> (bits - 1), -size, size).reshape(codes.shape)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def encodes(bits: int) -> Side:
+    """Return the time of our `quantize`."""
+    x, spec = normal(*SHAPE), pr.LogFMT(bits)
+    q = pr.quantize(x, spec)
+    return timed(lambda: pr.quantize(x, spec, out=q))
 
 
-def compare(
-    benchmark: Any, name: str, ours: Callable[[], object], theirs: Callable[[], object], bar: float
-) -> None:
-    """Time copy and NumPy in turn with ours; print and check the ratios of the speeds."""
-    ours(), copy()
-    best = yardstick = peer = float("inf")
-    for i in range(ROUNDS):
-        best = min(best, seconds(ours))
-        yardstick = min(yardstick, seconds(copy))
-        if i % 5 == 0:
-            peer = min(peer, seconds(theirs))
-    of_copy, of_numpy = yardstick / best, peer / best
-    print(
-        f"\n{name:<20} {X.size / best / 1e9:5.2f} G elements/s  of a copy {of_copy:5.2f} (bar {bar})"
-        f"  of NumPy {of_numpy:6.1f} (bar {NUMPY_BAR})",
-        end="",
-    )
-    benchmark.extra_info.update(of_copy=of_copy, of_numpy=of_numpy)
-    benchmark.pedantic(ours, rounds=3)
-    assert of_copy >= bar and of_numpy >= NUMPY_BAR
+def decodes(bits: int) -> Side:
+    """Return the time of our `dequantize`."""
+    q = pr.quantize(normal(*SHAPE), pr.LogFMT(bits))
+    return timed(lambda: q.dequantize(out=given(*SHAPE)))
 
 
-@pytest.mark.parametrize("bits", COPY_BARS)
-def test_encode(benchmark, bits):
-    spec = pr.LogFMT(bits)
-    q = pr.quantize(X, spec)
-    codes, _, _ = numpy_encode(X, bits)
-    assert (codes != q.codes).mean() < 1e-3
-    compare(
-        benchmark,
-        f"LogFMT-{bits} encode",
-        lambda: pr.quantize(X, spec, out=q),
-        lambda: numpy_encode(X, bits),
-        COPY_BARS[bits][0],
-    )
+def numpy_encodes(bits: int) -> Side:
+    """Return the time of NumPy's encode, after a check that its codes are nearly ours."""
+    x = normal(*SHAPE)
+    codes, _, _ = numpy_encode(x, bits)
+    assert (codes != pr.quantize(x, pr.LogFMT(bits)).codes).mean() < 1e-3
+    return timed(lambda: numpy_encode(x, bits))
 
 
-@pytest.mark.parametrize("bits", COPY_BARS)
-def test_decode(benchmark, bits):
-    q = pr.quantize(X, pr.LogFMT(bits))
-    _, low, step = numpy_encode(X, bits)
+def numpy_decodes(bits: int) -> Side:
+    """Return the time of NumPy's decode, after a check that its values are nearly ours."""
+    q = pr.quantize(normal(*SHAPE), pr.LogFMT(bits))
+    _, low, step = numpy_encode(normal(*SHAPE), bits)
     np.testing.assert_allclose(numpy_decode(q.codes, low, step, bits), q.dequantize(), rtol=1e-5)
-    compare(
-        benchmark,
-        f"LogFMT-{bits} decode",
-        lambda: q.dequantize(out=BACK),
-        lambda: numpy_decode(q.codes, low, step, bits),
-        COPY_BARS[bits][1],
-    )
+    return timed(lambda: numpy_decode(q.codes, low, step, bits))
+
+
+WAYS = (("encode", encodes, numpy_encodes), ("decode", decodes, numpy_decodes))
+ROWS = (
+    *(
+        Row(
+            f"LogFMT-{bits} {way}",
+            COPY,
+            make=functools.partial(ours, bits),
+            bar=bars[way == "decode"],
+            headline=bits == 8,
+        )
+        for bits, bars in COPY_BARS.items()
+        for way, ours, _ in WAYS
+    ),
+    *(
+        Row(
+            f"LogFMT-{bits} {way} against NumPy",
+            Yardstick("the same in vectorized NumPy", functools.partial(theirs, bits)),
+            make=functools.partial(ours, bits),
+            bar=40,
+            headline=bits == 8,
+        )
+        for bits in COPY_BARS
+        for way, ours, theirs in WAYS
+    ),
+)
+
+test_row = as_test(ROWS)

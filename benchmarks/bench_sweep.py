@@ -1,8 +1,8 @@
-"""What a sweep costs beside its cells, and what workers bring.
+"""The cost of a sweep beside its cells, and the gain by a second worker.
 
-Run ``pytest benchmarks/bench_sweep.py -s``. The first prints what a cell of 10,000 small ones takes in this
-process beside its function, with and without a store; the yardstick is a plain loop into a list of
-dictionaries. The second runs the same real cells of 50 ms and more on one Dask worker and on two, in turn.
+The first rows are of 10,000 small cells in this process, with and without a store: the time that a sweep
+takes beside a plain loop into a list of dictionaries. The last one runs the same real cells of 50 ms and more
+on one Dask worker and on two, whose tables must be the same.
 """
 
 from __future__ import annotations
@@ -10,73 +10,100 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import tempfile
 import time
-from statistics import median
+from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
-import pytest
 
 import precision as pr
+from benchmarks.measuring import Row, Side, Yardstick, as_test
 from precision.studies import study
 from precision.sweep import sweep
 
 CELLS = 10_000
-OVERHEAD_BAR = 1e-3  # seconds a cell
-WORKERS_BAR = 1.7
+SMALL_GRID = {"x": range(100), "y": range(CELLS // 100)}
+LARGE_GRID = {
+    "width": range(4, 24, 2),
+    "accumulator": [pr.HOPPER_FP8, pr.HOPPER_FP8.promoted(256), pr.HOPPER_FP8.promoted(512)],
+    "m": 128,
+    "n": 128,
+    "k": 8192,
+}
 
 
-def small(x, y):
+def small_cell(x: int, y: int) -> dict[str, int]:
     return {"sum": x + y, "product": x * y}
 
 
-def seconds(work):
+def seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
-@pytest.mark.parametrize("stored", [False, True], ids=["no store", "store"])
-def test_overhead(benchmark, tmp_path, stored):
-    grid = {"x": range(100), "y": range(CELLS // 100)}
-    stores = (tmp_path / f"{i}.sqlite" for i in itertools.count())
+def beside_its_cells(stored: bool) -> Side:
+    """Return the seconds that a sweep takes for each small cell, beside a plain loop."""
+    folder = tempfile.TemporaryDirectory()
+    stores = (Path(folder.name) / f"{i}.sqlite" for i in itertools.count())
 
-    def ours():
-        return sweep(small, grid, store=next(stores) if stored else None)
+    def ours() -> pd.DataFrame:
+        return sweep(small_cell, SMALL_GRID, store=next(stores) if stored else None)
 
-    def loop():
-        return pd.DataFrame([{"x": x, "y": y} | small(x, y) for x, y in itertools.product(*grid.values())])
+    def loop() -> pd.DataFrame:
+        cells = itertools.product(*SMALL_GRID.values())
+        return pd.DataFrame([{"x": x, "y": y} | small_cell(x, y) for x, y in cells])
 
     assert len(ours()) == len(loop()) == CELLS
-    beside = median(seconds(ours) - seconds(loop) for _ in range(5)) / CELLS
-    name = "with a store" if stored else "in memory"
-    print(f"\n{name:13} {1e6 * beside:6.1f} µs a cell (bar {1e6 * OVERHEAD_BAR:.0f})", end="")
-    benchmark.extra_info.update(seconds_per_cell=beside)
-    benchmark.pedantic(ours, rounds=1)
-    assert beside < OVERHEAD_BAR
+    return lambda: (seconds(ours) - seconds(loop)) / CELLS
 
 
-def test_two_workers(benchmark):
-    distributed = pytest.importorskip("distributed", reason="needs the extra distributed")
-    cell = study("accumulation").cell
-    sizes = {"m": 128, "n": 128, "k": 8192}
-    units = [pr.HOPPER_FP8, pr.HOPPER_FP8.promoted(256), pr.HOPPER_FP8.promoted(512)]
-    grid = {"width": range(4, 24), "accumulator": units} | sizes
-    tables, times = {}, {1: [], 2: []}
-    for workers in (1, 2) * 3:
-        cluster = distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
-        )
-        with cluster, distributed.Client(cluster, set_as_default=False) as client:
-            # Every worker loads the kernels and makes the operands, which its cells share.
-            client.run(functools.partial(cell, width=None, **sizes))
-            start = time.perf_counter()
-            tables[workers] = sweep(cell, grid, executor=client)
-            times[workers].append(time.perf_counter() - start)
-    pd.testing.assert_frame_equal(tables[1], tables[2], check_exact=True)
-    each = tables[1].attrs["provenance"]["cell_seconds"] / len(tables[1])
-    ratio = median(times[1]) / median(times[2])
-    said = f"two workers {ratio:.2f} times one (bar {WORKERS_BAR})"
-    print(f"\n{len(tables[1])} cells of {1e3 * each:.0f} ms: {said}", end="")
-    benchmark.extra_info.update(ratio=ratio, cell_seconds=each)
-    benchmark.pedantic(lambda: cell(k=8192), rounds=1)
-    assert each > 0.05 and ratio >= WORKERS_BAR
+@functools.cache
+def client(workers: int):
+    """Return a client of a cluster with so many workers, each of which has loaded the kernels."""
+    from distributed import Client, LocalCluster
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    cluster = LocalCluster(
+        n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
+    )
+    found = Client(cluster, set_as_default=False)
+    sizes = {name: LARGE_GRID[name] for name in "mnk"}
+    found.run(functools.partial(study("accumulation").cell, width=None, **sizes))
+    return found
+
+
+@functools.cache
+def table(workers: int) -> pd.DataFrame:
+    """Return the table of the large cells, made by so many workers."""
+    return sweep(study("accumulation").cell, LARGE_GRID, executor=client(workers))
+
+
+def by_workers(workers: int) -> Side:
+    """Return the time of the large cells, after a check of their table."""
+    pd.testing.assert_frame_equal(table(workers), table(1), check_exact=True)
+    assert table(1).attrs["provenance"]["cell_seconds"] / len(table(1)) > 0.05
+    return lambda: seconds(lambda: sweep(study("accumulation").cell, LARGE_GRID, executor=client(workers)))
+
+
+MILLISECOND = Yardstick("a millisecond a cell", lambda: lambda: 1e-3)
+ROWS = (
+    Row("sweep beside its cells", MILLISECOND, make=lambda: beside_its_cells(stored=False), bar=1, cost=True),
+    Row(
+        "sweep with a store beside its cells",
+        MILLISECOND,
+        make=lambda: beside_its_cells(stored=True),
+        bar=1,
+        cost=True,
+    ),
+    Row(
+        "sweep by two workers",
+        Yardstick("one worker", lambda: by_workers(1)),
+        make=lambda: by_workers(2),
+        bar=1.7,
+        needs=("distributed",),
+    ),
+)
+
+test_row = as_test(ROWS)

@@ -62,6 +62,7 @@ TREES = {
     "docs/guide": [
         "/docs/concepts", "/docs/gemm", "/docs/quantize", "/docs/microscaling", "/docs/logfmt",
         "/docs/sweeps", "/docs/testing", "/docs/hardware", "/docs/speed",
+        "/docs/fast_loops",
     ],
     "docs/hardware": ["/tests/vectors/README"],
     "docs/notebooks": re.findall(

@@ -22,7 +22,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+sys.path.append(str(ROOT))  # where the package `benchmarks` lies
 FIGURES = HERE / "figures"
 MARK = re.compile(r"(?<=<!-- made by docs/make\.py: )(.+?)( -->\n)(.*?)(?=<!-- end -->)", re.DOTALL)
 
@@ -186,36 +186,18 @@ def rows_of(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def measured() -> dict[str, Any]:
-    """What was recorded when it was measured."""
-    return tomllib.loads((HERE / "speed.toml").read_text(encoding="utf-8"))
-
-
-def _where(found: dict[str, Any]) -> str:
-    return f"On {found['machine']}, speeds as ratios to a yardstick timed in turn in the same run:"
-
-
 def speed() -> str:
     """The table of the tour."""
-    found = measured()
-    rows = [(row["what"], row["ratio"], row["to"]) for row in found["row"]]
-    return f"{_where(found)}\n\n{rows_of(('what', 'ratio', 'to'), rows)}"
+    from benchmarks.tables import headlines
+
+    return headlines()
 
 
 def speed_by_benchmark() -> str:
-    """The same with what measured it, and notes."""
-    found = measured()
-    rows = [
-        (
-            row["what"],
-            row["ratio"],
-            row["to"],
-            f"[{row['by']}](../benchmarks/{row['by']})",
-            row.get("note", ""),
-        )
-        for row in found["row"]
-    ]
-    return f"{_where(found)}\n\n{rows_of(('what', 'ratio', 'to', 'measured by', 'note'), rows)}"
+    """The machines, and every row of each file of ``benchmarks``."""
+    from benchmarks.tables import whole
+
+    return whole()
 
 
 def conformance() -> str:
@@ -223,12 +205,9 @@ def conformance() -> str:
     lacking = [name for name in ("torch", "torchao", "gfloat") if importlib.util.find_spec(name) is None]
     if lacking:
         raise Skipped(f"{', '.join(lacking)} not installed")
-    path = ROOT / "benchmarks" / "conformance_table.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return str(module.tables()[0])
+    from benchmarks.conformance_table import tables
+
+    return str(tables()[0])
 
 
 def studies() -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import types
 
 from precision._kernels._numba_codegen import prefer_wide_vectors, processor_features
 
@@ -35,13 +34,6 @@ def declared(module: Any, signature: Any, name: str) -> Any:
         return module.get_global(name)
     except KeyError:
         return ir.Function(module, signature, name)
-
-
-def float_types(kind: Any) -> tuple[Any, Any, int]:
-    """Return LLVM's float and integer types of this size, and how many fill one register."""
-    if kind == types.float32:
-        return ir.FloatType(), I32, 16
-    return ir.DoubleType(), I64, 8
 
 
 def counted_loop(builder: Any, count: Any, carried: list[Any], body: Any) -> list[Any]:
@@ -100,57 +92,6 @@ def larger(builder: Any, x: Any, y: Any) -> Any:
     return builder.select(builder.icmp_signed(">", x, y), x, y)
 
 
-def exponent_step(builder: Any, a: Any, b: Any, vector: Any) -> Any:
-    """Make the loop body of a largest exponent: ``(k, largest so far) -> largest``."""
-    width, lanes = vector.element.width, vector.count
-    signature = ir.FunctionType(vector, [vector, vector])
-    add = declared(builder.module, signature, f"llvm.sadd.sat.v{lanes}i{width}")
-
-    def body(k: Any, largest: Any) -> Any:
-        row = splat(builder, builder.load(builder.gep(a, [k])), lanes)
-        column = builder.load(builder.gep(b, [k]), align=REGISTER_BYTES)
-        total = builder.call(add, [row, column])
-        return builder.select(builder.icmp_signed(">", total, largest), total, largest)
-
-    return body
-
-
-def exponent_vector(kind: Any) -> Any:
-    """Return the vector type of one register of an array's exponents."""
-    width = kind.dtype.bitwidth
-    return ir.VectorType(ir.IntType(width), 8 * REGISTER_BYTES // width)
-
-
 def lowest(vector: Any) -> Any:
     """Return the lowest signed integer in every lane."""
     return ir.Constant(vector, [-(1 << (vector.element.width - 1))] * vector.count)
-
-
-def cut_step(builder: Any, left: Any, right: Any, vector: Any, some: range) -> Any:
-    """Make the loop body of `add_cut_products` for some of its vectors: ``(k, sums so far) -> sums``."""
-    registers = VECTOR_BYTES // REGISTER_BYTES
-    absolute = builder.module.declare_intrinsic("llvm.fabs", [ir.FloatType()])
-    half = I64(registers)
-
-    def body(k: Any, carried: list[Any]) -> list[Any]:
-        x = builder.load(builder.gep(left, [k]))
-        sign = builder.zext(builder.lshr(builder.bitcast(x, I32), I32(31)), I64)
-        magnitude = builder.call(absolute, [x])
-        if vector.element != ir.FloatType():
-            magnitude = builder.fpext(magnitude, vector.element)
-        row = splat(builder, magnitude, vector.count)
-        first = builder.mul(k, I64(2 * registers))
-        # A negative left operand swaps the two halves.
-        shift = builder.mul(sign, half)
-        starts = (builder.add(first, shift), builder.sub(builder.add(first, half), shift))
-        results = []
-        for side, start in enumerate(starts):
-            for n, i in enumerate(some):
-                place = builder.gep(right, [builder.add(start, I64(i))])
-                column = builder.load(place, align=REGISTER_BYTES)
-                product = builder.fmul(row, column, flags=("contract",))
-                sum_ = carried[side * len(some) + n]
-                results.append(builder.fadd(sum_, product, flags=("contract",)))
-        return results
-
-    return body

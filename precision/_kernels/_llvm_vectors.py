@@ -10,6 +10,7 @@ and their offsets are whole vectors. `_plain_vectors` has the same loops in Pyth
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from llvmlite import ir
@@ -18,16 +19,14 @@ from numba import types
 from precision._kernels import _plain_vectors as plain
 from precision._kernels._jit import intrinsic
 from precision._kernels._llvm_pieces import (
+    I16,
     I32,
     I64,
     REGISTER_BYTES,
     VECTOR_BYTES,
     counted_loop,
-    cut_step,
     declared,
-    exponent_step,
-    exponent_vector,
-    float_types,
+    larger,
     lowest,
     own_function,
     passes,
@@ -35,6 +34,8 @@ from precision._kernels._llvm_pieces import (
     write_rounding,
 )
 from precision._kernels._numba_codegen import llvm_loop, nothing, pointer, prefer_wide_vectors
+
+WIDE_LANES = 32
 
 
 @intrinsic
@@ -93,19 +94,22 @@ def stream(typingctx: Any, source: Any, s0: Any, target: Any, t0: Any, count: An
 
 @llvm_loop(plain.largest_exponents)
 def largest_exponents(typingctx: Any, count: Any, ae: Any, a0: Any, be: Any, b0: Any, out: Any) -> Any:
-    """Write the largest ``ae[a0 + k] + be[b0 + k*lanes + j]`` over k, saturating, into ``out[j]``.
-
-    Exponents are int8 or int16; there are as many lanes as exponents in 64 bytes.
-    """
+    """Write the largest ``ae[a0 + k] + be[b0 + k*32 + j]`` over k, saturating, into ``out[j]``; all int16."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         count, ae_, a0_, be_, b0_, out_ = args
-        vector = exponent_vector(ae)
+        lanes, vector = WIDE_LANES, ir.VectorType(I16, WIDE_LANES)
         a = pointer(context, builder, ae, ae_, a0_)
         b = builder.bitcast(pointer(context, builder, be, be_, b0_), vector.as_pointer())
         target = builder.bitcast(pointer(context, builder, out, out_, I64(0)), vector.as_pointer())
-        step = exponent_step(builder, a, b, vector)
-        (largest,) = counted_loop(builder, count, [lowest(vector)], lambda k, carried: [step(k, carried[0])])
+        add = declared(builder.module, ir.FunctionType(vector, [vector] * 2), f"llvm.sadd.sat.v{lanes}i16")
+
+        def body(k: Any, carried: list[Any]) -> list[Any]:
+            row = splat(builder, builder.load(builder.gep(a, [k])), lanes)
+            column = builder.load(builder.gep(b, [k]), align=REGISTER_BYTES)
+            return [larger(builder, builder.call(add, [row, column]), carried[0])]
+
+        (largest,) = counted_loop(builder, count, [lowest(vector)], body)
         builder.store(largest, target, align=REGISTER_BYTES)
         return nothing(context)
 
@@ -114,26 +118,48 @@ def largest_exponents(typingctx: Any, count: Any, ae: Any, a0: Any, be: Any, b0:
 
 @llvm_loop(plain.add_cut_products)
 def add_cut_products(typingctx: Any, count: Any, a: Any, a0: Any, b: Any, b0: Any, sums: Any) -> Any:
-    """Add positive products to ``sums[:lanes]`` and the magnitudes of negative ones to ``sums[lanes:]``.
+    """Add positive products to ``sums[:32]`` and the magnitudes of negative ones to ``sums[32:]``.
 
     ``b`` holds, for each k, the lanes' values with negative ones replaced by 0, then their
     negatives with negative ones replaced by 0. Every sum lies in one binade and rounding is
     toward zero, so each addition cuts its product's magnitude to a multiple of the sum's last
-    place and is otherwise exact. Left operands are float32; ``b`` and ``sums`` have one float type.
+    place and is otherwise exact. Left operands are float32, ``b`` and ``sums`` float64.
     """
-    real, _, per_register = float_types(b.dtype)
     registers = VECTOR_BYTES // REGISTER_BYTES
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         count, a_, a0_, b_, b0_, sums_ = args
-        vector = ir.VectorType(real, per_register)
+        vector = ir.VectorType(ir.DoubleType(), 8)
         left = pointer(context, builder, a, a_, a0_)
         right = builder.bitcast(pointer(context, builder, b, b_, b0_), vector.as_pointer())
         target = builder.bitcast(pointer(context, builder, sums, sums_, I64(0)), vector.as_pointer())
+        absolute = builder.module.declare_intrinsic("llvm.fabs", [ir.FloatType()])
+        half = I64(registers)
+
+        def add(some: range, k: Any, carried: list[Any]) -> list[Any]:
+            x = builder.load(builder.gep(left, [k]))
+            sign = builder.zext(builder.lshr(builder.bitcast(x, I32), I32(31)), I64)
+            magnitude = builder.fpext(builder.call(absolute, [x]), ir.DoubleType())
+            row = splat(builder, magnitude, vector.count)
+            first = builder.mul(k, I64(2 * registers))
+            # A negative left operand swaps the two halves.
+            shift = builder.mul(sign, half)
+            starts = (builder.add(first, shift), builder.sub(builder.add(first, half), shift))
+            results = []
+            for side, start in enumerate(starts):
+                for n, i in enumerate(some):
+                    column = builder.load(
+                        builder.gep(right, [builder.add(start, I64(i))]), align=REGISTER_BYTES
+                    )
+                    product = builder.fmul(row, column, flags=("contract",))
+                    total = builder.fadd(carried[side * len(some) + n], product, flags=("contract",))
+                    results.append(total)
+            return results
+
         for some in passes(context):
             places = [builder.gep(target, [I64(side + i)]) for side in (0, registers) for i in some]
             initial = [builder.load(place, align=REGISTER_BYTES) for place in places]
-            results = counted_loop(builder, count, initial, cut_step(builder, left, right, vector, some))
+            results = counted_loop(builder, count, initial, functools.partial(add, some))
             for value, place in zip(results, places, strict=True):
                 builder.store(value, place, align=REGISTER_BYTES)
         return nothing(context)

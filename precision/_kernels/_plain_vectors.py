@@ -14,7 +14,7 @@ from precision._kernels._jit import jit
 from precision._kernels._llvm_scalars import fused_multiply_add
 
 F32, F64, I32 = np.float32, np.float64, np.int32
-_LANES = 64  # of float32
+_LANES, _WIDE_LANES = 64, 32  # of float32 and of float64
 
 
 @jit
@@ -35,29 +35,25 @@ def stream(source: Any, s0: Any, target: Any, t0: Any, count: Any) -> None:
 
 
 def largest_exponents(count: Any, ae: Any, a0: Any, be: Any, b0: Any, out: Any) -> None:
-    """Write the largest sum of a row's exponent and a lane's into ``out``, saturating."""
-    lanes = 64 // be.itemsize
-    low = -(1 << (8 * be.itemsize - 1))
-    for j in range(lanes):
-        largest = low
+    """Write the largest sum of a row's exponent and a lane's into ``out``, saturating as int16."""
+    for j in range(_WIDE_LANES):
+        largest: Any = -32768
         for k in range(count):
-            total = np.int64(ae[a0 + k]) + np.int64(be[b0 + k * lanes + j])
-            largest = max(largest, min(max(total, low), -1 - low))
+            total = np.int64(ae[a0 + k]) + np.int64(be[b0 + k * _WIDE_LANES + j])
+            largest = max(largest, min(max(total, -32768), 32767))
         out[j] = largest
 
 
 def add_cut_products(count: Any, a: Any, a0: Any, b: Any, b0: Any, sums: Any) -> None:
     """Add positive products and the magnitudes of negative ones to two halves of sums, cut."""
-    lanes = 256 // b.itemsize
-    precision = 24 if b.itemsize == 4 else 53
     for k in range(count):
         x = F64(a[a0 + k])
-        swap = lanes if x < 0.0 else 0
-        for j in range(lanes):
-            place = b0 + 2 * k * lanes + j
-            positive, negative = F64(b[place + swap]), F64(b[place + lanes - swap])
-            sums[j] = add_cut(F64(sums[j]), abs(x) * positive, precision)
-            sums[lanes + j] = add_cut(F64(sums[lanes + j]), abs(x) * negative, precision)
+        swap = _WIDE_LANES if x < 0.0 else 0
+        for j in range(_WIDE_LANES):
+            place = b0 + 2 * k * _WIDE_LANES + j
+            positive, negative = b[place + swap], b[place + _WIDE_LANES - swap]
+            sums[j] = add_cut(sums[j], abs(x) * positive, 53)
+            sums[_WIDE_LANES + j] = add_cut(sums[_WIDE_LANES + j], abs(x) * negative, 53)
 
 
 def add_scaled(

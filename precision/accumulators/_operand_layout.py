@@ -116,14 +116,14 @@ def exponents(stack: Stack) -> tuple[int, int]:
 
 
 @functools.cache
-def panel_modules() -> tuple[Any, Any, Any]:
-    """Import the modules `_panel_steps`, `_tile_sums` and `_llvm_elements` of the kernels over panels, once.
+def panel_modules() -> tuple[Any, Any]:
+    """Import the modules `_panel_steps` and `_tile_sums` of the kernels over panels, once.
 
     An import statement costs a microsecond each time it is reached.
     """
-    from precision._kernels.products import _llvm_elements, _panel_steps, _tile_sums
+    from precision._kernels.products import _panel_steps, _tile_sums
 
-    return _panel_steps, _tile_sums, _llvm_elements
+    return _panel_steps, _tile_sums
 
 
 def as_right(stack: Stack, reference: int) -> Any:
@@ -138,46 +138,33 @@ def as_right(stack: Stack, reference: int) -> Any:
 class LeftRows:
     """Rows of the left operand, laid out as the kernels over panels read them: in chunks of K.
 
-    ``depth`` is the length of a chunk, ``kind`` the type of exponents, and ``apart`` tells whether signs are
-    apart from values. The memory is that of `block` rows of `matrices` matrices.
+    ``kind`` is the type of exponents, and ``apart`` tells whether signs are apart from values. The memory is
+    that of ``grid.block`` rows of some matrices.
     """
 
     def __init__(
-        self,
-        stack: Stack,
-        reference: int,
-        depth: int,
-        kind: np.dtype[Any],
-        apart: bool,
-        size: tuple[int, int],
+        self, stack: Stack, reference: int, grid: Any, matrices: int, kind: np.dtype[Any], apart: bool
     ) -> None:
-        self.operand, self.reference, self.depth = as_operand(stack), reference, depth
-        self.count, self.rows, self.length = stack.codes.shape
-        self.chunks = -(-self.length // depth)
-        self.matrices, self.block = size
-        elements = self.matrices * self.block * self.chunks * depth
+        self.operand, self.reference, self.grid = as_operand(stack), reference, grid
+        elements = matrices * grid.block * grid.chunks * grid.depth
         values, swaps, exponents = aligned_parts(
             (elements, F32), (elements if apart else 0, np.dtype(np.uint16)), (elements, kind)
         )
         self.record = panel_modules()[0].Left(values, exponents, swaps)
-        self.marks = np.zeros(self.count * self.rows, np.uint8)
+        self.marks = np.zeros(len(stack.codes) * grid.rows, np.uint8)
 
     def lay_out(self, first_matrix: int, matrices: int, first_row: int, rows: int) -> None:
         """Lay out some rows of some matrices, on all threads, and mark those that hold NaN or Inf."""
-        unpack = panel_modules()[1].lay_out_rows
-        operand, depth, record = self.operand, self.depth, self.record
+        operand, grid = self.operand, self.grid
+        size = operand.rows * operand.columns
         strides = (1, operand.rows) if operand.transposed else (operand.columns, 1)
+        place = first_matrix * size + first_row * strides[0]
 
         def work(start: int, stop: int) -> None:
-            for piece in range(start, stop):
-                matrix, chunk = piece // self.chunks, piece % self.chunks
-                at = first_matrix + matrix
-                place = at * operand.rows * operand.columns + first_row * strides[0]
-                unpack(
-                    rows, min(depth, self.length - chunk * depth), depth, operand.codes,
-                    place + chunk * depth * strides[1], *strides, operand.table, operand.shift, operand.mask,
-                    operand.min_exponent, self.reference, record.values, record.swaps, record.exponents,
-                    piece * self.block * depth, self.marks, at * self.rows + first_row,
-                )  # fmt: skip
+            panel_modules()[1].lay_out_rows(
+                start, stop, rows, operand.codes, place, size, *strides, operand.table, operand.shift,
+                operand.mask, operand.min_exponent, self.reference, grid, self.record, self.marks,
+                first_matrix * grid.rows + first_row,
+            )  # fmt: skip
 
-        in_pieces(work, matrices * self.chunks, max(1, _PIECE // (rows * depth)))
+        in_pieces(work, matrices * grid.chunks, max(1, _PIECE // (rows * grid.depth)))

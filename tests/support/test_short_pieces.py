@@ -10,8 +10,8 @@ from piece_cases import GENERAL, RNG, normal, product, threads  # noqa: F401 -- 
 
 import precision as pr
 from precision._kernels.logfmt import _decoding, _tiles
-from precision._kernels.numbers import _quantizing_loops
-from precision._kernels.products import _kulisch, _running_sums, _single_sums
+from precision._kernels.numbers import _quantizing_loops, _running_sums
+from precision._kernels.products import _kulisch, _single_sums, _tile_sums
 from precision.accumulators import _exact_sums, _general_loops, _operand_layout
 from precision.logfmt import _long_tiles, _tile_loops
 from precision.quantization import _dequantizing, _row_loops
@@ -149,7 +149,7 @@ def test_pieces_are_short(name, monkeypatch):
     watch(_single_sums, "sum_general", outputs)
     watch(_single_sums, "dot", lambda *_, begin, until, **rest: until - begin)
     watch(_running_sums, "sum_rows", lambda addends, first, stop, *_: (stop - first) * addends.shape[1])
-    watch(_operand_layout, "_entries", lambda elements, *_: elements.size)
+    watch(_tile_sums, "lay_out_rows", lambda first, last, rows, *rest: (last - first) * rows * rest[-4].depth)
     watch(_row_loops.Rows, "take", lambda rows, span, _: (span.bottom - span.top) * (span.right - span.left))
     watch(_quantizing_loops, "dequantize", lambda codes, start, stop, width, *_: (stop - start) * width)
     watch(_tiles, "encode_tiles", lambda bits, *_: bits.size)

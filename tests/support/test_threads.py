@@ -155,7 +155,7 @@ def test_bad_numbers_of_threads(n, error):
 
 def test_cached_code_belongs_to_the_whole_room():
     """Numba stamps a cache entry with one file; ours is stamped with all kernels, which inline each other."""
-    file = _tile_sums.sum_tile._cache._cache_file
+    file = _tile_sums.sum_tiles._cache._cache_file
     assert file.state[-1] == _jit._STAMP == _jit._room_stamp()
     assert _jit._STAMP in file.name  # and lies in files of its own
 

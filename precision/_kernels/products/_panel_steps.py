@@ -27,6 +27,7 @@ from precision._kernels._llvm_scalars import (
     float64_of,
 )
 from precision._kernels._llvm_vectors import (
+    WIDE_LANES,
     add_cut_products,
     chain_products,
     keep_apart,
@@ -43,7 +44,6 @@ U32, I32, U64, I64, F32, F64 = np.uint32, np.int32, np.uint64, np.int64, np.floa
 _rounded64, _value64 = core64.rounded, core64.value
 
 NARROW_LANES = 64
-WIDE_LANES = 32
 
 
 class Left(NamedTuple):

@@ -63,18 +63,33 @@ class Grid(NamedTuple):
     halves: int  #: of the right operand's values, as `add_cut_products` has them; one keeps their sign
 
 
+class Items(NamedTuple):
+    """The tiles of a block of the left operand's rows, numbered: rows first, then panels, then pairs."""
+
+    pairs: Any  #: of matrices, as they are numbered in the result
+    left_matrix: Any  #: of each pair
+    right_matrix: Any
+    tiles: int  #: along the block's rows
+    across: int  #: panels
+    height: int  #: rows of a tile
+    first_matrix: int
+    first_row: int
+    rows: int
+    left_groups: int  #: of K, of a matrix's scales
+    right_groups: int
+
+
 class Tile(NamedTuple):
-    """The rows and columns of one tile, the chunks of K to take, and the places where its data starts."""
+    """The rows and columns of one tile, and the places where its data starts."""
 
     rows: int
     columns: int
-    first: int
-    last: int
     left: int  #: of chunk 0
     right: int
     left_scale: int
     right_scale: int
     out: int
+    marks: int
 
 
 @inline
@@ -92,12 +107,48 @@ def _promote(epilogue: Epilogue, grid: Grid, tile: Tile, chunk: int, scratch: An
 
 
 @inline
-def _write(totals: Any, out: Any, first: int, rows: int, columns: int, lanes: int, stride: int) -> None:
-    """Write a tile's totals to the flat outputs, with the units' own NaN."""
-    for i in range(rows):
-        for j in range(columns):
-            total = totals[i * lanes + j]
-            out[first + i * stride + j] = total if total == total else float32_of(U32(CANONICAL_NAN))
+def _place(item: int, items: Items, grid: Grid, right: Right) -> Tile:
+    """Return the tile of a number."""
+    pair = items.pairs[item // (items.tiles * items.across)]
+    down, column = item % items.tiles * items.height, item // items.tiles % items.across * grid.lanes
+    i, j, row = items.left_matrix[pair], items.right_matrix[pair], items.first_row + down
+    return Tile(
+        min(items.height, items.rows - down),
+        min(grid.lanes, grid.columns - column),
+        ((i - items.first_matrix) * grid.chunks * grid.block + down) * grid.depth,
+        j * grid.length * grid.columns + column * right.stride,
+        i * items.left_groups * grid.rows + row,
+        j * items.right_groups * grid.columns + column,
+        (pair * grid.rows + row) * grid.columns + column,
+        j * grid.columns + column,
+    )
+
+
+@inline
+def _begin(tile: Tile, grid: Grid, initial: Any, scratch: Any) -> None:
+    """Clear a tile's registers and marks, and its totals where nothing is given that they start from."""
+    registers, totals = scratch.registers, scratch.totals
+    for n in range(tile.rows * grid.lanes):
+        registers[n] = 0
+        totals[n] = 0
+    if initial.size:
+        for i in range(tile.rows):
+            for j in range(tile.columns):
+                totals[i * grid.lanes + j] = initial[tile.out + i * grid.columns + j]
+    scratch.marks[:] = 0
+
+
+@inline
+def _end(tile: Tile, grid: Grid, scratch: Any, out: Any, marks: Any) -> None:
+    """Write a tile's totals to the flat outputs, with the units' own NaN, and its marks to its columns."""
+    totals = scratch.totals
+    for i in range(tile.rows):
+        for j in range(tile.columns):
+            total = totals[i * grid.lanes + j]
+            out[tile.out + i * grid.columns + j] = total if total == total else float32_of(U32(CANONICAL_NAN))
+    for j in range(tile.columns):
+        if scratch.marks[j]:  # threads may mark the same column, and none clears a mark
+            marks[tile.marks + j] = 1
 
 
 def _advance(
@@ -126,39 +177,51 @@ def _advance_by_type(
 
 @jit
 def lay_out_rows(
-    rows: int, count: int, depth: int, codes: Any, first: int, row_stride: int, stride: int,
-    table: Any, shift: int, mask: int, min_exponent: int, reference: int,
-    values: Any, swaps: Any, exponents: Any, to: int, marks: Any, first_mark: int,
+    first: int, last: int, rows: int, codes: Any, place: int, matrix_stride: int, row_stride: int,
+    stride: int, table: Any, shift: int, mask: int, min_exponent: int, reference: int, grid: Grid, left: Left,
+    marks: Any, first_mark: int,
 ) -> None:  # fmt: skip
-    """Lay out some rows of a chunk of the left operand, as `unpack_rows` does."""
-    unpack_rows(
-        rows, count, depth, codes, first, row_stride, stride, table, I32(shift), U32(mask),
-        I32(min_exponent), I32(reference), values, swaps, exponents, to, marks, first_mark,
-    )  # fmt: skip
+    """Lay out some rows of chunks of matrices of the left operand, numbered from ``first`` to ``last``.
+
+    ``place`` is that of the first row of matrix 0. Each row with NaN or Inf is marked.
+    """
+    for piece in range(first, last):
+        matrix, chunk = piece // grid.chunks, piece % grid.chunks
+        unpack_rows(
+            rows, min(grid.depth, grid.length - chunk * grid.depth), grid.depth, codes,
+            place + matrix * matrix_stride + chunk * grid.depth * stride, row_stride, stride, table,
+            I32(shift), U32(mask), I32(min_exponent), I32(reference), left.values, left.swaps,
+            left.exponents, piece * grid.block * grid.depth, marks, first_mark + matrix * grid.rows,
+        )  # fmt: skip
 
 
 @jit
-def sum_tile(
-    tile: Tile, left: Left, right: Right, reference: int, unit: Unit,
-    grid: Grid, epilogue: Epilogue, scratch: Any, out: Any,
+def sum_tiles(
+    first: int, last: int, start: int, stop: int, items: Items, left: Left, right: Right, reference: int,
+    unit: Unit, grid: Grid, epilogue: Epilogue, scratch: Any, initial: Any, out: Any, marks: Any,
 ) -> None:  # fmt: skip
-    """Take the scratch's registers and totals through chunks of K, by the kernel of the scratch's type.
+    """Take tiles through chunks of K from ``start`` to ``stop``, by the kernel of the scratch's type.
 
-    After the last chunk, the totals go to the flat outputs.
-
-    Beyond the end of K, the scratch keeps what the chunk before left: zeros of the left operand multiply it.
+    The first chunk starts from the flat ``initial`` outputs, or from zeros if it is empty, and after the last
+    one the totals go to the flat outputs. Beyond the end of K, the scratch keeps what the chunk before left:
+    zeros of the left operand multiply it.
     """
-    for chunk in range(tile.first, tile.last):
-        base = tile.left + chunk * grid.block * grid.depth
-        start = chunk * grid.depth
-        count = min(grid.depth, grid.length - start)
-        unpack_columns(
-            count, tile.columns, right.codes, tile.right + start * right.k_stride, right.k_stride,
-            right.stride, right.table, I32(right.shift), U32(right.mask), I32(right.min_exponent),
-            I32(right.reference), grid.lanes, grid.halves, scratch.values, scratch.exponents, scratch.marks,
-        )  # fmt: skip
-        _advance(left, base, tile.rows, start, grid.depth, count, reference, unit, grid.lanes, scratch)
-        if epilogue.promote and ((chunk + 1) % epilogue.promote == 0 or chunk + 1 == grid.chunks):
-            _promote(epilogue, grid, tile, chunk, scratch)
-    if tile.last == grid.chunks:
-        _write(scratch.totals, out, tile.out, tile.rows, tile.columns, grid.lanes, grid.columns)
+    for item in range(first, last):
+        tile = _place(item, items, grid, right)
+        if start == 0:
+            _begin(tile, grid, initial, scratch)
+        for chunk in range(start, stop):
+            base = tile.left + chunk * grid.block * grid.depth
+            k = chunk * grid.depth
+            count = min(grid.depth, grid.length - k)
+            unpack_columns(
+                count, tile.columns, right.codes, tile.right + k * right.k_stride, right.k_stride,
+                right.stride, right.table, I32(right.shift), U32(right.mask), I32(right.min_exponent),
+                I32(right.reference), grid.lanes, grid.halves, scratch.values, scratch.exponents,
+                scratch.marks,
+            )  # fmt: skip
+            _advance(left, base, tile.rows, k, grid.depth, count, reference, unit, grid.lanes, scratch)
+            if epilogue.promote and ((chunk + 1) % epilogue.promote == 0 or chunk + 1 == grid.chunks):
+                _promote(epilogue, grid, tile, chunk, scratch)
+        if stop == grid.chunks:
+            _end(tile, grid, scratch, out, marks)
