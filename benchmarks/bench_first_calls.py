@@ -1,51 +1,24 @@
-"""What first calls cost: each public call alone, in a new process whose cache of compiled code is empty.
+"""First calls: each public call alone, in a new process whose cache of compiled code is empty.
 
-Run ``python benchmarks/bench_first_calls.py [TURNS] [NAME ...]``: a name stands for all calls that begin so,
-and none for all of `BARS`. Every turn runs each call, and between them the yardstick: a new process that
-compiles one plain loop over a float32 array with `numba.njit`. The times are processor seconds of the whole
-process, its imports included, which other work on the machine disturbs least. It prints medians, with the
-extremes, as multiples of the yardstick's median; the kernels that were compiled for Python to call, and the
-functions that were compiled by themselves or with them; and whether each call is within its bar. ``--warm``
-fills the cache first, and holds each call to `WARM` and to compiling nothing.
+The yardstick is a new process that compiles one plain loop over a float32 array with `numba.njit`. Times are
+processor seconds of the whole process, its imports included, which other work on the machine disturbs least.
+``python -m benchmarks.bench_first_calls [NAME ...]`` prints what calls that begin so compile, function by
+function: those that Python calls, and those that are parts of them.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 
-#: The most multiples of the yardstick that a first call may take.
-ALONE, BOTH, LOGFMT, WARM = 2.5, 4.0, 4.0, 0.7
-BARS = {
-    "encode": ALONE,
-    "decode": ALONE,
-    "round_to": ALONE,
-    "round_to stochastic": ALONE,
-    "quantize 1x128": ALONE,
-    "quantize 128x128": ALONE,
-    "quantize MXFP8": ALONE,
-    "quantize NVFP4": ALONE,
-    "quantize NVFP4 stochastic": ALONE,
-    "dequantize 1x128": BOTH,
-    "matmul FP8": ALONE,
-    "matmul FP8 promoted": ALONE,
-    "matmul BF16": ALONE,
-    "matmul FP32_FMA": ALONE,
-    "matmul EXACT": ALONE,
-    "matmul 1x128 128x128": BOTH,
-    "matmul MXFP8": BOTH,
-    "matmul NVFP4": BOTH,
-    "logfmt 8 quantize": LOGFMT,
-    "logfmt 10 quantize": LOGFMT,
-    "logfmt 8 dequantize": 2 * LOGFMT,
-    "trace FP8": ALONE,
-}
+from benchmarks.measuring import Row, Side, Yardstick, as_test
 
-YARDSTICK = """
+LOOP = """
 import json, time
 import numba, numpy as np
 @numba.njit
@@ -54,7 +27,7 @@ def loop(x, out):
         out[i] = x[i] * np.float32(2) + np.float32(1)
 x = np.ones(1000, np.float32)
 loop(x, np.empty_like(x))
-print(json.dumps([time.process_time(), 1, 1]))
+print(json.dumps([time.process_time(), []]))
 """
 CALL = """
 import json, sys, time
@@ -64,58 +37,93 @@ class Listener(event.Listener):
     def on_start(self, seen):
         pass
     def on_end(self, seen):
-        compiled.append(seen.data["dispatcher"].py_func.__name__)
+        function = seen.data["dispatcher"].py_func
+        compiled.append(f"{function.__module__}:{function.__qualname__}")
 event.register("numba:compile", Listener())
 from precision.sweep._first_calls import make_first_call
-made = make_first_call(sys.argv[1])
-print(json.dumps([time.process_time(), made["compiled"], len(compiled)]))
+make_first_call(sys.argv[1])
+print(json.dumps([time.process_time(), compiled]))
 """
 
 
-def run(code: str, *arguments: str, cache: str | None = None) -> tuple[float, int, int]:
-    """Run code in a new process; return its processor seconds, and the kernels and functions it compiled."""
+def run(code: str, *arguments: str, cache: str | None = None) -> tuple[float, list[str]]:
+    """Run code in a new process; return its processor seconds, and the functions that it compiled."""
     with tempfile.TemporaryDirectory() as empty:
         environment = {**os.environ, "NUMBA_CACHE_DIR": cache or empty}
-        found = subprocess.run(
-            [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True
-        )
-    if found.returncode:
-        raise RuntimeError(found.stderr)
-    seconds, kernels, functions = json.loads(found.stdout.splitlines()[-1])
-    return seconds, kernels, functions
+        command = [sys.executable, "-c", code, *arguments]
+        found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    seconds, functions = json.loads(found.stdout.splitlines()[-1])
+    return seconds, functions
 
 
-def main(arguments: list[str]) -> int:
-    warm = "--warm" in arguments
-    arguments = [text for text in arguments if text != "--warm"]
-    turns = int(arguments[0]) if arguments else 7
-    chosen = [name for name in BARS if not arguments[1:] or name.startswith(tuple(arguments[1:]))]
-    yardstick: list[float] = []
-    found: dict[str, list[tuple[float, int, int]]] = {name: [] for name in chosen}
-    with tempfile.TemporaryDirectory() as kept:
-        cache = kept if warm else None
-        if warm:
-            for name in chosen:
-                run(CALL, name, cache=cache)
-        for _ in range(turns):
-            for name in chosen:
-                yardstick.append(run(YARDSTICK)[0])
-                found[name].append(run(CALL, name, cache=cache))
-    unit, good = statistics.median(yardstick), True
-    print(f"yardstick {unit:.2f} s ({min(yardstick):.2f} to {max(yardstick):.2f}), {turns} turns")
-    print(f"{'call':28} {'ratio':>6} {'from':>6} {'to':>6} {'at most':>8} {'kernels':>8} {'functions':>10}")
-    for name in chosen:
-        ratios = sorted(seconds / unit for seconds, *_ in found[name])
-        _, kernels, functions = found[name][0]
-        ratio, bar = statistics.median(ratios), WARM if warm else BARS[name]
-        met = ratio <= bar and not (warm and functions)
-        good &= met
-        print(
-            f"{name:28} {ratio:6.2f} {ratios[0]:6.2f} {ratios[-1]:6.2f} {bar:8.1f} {kernels:8} {functions:10}"
-            f"  {'yes' if met else 'NO'}"
-        )
-    return not good
+def first_call(name: str) -> Side:
+    """Return the time of a call in a new process, with an empty cache."""
+    return lambda: run(CALL, name)[0]
+
+
+def later_call(name: str) -> Side:
+    """Return the time of a call in a new process that finds everything compiled."""
+    kept = tempfile.TemporaryDirectory()
+    run(CALL, name, cache=kept.name)
+
+    def side() -> float:
+        seconds, functions = run(CALL, name, cache=kept.name)
+        assert not functions, functions
+        return seconds
+
+    return side
+
+
+PLAIN = Yardstick("a process that compiles one plain loop", lambda: lambda: run(LOOP)[0])
+#: The most multiples of the yardstick that a call takes today, and that issue 15 asks for.
+LIMITS = {
+    "encode": (2.5, 2.5),
+    "decode": (2.5, 2.5),
+    "round_to": (2.5, 2.5),
+    "round_to stochastic": (3.0, 2.5),
+    "quantize 1x128": (3.5, 2.5),
+    "quantize 128x128": (4.0, 2.5),
+    "quantize MXFP8": (3.5, 2.5),
+    "quantize NVFP4": (4.5, 2.5),
+    "quantize NVFP4 stochastic": (8.0, 2.5),
+    "dequantize 1x128": (4.0, 4.0),
+    "matmul FP8": (5.0, 2.5),
+    "matmul FP8 promoted": (5.0, 2.5),
+    "matmul BF16": (6.0, 2.5),
+    "matmul FP32_FMA": (4.0, 2.5),
+    "matmul EXACT": (4.0, 2.5),
+    "matmul 1x128 128x128": (8.0, 4.0),
+    "matmul MXFP8": (8.0, 4.0),
+    "matmul NVFP4": (9.0, 4.0),
+    "logfmt 8 quantize": (7.5, 4.0),
+    "logfmt 10 quantize": (7.5, 4.0),
+    "logfmt 8 dequantize": (9.5, 4.0),
+    "trace FP8": (8.0, 2.5),
+}
+ROWS = (
+    *(
+        Row(f"first {name}", PLAIN, make=functools.partial(first_call, name), cost=True, apart=True,
+            bar=bar, goal=goal)
+        for name, (bar, goal) in LIMITS.items()
+    ),
+    *(
+        Row(f"later {name}", PLAIN, make=functools.partial(later_call, name), cost=True, apart=True, goal=0.7)
+        for name in ("quantize 1x128", "matmul FP8", "logfmt 8 quantize")
+    ),
+)  # fmt: skip
+
+test_row = as_test(ROWS)
+
+
+def main(names: list[str]) -> None:
+    """Print what calls compile."""
+    for name in LIMITS:
+        if not names or name.startswith(tuple(names)):
+            seconds, functions = run(CALL, name)
+            print(f"{name}: {len(functions)} functions, {seconds:.2f} s")
+            for function, count in Counter(functions).items():
+                print(f"    {function}{f', {count} times' if count > 1 else ''}")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])
