@@ -1,5 +1,9 @@
-"""What all tests share: slow draws are no fault of a test, and small arrays take the general ways in some."""
+"""What all tests share: slow draws are no fault of a test, and small arrays take the general ways in some.
 
+Nor is a first call that compiles: the processes that tests start keep their standard error for other things.
+"""
+
+import os
 from collections.abc import Iterator
 from importlib import import_module
 
@@ -8,6 +12,9 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+_QUIET = "ignore:precision:UserWarning"
+os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), _QUIET]))
 
 GENERAL = {"accumulators", "gemm", "kernels", "logfmt", "quantization", "units", "test_short_pieces"}
 """Folders and files whose tests are about the ways that large arrays take, by small arrays."""

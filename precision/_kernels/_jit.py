@@ -6,10 +6,12 @@ fastmath, never parallel. Nothing of Numba is used here that it does not documen
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
@@ -17,6 +19,7 @@ import numba.extending
 import numpy as np
 
 from precision._kernels._numba_cache import keep_on_disk
+from precision._kernels._numba_parts import kernel, part_options
 
 if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise RuntimeError(
@@ -49,7 +52,7 @@ _STAMP = _room_stamp()
 
 def jit(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` at its first call, without the GIL, cached on disk where that can be."""
-    compiled: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    compiled: Any = kernel(function)
     keep_on_disk(compiled, function, _STAMP)
     return cast(Callable[P, R], compiled)
 
@@ -67,6 +70,36 @@ def intrinsic(function: Callable[..., Any]) -> Any:
     return numba.extending.intrinsic(function)
 
 
+carray: Any = numba.carray  # type: ignore[attr-defined]
+"""Makes an array of a pointer, in compiled code."""
+
+
 def overload(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
-    """Choose by its arguments' types what compiled code calls in the place of ``function``."""
-    return numba.extending.overload(function, jit_options={"nogil": True, "error_model": "numpy"})
+    """Choose by its arguments' types what compiled code calls in the place of ``function``.
+
+    What is decorated takes the types and returns a function, compiled or not, of the same parameters.
+    """
+
+    def decorate(choose: Callable[..., Any]) -> Any:
+        @functools.wraps(_unannotated(choose))
+        def chosen(*args: Any, **named: Any) -> Any:
+            found = choose(*args, **named)
+            return found and _unannotated(getattr(found, "py_func", found))
+
+        options: Any = part_options()
+        return numba.extending.overload(function, jit_options=options)(chosen)
+
+    return decorate
+
+
+def _unannotated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a copy without annotations, which Numba wants to be equal in both functions of an overload."""
+    made = FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    made.__qualname__, made.__module__ = function.__qualname__, function.__module__
+    return made

@@ -32,6 +32,36 @@ bits64 = _bitcast("bits64", types.float64, types.uint64)
 float64_of = _bitcast("float64_of", types.uint64, types.float64)
 
 
+_WORDS = {types.float32: types.uint32, types.float64: types.uint64}
+_FLOATS = {word: kind for kind, word in _WORDS.items()}
+
+
+def _either_bitcast(name: str, targets: dict[Any, Any]) -> Any:
+    def typer(typingctx: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.bitcast(args[0], context.get_value_type(targets[value]))
+
+        return (targets[value](value), codegen) if value in targets else None
+
+    typer.__name__ = name
+    return intrinsic(typer)
+
+
+#: bits of a float of either size, and the way back
+bits_of, float_of = _either_bitcast("bits_of", _WORDS), _either_bitcast("float_of", _FLOATS)
+
+
+def _least(typingctx: Any, a: Any, b: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(builder.icmp_signed("<", args[0], args[1]), *args)
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+#: the lesser of two int64; Numba compiles a function for each use of `min` with other types
+least: Any = intrinsic(_least)
+
+
 def _shift(name: str) -> Any:
     def typer(typingctx: Any, value: Any, places: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -52,6 +82,21 @@ def _leading_zeros(typingctx: Any, value: Any) -> Any:
         return builder.ctlz(args[0], context.get_constant(types.boolean, False))
 
     return value(value), codegen
+
+
+def _stack_memory(typingctx: Any, kind: Any, count: Any) -> Any:
+    if not isinstance(count, types.Literal):
+        return None
+    pointer: Any = types.CPointer
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        number = context.get_data_type(kind.dtype)
+        with builder.goto_entry_block():
+            memory = builder.alloca(ir.ArrayType(number, count.literal_value))
+        memory.align = 64
+        return builder.bitcast(memory, number.as_pointer())
+
+    return pointer(kind.dtype)(kind, count), codegen
 
 
 def _always_inline(typingctx: Any) -> Any:
@@ -129,3 +174,5 @@ masked32: Any = intrinsic(_masked32)
 leading_zeros: Any = intrinsic(_leading_zeros)
 #: first statement of a compiled function that LLVM is to inline into its callers whatever its size
 always_inline: Any = intrinsic(_always_inline)
+#: memory for a constant number of elements of a type, until the function returns: a pointer for `carray`
+stack_memory: Any = intrinsic(_stack_memory)

@@ -334,14 +334,23 @@ def round_scaled_integer(integer: Any, exponent: Any, fmt: FormatParams, mode: M
 
 
 @jit
-def _philox_round(c0: Any, c1: Any, c2: Any, c3: Any, turn: Any, random: StochasticParams) -> Any:
-    """Return the four words after one round of Philox4x32, with the key of its turn."""
+def _philox_round(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
+    """Return the four words after one round of Philox4x32 with a key; every number is a uint32."""
+    always_inline()
     first, second = U64(U64(c0) * U64(0xD2511F53)), U64(U64(c2) * U64(0xCD9E8D57))
-    k0 = U32(U32(random.key_low) + U32(U32(turn) * U32(0x9E3779B9)))
-    k1 = U32(U32(random.key_high) + U32(U32(turn) * U32(0xBB67AE85)))
     new0 = U32(U32(U32(right(second, U64(32))) ^ c1) ^ k0)
     new2 = U32(U32(U32(right(first, U64(32))) ^ c3) ^ k1)
     return new0, U32(second), new2, U32(first)
+
+
+@jit
+def _two_philox_rounds(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
+    """Return the four words after two rounds, and the key of the next."""
+    always_inline()
+    c0, c1, c2, c3 = _philox_round(c0, c1, c2, c3, k0, k1)
+    k0, k1 = U32(k0 + U32(0x9E3779B9)), U32(k1 + U32(0xBB67AE85))
+    c0, c1, c2, c3 = _philox_round(c0, c1, c2, c3, k0, k1)
+    return c0, c1, c2, c3, U32(k0 + U32(0x9E3779B9)), U32(k1 + U32(0xBB67AE85))
 
 
 @jit
@@ -351,13 +360,10 @@ def philox(index_low: Any, index_high: Any, random: StochasticParams) -> Any:
     The rounds are written out and inlined, since LLVM vectorizes no outer loop.
     """
     always_inline()
-    c0, c1, c2, c3 = _philox_round(U32(index_low), U32(index_high), U32(0), U32(0), 0, random)
-    c0, c1, c2, c3 = _philox_round(c0, c1, c2, c3, 1, random)
-    c0, c1, c2, c3 = _philox_round(c0, c1, c2, c3, 2, random)
-    c0, c1, c2, c3 = _philox_round(c0, c1, c2, c3, 3, random)
-    c0, c1, c2, c3 = _philox_round(c0, c1, c2, c3, 4, random)
-    c0, c1, c2, c3 = _philox_round(c0, c1, c2, c3, 5, random)
-    c0, c1, c2, c3 = _philox_round(c0, c1, c2, c3, 6, random)
-    c0, c1, c2, c3 = _philox_round(c0, c1, c2, c3, 7, random)
-    c0, c1, c2, c3 = _philox_round(c0, c1, c2, c3, 8, random)
-    return _philox_round(c0, c1, c2, c3, 9, random)[0]
+    c0, c1, c2, c3 = U32(index_low), U32(index_high), U32(0), U32(0)
+    k0, k1 = U32(random.key_low), U32(random.key_high)
+    c0, c1, c2, c3, k0, k1 = _two_philox_rounds(c0, c1, c2, c3, k0, k1)
+    c0, c1, c2, c3, k0, k1 = _two_philox_rounds(c0, c1, c2, c3, k0, k1)
+    c0, c1, c2, c3, k0, k1 = _two_philox_rounds(c0, c1, c2, c3, k0, k1)
+    c0, c1, c2, c3, k0, k1 = _two_philox_rounds(c0, c1, c2, c3, k0, k1)
+    return _two_philox_rounds(c0, c1, c2, c3, k0, k1)[0]

@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "quantize": "study quantize",
     "sweep": "precision.cli.subcommands._sweep_command:sweep_command",
     "units": "precision.cli.subcommands._units_command:units",
+    "warm": "precision.cli.subcommands._warm_command:warm",
 }
 
 

@@ -144,7 +144,8 @@ LOCAL_EXECUTORS = (_HERE, "threads", "processes")
 
 
 @contextmanager
-def _executor(name: str, workers: int | None, *, quiet: bool) -> Iterator[Executor | str | None]:
+def open_executor(name: str, workers: int | None, *, quiet: bool) -> Iterator[Executor | str | None]:
+    """Open an executor by its name, for the length of a block; workers that are ``quiet`` print to stderr."""
     if name == _HERE:
         if workers:
             raise ValueError("workers belong to the executors processes and threads")
@@ -198,7 +199,7 @@ def _run_sweep(
     function = of or import_function(asked["function"])
     grid = _grid(asked, dict(options["set"]))
     _by_value(function)
-    with _executor(options["executor"], options["workers"], quiet=quiet) as executor:
+    with open_executor(options["executor"], options["workers"], quiet=quiet) as executor:
         table = sweep(
             function,
             None if of is not None and not grid else grid,

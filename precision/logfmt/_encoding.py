@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,26 @@ if TYPE_CHECKING:
 
 _OPEN = 1 << 10
 """Elements near a boundary for which a call of a loop has room, beside those of one tile."""
+
+
+class _Scratch(threading.local):
+    """A thread's memory for the loop over tiles of float32, kept between calls unless tiles are long."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, np.dtype[Any]], tuple[Array, ...]] = {}
+
+    def of(self, block: int, dtype: np.dtype[Any]) -> tuple[Array, ...]:
+        """Return memory for a tile of so many elements, whose codes are of this type."""
+        found = self._kept.get((block, dtype))
+        if found is None:
+            most = 16 * -(-block // 16)
+            found = np.empty(most, np.uint32), np.empty(most, dtype), np.empty(most // 8, np.uint8)
+            if most <= _OPEN:
+                self._kept = {(block, dtype): found}
+        return found
+
+
+_scratch = _Scratch()
 
 
 class Encoding(NamedTuple):
@@ -46,7 +67,10 @@ class Encoding(NamedTuple):
         elements = np.ascontiguousarray(part, self.dtype)
         if self.vectorized:
             bits = elements.view(np.uint32)
-            loops.encode_tiles(bits, *tiles, layout, self.grid, codes, *stored, open_ones)
+            left, scratch = np.zeros(tiles[1], np.uint8), _scratch.of(layout.block, codes.dtype)
+            if loops.encode_tiles(bits, *tiles, layout, self.grid, codes, *stored, left, *scratch):
+                space = np.empty(layout.block)
+                loops.encode_left(bits, *tiles, layout, self.grid, left, space, codes, *stored, open_ones)
         else:
             loops.encode_each(elements, *tiles, layout, self.grid, self.philox, codes, *stored, open_ones)
         if open_ones[0] >= len(open_ones) and tiles[1] - tiles[0] > 1:

@@ -15,6 +15,7 @@ from precision._support._plans import planned
 from precision._support._types import Array
 from precision._support.machine._threads import checkpoint, parallel
 from precision.formats._codec import decode, encode
+from precision.formats._named import FP32
 from precision.formats._rounding_modes import Overflow, Rounding, Stochastic, signed64
 from precision.logfmt import _long_tiles
 from precision.logfmt._axis_views import from_last, to_last
@@ -54,6 +55,7 @@ def grid_of(fields: LogFMTFields) -> Grid:
             BelowClamp.NEXT_LEVEL: levels.NEXT_LEVEL,
         }[fields.below_clamp],
         extremes=int(fields.metadata is Metadata.EXTREMES),
+        stored=levels.Float32Numbers() if stored == FP32 else levels.OtherNumbers(),
         precision=stored.fraction_bits + 1,
         min_exponent=stored.min_exponent,
         largest=stored.max,

@@ -111,9 +111,9 @@ class Quantizer:
     def quantize(self, x: Array, group: int, parameters: Packed, codes: Array, scales: Array) -> None:
         """Write the codes of flat ``x`` to ``codes``, and those of its groups' scales to ``scales``."""
         if self.divides:
-            self._under_scale(x, group, scales, codes, *parameters)
+            self._under_scale(x, group, scales, codes, *parameters, self.order)
         else:
-            self._powers(x, group, scales, codes, parameters.ints)
+            self._powers(x, group, scales, codes, *parameters)
 
     def quantize_all(
         self, x: Array, group: int, parameters: Packed, span: float, codes: Array, scales: Array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import operator
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -31,7 +32,7 @@ from precision.quantization._spec_fields import SpecFields
 
 if TYPE_CHECKING:
     from precision._kernels.numbers._four_over_six import Trial
-    from precision._kernels.numbers._group_scales import ScaleFormat, ScaleParams
+    from precision._kernels.numbers._group_scales import Rule, ScaleFormat, ScaleParams
     from precision._kernels.numbers._packed_params import Packed
 
 
@@ -81,9 +82,7 @@ class Plan(NamedTuple):
     scale_dtype: np.dtype[Any]
     dtype: np.dtype[Any]  #: of the arithmetic: float64, or float32 for every narrower source
     word: np.dtype[Any]  #: the unsigned integers of its size
-    magnitude: Any  #: mask of all bits but the sign
-    infinity: Any  #: bits of infinity
-    encode: Callable[..., None]  #: the loop over the elements
+    rounding: str  #: of elements, as `quantizing_loop` calls it
     mode: Mode
     short: ShortParams  #: `NO_SHORT` if they do not suit the format and the rounding
     random: bool
@@ -109,7 +108,7 @@ def _plan(settings: tuple[Any, ...], wide: bool) -> Plan:
     spec = SpecFields(granularity=PerTensor(), **dict(zip(_NAMES, settings, strict=True)))
     dtype = np.dtype(np.float64 if wide else np.float32)
     word = np.dtype(np.uint64 if wide else np.uint32)
-    encode, mode, short = _element_loop(spec, 8 * dtype.itemsize)
+    rounding, mode, short = _element_rounding(spec, dtype)
     target, plain = scale_target(spec), None if spec.tensor_scale else scale_params(spec, dtype, None)
     plan = Plan(
         spec=spec,
@@ -118,9 +117,7 @@ def _plan(settings: tuple[Any, ...], wide: bool) -> Plan:
         scale_dtype=spec.scale_format.dtype,
         dtype=dtype,
         word=word,
-        magnitude=word.type((1 << (8 * word.itemsize - 1)) - 1),
-        infinity=np.array(np.inf, dtype).view(word)[()],
-        encode=encode,
+        rounding=rounding,
         mode=mode,
         short=short,
         random=isinstance(mode, StochasticParams),
@@ -141,23 +138,30 @@ def pack_parameters(plan: Plan, how: ScaleParams) -> Packed:
     return packed(how, plan.target, format_params(spec.fmt), ends, plan.short, plan.mode, plan.dtype)
 
 
-def _element_loop(spec: SpecFields, bits: int) -> tuple[Callable[..., None], Mode, ShortParams]:
-    """Return the loop for a spec's rounding and a source of 32 or 64 bits, and its parameters."""
-    from precision._kernels.numbers import _quantizing_loops as kernels
+@functools.cache
+def find_loop(rounding: str, rule: Rule, given: bool) -> Callable[..., None]:
+    """Return the loop over elements for a rule, or for scales that are ``given``."""
+    from precision._kernels.numbers._group_scales import Given, No
+    from precision._kernels.numbers._quantizing_loops import quantizing_loop
 
+    return quantizing_loop(rounding, rule._replace(way=Given(), plain=No()) if given else rule)
+
+
+def _element_rounding(spec: SpecFields, dtype: np.dtype[Any]) -> tuple[str, Mode, ShortParams]:
+    """Return how the loop for a spec and a type of source rounds, and its parameters."""
     fmt, rounding = spec.fmt, spec.rounding
     params, short = format_params(fmt), short_params(fmt)
     signed = short if short is not None and short.shift > 1 and same_but_for_sign(fmt) else NO_SHORT
     if isinstance(rounding, Stochastic):
         random = StochasticParams(rounding.bits, rounding.seed & 0xFFFFFFFF, rounding.seed >> 32)
-        return getattr(kernels, f"quantize_random{bits}"), random, signed
+        return "random", random, signed
     # Both signs have the same magnitudes: there is a sign bit and a -0, or symmetric two's complement.
     alike = params.max_code == params.max_negative and (params.negative_zero or params.negate_flip)
     nearest = rounding is Rounding.TIES_TO_EVEN and spec.overflow is Overflow.SATURATE and alike
     nearest = nearest and spec.non_finite is NonFinite.NAN_SCALE  # with the other rule quotients may be NaN
-    if nearest and bits == 32 and short is not None and nearest_suits(short, short.maximum):
-        return kernels.quantize_nearest32, TIES_TO_EVEN, short
-    return getattr(kernels, f"quantize{bits}"), MODES[rounding], signed
+    if nearest and dtype == np.float32 and short is not None and nearest_suits(short, short.maximum):
+        return "nearest", TIES_TO_EVEN, short
+    return "any", MODES[rounding], signed
 
 
 class _Run:
@@ -261,14 +265,15 @@ class _Run:
             tile_width = max(1, TILE // self.group) * self.group
         elif width > TILE and divisors is not None:
             tile_width = TILE
+        encode = find_loop(plan.rounding, how.rule, divisors is not None)
         amax = np.empty(count if divisors is None else 0, plan.dtype)
         q = np.empty(min(tile_rows * tile_width, x.size), plan.dtype)
         scales = self.scales[span.top : span.bottom, groups] if divisors is None else self.scales[:0, :0]
         factors = np.empty(count, np.float32) if divisors is None else divisors[:, groups].reshape(-1)
         where = (span.top, span.left, self.rows.width, self.rows.inner, self.offset) if plan.random else ()
-        plan.encode(
+        encode(
             x, amax, scales.reshape(-1), factors, q, codes,
-            width, self.group, tile_rows, tile_width, int(divisors is not None), *where, *parameters,
+            width, self.group, tile_rows, tile_width, *where, *parameters,
         )  # fmt: skip
 
     # ---- scales ---------------------------------------------------------------------------------
@@ -288,16 +293,14 @@ class _Run:
         parts = -(-self.group // step)
         amax = np.zeros((self.rows.count, self.groups * parts), self.plan.word)
 
+        find = _group_scales.largest_finite_magnitudes if finite else _group_scales.largest_magnitudes
+
         def work(span: Span) -> None:
-            x = self.rows.take(span, self.plan.dtype).view(self.plan.word)
+            x = self.rows.take(span, self.plan.dtype)
             height, length = span.bottom - span.top, span.right - span.left
             first = span.left // self.group * parts + span.left % self.group // step
             part = amax[span.top : span.bottom, first : first + -(-length // step)].reshape(-1)
-            if finite:
-                masks = self.plan.magnitude, self.plan.infinity
-                _group_scales.largest_finite_magnitudes(x, height, 0, length, step, *masks, part, 0)
-            else:
-                _group_scales.largest_magnitudes(x, height, 0, length, step, self.plan.magnitude, part, 0)
+            find(x, height, 0, length, step, part.view(self.plan.dtype), 0)
 
         self._each(work)
         if self.long:

@@ -64,7 +64,7 @@ def _contiguous(part: Array, dtype: np.dtype[Any]) -> Array:
     """Return a matrix as a contiguous one of ``dtype``, itself if it is one already."""
     if min(part.shape) > 8 and part.strides[0] < part.strides[1]:
         # NumPy would copy it column by column, which misses the cache at nearly every element.
-        from precision._kernels.numbers._quantizing_loops import gather
+        from precision._kernels.numbers._llvm_squares import gather
 
         word = WORDS[part.itemsize]
         straight = np.empty(part.shape, part.dtype)
@@ -126,7 +126,7 @@ def copy_rows(rows: Array, target: Array) -> None:
 
 def _turn(rows: Array, target: Array, axis: int) -> None:
     """Copy rows to a contiguous array in which they lie along ``axis``."""
-    from precision._kernels.numbers._quantizing_loops import gather
+    from precision._kernels.numbers._llvm_squares import gather
 
     word, width = WORDS[target.itemsize], target.shape[axis]
     outer, inner = math.prod(target.shape[:axis]), math.prod(target.shape[axis + 1 :])

@@ -79,13 +79,14 @@ def scale_params(spec: SpecFields, dtype: np.dtype[Any], tensor: TensorScale | N
     params = _without_tensor_scale(spec, dtype)
     if tensor is None:
         return params
-    from precision._kernels.numbers._group_scales import PRODUCTS
+    from precision._kernels.numbers._group_scales import No, Products, Yes
 
     kind = dtype.type
-    params = params._replace(plain=0, tensor_scale=kind(tensor.value))
+    params = params._replace(rule=params.rule._replace(plain=No()), tensor_scale=kind(tensor.value))
     if spec.arithmetic is Arithmetic.DIVISION:
         return params
-    params = params._replace(way=PRODUCTS, multiply=1, factor=tensor.encode)
+    rule = params.rule._replace(way=Products(), multiply=Yes())
+    params = params._replace(rule=rule, factor=tensor.encode)
     if spec.arithmetic is Arithmetic.TRANSFORMER_ENGINE and not spec.scale_rule.tries_two_scales:
         with np.errstate(over="ignore", under="ignore"):
             folded = kind(tensor.encode * (kind(1) / params.maximum))
@@ -100,19 +101,18 @@ def _without_tensor_scale(spec: SpecFields, dtype: np.dtype[Any]) -> ScaleParams
     kind, element, fmt = dtype.type, spec.fmt, spec.scale_format
     recipe = spec.scale_rule.recipe(element)
     formulas = {
-        ScaleFormula.QUOTIENT: kernels.QUOTIENTS,
-        ScaleFormula.POWER: kernels.POWERS,
-        ScaleFormula.POWER_OF_PRODUCT: kernels.RECIPROCAL_POWERS,
+        ScaleFormula.QUOTIENT: kernels.Quotients(),
+        ScaleFormula.POWER: kernels.Powers(),
+        ScaleFormula.POWER_OF_PRODUCT: kernels.ReciprocalPowers(),
     }
     # 0.0 is added so that -0.0 counts as 0.0, to which it is equal.
     least = fmt.smallest if spec.least_scale is None else spec.least_scale + 0.0
     zero = (1.0 if fmt == FP32 else least) if spec.zero_scale is None else spec.zero_scale + 0.0
     loud = spec.scale_overflow is Overflow.NON_SATURATING
+    plain = kernels.Yes() if fmt == FP32 else kernels.No()
+    finite = kernels.Yes() if spec.non_finite is NonFinite.FINITE_AMAX else kernels.No()
     return kernels.ScaleParams(
-        plain=int(fmt == FP32),
-        way=formulas[recipe.formula],
-        finite=int(spec.non_finite is NonFinite.FINITE_AMAX),
-        multiply=0,
+        rule=kernels.Rule(formulas[recipe.formula], plain, finite, kernels.No()),
         addend=recipe.added,
         max_exponent=element.max_exponent,
         low=math.frexp(least)[1] - 1,

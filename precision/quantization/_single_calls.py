@@ -22,7 +22,7 @@ from precision.quantization._granularity import (
 )
 from precision.quantization._group_loops import choose_loops
 from precision.quantization._quantized_tensor import QuantizedTensor
-from precision.quantization._row_loops import TILE, Plan, pack_parameters, plan_of
+from precision.quantization._row_loops import TILE, Plan, find_loop, pack_parameters, plan_of
 from precision.quantization._row_views import WORDS, is_native_float
 from precision.quantization._scale_constants import scale_params, span
 from precision.quantization._spec_fields import SpecFields
@@ -113,15 +113,16 @@ def _rows(plan: Plan, frame: _Frame, group: int) -> Call:
         tile_width = max(1, TILE // group) * group
     space = min(tile_rows * tile_width, size)
     count, parameters = math.prod(frame.scales), plan.packed
-    assert parameters is not None
+    assert parameters is not None and plan.plain is not None
+    encode = find_loop(plan.rounding, plan.plain.rule, False)
 
     def call(source: Array, offset: int) -> QuantizedTensor:
         codes, scales, code_bits, scale_bits = frame.new()
         where = (0, 0, width, 1, signed64(offset)) if plan.random else ()
-        plan.encode(
+        encode(
             source.astype(plan.dtype, copy=False).reshape(-1),
             np.empty(count, plan.dtype), scale_bits, np.empty(count, np.float32), np.empty(space, plan.dtype),
-            code_bits, width, group, tile_rows, tile_width, 0, *where, *parameters,
+            code_bits, width, group, tile_rows, tile_width, *where, *parameters,
         )  # fmt: skip
         return frame.tensor(codes, scales, None)
 

@@ -3,6 +3,7 @@
 import ast
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from precision._kernels import _code_files
+from precision._kernels import _code_files, _jit
 from precision._kernels._code_files import CodeFiles
 
 #: Rounds a number, and prints it, the warnings and how many functions were compiled.
@@ -23,7 +24,7 @@ with warnings.catch_warnings(record=True) as seen:
     print(float(pr.round_to(np.float32(1.1), pr.E4M3)))
     from precision._kernels.numbers import _conversion_loops
     print(sum(_conversion_loops.round_nearest32.stats.cache_misses.values()))
-print([str(warning.message) for warning in seen])
+print([text for text in map(str, (warning.message for warning in seen)) if "first calls" not in text])
 """
 
 
@@ -161,6 +162,34 @@ def test_processes_that_compile_at_the_same_time(tmp_path):
         found = list(pool.map(lambda _: run(tmp_path), range(2)))
     assert [(value, warnings) for value, _, warnings in found] == [(RIGHT, [])] * 2
     assert run(tmp_path) == (RIGHT, 0, [])
+
+
+@pytest.mark.parametrize("package", ["sys", "numpy"])
+def test_the_stamp_holds_the_versions_of_python_and_numpy(package, monkeypatch):
+    module = pytest.importorskip(package)
+    monkeypatch.setattr(module, "version" if package == "sys" else "__version__", "9.9.9")
+    assert _jit._room_stamp() != _jit._STAMP
+
+
+@pytest.mark.parametrize("package", ["numba", "llvmlite"])
+def test_code_of_another_compiler_is_not_loaded(package, tmp_path, monkeypatch):
+    CodeFiles(str(tmp_path), "name", "stamp").save("key", "code")
+    assert CodeFiles(str(tmp_path), "name", "stamp").load("key") == "code"
+    monkeypatch.setattr(pytest.importorskip(package), "__version__", "9.9.9")
+    assert CodeFiles(str(tmp_path), "name", "stamp").load("key") is None
+
+
+def test_a_reinstalled_package_keeps_its_compiled_code(tmp_path):
+    site, package = tmp_path / "site", Path(_jit.__file__).parent.parent
+    found = []
+    for _ in range(2):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(
+            package, site / "precision", ignore=ignored, copy_function=shutil.copy
+        )  # with new times
+        found.append(run(tmp_path / "kept", PYTHONPATH=str(site)))
+        shutil.rmtree(site)
+    assert [(value, compiled) for value, compiled, _ in found] == [(RIGHT, 1), (RIGHT, 0)]
 
 
 def test_another_numba_keeps_code_in_its_own_way(tmp_path):

@@ -14,12 +14,17 @@ from types import SimpleNamespace
 import pytest
 
 import precision as pr
-from precision._kernels import _numba_cache, _numba_codegen, _private_parts
+from precision._kernels import _numba_cache, _numba_codegen, _numba_parts, _private_parts
 from precision._kernels.products import _tile_sums
 
 PACKAGE = Path(pr.__file__).parent
-FENCES = {"_kernels/_numba_cache.py", "_kernels/_numba_codegen.py", "_support/machine/_forks.py"}
-PARTS = _numba_cache.PARTS | _numba_codegen.PARTS
+FENCES = {
+    "_kernels/_numba_cache.py",
+    "_kernels/_numba_codegen.py",
+    "_kernels/_numba_parts.py",
+    "_support/machine/_forks.py",
+}
+PARTS = _numba_cache.PARTS | _numba_codegen.PARTS | _numba_parts.PARTS
 
 
 @pytest.fixture
@@ -184,7 +189,7 @@ with warnings.catch_warnings(record=True) as seen:
 print(hashlib.sha256(np.nan_to_num(y).tobytes()).hexdigest())
 from precision._kernels.numbers._conversion_loops import round_nearest32
 print(type(round_nearest32._cache).__name__, sum(round_nearest32.stats.cache_misses.values()))
-print([str(warning.message) for warning in seen])
+print([text for text in map(str, (warning.message for warning in seen)) if "first calls" not in text])
 """
 
 
@@ -235,7 +240,7 @@ print(type(_llvm_groups.largest32).__name__)
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
-        ("fence.changed_parts = lambda: ['numba.core.base:BaseContext.make_array is gone']", "CPUDispatcher"),
+        ("fence.changed_parts = lambda: ['numba.core.base:BaseContext.make_array is gone']", "Kernel"),
         ("fence.processor_features = lambda context: frozenset()", "_Intrinsic"),
         ("fence.prefer_wide_vectors = lambda function: None", "_Intrinsic"),
     ],
@@ -245,3 +250,57 @@ def test_loops_without_a_private_part_give_the_same_bits(change, kind, tmp_path)
     *others, other = run(LOOPS.format(change=change), tmp_path / "others")
     assert (intrinsic, other) == ("_Intrinsic", kind)
     assert ours == others and len(ours) == 3
+
+
+#: Quantizes in two ways, and prints checksums and how functions are compiled.
+COMPILED = """
+import hashlib
+import precision._kernels._numba_parts as fence
+{change}
+import numpy as np, precision as pr
+x = np.random.default_rng(0).standard_normal((64, 96)).astype(np.float32)
+x[0, :32], x[1, 5], x[2, 7] = 0.0, np.inf, np.nan
+for spec in (pr.QuantSpec(pr.E4M3, pr.PerGroup(32)), pr.MXFP4):
+    q = pr.quantize(x, spec)
+    for part in (q.codes, q.scale):
+        print(hashlib.sha256(part.tobytes()).hexdigest())
+print(type(fence.kernel(lambda x: x)).__name__)
+"""
+
+
+def test_functions_compiled_by_themselves_give_the_same_bits(tmp_path):
+    *ours, kind = run(COMPILED.format(change=""), tmp_path / "ours")
+    change = "fence.changed_parts = lambda: ['numba.core.codegen:JITCodeLibrary.finalize is gone']"
+    *others, other = run(COMPILED.format(change=change), tmp_path / "others")
+    assert (kind, other) == ("Kernel", "CPUDispatcher")
+    assert ours == others and len(ours) == 4
+
+
+def test_a_library_has_the_attributes_that_parts_use(context):
+    library = context.codegen().create_library("some")
+    for name in ("_codegen", "_final_module", "_linking_libraries", "_reload_init", "_finalized"):
+        assert hasattr(library, name), f"numba.core.codegen:JITCodeLibrary has no attribute {name}"
+
+
+def test_a_part_has_no_machine_code_and_one_form_for_all_constants():
+    import numpy as np
+
+    from precision._kernels._jit import jit
+
+    @jit
+    def shifted(x, by):
+        return x + by
+
+    @jit
+    def loop(x):
+        for i in range(x.size):
+            x[i] = shifted(x[i], 1) + shifted(x[i], 2)
+
+    x = np.arange(3.0)
+    loop(x)
+    assert x.tolist() == [3.0, 5.0, 7.0]
+    assert len(shifted.part.signatures) == 1 and not shifted.signatures
+    library = next(iter(shifted.part.overloads.values())).library
+    assert type(library) is _numba_parts._PartLibrary
+    assert library.get_pointer_to_function("any") == 0
+    assert shifted(1.0, 2.0) == 3.0  # Python gets a form of its own

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from precision._kernels._jit import jit
+from precision._kernels._jit import carray, jit
+from precision._kernels._llvm_scalars import least, stack_memory
 from precision._kernels._scalar_rounding import U64
 from precision._kernels.logfmt import _double_double as dd
 from precision._kernels.logfmt import _llvm_powers as powers
@@ -18,6 +19,8 @@ from precision._kernels.logfmt._llvm_lanes import GROUP
 from precision._kernels.logfmt._tiles import Rows, span
 
 _LN2, _LOG2E = dd.LN2[0], dd.LOG2E[0]
+_LOGS, _LADDERS = 2 * GROUP, 5 * GROUP  # numbers of a group of tiles
+_LARGEST32, _LARGEST64 = float(np.finfo(np.float32).max), float(np.finfo(np.float64).max)
 
 
 @jit
@@ -62,7 +65,7 @@ def _decode_slow(
     codes: Any, start: int, count: int, grid: Grid, low: float, step: float, out: Any, to: int
 ) -> None:
     """Write float32 values of a tile that no ladder holds, from ``out[to]`` on."""
-    sign, top = 1 << (grid.bits - 1), np.float64(np.finfo(np.float32).max)
+    sign, top = 1 << (grid.bits - 1), _LARGEST32
     for i in range(count):
         code = np.int64(codes[start + i])
         magnitude = code & (sign - 1)
@@ -72,20 +75,35 @@ def _decode_slow(
 
 
 @jit
+def _decode_runs(
+    codes: Any, start: int, tiles: int, runs: int, ladders: Any, at: int, bits: int, out: Any, to: int
+) -> None:
+    """Write float32 values of some tiles of ``runs`` runs; the loop in LLVM is called here alone."""
+    powers.decode(codes, start, tiles, runs, ladders, at, bits, out, to)
+
+
+@jit
 def decode_tiles(
     codes: Any, first: int, last: int, rows: Rows, grid: Grid, firsts: Any, seconds: Any, out: Any
 ) -> None:
     """Write float32 values of tiles ``first`` to ``last``. (Stores past the caches would be slower.)"""
-    some_codes, some_values = np.zeros(16, codes.dtype), np.empty(16, np.float32)
-    logs, ladders = np.empty((2, GROUP), np.float64), np.empty((5, GROUP), np.float32)
-    slow = np.empty(GROUP, np.uint8)
+    logs = carray(stack_memory(np.float64, _LOGS), (2, GROUP))
+    ladders = carray(stack_memory(np.float32, _LADDERS), (5, GROUP))
+    slow = carray(stack_memory(np.uint8, GROUP), GROUP)
+    some_codes = carray(stack_memory(codes.dtype.type, 16), 16)
+    some_values = carray(stack_memory(np.float32, 16), 16)
+    for i in range(16):
+        some_codes[i] = 0
     runs, even = rows.block // 16, rows.block % 16 == 0 and rows.width % rows.block == 0
     for group in range(first, last, GROUP):
-        tiles = min(GROUP, last - group)
+        tiles = least(GROUP, last - group)
         _find_ladders(group, tiles, grid, firsts, seconds, logs, ladders, slow)
-        if even and not slow[:tiles].any():
+        some_slow = 0
+        for at in range(tiles):
+            some_slow |= slow[at]
+        if even and not some_slow:
             start = group * rows.block
-            powers.decode(codes, start, tiles, runs, ladders, 0, grid.bits, out, start)
+            _decode_runs(codes, start, tiles, runs, ladders, 0, grid.bits, out, start)
             continue
         for at in range(tiles):
             start, count = span(group + at, rows)
@@ -94,11 +112,11 @@ def decode_tiles(
                 continue
             done = 16 * (count // 16)
             if done:
-                powers.decode(codes, start, 1, count // 16, ladders, at, grid.bits, out, start)
+                _decode_runs(codes, start, 1, count // 16, ladders, at, grid.bits, out, start)
             if done < count:
                 for i in range(count - done):
                     some_codes[i] = codes[start + done + i]
-                powers.decode(some_codes, 0, 1, 1, ladders, at, grid.bits, some_values, 0)
+                _decode_runs(some_codes, 0, 1, 1, ladders, at, grid.bits, some_values, 0)
                 for i in range(count - done):
                     out[start + done + i] = some_values[i]
 
@@ -117,7 +135,7 @@ def decode_each(
     codes: Any, first: int, last: int, rows: Rows, grid: Grid, firsts: Any, seconds: Any, out: Any
 ) -> None:
     """Write float64 values of tiles ``first`` to ``last``, within 4 units in the last place."""
-    sign, top = 1 << (grid.bits - 1), np.finfo(np.float64).max
+    sign, top = 1 << (grid.bits - 1), _LARGEST64
     for number in range(first, last):
         start, count = span(number, rows)
         low, step = (np.float64(firsts[number]), 0.0), (np.float64(seconds[number]), 0.0)

@@ -11,19 +11,34 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
 
-from precision._kernels._jit import jit
+from precision._kernels._jit import jit, overload
 from precision._kernels.logfmt import _double_double as dd
 
 NORMAL, ZEROS, BAD, SINGLE = 0, 1, 2, 3
 NEAREST, MIN, ZERO, NEXT_LEVEL = 0, 1, 2, 3
+LATER = 2
+"""The answer of a comparison that float64 leaves open, where no pairs are at hand."""
 
 _EQUAL = 2.0**-90
 _LN2, _LOG2E = dd.LN2[0], dd.LOG2E[0]
 
 
+class Float32Numbers(NamedTuple):
+    """The mark of a grid whose numbers are stored as float32."""
+
+    number: int = 0
+
+
+class OtherNumbers(NamedTuple):
+    """The mark of a grid whose numbers are stored in another format."""
+
+    number: int = 1
+
+
 class Grid(NamedTuple):
-    """A LogFMT spec as plain numbers."""
+    """A LogFMT spec as plain numbers, and a mark by whose type loops choose what is compiled."""
 
     bits: int
     steps: int  #: 2**(bits - 1) - 2
@@ -34,6 +49,7 @@ class Grid(NamedTuple):
     clamp: int  #: binades; more than any range for none
     below: int
     extremes: int  #: 1: extremes are stored, 0: min and step
+    stored: Any  #: `Float32Numbers` or `OtherNumbers`
     precision: int  #: of the stored numbers
     min_exponent: int
     largest: float
@@ -71,7 +87,8 @@ def rounded(high: float, low: float, grid: Grid) -> float:
     if high == 0.0:
         return 0.0
     _, exponent = math.frexp(high)
-    quantum = max(exponent - grid.precision, grid.min_exponent - grid.precision + 1)
+    least_exponent = grid.min_exponent + 1
+    quantum = (exponent if exponent > least_exponent else least_exponent) - grid.precision
     scaled = math.ldexp(high, -quantum)
     whole = np.floor(scaled)
     rest = scaled - whole
@@ -140,7 +157,7 @@ def binades(smallest: float, largest: float, clamped: int, grid: Grid) -> Any:
 @jit
 def is_clamped(smallest: float, largest: float, zero: Any, grid: Grid) -> int:
     """Tell whether the clamp raises min: exactly, since the power of two overflows or loses nothing."""
-    return int(zero or math.ldexp(smallest, grid.clamp) < largest)
+    return 1 if zero or math.ldexp(smallest, grid.clamp) < largest else 0
 
 
 @jit
@@ -226,10 +243,47 @@ def _is_tie(low: Any, step: Any, difference: float) -> bool:
 
 
 @jit
-def _up(x: float, tile: Tile, j: int, t: float, grid: Grid, doubts: Any, index: int) -> Any:
-    """Tell whether ``x`` takes a code above j: it lies above the boundary, or on it and ties go up.
+def _up_exactly(
+    x: float, tile: Tile, j: int, t: float, shift: int, grid: Grid, doubts: Any, index: int
+) -> int:
+    """Return 1 if ``x``, scaled by ``2**shift``, takes a code above j, else 0, by pairs.
 
     A doubt writes the element's index behind those before, whose number is ``doubts[0]``.
+    """
+    low, step = _pairs(tile, grid)
+    high, rest = _exact_boundary(low, step, j, t, shift, grid)
+    difference = (x - high) - rest
+    if abs(difference) > _EQUAL * x:
+        return 1 if difference > 0.0 else 0
+    if not _is_tie(low, step, difference):
+        doubts[0] += 1
+        if doubts[0] < doubts.size:
+            doubts[doubts[0]] = index
+    return 1 if grid.random_bits or grid.ties_away or j % 2 == 1 or (j == 0 and grid.below == ZERO) else 0
+
+
+@jit
+def _up_later(x: float, tile: Tile, j: int, t: float, shift: int, grid: Grid, doubts: Any, index: int) -> int:
+    """Return `LATER`."""
+    return LATER
+
+
+def _up_nearby(
+    x: float, tile: Tile, j: int, t: float, shift: int, grid: Grid, doubts: Any, index: int
+) -> Any:
+    """Decide by pairs where ``doubts`` is an array; elsewhere return `LATER`, and compile no pairs."""
+
+
+@overload(_up_nearby)
+def _up_by_type(x: Any, tile: Any, j: Any, t: Any, shift: Any, grid: Any, doubts: Any, index: Any) -> Any:
+    return _up_exactly if isinstance(doubts, types.Array) else _up_later
+
+
+@jit
+def _up(x: float, tile: Tile, j: int, t: float, grid: Grid, doubts: Any, index: int) -> int:
+    """Return 1 if ``x`` takes a code above j: it lies above the boundary, or on it and ties go up; else 0.
+
+    Where float64 cannot tell, `_up_nearby` does.
     """
     place = tile.low + tile.step * (j - 1)
     shift = 0
@@ -239,17 +293,9 @@ def _up(x: float, tile: Tile, j: int, t: float, grid: Grid, doubts: Any, index: 
     near = _boundary(tile.low, tile.step, j, t, shift, grid)
     margin = 2.0**-49 * (abs(tile.low) + tile.step * (grid.steps + 1) + 8.0)
     if abs(x - near) > margin * near:
-        return x > near
-    low, step = _pairs(tile, grid)
-    high, rest = _exact_boundary(low, step, j, t, shift, grid)
-    difference = (x - high) - rest
-    if abs(difference) > _EQUAL * x:
-        return difference > 0.0
-    if not _is_tie(low, step, difference):
-        doubts[0] += 1
-        if doubts[0] < doubts.size:
-            doubts[doubts[0]] = index
-    return bool(grid.random_bits or grid.ties_away or j % 2 == 1 or (j == 0 and grid.below == ZERO))
+        return 1 if x > near else 0
+    answer: int = _up_nearby(x, tile, j, t, shift, grid, doubts, index)
+    return answer
 
 
 @jit
@@ -261,20 +307,28 @@ def choose(x: float, tile: Tile, offset: float, t: float, grid: Grid, doubts: An
 
 @jit
 def settle(x: float, tile: Tile, guess: Any, t: float, grid: Grid, doubts: Any, index: int) -> Any:
-    """Return the magnitude code of ``x > 0``, the number of boundaries below it, searched from a guess."""
+    """Return the magnitude code of ``x > 0``, the number of boundaries below it, searched from a guess.
+
+    Returns -1 where ``doubts`` is no array and float64 cannot tell.
+    """
     first = 0 if tile.clamped and grid.below != MIN else 1
     last = grid.steps + 1
-    code = max(guess, first)
+    code = guess if guess > first else first
     stride = 1
     while first < last:
-        if code > first and not _up(x, tile, code - 1, t, grid, doubts, index):
+        verdict = 1 if code == first else _up(x, tile, code - 1, t, grid, doubts, index)
+        if verdict == 0:
             last = code - 1
             following = code - stride
-        elif code < last and _up(x, tile, code, t, grid, doubts, index):
+        else:
+            if verdict == 1:
+                verdict = 0 if code == last else _up(x, tile, code, t, grid, doubts, index)
+            if verdict == LATER:
+                return -1
+            if verdict == 0:
+                return code
             first = code + 1
             following = code + stride
-        else:
-            return code
         stride *= 4
         code = following if first <= following <= last else (first + last) // 2
     return first
@@ -287,4 +341,4 @@ def nearest_offset(step: float, grid: Grid) -> Any:
         return 0.5
     nats = step * _LN2
     # At 1024 binades, where levels leave float64's range, expm1 would as well.
-    return np.log1p(0.5 * np.expm1(min(nats, 700.0))) / nats if nats > 0.0 else 0.5
+    return np.log1p(0.5 * np.expm1(nats if nats < 700.0 else 700.0)) / nats if nats > 0.0 else 0.5

@@ -13,11 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from precision._kernels._jit import jit
+from precision._kernels._jit import jit, overload
 from precision._kernels._llvm_scalars import float32_of
 from precision._kernels._scalar_rounding import I32, U32, U64
 from precision._kernels.logfmt import _double_double as dd
-from precision._kernels.logfmt._levels import MIN, NEXT_LEVEL, Grid, nearest_offset, rounded
+from precision._kernels.logfmt._levels import (
+    MIN,
+    NEXT_LEVEL,
+    Float32Numbers,
+    Grid,
+    nearest_offset,
+    rounded,
+)
 from precision._kernels.logfmt._llvm_lanes import GROUP
 from precision._kernels.logfmt._llvm_logarithms import LOG2_ERROR
 
@@ -48,16 +55,17 @@ def find_logarithms(stats: Any, tiles: int, logs: Any) -> None:
 
 
 @jit
-def _store(levels: Any, tiles: int, grid: Grid) -> None:
-    """Round rows 0 and 1 as they are stored, and note the tiles where their errors leave a doubt."""
-    if grid.precision == 24:
-        for i in range(U64(tiles)):
-            first, second, error, other = levels[0, i], levels[1, i], levels[8, i], levels[9, i]
-            doubt = (np.float32(first - error) != np.float32(first + error)) | (np.float32(second) == 0.0)
-            doubt |= np.float32(second - other) != np.float32(second + other)
-            levels[0, i], levels[1, i] = np.float64(np.float32(first)), np.float64(np.float32(second))
-            levels[5, i] = 1.0 if doubt else levels[5, i]
-        return
+def _store_float32(levels: Any, tiles: int, grid: Grid) -> None:
+    for i in range(U64(tiles)):
+        first, second, error, other = levels[0, i], levels[1, i], levels[8, i], levels[9, i]
+        doubt = (np.float32(first - error) != np.float32(first + error)) | (np.float32(second) == 0.0)
+        doubt |= np.float32(second - other) != np.float32(second + other)
+        levels[0, i], levels[1, i] = np.float64(np.float32(first)), np.float64(np.float32(second))
+        levels[5, i] = 1.0 if doubt else levels[5, i]
+
+
+@jit
+def _store_others(levels: Any, tiles: int, grid: Grid) -> None:
     for i in range(tiles):
         for row in range(2):
             value, error = levels[row, i], levels[8 + row, i]
@@ -66,6 +74,16 @@ def _store(levels: Any, tiles: int, grid: Grid) -> None:
                 levels[5, i] = 1.0
         if levels[1, i] == 0.0:
             levels[5, i] = 1.0
+
+
+def _store(levels: Any, tiles: int, grid: Grid) -> None:
+    """Round rows 0 and 1 as they are stored, and note the tiles where their errors leave a doubt."""
+
+
+@overload(_store)
+def _store_by_type(levels: Any, tiles: Any, grid: Any) -> Any:
+    stored = grid.types[grid.fields.index("stored")].instance_class
+    return _store_float32 if stored is Float32Numbers else _store_others
 
 
 @jit
@@ -110,7 +128,8 @@ def find_levels(stats: Any, tiles: int, grid: Grid, logs: Any, levels: Any) -> N
     if not grid.extremes and grid.from_stored:
         for i in range(U64(tiles)):
             levels[2, i], levels[3, i] = levels[0, i] * back, levels[1, i] * back
-            levels[4, i] = max(logs[U64(GROUP) + i] - levels[2, i], levels[3, i] * steps)
+            high, reach = logs[U64(GROUP) + i] - levels[2, i], levels[3, i] * steps
+            levels[4, i] = reach if reach > high else high
     for i in range(U64(tiles)):
         low, step = levels[2, i], levels[3, i]
         # Numbers stored in BF16 and FP16 may lie far from the extremes; a clamp has a boundary of its own.

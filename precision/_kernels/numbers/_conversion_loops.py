@@ -102,7 +102,8 @@ def random_words(index: Any, step: Any, count: Any, mode: StochasticParams, word
         at = U64(index + U64(done * step))
         low, high = U32(at), U32(right(at, U64(32)))
         # Up to where the counter's high word changes, it is the same for all of a vector.
-        some = min(U64(count - done), U64(U64(U64(0xFFFFFFFF) - U64(low)) // step) + U64(1))
+        some, rest = U64(U64(U64(0xFFFFFFFF) - U64(low)) // step) + U64(1), U64(count - done)
+        some = some if some < rest else rest
         for i in range(some):
             word = philox(U32(low + U32(U32(i) * low_step)), high, mode)
             words[U64(to + done) + i] = right(word, U32(32 - mode.bits))

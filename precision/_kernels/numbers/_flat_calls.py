@@ -12,9 +12,11 @@ import numpy as np
 
 from precision._kernels._jit import jit
 from precision._kernels._llvm_scalars import bits32, float32_of
+from precision._kernels._llvm_vectors import wide_vectors
 from precision._kernels._params import FormatParams, ShortParams
 from precision._kernels._scalar_rounding import U32, decode_value
-from precision._kernels.numbers._packed_params import elements_of, format_at, scales_of, short_of
+from precision._kernels.numbers._group_scales import No, Quotients, Rule
+from precision._kernels.numbers._packed_params import elements_of, format_at, scales_of, short_of, target_of
 from precision._kernels.numbers._quantizing_loops import dequantize
 from precision._kernels.numbers._short_groups import TILE as TILE
 from precision._kernels.numbers._short_groups import (
@@ -39,17 +41,23 @@ LEAST_NORMAL = np.uint32(1 << 23).view(np.float32)
 DIVISION, NVFP4_PAPER, TRANSFORMER_ENGINE = range(3)
 """Orders of operations under a tensor scale."""
 
+_CODED = Rule(Quotients(), No(), No(), No())
+"""A rule with a scale format. The loops for short groups have choices of their own, and read no other."""
+
 
 @jit
-def quantize_by_powers(x: Any, group: int, scales: Any, codes: Any, ints: Any) -> None:
+def quantize_by_powers(
+    x: Any, group: int, scales: Any, codes: Any, ints: Any, floats: Any, singles: Any
+) -> None:
     """Write codes of whole groups of float32, and their E8M0 scales."""
+    how = scales_of(_CODED, ints, floats, singles)
     fmt, ends = elements_of(ints)
     elements = Elements(short_of(ints), fmt, ends.nan_positive)
     factors = np.empty(TILE // 16, np.float32)
     # Converted to float64, a float32 has 29 zeros at the end of its fraction: they carry nothing.
-    how = Powers(ints[4] >> 29, ints[5])
+    powers = Powers(how.addend >> 29, how.max_exponent)
     quantize_powers(
-        x, x.view(np.uint32), group, how, scales, factors, factors.view(np.uint32), elements, codes
+        x, x.view(np.uint32), group, powers, scales, factors, factors.view(np.uint32), elements, codes
     )
 
 
@@ -85,11 +93,12 @@ def _quantize_nested(
 
 @jit
 def quantize_under_scale(
-    x: Any, group: int, scales: Any, codes: Any, ints: Any, floats: Any, singles: Any
+    x: Any, group: int, scales: Any, codes: Any, ints: Any, floats: Any, singles: Any, order: int
 ) -> None:
     """Write codes of whole groups of float32, and their scales under the tensor scale among ``floats``."""
-    how, target = scales_of(ints, floats, singles)
-    nested = Nested(how.maximum, how.tensor_scale, how.factor, how.multiply)
+    how = scales_of(_CODED, ints, floats, singles)
+    target = target_of(how, ints)
+    nested = Nested(how.maximum, how.tensor_scale, how.factor, int(order != DIVISION))
     _quantize_nested(x, group, scales, codes, ints, nested, target.fmt, how.least_code)
 
 
@@ -102,7 +111,8 @@ def quantize_with_scale(
 
     ``span`` is the product of the largest element and the largest scale.
     """
-    how, target = scales_of(ints, floats, singles)
+    how = scales_of(_CODED, ints, floats, singles)
+    target = target_of(how, ints)
     amax, largest = float32_of(U32(largest_finite(x.view(np.uint32), group))), F32(how.maximum)
     scale, encode = F32(1), F32(1)
     if amax > F32(0) and order == DIVISION:
@@ -133,6 +143,7 @@ def dequantize_rows(
     codes: Any, width: int, group: int, scales: Any, row_of: Any, ints: Any, factor: Any, out: Any
 ) -> None:
     """Write values of whole rows; row r takes the scales of row ``row_of[r]``, of flat ``scales``."""
+    wide_vectors()
     fmt, scale_format = format_at(ints, 0), format_at(ints, 12)
     across = (width + group - 1) // group
     each = np.empty((scales.size // across, across), np.float32)

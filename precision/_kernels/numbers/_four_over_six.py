@@ -5,22 +5,21 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
 
 from precision._kernels._jit import jit, overload
-from precision._kernels._llvm_scalars import bits32, bits64
+from precision._kernels._llvm_scalars import least
 from precision._kernels._params import Ends, FormatParams, ModeParams
-from precision._kernels._scalar_rounding import U32, U64, core32, core64, decode_value
+from precision._kernels._scalar_rounding import U32, U64, decode_value
+from precision._kernels.numbers._element_codes import code_of
 from precision._kernels.numbers._group_scales import (
     ScaleFormat,
     ScaleParams,
+    Yes,
+    chosen,
     divisor_of,
     scale_code,
     wanted_scales,
 )
-
-_code32, _rounded32 = core32.code, core32.rounded
-_code64, _rounded64 = core64.code, core64.rounded
 
 
 class Trial(NamedTuple):
@@ -42,27 +41,22 @@ def _total(code: Any, how: ScaleParams, target: ScaleFormat) -> Any:
 
 
 @jit
-def code_of32(quotient: Any, trial: Trial) -> Any:
-    """Return the code of a float32."""
-    sign, size, _, _, rounded = _rounded32(bits32(quotient), trial.fmt, trial.mode)
-    return _code32(sign, size, rounded, trial.fmt, trial.ends)
+def _quotient(value: Any, divisor: Any, how: ScaleParams) -> Any:
+    return value / divisor
 
 
 @jit
-def code_of64(quotient: Any, trial: Trial) -> Any:
-    """Return the code of a float64."""
-    sign, size, _, _, rounded = _rounded64(bits64(quotient), trial.fmt, trial.mode)
-    return _code64(sign, size, rounded, trial.fmt, trial.ends)
+def _product(value: Any, divisor: Any, how: ScaleParams) -> Any:
+    return value * divisor
 
 
-def _code_of(quotient: Any, trial: Trial) -> Any:
-    """Return the code of a quotient, by its type."""
+def _scaled(value: Any, divisor: Any, how: ScaleParams) -> Any:
+    """Return an element divided (or multiplied) by what `divisor_of` returned."""
 
 
-@overload(_code_of)
-def _code_by_type(quotient: Any, trial: Trial) -> Any:
-    code_of = code_of32 if quotient == types.float32 else code_of64
-    return getattr(code_of, "py_func", code_of)
+@overload(_scaled)
+def _scaled_by_rule(value: Any, divisor: Any, how: Any) -> Any:
+    return _product if chosen(how, "multiply") is Yes else _quotient
 
 
 @jit
@@ -73,11 +67,11 @@ def _find_errors(
     kind = x.dtype.type
     scale, total = decode_value(U32(code), target.fmt), _total(code, how, target)
     divisor, amax, span = divisor_of(total, how), trial.amax, trial.span
-    multiply, by_amax, squares = how.multiply, trial.by_amax, trial.squares
+    by_amax, squares = trial.by_amax, trial.squares
     for i in range(count):
         value = x[start + i]
-        quotient = value * divisor if multiply else value / divisor
-        q = kind(decode_value(U32(_code_of(quotient, trial)), trial.fmt))
+        code_of_value = code_of(_scaled(value, divisor, how), trial.fmt, trial.mode, trial.ends)
+        q = kind(decode_value(U32(code_of_value), trial.fmt))
         away = (q * scale * amax / span if by_amax else q * total) - value
         away = away * away if squares else abs(away)
         out[i] = away if abs(value) < kind(np.inf) else kind(0)
@@ -94,7 +88,7 @@ def better_scales(
     g = 0
     for r in range(rows):
         for low in range(0, width, group):
-            start, count = U64(r * width + low), U64(min(group, width - low))
+            start, count = U64(r * width + low), U64(least(group, width - low))
             # A group of zeros has -1 here, and more is below 0 as well.
             more = amax[g] * np.float32(1.5)
             code, other = scale_code(amax[g], how, target), scale_code(more, how, target)

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from precision._kernels._jit import jit
-from precision._kernels._llvm_scalars import bits32, bits64, float64_of, left, right
+from precision._kernels._jit import jit, overload
+from precision._kernels._llvm_scalars import bits32, bits64, bits_of, float64_of, float_of, least, left, right
 from precision._kernels._llvm_vectors import wide_vectors
 from precision._kernels._params import Ends, FormatParams, ModeParams
 from precision._kernels._scalar_rounding import I64, U32, U64, core64, decode_value
@@ -16,9 +16,63 @@ from precision._kernels._scalar_rounding import I64, U32, U64, core64, decode_va
 # caller's flush-to-zero.
 SMALLEST, LARGEST = np.uint32(1).view(np.float32), np.finfo(np.float32).max
 
-QUOTIENTS, POWERS, RECIPROCAL_POWERS, PRODUCTS = range(4)
-"""The values of `ScaleParams.way`: amax / maximum / tensor scale; a power of two by the bits of amax, or by
-those of amax * factor; amax / maximum * factor."""
+
+class Quotients(NamedTuple):
+    """The way of a scale that is amax / maximum / tensor scale."""
+
+    number: int = 0
+
+
+class Powers(NamedTuple):
+    """The way of a power of two by the bits of amax."""
+
+    number: int = 1
+
+
+class ReciprocalPowers(NamedTuple):
+    """The way of a power of two by the bits of amax * factor."""
+
+    number: int = 2
+
+
+class Products(NamedTuple):
+    """The way of a scale that is amax / maximum * factor."""
+
+    number: int = 3
+
+
+class Given(NamedTuple):
+    """The way of scales that were made before."""
+
+    number: int = 4
+
+
+class Yes(NamedTuple):
+    """An answer in a `Rule`."""
+
+    number: int = 1
+
+
+class No(NamedTuple):
+    """The other answer in a `Rule`."""
+
+    number: int = 0
+
+
+class Rule(NamedTuple):
+    """The choices between loops, each by the type of a field: those not chosen are not compiled."""
+
+    way: Any  #: `Quotients`, `Powers`, `ReciprocalPowers`, `Products` or `Given`
+    plain: Any  #: `Yes` for scales in FP32 and no tensor scale
+    finite: Any  #: `Yes` where amax is taken over the finite elements
+    multiply: Any  #: `Yes` where elements are multiplied by fl32(1 / fl32(scale * tensor scale))
+
+
+def chosen(how: Any, field: str) -> Any:
+    """Return the class of a field of the rule, from the type of a `ScaleParams` in compiled code."""
+    rule = how.types[how.fields.index("rule")]
+    return rule.types[rule.fields.index(field)].instance_class
+
 
 _code64, _rounded64 = core64.code, core64.rounded
 
@@ -30,10 +84,7 @@ class ScaleParams(NamedTuple):
     rules differ only in what they add below the exponent field.
     """
 
-    plain: int  #: 1 for scales in FP32 and no tensor scale
-    way: int
-    finite: int  #: 1 where amax is taken over the finite elements
-    multiply: int  #: 1 where elements are multiplied by fl32(1 / fl32(scale * tensor scale))
+    rule: Rule
     addend: int
     max_exponent: int  #: of the largest element
     low: int  #: exponents of the least scale and of the scale format's largest power of two
@@ -42,7 +93,7 @@ class ScaleParams(NamedTuple):
     maximum: Any  #: largest element; 1 where the factor has it
     min_amax: Any
     tensor_scale: Any  #: 1 without one
-    factor: Any  #: float32 for `RECIPROCAL_POWERS`
+    factor: Any  #: float32 for `ReciprocalPowers`
     least: Any  #: the least scale, float32, and its code
     least_code: int
     most: Any  #: float32, the scale in the place of one above float32's largest: that number or NaN
@@ -59,38 +110,60 @@ class ScaleFormat(NamedTuple):
 
 
 @jit
-def largest_magnitudes(
-    x: Any, rows: int, start: int, width: int, group: int, magnitude: Any, out: Any, to: int
-) -> None:
-    """Write bits of the largest magnitude of each group; NaN counts as the largest."""
+def largest_magnitudes(x: Any, rows: int, start: int, width: int, group: int, out: Any, to: int) -> None:
+    """Write the largest magnitude of each group; NaN counts as the largest."""
     wide_vectors()
-    word = out.dtype.type
     for r in range(rows):
         for low in range(0, width, group):
             first = U64(start + r * width + low)
-            largest = word(0)
-            for i in range(U64(min(group, width - low))):
-                largest = max(largest, word(x[first + i] & magnitude))
-            out[to] = largest
+            largest = bits_of(out.dtype.type(0))
+            for i in range(U64(least(group, width - low))):
+                value = bits_of(abs(x[first + i]))
+                largest = value if value > largest else largest
+            out[to] = float_of(largest)
             to += 1
 
 
 @jit
 def largest_finite_magnitudes(
-    x: Any, rows: int, start: int, width: int, group: int, magnitude: Any, infinity: Any, out: Any, to: int
+    x: Any, rows: int, start: int, width: int, group: int, out: Any, to: int
 ) -> None:
-    """Write bits of the largest magnitude of each group's finite elements; ``infinity`` is bits as well."""
+    """Write the largest magnitude of each group's finite elements."""
     wide_vectors()
-    word = out.dtype.type
+    none, infinity = bits_of(out.dtype.type(0)), bits_of(out.dtype.type(np.inf))
     for r in range(rows):
         for low in range(0, width, group):
             first = U64(start + r * width + low)
-            largest = word(0)
-            for i in range(U64(min(group, width - low))):
-                value = word(x[first + i] & magnitude)
-                largest = max(largest, value if value < infinity else word(0))
-            out[to] = largest
+            largest = none
+            for i in range(U64(least(group, width - low))):
+                value = bits_of(abs(x[first + i]))
+                value = value if value < infinity else none
+                largest = value if value > largest else largest
+            out[to] = float_of(largest)
             to += 1
+
+
+@jit
+def _find_among_all(
+    x: Any, rows: int, start: int, width: int, group: int, out: Any, to: int, how: Any
+) -> None:
+    largest_magnitudes(x, rows, start, width, group, out, to)
+
+
+@jit
+def _find_among_finite(
+    x: Any, rows: int, start: int, width: int, group: int, out: Any, to: int, how: Any
+) -> None:
+    largest_finite_magnitudes(x, rows, start, width, group, out, to)
+
+
+def find_largest(x: Any, rows: int, start: int, width: int, group: int, out: Any, to: int, how: Any) -> None:
+    """Write the largest magnitude of each group, in compiled code."""
+
+
+@overload(find_largest)
+def _find_by_rule(x: Any, rows: Any, start: Any, width: Any, group: Any, out: Any, to: Any, how: Any) -> Any:
+    return _find_among_finite if chosen(how, "finite") is Yes else _find_among_all
 
 
 # ---- the scale before rounding, in the place of amax: -1 for a group of zeros, NaN where amax is not finite
@@ -123,10 +196,10 @@ def _wanted_products(amax: Any, first: int, stop: int, how: ScaleParams) -> None
 @jit
 def _power(exponent: Any, how: ScaleParams) -> Any:
     """Return 2**exponent as a float64, within the range of the scale format; NaN where it is too large."""
-    exponent = I64(max(exponent, I64(how.low)))
+    exponent = I64(exponent if exponent > I64(how.low) else I64(how.low))
     if exponent > I64(how.over):
         return np.nan
-    return float64_of(left(U64(min(exponent, I64(how.high)) + I64(1023)), U64(52)))
+    return float64_of(left(U64(least(exponent, I64(how.high)) + I64(1023)), U64(52)))
 
 
 @jit
@@ -171,17 +244,21 @@ def _wanted_reciprocal_powers(amax: Any, first: int, stop: int, how: ScaleParams
         _settled(amax, i, largest, amax.dtype.type(_power(I64(field + up - I64(127)), how)))
 
 
-@jit
+_WANTED = {
+    Quotients: _wanted_quotients,
+    Powers: _wanted_powers,
+    ReciprocalPowers: _wanted_reciprocal_powers,
+    Products: _wanted_products,
+}
+
+
 def wanted_scales(amax: Any, first: int, stop: int, how: ScaleParams) -> None:
-    """Replace each amax by its scale before rounding; -1 for a group of zeros, NaN for NaN and Inf."""
-    if how.way == QUOTIENTS:
-        _wanted_quotients(amax, first, stop, how)
-    elif how.way == POWERS:
-        _wanted_powers(amax, first, stop, how)
-    elif how.way == RECIPROCAL_POWERS:
-        _wanted_reciprocal_powers(amax, first, stop, how)
-    else:
-        _wanted_products(amax, first, stop, how)
+    """Replace each amax by its scale before rounding, in compiled code; see above."""
+
+
+@overload(wanted_scales)
+def _wanted_by_rule(amax: Any, first: Any, stop: Any, how: Any) -> Any:
+    return _WANTED[chosen(how, "way")]
 
 
 # ---- the scale as stored, and what elements are divided or multiplied by --------------------------------
@@ -192,17 +269,65 @@ def scale_code(wanted: Any, how: ScaleParams, target: ScaleFormat) -> Any:
     """Return the code of a scale, given before rounding."""
     sign, size, _, _, rounded = _rounded64(bits64(np.float64(wanted)), target.fmt, target.mode)
     code = U32(_code64(sign, size, rounded, target.fmt, target.ends))
-    code = max(code, U32(how.least_code))
+    code = code if code > U32(how.least_code) else U32(how.least_code)
     return U32(how.zero_code) if wanted < np.float32(0) else code
 
 
 @jit
+def _divisor(total: Any, how: ScaleParams) -> Any:
+    return SMALLEST if total == np.float32(0) else total
+
+
+@jit
+def _multiplier(total: Any, how: ScaleParams) -> Any:
+    multiplier = np.float32(1) / total
+    return LARGEST if multiplier > LARGEST else multiplier  # not min: NaN stays
+
+
 def divisor_of(total: Any, how: ScaleParams) -> Any:
     """Return what elements are divided or multiplied by where fl32(scale * tensor scale) is ``total``."""
-    if how.multiply:
-        multiplier = np.float32(1) / total
-        return LARGEST if multiplier > LARGEST else multiplier  # not min: NaN stays
-    return SMALLEST if total == np.float32(0) else total
+
+
+@overload(divisor_of)
+def _divisor_by_rule(total: Any, how: Any) -> Any:
+    return _multiplier if chosen(how, "multiply") is Yes else _divisor
+
+
+@jit
+def _make_plain(
+    amax: Any, first: int, stop: int, how: ScaleParams, target: Any, codes: Any, divisors: Any
+) -> None:
+    """Write scales in FP32, as bits, and divisors."""
+    for i in range(U64(first), U64(stop)):
+        scale = np.float32(amax[i])
+        scale = how.least if scale < how.least else scale  # not max: NaN stays
+        scale = how.most if scale > LARGEST else scale
+        scale = how.zero if amax[i] < np.float32(0) else scale
+        codes[i] = bits32(scale)
+        divisors[i] = SMALLEST if scale == np.float32(0) else scale
+
+
+@jit
+def _make_coded(
+    amax: Any, first: int, stop: int, how: ScaleParams, target: ScaleFormat, codes: Any, divisors: Any
+) -> None:
+    """Write codes of scales in another format, and what elements are divided or multiplied by."""
+    for i in range(U64(first), U64(stop)):
+        codes[i] = scale_code(amax[i], how, target)
+    for i in range(U64(first), U64(stop)):
+        total = np.float32(decode_value(U32(codes[i]), target.fmt) * np.float32(how.tensor_scale))
+        divisors[i] = divisor_of(total, how)
+
+
+def _store_scales(
+    amax: Any, first: int, stop: int, how: ScaleParams, target: Any, codes: Any, divisors: Any
+) -> None:
+    """Write codes of scales, and what elements are divided or multiplied by, from scales before rounding."""
+
+
+@overload(_store_scales)
+def _store_by_rule(amax: Any, first: Any, stop: Any, how: Any, target: Any, codes: Any, divisors: Any) -> Any:
+    return _make_plain if chosen(how, "plain") is Yes else _make_coded
 
 
 @jit
@@ -211,17 +336,4 @@ def make_scales(
 ) -> None:
     """Write codes of scales, and what elements are divided (or multiplied) by; overwrites ``amax``."""
     wanted_scales(amax, first, stop, how)
-    if how.plain:
-        for i in range(U64(first), U64(stop)):
-            scale = np.float32(amax[i])
-            scale = how.least if scale < how.least else scale  # not max: NaN stays
-            scale = how.most if scale > LARGEST else scale
-            scale = how.zero if amax[i] < np.float32(0) else scale
-            codes[i] = bits32(scale)
-            divisors[i] = SMALLEST if scale == np.float32(0) else scale
-        return
-    for i in range(U64(first), U64(stop)):
-        codes[i] = scale_code(amax[i], how, target)
-    for i in range(U64(first), U64(stop)):
-        total = np.float32(decode_value(U32(codes[i]), target.fmt) * np.float32(how.tensor_scale))
-        divisors[i] = divisor_of(total, how)
+    _store_scales(amax, first, stop, how, target, codes, divisors)

@@ -1,4 +1,4 @@
-"""The turning of squares of elements written in LLVM, by shuffles of their rows as vectors.
+"""The turning of squares of elements written in LLVM, by shuffles of their rows as vectors, and its use.
 
 `_plain_groups` has the same loop in Python.
 """
@@ -10,6 +10,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
+from precision._kernels._jit import jit
 from precision._kernels._numba_codegen import llvm_loop, nothing, pointer
 from precision._kernels.numbers import _plain_groups as plain
 
@@ -54,3 +55,20 @@ def turn_square(
         return nothing(context)
 
     return types.void(source, *(types.intp,) * 3, out, types.intp, types.intp), codegen
+
+
+@jit
+def gather(source: Any, out: Any) -> None:
+    """Copy rows that lie across memory into flat ``out``, by squares."""
+    height, width = source.shape
+    across = source.strides[0] == source.itemsize and source.strides[1] % source.itemsize == 0
+    step = source.strides[1] // source.itemsize
+    whole_rows, whole_columns = height // SIDE * SIDE, width // SIDE * SIDE
+    if not across:
+        whole_rows = whole_columns = 0
+    for start in range(0, whole_columns, SIDE):
+        for top in range(0, whole_rows, SIDE):
+            turn_square(source, top, start, step, out, top * width + start, width)
+    for r in range(height):
+        for k in range(whole_columns if r < whole_rows else 0, width):
+            out[r * width + k] = source[r, k]

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from precision._kernels._jit import jit
+from precision._kernels._jit import jit, overload
 from precision._kernels._params import Ends, FormatParams, ModeParams, ShortParams, StochasticParams
-from precision._kernels.numbers._group_scales import ScaleFormat, ScaleParams
+from precision._kernels._scalar_rounding import U32
+from precision._kernels.numbers._group_scales import Given, Rule, ScaleFormat, ScaleParams, Yes, chosen
 
 
 class Packed(NamedTuple):
@@ -29,8 +30,7 @@ def packed(
 ) -> Packed:  # fmt: skip
     """Return the parameters of a loop in the order in which the functions below read them."""
     ints = (
-        how.plain, how.way, how.finite, how.multiply, how.addend, how.max_exponent, how.low, how.high,
-        how.over, how.least_code, how.zero_code,
+        how.addend, how.max_exponent, how.low, how.high, how.over, how.least_code, how.zero_code,
         *target.fmt, *target.mode, *target.ends, *fmt, *ends, *short, *mode,
     )  # fmt: skip
     return Packed(
@@ -40,7 +40,7 @@ def packed(
     )
 
 
-_TARGET, _ELEMENTS, _SHORT, _MODE = 11, 32, 49, 56  # where each begins among the whole numbers
+_TARGET, _ELEMENTS, _SHORT, _MODE = 7, 28, 45, 52  # where each begins among the whole numbers
 
 
 @jit
@@ -63,15 +63,50 @@ def _mode_at(ints: Any, i: int) -> ModeParams:
 
 
 @jit
-def scales_of(ints: Any, floats: Any, singles: Any) -> tuple[ScaleParams, ScaleFormat]:
-    """Unpack the parameters by which an amax becomes a scale, and those of the scale's format."""
-    how = ScaleParams(
-        ints[0], ints[1], ints[2], ints[3], ints[4], ints[5], ints[6], ints[7], ints[8],
+def scales_of(rule: Rule, ints: Any, floats: Any, singles: Any) -> ScaleParams:
+    """Unpack the parameters by which an amax becomes a scale."""
+    return ScaleParams(
+        rule, ints[0], ints[1], ints[2], ints[3], ints[4],
         floats[0], floats[1], floats[2], floats[3],
-        singles[0], ints[9], singles[1], singles[2], ints[10],
+        singles[0], ints[5], singles[1], singles[2], ints[6],
     )  # fmt: skip
+
+
+@jit
+def _no_target(how: ScaleParams, ints: Any) -> int:
+    return 0
+
+
+@jit
+def _coded_target(how: ScaleParams, ints: Any) -> ScaleFormat:
     mode, ends = _mode_at(ints, _TARGET + 12), _ends_at(ints, _TARGET + 16)
-    return how, ScaleFormat(format_at(ints, _TARGET), mode, ends)
+    return ScaleFormat(format_at(ints, _TARGET), mode, ends)
+
+
+def target_of(how: ScaleParams, ints: Any) -> Any:
+    """Unpack the format of the scales, in compiled code; 0 where the rule does not need it."""
+
+
+@overload(target_of)
+def _target_by_rule(how: Any, ints: Any) -> Any:
+    plain = chosen(how, "plain") is Yes or chosen(how, "way") is Given
+    return _no_target if plain else _coded_target
+
+
+class Signs(NamedTuple):
+    """The codes of negative numbers, and of NaN, as the loops to nearest need them."""
+
+    flip: Any  #: uint32, as the others
+    base: Any
+    mask: Any
+    nan: Any
+
+
+@jit
+def signs_of(ints: Any) -> Signs:
+    """Unpack what the loops to nearest need of the elements' format besides `short_of`."""
+    i = _ELEMENTS
+    return Signs(U32(ints[i + 7]), U32(ints[i + 8]), U32(ints[i + 5]), U32(ints[i + 14]))
 
 
 @jit

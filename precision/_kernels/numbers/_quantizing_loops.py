@@ -1,73 +1,57 @@
 """Loops of `quantize` and `dequantize` over whole pieces of an array.
 
-A *piece* is a flat array of rows of ``width`` elements, each row cut into groups of ``group`` (the last one
-may be shorter). It is walked in tiles that stay in cache from one stage to the next: all amax, all scales
-(`_group_scales`), then the elements. These are divided or multiplied into memory for one tile, which the
-loops of `_conversion_loops` encode; in the common case they are scaled and encoded in one loop.
+A *piece* is a flat array of rows of ``row_width`` elements, each row cut into groups of ``group`` (the last
+one may be shorter). It is walked in tiles that stay in cache from one stage to the next: all amax, all scales
+(`_group_scales`), then the elements. These are divided or multiplied into memory for one tile, and encoded
+from there; in the common case they are scaled and encoded in one loop.
+
+Python takes these loops from `quantizing_loop`, which makes one for each `Rule`. Their arrays are the piece
+``x``; ``amax``, ``scales`` (codes) and ``divisors``, with one entry for each group of the piece; the memory
+``q`` for the quotients of a tile, of the source's type; and the ``codes``. A tile has ``tile_rows`` rows of
+``tile_width`` elements: of ``row_width``, or in tiles of one row also of a multiple of ``group``, or of any
+number where the piece is one group. The last three arrays are `Packed`.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
 
-from precision._kernels._jit import jit
-from precision._kernels._llvm_scalars import always_inline, bits32, right
+from precision._kernels._jit import jit, overload
+from precision._kernels._llvm_scalars import always_inline, least
 from precision._kernels._llvm_vectors import call_for, wide_vectors
 from precision._kernels._params import Ends, FormatParams, ShortParams, StochasticParams
-from precision._kernels._scalar_rounding import (
-    U32,
-    U64,
-    core32,
-    core64,
-    decode_value,
-    lifted32,
-    nearest_code32,
-    random_word32,
-    short_code32,
+from precision._kernels._scalar_rounding import U32, U64, decode_value
+from precision._kernels.numbers._conversion_loops import random_words
+from precision._kernels.numbers._element_codes import (
+    encode_tile,
+    fill_group,
+    nearest_group,
+    random_code_of,
+    random_group,
 )
-from precision._kernels.numbers._conversion_loops import encode32, encode64, encode_short32, random_words
 from precision._kernels.numbers._group_scales import (
-    ScaleFormat,
+    Given,
+    Rule,
     ScaleParams,
-    largest_finite_magnitudes,
-    largest_magnitudes,
+    Yes,
+    chosen,
+    find_largest,
     make_scales,
 )
-from precision._kernels.numbers._llvm_squares import SIDE, turn_square
-from precision._kernels.numbers._packed_params import elements_of, mode_of, random_of, scales_of, short_of
-
-_random32, _code32 = core32.rounded_random, core32.code
-_random64, _code64 = core64.rounded_random, core64.code
-
-
-class Piece(NamedTuple):
-    """A piece and the memory that its loops work in. The arrays named ``_bits`` view the others.
-
-    ``amax``, ``scales`` (codes) and ``divisors`` have one entry for each group of the piece.
-    """
-
-    x: Any
-    x_bits: Any
-    magnitude: Any  #: mask of all bits but the sign
-    infinity: Any  #: bits of infinity
-    amax: Any
-    amax_bits: Any
-    scales: Any
-    divisors: Any
-    q: Any
-    q_bits: Any
-
-
-class Shape(NamedTuple):
-    """The rows, groups and tiles of a piece: a tile has ``tile_rows`` rows of ``tile_width`` elements."""
-
-    width: int
-    group: int
-    tile_rows: int
-    tile_width: int  #: ``width``; in tiles of one row also a multiple of ``group``, or any for a single group
-    divisors_given: int
+from precision._kernels.numbers._packed_params import (
+    elements_of,
+    mode_of,
+    random_of,
+    scales_of,
+    short_of,
+    signs_of,
+    target_of,
+)
 
 
 class Position(NamedTuple):
@@ -80,46 +64,45 @@ class Position(NamedTuple):
     offset: int  #: index of the array's first element, modulo 2**64 as a signed integer
 
 
-@jit
-def _piece32(x: Any, amax: Any, scales: Any, divisors: Any, q: Any) -> Piece:
-    magnitude, infinity = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000)
-    x_bits, amax_bits, q_bits = x.view(np.uint32), amax.view(np.uint32), q.view(np.uint32)
-    return Piece(x, x_bits, magnitude, infinity, amax, amax_bits, scales, divisors, q, q_bits)
+# ---- stages of a tile -----------------------------------------------------------------------------------
 
 
 @jit
-def _piece64(x: Any, amax: Any, scales: Any, divisors: Any, q: Any) -> Piece:
-    magnitude, infinity = np.uint64(0x7FFFFFFFFFFFFFFF), np.uint64(0x7FF0000000000000)
-    x_bits, amax_bits, q_bits = x.view(np.uint64), amax.view(np.uint64), q.view(np.uint64)
-    return Piece(x, x_bits, magnitude, infinity, amax, amax_bits, scales, divisors, q, q_bits)
+def _make_tile_scales(
+    x: Any, amax: Any, scales: Any, divisors: Any, rows: int, start: int, width: int, group: int, first: int,
+    how: ScaleParams, target: Any,
+) -> None:  # fmt: skip
+    """Write the scales of a tile, whose first element and group are ``start`` and ``first``."""
+    find_largest(x, rows, start, width, group, amax, first, how)
+    stop = first + rows * ((width + group - 1) // group)
+    make_scales(amax, first, stop, how, target, scales, divisors)
 
 
 @jit
+def _keep_scales(
+    x: Any, amax: Any, scales: Any, divisors: Any, rows: int, start: int, width: int, group: int, first: int,
+    how: ScaleParams, target: Any,
+) -> None:  # fmt: skip
+    """Write nothing: the scales of a tile are there already."""
+
+
 def _settle(
-    piece: Piece, shape: Shape, r: int, column: int, how: ScaleParams, target: ScaleFormat
-) -> tuple[int, int, int, int]:
-    """Write the scales of a tile; return its rows, its width, and its first element and group."""
-    rows = min(shape.tile_rows, piece.x.size // shape.width - r)
-    width = min(shape.tile_width, shape.width - column)
-    groups = (shape.width + shape.group - 1) // shape.group
-    start, first = r * shape.width + column, r * groups + column // shape.group
-    if not shape.divisors_given:
-        if how.finite:
-            largest_finite_magnitudes(
-                piece.x_bits, rows, start, width, shape.group, piece.magnitude, piece.infinity,
-                piece.amax_bits, first,
-            )  # fmt: skip
-        else:
-            largest_magnitudes(
-                piece.x_bits, rows, start, width, shape.group, piece.magnitude, piece.amax_bits, first
-            )
-        stop = first + rows * ((width + shape.group - 1) // shape.group)
-        make_scales(piece.amax, first, stop, how, target, piece.scales, piece.divisors)
-    return rows, width, start, first
+    x: Any, amax: Any, scales: Any, divisors: Any, rows: int, start: int, width: int, group: int, first: int,
+    how: ScaleParams, target: Any,
+) -> None:  # fmt: skip
+    """Write the scales of a tile, unless they are given."""
+
+
+@overload(_settle)
+def _settle_by_rule(
+    x: Any, amax: Any, scales: Any, divisors: Any, rows: int, start: int, width: int, group: int, first: int,
+    how: Any, target: Any,
+) -> Any:  # fmt: skip
+    return _keep_scales if chosen(how, "way") is Given else _make_tile_scales
 
 
 @jit
-def _divide_group(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any) -> None:
+def _divide_group(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any, how: ScaleParams) -> None:
     """Write a group's quotients."""
     wide_vectors()
     always_inline()
@@ -128,37 +111,58 @@ def _divide_group(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any)
 
 
 @jit
-def _multiply_group(x: Any, start: Any, count: Any, factor: Any, q: Any, to: Any) -> None:
+def _multiply_group(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any, how: ScaleParams) -> None:
     """Write a group's products."""
     wide_vectors()
     always_inline()
     for i in range(count):
-        q[to + i] = x[start + i] * factor
+        q[to + i] = x[start + i] * divisor
+
+
+def _scale_group(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any, how: ScaleParams) -> None:
+    """Write a group's quotients or products."""
+
+
+@overload(_scale_group)
+def _scale_by_rule(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any, how: Any) -> Any:
+    return _multiply_group if chosen(how, "multiply") is Yes else _divide_group
 
 
 @jit
-def _keep_infinities(x: Any, start: Any, count: Any, q: Any, to: Any) -> None:
+def _keep_infinities(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any, how: ScaleParams) -> None:
     """Put each infinite element in the place of its quotient, which is NaN for Inf / Inf and Inf * 0."""
-    for i in range(count):
-        if abs(x[start + i]) == np.inf:
-            q[to + i] = x[start + i]
+    if divisor == np.float32(np.inf) or divisor == np.float32(0):  # a divisor is never 0, a factor never Inf
+        for i in range(count):
+            if abs(x[start + i]) == np.inf:
+                q[to + i] = x[start + i]
 
 
 @jit
-def _fill(piece: Piece, shape: Shape, rows: int, width: int, start: int, first: int, how: ScaleParams) -> int:
-    """Write the quotients of a tile, for which `_settle` returned these numbers; return their number."""
+def _keep_quotients(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any, how: ScaleParams) -> None:
+    """Leave the quotients of infinite elements as they are."""
+
+
+def _repair_group(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any, how: ScaleParams) -> None:
+    """Put infinite elements in the place of their quotients, where amax is taken over finite elements."""
+
+
+@overload(_repair_group)
+def _repair_by_rule(x: Any, start: Any, count: Any, divisor: Any, q: Any, to: Any, how: Any) -> Any:
+    return _keep_infinities if chosen(how, "finite") is Yes else _keep_quotients
+
+
+@jit
+def _fill(
+    x: Any, divisors: Any, rows: int, start: int, width: int, group: int, first: int, q: Any, how: ScaleParams
+) -> int:
+    """Write the quotients of a tile, and return their number."""
     to = 0
     for _ in range(rows):
-        for low in range(0, width, shape.group):
-            count = min(shape.group, width - low)
-            divisor = piece.divisors[first]
-            call_for(piece.x, start + to + rows * width, count)
-            if how.multiply:
-                _multiply_group(piece.x, U64(start + to), U64(count), divisor, piece.q, U64(to))
-            else:
-                _divide_group(piece.x, U64(start + to), U64(count), divisor, piece.q, U64(to))
-            if how.finite and divisor == (np.float32(0) if how.multiply else np.float32(np.inf)):
-                _keep_infinities(piece.x, U64(start + to), U64(count), piece.q, U64(to))
+        for low in range(0, width, group):
+            count, divisor = least(group, width - low), divisors[first]
+            call_for(x, start + to + rows * width, count)
+            _scale_group(x, U64(start + to), U64(count), divisor, q, U64(to), how)
+            _repair_group(x, U64(start + to), U64(count), divisor, q, U64(to), how)
             to += count
             first += 1
     return to
@@ -167,117 +171,62 @@ def _fill(piece: Piece, shape: Shape, rows: int, width: int, start: int, first: 
 # ---- nearest, saturating: division and rounding in one loop -----------------------------------------
 
 
-@jit
-def _nearest_code(bits: Any, short: ShortParams, fmt: FormatParams) -> Any:
-    """Return the code of a quotient that is no NaN."""
-    always_inline()
-    flip, base = U32(fmt.negate_flip), U32(fmt.negate_base)
-    sign = U32(U32(0) - right(bits, U32(31)))
-    code = nearest_code32(min(U32(bits & U32(0x7FFFFFFF)), U32(short.maximum)), short)
-    return U32(U32(U32(code ^ U32(sign & flip)) + U32(sign & base)) & U32(fmt.mask))
+def _quantize_nearest(rule: Rule) -> Callable[..., None]:
+    @jit
+    def quantize_nearest(
+        x: Any, amax: Any, scales: Any, divisors: Any, q: Any, codes: Any,
+        row_width: int, group: int, tile_rows: int, tile_width: int,
+        ints: Any, floats: Any, singles: Any,
+    ) -> None:  # fmt: skip
+        """Write codes of a piece of float32: nearest, ties to even, saturating, in a signed format."""
+        wide_vectors()
+        how = scales_of(rule, ints, floats, singles)
+        target, short, signs = target_of(how, ints), short_of(ints), signs_of(ints)
+        height, groups = x.size // row_width, (row_width + group - 1) // group
+        for r in range(0, height, tile_rows):
+            for column in range(0, row_width, tile_width):
+                rows, width = least(tile_rows, height - r), least(tile_width, row_width - column)
+                start, first = r * row_width + column, r * groups + column // group
+                _settle(x, amax, scales, divisors, rows, start, width, group, first, how, target)
+                for _ in range(rows):
+                    for low in range(0, width, group):
+                        count, divisor = least(group, width - low), divisors[first]
+                        call_for(x, start + rows * width, count)
+                        if divisor != divisor:
+                            fill_group(codes, U64(start), U64(count), signs.nan)
+                        else:
+                            nearest_group(x, U64(start), U64(count), divisor, codes, short, signs, how)
+                        start += count
+                        first += 1
+
+    return quantize_nearest
 
 
-@jit
-def _nearest_group(
-    x: Any, start: Any, count: Any, divisor: Any, codes: Any, short: ShortParams, fmt: FormatParams
-) -> None:
-    """Write codes of a group's quotients."""
-    wide_vectors()
-    always_inline()
-    for i in range(count):
-        codes[start + i] = _nearest_code(bits32(x[start + i] / divisor), short, fmt)
+# ---- any rounding ---------------------------------------------------------------------------------------
 
 
-@jit
-def _nearest_product_group(
-    x: Any, start: Any, count: Any, factor: Any, codes: Any, short: ShortParams, fmt: FormatParams
-) -> None:
-    """Write codes of a group's products."""
-    wide_vectors()
-    always_inline()
-    for i in range(count):
-        codes[start + i] = _nearest_code(bits32(x[start + i] * factor), short, fmt)
+def _quantize(rule: Rule) -> Callable[..., None]:
+    @jit
+    def quantize(
+        x: Any, amax: Any, scales: Any, divisors: Any, q: Any, codes: Any,
+        row_width: int, group: int, tile_rows: int, tile_width: int,
+        ints: Any, floats: Any, singles: Any,
+    ) -> None:  # fmt: skip
+        """Write codes of a piece."""
+        wide_vectors()
+        how = scales_of(rule, ints, floats, singles)
+        target, short, mode = target_of(how, ints), short_of(ints), mode_of(ints)
+        fmt, ends = elements_of(ints)
+        height, groups = x.size // row_width, (row_width + group - 1) // group
+        for r in range(0, height, tile_rows):
+            for column in range(0, row_width, tile_width):
+                rows, width = least(tile_rows, height - r), least(tile_width, row_width - column)
+                start, first = r * row_width + column, r * groups + column // group
+                _settle(x, amax, scales, divisors, rows, start, width, group, first, how, target)
+                count = _fill(x, divisors, rows, start, width, group, first, q, how)
+                encode_tile(q, count, codes, start, fmt, short, mode, ends)
 
-
-@jit
-def _fill_group(codes: Any, start: Any, count: Any, code: int) -> None:
-    """Write one code for all of a group."""
-    for i in range(count):
-        codes[start + i] = code
-
-
-@jit
-def quantize_nearest32(
-    x: Any, amax: Any, scales: Any, divisors: Any, q: Any, codes: Any,
-    row_width: int, group: int, tile_rows: int, tile_width: int, divisors_given: int,
-    ints: Any, floats: Any, singles: Any,
-) -> None:  # fmt: skip
-    """Write codes of a piece of float32: nearest, ties to even, saturating, in a signed format."""
-    piece = _piece32(x, amax, scales, divisors, q)
-    shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
-    how, target = scales_of(ints, floats, singles)
-    fmt, ends = elements_of(ints)
-    short = short_of(ints)
-    for r in range(0, piece.x.size // shape.width, shape.tile_rows):
-        for column in range(0, shape.width, shape.tile_width):
-            rows, width, start, first = _settle(piece, shape, r, column, how, target)
-            for _ in range(rows):
-                for low in range(0, width, shape.group):
-                    count, divisor = min(shape.group, width - low), piece.divisors[first]
-                    call_for(piece.x, start + rows * width, count)
-                    if divisor != divisor:
-                        _fill_group(codes, U64(start), U64(count), ends.nan_positive)
-                    elif how.multiply:
-                        _nearest_product_group(piece.x, U64(start), U64(count), divisor, codes, short, fmt)
-                    else:
-                        _nearest_group(piece.x, U64(start), U64(count), divisor, codes, short, fmt)
-                    start += count
-                    first += 1
-
-
-# ---- any rounding: a function for each loop of `_conversion_loops`; Numba caches none that takes functions
-
-
-@jit
-def quantize32(
-    x: Any, amax: Any, scales: Any, divisors: Any, q: Any, codes: Any,
-    row_width: int, group: int, tile_rows: int, tile_width: int, divisors_given: int,
-    ints: Any, floats: Any, singles: Any,
-) -> None:  # fmt: skip
-    """Write codes of a piece of float32."""
-    piece = _piece32(x, amax, scales, divisors, q)
-    shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
-    how, target = scales_of(ints, floats, singles)
-    fmt, ends = elements_of(ints)
-    short, mode, top = short_of(ints), mode_of(ints), fmt.mask ^ fmt.magnitude_mask
-    for r in range(0, piece.x.size // shape.width, shape.tile_rows):
-        for column in range(0, shape.width, shape.tile_width):
-            rows, width, start, first = _settle(piece, shape, r, column, how, target)
-            count = _fill(piece, shape, rows, width, start, first, how)
-            quotients, part = piece.q_bits[:count], codes[start : start + count]
-            if short.shift:
-                encode_short32(quotients, part, short, mode, ends, top)
-            else:
-                encode32(quotients, part, fmt, mode, ends)
-
-
-@jit
-def quantize64(
-    x: Any, amax: Any, scales: Any, divisors: Any, q: Any, codes: Any,
-    row_width: int, group: int, tile_rows: int, tile_width: int, divisors_given: int,
-    ints: Any, floats: Any, singles: Any,
-) -> None:  # fmt: skip
-    """Write codes of a piece of float64."""
-    piece = _piece64(x, amax, scales, divisors, q)
-    shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
-    how, target = scales_of(ints, floats, singles)
-    fmt, ends = elements_of(ints)
-    mode = mode_of(ints)
-    for r in range(0, piece.x.size // shape.width, shape.tile_rows):
-        for column in range(0, shape.width, shape.tile_width):
-            rows, width, start, first = _settle(piece, shape, r, column, how, target)
-            count = _fill(piece, shape, rows, width, start, first, how)
-            encode64(piece.q_bits[:count], codes[start : start + count], fmt, mode, ends)
+    return quantize
 
 
 @jit
@@ -293,89 +242,102 @@ def _words_of_tile(
     start: int, count: int, width: int, where: Position, mode: StochasticParams, words: Any
 ) -> None:
     """Write the random integers of a tile's elements."""
-    run = min(count, width)
+    run = least(count, width)
     for begin in range(0, count, run):
         index = _index(start + begin, width, where)
         random_words(index, U64(where.inner), U64(run), mode, words, U64(begin))
 
 
 @jit
-def _random_group(
-    x: Any, start: Any, count: Any, divisor: Any, words: Any, first: Any, codes: Any,
-    short: ShortParams, bits: int, ends: Ends, top: int,
+def _encode_random(
+    x: Any, divisors: Any, rows: int, start: int, width: int, group: int, first: int, q: Any, words: Any,
+    codes: Any, fmt: FormatParams, short: ShortParams, mode: StochasticParams, ends: Ends, how: ScaleParams,
 ) -> None:  # fmt: skip
-    """Write codes of a group's quotients, each rounded by its own random integer."""
-    wide_vectors()
-    always_inline()
-    for i in range(count):
-        quotient = bits32(x[start + i] / divisor)
-        small, word = lifted32(U32(quotient & U32(0x7FFFFFFF)), short)
-        word = random_word32(word, words[first + i], short, bits)
-        codes[start + i] = short_code32(small, word, quotient, short, ends, top)
+    """Write codes of a tile by way of its quotients or products."""
+    count, to = _fill(x, divisors, rows, start, width, group, first, q, how), U64(start)
+    for i in range(U64(count)):
+        codes[to + i] = random_code_of(q[i], words[i], fmt, mode, ends)
 
 
 @jit
-def quantize_random32(
-    x: Any, amax: Any, scales: Any, divisors: Any, q: Any, codes: Any,
-    row_width: int, group: int, tile_rows: int, tile_width: int, divisors_given: int,
-    row: int, column: int, outer_width: int, inner: int, offset: int,
-    ints: Any, floats: Any, singles: Any,
+def _encode_random_groups(
+    x: Any, divisors: Any, rows: int, start: int, width: int, group: int, first: int, q: Any, words: Any,
+    codes: Any, fmt: FormatParams, short: ShortParams, mode: StochasticParams, ends: Ends, how: ScaleParams,
 ) -> None:  # fmt: skip
-    """Write codes of a piece of float32, each rounded by its own random word."""
-    wide_vectors()
-    piece = _piece32(x, amax, scales, divisors, q)
-    shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
-    how, target = scales_of(ints, floats, singles)
-    fmt, ends = elements_of(ints)
-    short, mode, top = short_of(ints), random_of(ints), fmt.mask ^ fmt.magnitude_mask
-    where, words = Position(row, column, outer_width, inner, offset), np.empty(q.size, np.uint32)
-    fast = short.shift > mode.bits and not how.multiply and not how.finite
-    for r in range(0, piece.x.size // shape.width, shape.tile_rows):
-        for column in range(0, shape.width, shape.tile_width):
-            rows, width, start, first = _settle(piece, shape, r, column, how, target)
-            _words_of_tile(start, rows * width, shape.width, where, mode, words)
-            if not fast:
-                count = _fill(piece, shape, rows, width, start, first, how)
-                for i in range(U64(count)):
-                    sign, magnitude, _, _, code = _random32(piece.q_bits[i], fmt, mode, words[i])
-                    codes[U64(start) + i] = _code32(sign, magnitude, code, fmt, ends)
-                continue
-            done = 0
-            for _ in range(rows):
-                for low in range(0, width, shape.group):
-                    count, divisor = min(shape.group, width - low), piece.divisors[first]
-                    call_for(piece.x, start + done + rows * width, count)
-                    _random_group(
-                        piece.x, U64(start + done), U64(count), divisor, words, U64(done), codes,
-                        short, mode.bits, ends, top,
-                    )  # fmt: skip
-                    done += count
-                    first += 1
+    """Write codes of a tile in one loop where ``short`` has more bits to cut off than are random."""
+    if short.shift <= mode.bits:
+        _encode_random(
+            x, divisors, rows, start, width, group, first, q, words, codes, fmt, short, mode, ends, how
+        )
+        return
+    done, top = 0, fmt.mask ^ fmt.magnitude_mask
+    for _ in range(rows):
+        for low in range(0, width, group):
+            count, divisor = least(group, width - low), divisors[first]
+            call_for(x, start + done + rows * width, count)
+            random_group(
+                x, U64(start + done), U64(count), divisor, words, U64(done), codes,
+                short, mode.bits, ends, top,
+            )  # fmt: skip
+            done += count
+            first += 1
 
 
-@jit
-def quantize_random64(
-    x: Any, amax: Any, scales: Any, divisors: Any, q: Any, codes: Any,
-    row_width: int, group: int, tile_rows: int, tile_width: int, divisors_given: int,
-    row: int, column: int, outer_width: int, inner: int, offset: int,
-    ints: Any, floats: Any, singles: Any,
+def _encode_random_tile(
+    x: Any, divisors: Any, rows: int, start: int, width: int, group: int, first: int, q: Any, words: Any,
+    codes: Any, fmt: FormatParams, short: ShortParams, mode: StochasticParams, ends: Ends, how: ScaleParams,
 ) -> None:  # fmt: skip
-    """Write codes of a piece of float64, each rounded by its own random word."""
-    wide_vectors()
-    piece = _piece64(x, amax, scales, divisors, q)
-    shape = Shape(row_width, group, tile_rows, tile_width, divisors_given)
-    how, target = scales_of(ints, floats, singles)
-    fmt, ends = elements_of(ints)
-    mode, words = random_of(ints), np.empty(q.size, np.uint32)
-    where = Position(row, column, outer_width, inner, offset)
-    for r in range(0, piece.x.size // shape.width, shape.tile_rows):
-        for column in range(0, shape.width, shape.tile_width):
-            rows, width, start, first = _settle(piece, shape, r, column, how, target)
-            count = _fill(piece, shape, rows, width, start, first, how)
-            _words_of_tile(start, count, shape.width, where, mode, words)
-            for i in range(U64(count)):
-                sign, magnitude, _, _, code = _random64(piece.q_bits[i], fmt, mode, words[i])
-                codes[U64(start) + i] = _code64(sign, magnitude, code, fmt, ends)
+    """Write codes of a tile, each rounded by its own random integer."""
+
+
+@overload(_encode_random_tile)
+def _encode_random_by_rule(
+    x: Any, divisors: Any, rows: int, start: int, width: int, group: int, first: int, q: Any, words: Any,
+    codes: Any, fmt: Any, short: Any, mode: Any, ends: Any, how: Any,
+) -> Any:  # fmt: skip
+    plain = chosen(how, "multiply") is not Yes and chosen(how, "finite") is not Yes
+    return _encode_random_groups if plain and x.dtype == types.float32 else _encode_random
+
+
+def _quantize_random(rule: Rule) -> Callable[..., None]:
+    @jit
+    def quantize_random(
+        x: Any, amax: Any, scales: Any, divisors: Any, q: Any, codes: Any,
+        row_width: int, group: int, tile_rows: int, tile_width: int,
+        row: int, column: int, outer_width: int, inner: int, offset: int,
+        ints: Any, floats: Any, singles: Any,
+    ) -> None:  # fmt: skip
+        """Write codes of a piece, each rounded by its own random word."""
+        wide_vectors()
+        how = scales_of(rule, ints, floats, singles)
+        target, short, mode = target_of(how, ints), short_of(ints), random_of(ints)
+        fmt, ends = elements_of(ints)
+        where, words = Position(row, column, outer_width, inner, offset), np.empty(q.size, np.uint32)
+        height, groups = x.size // row_width, (row_width + group - 1) // group
+        for r in range(0, height, tile_rows):
+            for left in range(0, row_width, tile_width):
+                rows, width = least(tile_rows, height - r), least(tile_width, row_width - left)
+                start, first = r * row_width + left, r * groups + left // group
+                _settle(x, amax, scales, divisors, rows, start, width, group, first, how, target)
+                _words_of_tile(start, rows * width, row_width, where, mode, words)
+                _encode_random_tile(
+                    x, divisors, rows, start, width, group, first, q, words, codes, fmt, short, mode, ends,
+                    how,
+                )  # fmt: skip
+
+    return quantize_random
+
+
+_LOOPS = {"nearest": _quantize_nearest, "any": _quantize, "random": _quantize_random}
+
+
+@functools.cache
+def quantizing_loop(rounding: str, rule: Rule) -> Callable[..., None]:
+    """Return the loop for a kind of rounding and a rule: ``"nearest"``, ``"any"`` or ``"random"``."""
+    return _LOOPS[rounding](rule)
+
+
+# ---- values ---------------------------------------------------------------------------------------------
 
 
 @jit
@@ -424,20 +386,3 @@ def dequantize_each(
         first, scale_row = U64(r * width), U64(row_of[r])
         for k in range(U64(width)):
             out[first + k] = decode_value(U32(codes[first + k]), fmt) * (divisors[scale_row, k] * one)
-
-
-@jit
-def gather(source: Any, out: Any) -> None:
-    """Copy rows that lie across memory into flat ``out``, by squares."""
-    height, width = source.shape
-    across = source.strides[0] == source.itemsize and source.strides[1] % source.itemsize == 0
-    step = source.strides[1] // source.itemsize
-    whole_rows, whole_columns = height // SIDE * SIDE, width // SIDE * SIDE
-    if not across:
-        whole_rows = whole_columns = 0
-    for start in range(0, whole_columns, SIDE):
-        for top in range(0, whole_rows, SIDE):
-            turn_square(source, top, start, step, out, top * width + start, width)
-    for r in range(height):
-        for k in range(whole_columns if r < whole_rows else 0, width):
-            out[r * width + k] = source[r, k]
