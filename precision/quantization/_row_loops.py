@@ -270,7 +270,10 @@ class _Run:
         q = np.empty(min(tile_rows * tile_width, x.size), plan.dtype)
         scales = self.scales[span.top : span.bottom, groups] if divisors is None else self.scales[:0, :0]
         factors = np.empty(count, np.float32) if divisors is None else divisors[:, groups].reshape(-1)
-        where = (span.top, span.left, self.rows.width, self.rows.inner, self.offset) if plan.random else ()
+        where: tuple[Any, ...] = ()
+        if plan.random:
+            words = np.empty(q.size, np.uint32)
+            where = words, span.top, span.left, self.rows.width, self.rows.inner, self.offset
         encode(
             x, amax, scales.reshape(-1), factors, q, codes,
             width, self.group, tile_rows, tile_width, *where, *parameters,

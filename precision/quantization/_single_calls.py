@@ -118,7 +118,7 @@ def _rows(plan: Plan, frame: _Frame, group: int) -> Call:
 
     def call(source: Array, offset: int) -> QuantizedTensor:
         codes, scales, code_bits, scale_bits = frame.new()
-        where = (0, 0, width, 1, signed64(offset)) if plan.random else ()
+        where = (np.empty(space, np.uint32), 0, 0, width, 1, signed64(offset)) if plan.random else ()
         encode(
             source.astype(plan.dtype, copy=False).reshape(-1),
             np.empty(count, plan.dtype), scale_bits, np.empty(count, np.float32), np.empty(space, plan.dtype),

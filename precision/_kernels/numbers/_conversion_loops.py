@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from precision._kernels._jit import inline, jit
-from precision._kernels._llvm_scalars import bits32, float32_of, left, right
+from precision._kernels._jit import carray, inline, jit
+from precision._kernels._llvm_scalars import bits32, float32_of, left, right, stack_memory
 from precision._kernels._llvm_vectors import stream, wide_vectors
 from precision._kernels._params import Ends, FormatParams, ModeParams, ShortParams, StochasticParams
 from precision._kernels._scalar_rounding import (
@@ -36,6 +36,12 @@ WORDS = 4096  # random words that are made at a time, and stay in the first-leve
 #
 # Loops from float32 with a ``block`` write it full, ``lead`` elements the first time, again and again, and
 # `put` each block in its place. Where nothing is to be written past the caches the block is ``out`` itself.
+
+
+@inline
+def _lesser(a: Any, b: Any) -> Any:
+    """Return the lesser of two uint64. Numba would compile a function for `min`."""
+    return a if a < b else b
 
 
 @inline
@@ -69,7 +75,7 @@ def round32(x: Any, out: Any, lead: int, block: Any, fmt: FormatParams, mode: Mo
             block[i] = _value32(sign, magnitude, kept, binade, code, fmt, ends)
         put(block, out, first, count)
         first += count
-        count = min(U64(block.size), U64(x.size) - first)
+        count = _lesser(U64(block.size), U64(x.size) - first)
 
 
 @jit
@@ -102,8 +108,7 @@ def random_words(index: Any, step: Any, count: Any, mode: StochasticParams, word
         at = U64(index + U64(done * step))
         low, high = U32(at), U32(right(at, U64(32)))
         # Up to where the counter's high word changes, it is the same for all of a vector.
-        some, rest = U64(U64(U64(0xFFFFFFFF) - U64(low)) // step) + U64(1), U64(count - done)
-        some = some if some < rest else rest
+        some = _lesser(U64(count - done), U64(U64(U64(0xFFFFFFFF) - U64(low)) // step) + U64(1))
         for i in range(some):
             word = philox(U32(low + U32(U32(i) * low_step)), high, mode)
             words[U64(to + done) + i] = right(word, U32(32 - mode.bits))
@@ -120,10 +125,10 @@ def encode_random32(
     A fast way, as of `encode_short32`, is taken where ``short`` has more bits to cut off than are random.
     """
     wide_vectors()
-    words, start = np.empty(min(x.size, WORDS), np.uint32), U64(U64(low) + left(U64(high), U64(32)))
+    words, start = carray(stack_memory(np.uint32, WORDS), WORDS), U64(U64(low) + left(U64(high), U64(32)))
     top = fmt.mask ^ fmt.magnitude_mask
     for first in range(U64(0), U64(x.size), U64(WORDS)):
-        count = min(U64(WORDS), U64(x.size) - first)
+        count = _lesser(U64(WORDS), U64(x.size) - first)
         random_words(U64(start + first), U64(1), count, mode, words, U64(0))
         if short.shift > mode.bits:
             for i in range(count):
@@ -147,9 +152,9 @@ def round_random32(
     A fast way, as of `round_short32`, is taken where ``short`` has more bits to cut off than are random.
     """
     wide_vectors()
-    words, start = np.empty(min(x.size, WORDS), np.uint32), U64(U64(low) + left(U64(high), U64(32)))
+    words, start = carray(stack_memory(np.uint32, WORDS), WORDS), U64(U64(low) + left(U64(high), U64(32)))
     for first in range(U64(0), U64(x.size), U64(WORDS)):
-        count = min(U64(WORDS), U64(x.size) - first)
+        count = _lesser(U64(WORDS), U64(x.size) - first)
         random_words(U64(start + first), U64(1), count, mode, words, U64(0))
         if short.shift > mode.bits:
             for i in range(count):
@@ -169,9 +174,9 @@ def encode_random64(
 ) -> None:
     """Write codes of float64 bits, rounded by the random words of the elements low + 2**32 * high and on."""
     wide_vectors()
-    words, start = np.empty(min(x.size, WORDS), np.uint32), U64(U64(low) + left(U64(high), U64(32)))
+    words, start = carray(stack_memory(np.uint32, WORDS), WORDS), U64(U64(low) + left(U64(high), U64(32)))
     for first in range(U64(0), U64(x.size), U64(WORDS)):
-        count = min(U64(WORDS), U64(x.size) - first)
+        count = _lesser(U64(WORDS), U64(x.size) - first)
         random_words(U64(start + first), U64(1), count, mode, words, U64(0))
         for i in range(count):
             sign, magnitude, _, _, code = _random64(x[first + i], fmt, mode, words[i])
@@ -184,9 +189,9 @@ def round_random64(
 ) -> None:
     """Write values of float64 bits, rounded by the random words of the elements low + 2**32 * high and on."""
     wide_vectors()
-    words, start = np.empty(min(x.size, WORDS), np.uint32), U64(U64(low) + left(U64(high), U64(32)))
+    words, start = carray(stack_memory(np.uint32, WORDS), WORDS), U64(U64(low) + left(U64(high), U64(32)))
     for first in range(U64(0), U64(x.size), U64(WORDS)):
-        count = min(U64(WORDS), U64(x.size) - first)
+        count = _lesser(U64(WORDS), U64(x.size) - first)
         random_words(U64(start + first), U64(1), count, mode, words, U64(0))
         for i in range(count):
             sign, magnitude, kept, binade, code = _random64(x[first + i], fmt, mode, words[i])
@@ -223,7 +228,7 @@ def round_short32(
             block[i] = short_value32(small, word, bits, short, ends)
         put(block, out, first, count)
         first += count
-        count = min(U64(block.size), U64(x.size) - first)
+        count = _lesser(U64(block.size), U64(x.size) - first)
 
 
 @jit
@@ -243,7 +248,7 @@ def encode_nearest32(
             block[i] = U32(code | U32(right(bits, U32(places)) & top))
         put(block, out, first, count)
         first += count
-        count = min(U64(block.size), U64(x.size) - first)
+        count = _lesser(U64(block.size), U64(x.size) - first)
 
 
 @inline
@@ -274,7 +279,7 @@ def round_nearest32(x: Any, out: Any, lead: int, block: Any, short: ShortParams,
             block[i] = U32(result | U32(bits & U32(0x80000000)))
         put(block, out, first, count)
         first += count
-        count = min(U64(block.size), U64(x.size) - first)
+        count = _lesser(U64(block.size), U64(x.size) - first)
 
 
 @jit
@@ -301,7 +306,7 @@ def round_nearest_unlike32(
             block[i] = _pick32(ends.nan_positive, ends.nan_negative, sign) if nan else result
         put(block, out, first, count)
         first += count
-        count = min(U64(block.size), U64(x.size) - first)
+        count = _lesser(U64(block.size), U64(x.size) - first)
 
 
 @jit
@@ -314,4 +319,4 @@ def decode(codes: Any, out: Any, lead: int, block: Any, fmt: FormatParams) -> No
             block[i] = decode_value(U32(codes[first + i]), fmt)
         put(block, out, first, count)
         first += count
-        count = min(U64(block.size), U64(codes.size) - first)
+        count = _lesser(U64(block.size), U64(codes.size) - first)

@@ -304,15 +304,15 @@ def _quantize_random(rule: Rule) -> Callable[..., None]:
     def quantize_random(
         x: Any, amax: Any, scales: Any, divisors: Any, q: Any, codes: Any,
         row_width: int, group: int, tile_rows: int, tile_width: int,
-        row: int, column: int, outer_width: int, inner: int, offset: int,
+        words: Any, row: int, column: int, outer_width: int, inner: int, offset: int,
         ints: Any, floats: Any, singles: Any,
     ) -> None:  # fmt: skip
-        """Write codes of a piece, each rounded by its own random word."""
+        """Write codes of a piece, each rounded by its own random integer; ``words`` is as long as ``q``."""
         wide_vectors()
         how = scales_of(rule, ints, floats, singles)
         target, short, mode = target_of(how, ints), short_of(ints), random_of(ints)
         fmt, ends = elements_of(ints)
-        where, words = Position(row, column, outer_width, inner, offset), np.empty(q.size, np.uint32)
+        where = Position(row, column, outer_width, inner, offset)
         height, groups = x.size // row_width, (row_width + group - 1) // group
         for r in range(0, height, tile_rows):
             for left in range(0, row_width, tile_width):
@@ -363,7 +363,7 @@ def dequantize(
         for j in range((width + group - 1) // group):
             low = j * group
             first, scale = U64(r * width + low), divisors[scale_row, j] * one
-            for i in range(U64(min(group, width - low))):
+            for i in range(U64(least(group, width - low))):
                 out[first + i] = decode_value(U32(codes[first + i]), fmt) * scale
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precision._kernels._jit import jit
-from precision._kernels._llvm_scalars import bits32, float32_of, left, right
+from precision._kernels._llvm_scalars import bits32, float32_of, least, left, right
 from precision._kernels._params import FormatParams, ShortParams
 from precision._kernels._scalar_rounding import I32, U32, U64, decode_value, nearest_code32
 from precision._kernels.numbers._llvm_groups import TILE as TILE
@@ -169,7 +169,7 @@ def quantize_powers(
     """Write codes of whole groups of float32 and their E8M0 scales; ``factors`` is memory for a tile's."""
     amax = np.empty(TILE // 16, np.uint32)
     for start in range(0, x.size, TILE):
-        count = min(TILE, x.size - start)
+        count = least(TILE, x.size - start)
         groups = count // group
         _magnitudes(bits, start, groups, group, amax, 0)
         _power_codes(amax, groups, how, scales, start // group, factor_bits)
@@ -187,7 +187,7 @@ def quantize_nested(
     """Write codes of whole groups of float32 and their scales under a tensor scale."""
     amax = np.empty(TILE // 16, np.uint32)
     for start in range(0, x.size, TILE):
-        count = min(TILE, x.size - start)
+        count = least(TILE, x.size - start)
         groups = count // group
         _magnitudes(bits, start, groups, group, amax, 0)
         _nested_codes(amax, groups, how, target, scales, start // group, factor_bits)
@@ -213,7 +213,7 @@ def largest_finite(bits: Any, group: int) -> Any:
     amax = np.empty(TILE // 16, np.uint32)
     largest = U32(0)
     for start in range(0, bits.size, TILE):
-        groups = min(TILE, bits.size - start) // group
+        groups = least(TILE, bits.size - start) // group
         _magnitudes(bits, start, groups, group, amax, 0)
         for i in range(U64(groups)):
             value = amax[i] if amax[i] < U32(0x7F800000) else U32(0)
@@ -250,7 +250,7 @@ def dequantize(
     while 16 << places < group:
         places += 1
     for start in range(0, codes.size, TILE):
-        count = min(TILE, codes.size - start)
+        count = least(TILE, codes.size - start)
         _factors(scales, start // group, count // group, scale_format, tensor_scale, factors)
         runs = count // 16
         if signed:
