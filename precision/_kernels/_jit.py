@@ -70,10 +70,6 @@ def intrinsic(function: Callable[..., Any]) -> Any:
     return numba.extending.intrinsic(function)
 
 
-carray: Any = numba.carray  # type: ignore[attr-defined]
-"""Makes an array of a pointer, in compiled code."""
-
-
 def overload(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
     """Choose by its arguments' types what compiled code calls in the place of ``function``.
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 
 from precision._kernels._jit import intrinsic
-from precision._kernels._numba_codegen import nothing
+from precision._kernels._numba_codegen import array_on_stack, llvm_loop, nothing
 
 
 def _bitcast(name: str, source: Any, target: Any) -> Any:
@@ -84,19 +85,37 @@ def _leading_zeros(typingctx: Any, value: Any) -> Any:
     return value(value), codegen
 
 
-def _stack_memory(typingctx: Any, kind: Any, count: Any) -> Any:
-    if not isinstance(count, types.Literal):
+def _stack_array(kind: Any, *counts: Any) -> Any:
+    """Return signature and code of a new array of a type, of so many rows (and columns), all constants."""
+    if not all(isinstance(count, types.Literal) for count in counts):
         return None
-    pointer: Any = types.CPointer
+    make_type: Any = types.Array
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        number = context.get_data_type(kind.dtype)
-        with builder.goto_entry_block():
-            memory = builder.alloca(ir.ArrayType(number, count.literal_value))
-        memory.align = 64
-        return builder.bitcast(memory, number.as_pointer())
+        shape = [count.literal_value for count in counts]
+        return array_on_stack(context, builder, signature.return_type, shape)
 
-    return pointer(kind.dtype)(kind, count), codegen
+    return make_type(kind.dtype, len(counts), "C")(kind, *counts), codegen
+
+
+def _new_row(kind: Any, count: Any) -> Any:
+    return np.empty(count, kind)
+
+
+def _new_table(kind: Any, rows: Any, columns: Any) -> Any:
+    return np.empty((rows, columns), kind)
+
+
+@llvm_loop(_new_row)
+def stack_row(typingctx: Any, kind: Any, count: Any) -> Any:
+    """Return a new flat array of ``count`` elements, a constant, that lasts until the function returns."""
+    return _stack_array(kind, count)
+
+
+@llvm_loop(_new_table)
+def stack_table(typingctx: Any, kind: Any, rows: Any, columns: Any) -> Any:
+    """Return a new array of two dimensions, constants, that lasts until the function returns."""
+    return _stack_array(kind, rows, columns)
 
 
 def _always_inline(typingctx: Any) -> Any:
@@ -174,5 +193,3 @@ masked32: Any = intrinsic(_masked32)
 leading_zeros: Any = intrinsic(_leading_zeros)
 #: first statement of a compiled function that LLVM is to inline into its callers whatever its size
 always_inline: Any = intrinsic(_always_inline)
-#: memory for a constant number of elements of a type, until the function returns: a pointer for `carray`
-stack_memory: Any = intrinsic(_stack_memory)

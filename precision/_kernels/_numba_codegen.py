@@ -2,7 +2,7 @@
 
 This is the only module that reaches into it. The private parts, and what serves where they have changed:
 
-- the layout of arrays and of tuples in compiled code (`PARTS`, and the member ``data`` of an array): the
+- the layout of arrays and of tuples in compiled code (`PARTS`, and the members of an array): the
   loops of the modules ``_plain_*``, which Numba compiles from Python (`llvm_loop` chooses);
 - ``magic_tuple()[2]``, the processor's features: none, for which loops are written as for any processor;
 - llvmlite's set of a function's attributes, past its check of names: none, and LLVM chooses its registers;
@@ -14,6 +14,7 @@ Each of them gives the same bits.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,23 @@ def llvm_loop(plain: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
 def pointer(context: Any, builder: Any, kind: Any, array: Any, offset: Any) -> Any:
     """Return the address of an element of a flat array."""
     return builder.gep(context.make_array(kind)(context, builder, array).data, [offset])
+
+
+def array_on_stack(context: Any, builder: Any, kind: Any, shape: list[int]) -> Any:
+    """Return a new array of a type and a shape, in memory that the function has until it returns."""
+    number, word = context.get_data_type(kind.dtype), ir.IntType(64)
+    size, count = kind.dtype.bitwidth // 8, math.prod(shape)
+    with builder.goto_entry_block():
+        memory = builder.alloca(ir.ArrayType(number, count))
+    memory.align = 64
+    array = context.make_array(kind)(context, builder)
+    strides = [size * math.prod(shape[place + 1 :]) for place in range(len(shape))]
+    tuples = ir.ArrayType(word, len(shape))
+    array.data = builder.bitcast(memory, number.as_pointer())
+    array.shape, array.strides = ir.Constant(tuples, shape), ir.Constant(tuples, strides)
+    array.itemsize, array.nitems = word(size), word(count)
+    array.meminfo, array.parent = (ir.Constant(ir.IntType(8).as_pointer(), None) for _ in range(2))
+    return array._getvalue()
 
 
 def tuple_field(context: Any, builder: Any, kind: Any, value: Any, name: str) -> Any:

@@ -353,13 +353,12 @@ def _two_philox_rounds(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> 
     return c0, c1, c2, c3, U32(k0 + U32(0x9E3779B9)), U32(k1 + U32(0xBB67AE85))
 
 
-@jit
+@inline
 def philox(index_low: Any, index_high: Any, random: StochasticParams) -> Any:
     """Return word 0 of Philox4x32-10 at the counter (index_low, index_high, 0, 0).
 
     The rounds are written out and inlined, since LLVM vectorizes no outer loop.
     """
-    always_inline()
     c0, c1, c2, c3 = U32(index_low), U32(index_high), U32(0), U32(0)
     k0, k1 = U32(random.key_low), U32(random.key_high)
     c0, c1, c2, c3, k0, k1 = _two_philox_rounds(c0, c1, c2, c3, k0, k1)

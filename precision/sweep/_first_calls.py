@@ -33,11 +33,15 @@ _GROUPS, _BLOCKS = QuantSpec(E4M3, PerGroup(128)), QuantSpec(E4M3, PerBlock(128,
 _RANDOM = Stochastic(seed=1)
 
 
+_LARGE = 1 << 9
+"""The rows of an array that is too large for the ways of small ones."""
+
+
 @functools.cache
-def _drawn(kind: Any) -> tuple[Any, Any]:
-    """Return two matrices whose product exists, of a type."""
+def _drawn(kind: Any, rows: int = 8) -> tuple[Any, Any]:
+    """Return two matrices whose product exists, of a type; the left one has so many rows."""
     rng = np.random.default_rng(0)
-    left, right = rng.standard_normal((8, 256)), rng.standard_normal((256, 128))
+    left, right = rng.standard_normal((rows, 256)), rng.standard_normal((256, 128))
     return left.astype(np.float32).astype(kind), right.astype(np.float32).astype(kind)
 
 
@@ -47,10 +51,10 @@ def _random(spec: Any) -> Any:
 
 
 def _make(
-    function: Callable[..., Any], *rest: Any, kind: Any = np.float32, **named: Any
+    function: Callable[..., Any], *rest: Any, kind: Any = np.float32, rows: int = 8, **named: Any
 ) -> Callable[[], Any]:
     """Return a call of a function with a matrix."""
-    return lambda: function(_drawn(kind)[0], *rest, **named)
+    return lambda: function(_drawn(kind, rows)[0], *rest, **named)
 
 
 def _product(kind: Any, accumulator: str | None = None) -> Callable[[], Any]:
@@ -68,9 +72,15 @@ def _quantized_product(left: Any, right: Any, accumulator: str | None = None) ->
     return call
 
 
-def _back(spec: Any, kind: Any = np.float32) -> Callable[[], Any]:
+def _small_product() -> Any:
+    """Return a product of so few numbers that it takes the loop for small ones."""
+    left, right = _drawn(_FP8)
+    return matmul(left[:4, :128], right[:128, :8])
+
+
+def _back(spec: Any, kind: Any = np.float32, rows: int = 8) -> Callable[[], Any]:
     """Return a matrix quantized and dequantized."""
-    return lambda: quantize(_drawn(np.float32)[0], spec).dequantize(kind)
+    return lambda: quantize(_drawn(np.float32, rows)[0], spec).dequantize(kind)
 
 
 def _packed(fmt: Any) -> Callable[[], Any]:
@@ -91,6 +101,12 @@ CALLS: dict[str, Callable[[], Any]] = {
     "logfmt 10 quantize": _make(quantize, LogFMT(10)),
     "logfmt stochastic": _make(quantize, LogFMT(8, rounding=_RANDOM)),
     "quantize NVFP4 stochastic": _make(quantize, _random(NVFP4)),
+    "trace FP8": lambda: trace(*(v[0] for v in (_drawn(_FP8)[0], _drawn(_FP8)[1].T))),
+    "trace FP32_FMA": lambda: trace(_drawn(np.float32)[0][0], _drawn(np.float32)[1][:, 0]),
+    "matmul MXFP8": _quantized_product(MXFP8_E4M3, MXFP8_E4M3),
+    "matmul NVFP4": _quantized_product(NVFP4, NVFP4),
+    "matmul FP16": _product(np.float16),
+    "matmul BF16": _product(_BF16),
     "quantize NVFP4_4OVER6": _make(quantize, NVFP4_4OVER6),
     "quantize NVFP4_TE": _make(quantize, NVFP4_TE),
     "quantize MXFP8 stochastic": _make(quantize, _random(MXFP8_E4M3)),
@@ -101,14 +117,10 @@ CALLS: dict[str, Callable[[], Any]] = {
     "quantize 1x128": _make(quantize, _GROUPS),
     "quantize tensor": _make(quantize, QuantSpec(E4M3, PerTensor())),
     "quantize NVFP4": _make(quantize, NVFP4),
+    "quantize NVFP4 large": _make(quantize, NVFP4, rows=_LARGE),
     "quantize MXFP8": _make(quantize, MXFP8_E4M3),
-    "trace FP8": lambda: trace(*(v[0] for v in (_drawn(_FP8)[0], _drawn(_FP8)[1].T))),
-    "trace FP32_FMA": lambda: trace(_drawn(np.float32)[0][0], _drawn(np.float32)[1][:, 0]),
-    "matmul MXFP8": _quantized_product(MXFP8_E4M3, MXFP8_E4M3),
-    "matmul NVFP4": _quantized_product(NVFP4, NVFP4),
     "matmul 1x128 128x128": _quantized_product(_GROUPS, _BLOCKS, "HOPPER_FP8.promoted(128)"),
-    "matmul BF16": _product(_BF16),
-    "matmul FP16": _product(np.float16),
+    "matmul small": _small_product,
     "matmul FP8": _product(_FP8),
     "matmul FP8 promoted": _product(_FP8, "HOPPER_FP8.promoted(128)"),
     "matmul EXACT": _product(np.float32, "EXACT"),
@@ -117,7 +129,9 @@ CALLS: dict[str, Callable[[], Any]] = {
     "logfmt 10 dequantize": _back(LogFMT(10)),
     "logfmt 8 dequantize float64": _back(LogFMT(8), np.float64),
     "dequantize 1x128": _back(_GROUPS),
+    "dequantize 1x128 large": _back(_GROUPS, rows=_LARGE),
     "dequantize 1x128 float64": _back(_GROUPS, np.float64),
+    "dequantize 1x128 float64 large": _back(_GROUPS, np.float64, _LARGE),
     "dequantize MXFP8": _back(MXFP8_E4M3),
     "dequantize NVFP4": _back(NVFP4),
     "round_to stochastic": _make(round_to, E4M3, rounding=_RANDOM),

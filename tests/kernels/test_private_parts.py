@@ -78,9 +78,45 @@ def test_arrays_and_tuples_are_laid_out_as_we_know_it():
     from numba.core.datamodel import default_manager
 
     members = default_manager[types.float32[::1]]._fields
-    assert "data" in members, f"an array in compiled code has no member data, but {members}"
+    for name in ("meminfo", "parent", "nitems", "itemsize", "data", "shape", "strides"):
+        assert name in members, f"an array in compiled code has no member {name}, but {members}"
+    assert len(members) == 7, f"an array in compiled code has more members: {members}"
     named = types.NamedTuple((types.int64, types.float32), namedtuple("Two", "a b"))
     assert named.fields == ("a", "b") and named.types == (types.int64, types.float32)
+
+
+def test_arrays_on_the_stack_are_like_new_ones():
+    import numpy as np
+
+    from precision._kernels import _llvm_scalars as scalars
+    from precision._kernels._jit import jit
+
+    plain_row, plain_table = jit(scalars._new_row), jit(scalars._new_table)
+
+    @jit
+    def fill(out):
+        row, table = scalars.stack_row(np.uint16, 5), scalars.stack_table(out.dtype.type, 2, 3)
+        for i in range(row.size):
+            row[i] = i + 65534
+        for i in range(table.shape[0]):
+            for j in range(table.shape[1]):
+                table[i, j] = out[i, j] + row[i + j]
+        out[:] = table
+
+    @jit
+    def fill_plainly(out):
+        row, table = plain_row(np.uint16, 5), plain_table(out.dtype.type, 2, 3)
+        for i in range(row.size):
+            row[i] = i + 65534
+        for i in range(table.shape[0]):
+            for j in range(table.shape[1]):
+                table[i, j] = out[i, j] + row[i + j]
+        out[:] = table
+
+    one, other = (np.arange(6.0).reshape(2, 3) for _ in range(2))
+    fill(one)
+    fill_plainly(other)
+    assert one.tolist() == other.tolist() == [[65534.0, 65536.0, 2.0], [65538.0, 4.0, 6.0]]
 
 
 def test_the_processors_features_are_known(context):

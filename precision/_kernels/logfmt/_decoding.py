@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from precision._kernels._jit import carray, jit
-from precision._kernels._llvm_scalars import least, stack_memory
+from precision._kernels._jit import jit
+from precision._kernels._llvm_scalars import least, stack_row, stack_table
 from precision._kernels._scalar_rounding import U64
 from precision._kernels.logfmt import _double_double as dd
 from precision._kernels.logfmt import _llvm_powers as powers
@@ -19,7 +19,6 @@ from precision._kernels.logfmt._llvm_lanes import GROUP
 from precision._kernels.logfmt._tiles import Rows, span
 
 _LN2, _LOG2E = dd.LN2[0], dd.LOG2E[0]
-_LOGS, _LADDERS = 2 * GROUP, 5 * GROUP  # numbers of a group of tiles
 _LARGEST32, _LARGEST64 = float(np.finfo(np.float32).max), float(np.finfo(np.float64).max)
 
 
@@ -87,11 +86,9 @@ def decode_tiles(
     codes: Any, first: int, last: int, rows: Rows, grid: Grid, firsts: Any, seconds: Any, out: Any
 ) -> None:
     """Write float32 values of tiles ``first`` to ``last``. (Stores past the caches would be slower.)"""
-    logs = carray(stack_memory(np.float64, _LOGS), (2, GROUP))
-    ladders = carray(stack_memory(np.float32, _LADDERS), (5, GROUP))
-    slow = carray(stack_memory(np.uint8, GROUP), GROUP)
-    some_codes = carray(stack_memory(codes.dtype.type, 16), 16)
-    some_values = carray(stack_memory(np.float32, 16), 16)
+    logs, ladders = stack_table(np.float64, 2, GROUP), stack_table(np.float32, 5, GROUP)
+    slow, some_values = stack_row(np.uint8, GROUP), stack_row(np.float32, 16)
+    some_codes = stack_row(codes.dtype.type, 16)
     for i in range(16):
         some_codes[i] = 0
     runs, even = rows.block // 16, rows.block % 16 == 0 and rows.width % rows.block == 0

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from precision._kernels._jit import carray, jit
-from precision._kernels._llvm_scalars import float32_of, least, right, stack_memory
+from precision._kernels._jit import jit
+from precision._kernels._llvm_scalars import float32_of, least, right, stack_row, stack_table
 from precision._kernels._params import StochasticParams
 from precision._kernels._scalar_rounding import U32, U64, philox
 from precision._kernels.logfmt import _llvm_logarithms as vectors
@@ -30,7 +30,7 @@ from precision._kernels.logfmt._levels import (
 from precision._kernels.logfmt._llvm_lanes import GROUP
 from precision._kernels.logfmt._tile_lines import find_levels, find_lines, find_logarithms
 
-_STATS, _LOGS, _LEVELS, _LINES = (rows * GROUP for rows in (3, 2, 10, 6))  # numbers of a group of tiles
+_STATS, _LOGS = 3 * GROUP, 2 * GROUP  # numbers of a group of tiles
 
 
 class Rows(NamedTuple):
@@ -230,11 +230,9 @@ def encode_tiles(
     Mark these in ``left``, for `encode_left`, and return their number. ``padded``, ``padded_codes`` and
     ``marks`` (a bit for each element) are memory for a tile.
     """
-    opened = carray(stack_memory(np.uint8, GROUP), GROUP)
-    stats = carray(stack_memory(np.uint32, _STATS), _STATS)
-    logs = carray(stack_memory(np.float64, _LOGS), _LOGS)
-    levels = carray(stack_memory(np.float64, _LEVELS), (10, GROUP))
-    lines = carray(stack_memory(np.float32, _LINES), (6, GROUP))
+    opened, stats = stack_row(np.uint8, GROUP), stack_row(np.uint32, _STATS)
+    logs, levels = stack_row(np.float64, _LOGS), stack_table(np.float64, 10, GROUP)
+    lines = stack_table(np.float32, 6, GROUP)
     half, later, begin = np.float32(2.0 ** (31 - grid.bits)), 0, 0
     # Only then all tiles of a group have as many runs.
     even = rows.block % 16 == 0 and rows.width % rows.block == 0

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from precision._kernels._jit import carray, inline, jit
-from precision._kernels._llvm_scalars import bits32, float32_of, left, right, stack_memory
+from precision._kernels._jit import inline, jit
+from precision._kernels._llvm_scalars import bits32, float32_of, left, right, stack_row
 from precision._kernels._llvm_vectors import stream, wide_vectors
 from precision._kernels._params import Ends, FormatParams, ModeParams, ShortParams, StochasticParams
 from precision._kernels._scalar_rounding import (
@@ -125,7 +125,7 @@ def encode_random32(
     A fast way, as of `encode_short32`, is taken where ``short`` has more bits to cut off than are random.
     """
     wide_vectors()
-    words, start = carray(stack_memory(np.uint32, WORDS), WORDS), U64(U64(low) + left(U64(high), U64(32)))
+    words, start = stack_row(np.uint32, WORDS), U64(U64(low) + left(U64(high), U64(32)))
     top = fmt.mask ^ fmt.magnitude_mask
     for first in range(U64(0), U64(x.size), U64(WORDS)):
         count = _lesser(U64(WORDS), U64(x.size) - first)
@@ -152,7 +152,7 @@ def round_random32(
     A fast way, as of `round_short32`, is taken where ``short`` has more bits to cut off than are random.
     """
     wide_vectors()
-    words, start = carray(stack_memory(np.uint32, WORDS), WORDS), U64(U64(low) + left(U64(high), U64(32)))
+    words, start = stack_row(np.uint32, WORDS), U64(U64(low) + left(U64(high), U64(32)))
     for first in range(U64(0), U64(x.size), U64(WORDS)):
         count = _lesser(U64(WORDS), U64(x.size) - first)
         random_words(U64(start + first), U64(1), count, mode, words, U64(0))
@@ -174,7 +174,7 @@ def encode_random64(
 ) -> None:
     """Write codes of float64 bits, rounded by the random words of the elements low + 2**32 * high and on."""
     wide_vectors()
-    words, start = carray(stack_memory(np.uint32, WORDS), WORDS), U64(U64(low) + left(U64(high), U64(32)))
+    words, start = stack_row(np.uint32, WORDS), U64(U64(low) + left(U64(high), U64(32)))
     for first in range(U64(0), U64(x.size), U64(WORDS)):
         count = _lesser(U64(WORDS), U64(x.size) - first)
         random_words(U64(start + first), U64(1), count, mode, words, U64(0))
@@ -189,7 +189,7 @@ def round_random64(
 ) -> None:
     """Write values of float64 bits, rounded by the random words of the elements low + 2**32 * high and on."""
     wide_vectors()
-    words, start = carray(stack_memory(np.uint32, WORDS), WORDS), U64(U64(low) + left(U64(high), U64(32)))
+    words, start = stack_row(np.uint32, WORDS), U64(U64(low) + left(U64(high), U64(32)))
     for first in range(U64(0), U64(x.size), U64(WORDS)):
         count = _lesser(U64(WORDS), U64(x.size) - first)
         random_words(U64(start + first), U64(1), count, mode, words, U64(0))

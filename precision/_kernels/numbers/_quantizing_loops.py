@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from precision._kernels._jit import jit, overload
+from precision._kernels._jit import inline, jit, overload
 from precision._kernels._llvm_scalars import always_inline, least
 from precision._kernels._llvm_vectors import call_for, wide_vectors
 from precision._kernels._params import Ends, FormatParams, ShortParams, StochasticParams
@@ -229,7 +229,7 @@ def _quantize(rule: Rule) -> Callable[..., None]:
     return quantize
 
 
-@jit
+@inline
 def _index(element: int, width: int, where: Position) -> Any:
     """Return the index in the whole array, counted from the offset, of the first of some elements."""
     row, column = where.row + element // width, where.column + element % width

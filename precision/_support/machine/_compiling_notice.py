@@ -15,7 +15,7 @@ _given = False
 
 
 class Compiled(NamedTuple):
-    """The functions compiled in this process so far, and the time that it took."""
+    """The number of kernels that this process has compiled so far, and the time that took."""
 
     kernels: int  #: loops that Python calls; those that they call are compiled with them
     seconds: float

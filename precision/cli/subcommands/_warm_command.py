@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from precision._support.machine._processors import processors
 from precision.cli import _printed_tables
 from precision.cli._shared_options import errors_as_messages
 from precision.cli._standard_streams import printing, say
@@ -41,7 +42,7 @@ def warm(context: click.Context, only: tuple[str, ...], workers: int | None, lis
         names = choose_calls(only)
         with (
             warnings.catch_warnings(record=True) as said,
-            open_executor("processes", workers, quiet=False) as pool,
+            open_executor("processes", workers or processors(), quiet=False) as pool,
         ):
             warnings.simplefilter("always")
             table = sweep(make_first_call, {"call": names}, executor=pool)
@@ -52,7 +53,7 @@ def warm(context: click.Context, only: tuple[str, ...], workers: int | None, lis
         left = len(names) - len(table)
         say(f"interrupted: {left} of {len(names)} calls are left; what is compiled is kept", err=True)
         context.exit(130)
-    lost = [text for text in dict.fromkeys(table["not_kept"]) if isinstance(text, str)]
+    lost = [text for text in dict.fromkeys(table.get("not_kept", ())) if isinstance(text, str)]
     for text in [*map(str, (warning.message for warning in said)), *lost]:
         say(text, err=True)
     context.exit(1 if provenance["failed"] or lost else 0)
@@ -62,8 +63,11 @@ def _print(table: pd.DataFrame) -> None:
     """Print the calls with the loops that each compiled and the seconds that took, and their sums."""
     if not len(table):
         return
-    console = _printed_tables.console()
-    done = table[table["error"].isna()]
+    console, done = _printed_tables.console(), table[table["error"].isna()]
+    for _, row in table[table["error"].notna()].iterrows():
+        _printed_tables.say(console, f"{row['call']}: {row['error']}")
+    if not len(done):
+        return
     section = Section(
         "",
         {"call": list(done["call"])},
@@ -73,8 +77,6 @@ def _print(table: pd.DataFrame) -> None:
         },
     )
     _printed_tables.print_section(console, section)
-    for _, row in table[table["error"].notna()].iterrows():
-        _printed_tables.say(console, f"{row['call']}: {row['error']}")
     count, seconds = int(done["compiled"].sum()), float(done["compiling"].sum())
     text = f"{count} loops were compiled, for {seconds:.0f} s of all processes together."
     _printed_tables.print_answer(console, text if count else "Everything was compiled before.")
