@@ -19,6 +19,7 @@ import numpy as np
 
 import precision as pr
 from precision import storage
+from precision.accumulators import _small_products
 from precision.formats import FP64, NAMED, FloatFormat, IntFormat
 from precision.quantization._quant_spec import SPECS
 
@@ -200,7 +201,12 @@ def product_calls(unit: object, left: object, right: object) -> Iterator[tuple[s
 
     def run(memory: Memory) -> list[np.ndarray]:
         made = []
-        for m, k, n, f_order in ((1, 1, 1, False), (5, 67, 9, False), (17, 100, 33, True)):
+        panels, loop = -1, 2**60  # what is left to the loop for small products: nothing, or every one
+        for m, k, n, f_order, most in (
+            (1, 1, 1, False, panels), (5, 67, 9, False, panels), (17, 100, 33, True, panels),
+            (1, 1, 1, False, loop), (5, 67, 9, True, loop),
+        ):  # fmt: skip
+            _small_products.MOST = most
             a = operand(memory, left, (m, k), -1, f_order)
             b = operand(memory, right, (k, n), -2, f_order)
             made.append(pr.matmul(a, b, accumulator=unit))
