@@ -75,7 +75,7 @@ def later_call(name: str) -> Side:
 
 
 PLAIN = Yardstick("a process that compiles one plain loop", lambda: lambda: run(LOOP)[0])
-#: The most multiples of the yardstick that a call takes today, and that issue 15 asks for.
+#: The most multiples of the yardstick that a call takes today, and those that are aimed at.
 LIMITS = {
     "encode": (2.5, 2.5),
     "decode": (2.5, 2.5),

@@ -21,7 +21,7 @@ from benchmarks.yardsticks import COPY, NEW_COPY, SHAPE, given, normal
 NAMES = ("MXFP8_E4M3", "MXFP8_E5M2", "MXFP6_E2M3", "MXFP6_E3M2", "MXFP4", "NVFP4")
 SPECS = {name: getattr(pr, name) for name in NAMES}
 GOALS = {"MXFP8_E4M3": 0.85, "MXFP4": 0.85, "NVFP4": 0.5}
-"""What issue 15 asks of `quantize` into given arrays."""
+"""The goals of `quantize` into given arrays."""
 
 
 def quantizes(name: str) -> Callable[[], Side]:

@@ -64,7 +64,7 @@ class Row:
     bar: float | Mapping[str, float] | None = None
     """The ratio that must not be missed; by `machine.vectors`, or else "other", where processors differ."""
     goal: float | None = None
-    """The ratio that issue 15 asks for, where the bar is not there yet."""
+    """The ratio that is aimed at, where the bar is not there yet."""
     cost: bool = False
     headline: bool = False
     """Whether the README shows the row."""
