@@ -78,6 +78,8 @@ def whole() -> str:
     for topic, rows in topics().items():
         first = str(importlib.import_module(f"benchmarks.{topic}").__doc__).partition("\n")[0]
         shown = [row for row in rows if not row.apart]
+        if not shown:
+            continue
         parts += [
             f"{first.rstrip('.').replace('``', '`')} ([{topic}.py](../benchmarks/{topic}.py)):\n",
             markdown(shown, tables),
