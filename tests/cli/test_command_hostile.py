@@ -60,6 +60,7 @@ BASE = {
               "--set", "accumulator=HOPPER_FP8", "promotion"],
     "formats": ["e4m3"],
     "units": ["HOPPER_FP8"],
+    "warm": ["--list"],
 }  # fmt: skip
 TAKES_ARGUMENTS = {"quantize", "logfmt", "check", "sweep", "formats", "units"}
 
@@ -87,7 +88,7 @@ CONTEXT = click.Context(command)
 
 
 def _options(name):
-    quiet = ["--no-figure"] if name not in ("check", "formats", "units") else []
+    quiet = ["--no-figure"] if name not in ("check", "formats", "units", "warm") else []
     for parameter in command.get_command(CONTEXT, name).params:
         if isinstance(parameter, click.Option) and not parameter.is_flag:
             yield name, parameter.opts[0], [name, *quiet, parameter.opts[0]]
@@ -115,7 +116,7 @@ def test_nasty_values_of_options(name, option, start):
 
 @pytest.mark.parametrize("name", sorted(TAKES_ARGUMENTS))
 def test_nasty_arguments(name):
-    quiet = ["--no-figure"] if name not in ("check", "formats", "units") else []
+    quiet = ["--no-figure"] if name not in ("check", "formats", "units", "warm") else []
     for kind, value in NASTY.items():
         _message_or_success([name, *quiet, *BASE[name][:-1], "--", value], f"{name} {kind}")
         _message_or_success([value, *BASE[name]], kind)
@@ -285,9 +286,14 @@ def test_an_interrupt_ends_every_subcommand_with_130(name, monkeypatch):
         "sweep": "precision.sweep._executors.run_cell",
         "formats": "precision.cli._printed_tables.formats_table",
         "units": "precision.cli.subcommands._units_command.find_unit",
+        "warm": "precision.cli.subcommands._warm_command.say",
     }
     monkeypatch.setattr(work[name], interrupt)
-    files = ["--json", "rows.json", "--csv", "rows.csv"] if name not in ("check", "formats", "units") else []
+    files = (
+        ["--json", "rows.json", "--csv", "rows.csv"]
+        if name not in ("check", "formats", "units", "warm")
+        else []
+    )
     found = CliRunner().invoke(command, [name, *files, *BASE[name]])
     assert found.exit_code == 130 and "Traceback" not in found.output
     assert "interrupted" in found.stderr

@@ -97,12 +97,14 @@ def test_the_notice_is_no_error_and_can_be_silenced(fresh, monkeypatch):
     assert not seen
 
 
-def test_a_first_call_of_a_loop_is_counted_and_a_later_one_is_not(fresh, monkeypatch):
+def test_a_first_call_of_a_loop_is_counted_and_a_later_one_is_not(fresh, monkeypatch, tmp_path):
+    import numba
     import numpy as np
 
     from precision._kernels._jit import jit
 
     monkeypatch.setattr(_compiling_notice, "LONG", 0.0)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))  # else a later run would find it compiled
 
     @jit
     def loop(x):
