@@ -161,7 +161,7 @@ def choose_calls(names: tuple[str, ...]) -> list[str]:
         If a text begins no call's name.
     """
     for name in names:
-        if not any(call.startswith(name) for call in CALLS):
+        if not name or not any(call.startswith(name) for call in CALLS):
             near = did_you_mean(name, CALLS)
             words = ", ".join(dict.fromkeys(call.partition(" ")[0] for call in CALLS))
             raise ValueError(f"no call begins with {name!r}{near}; calls begin with {words}")
