@@ -31,7 +31,7 @@ from precision._kernels.products._panel_steps import (
     advance_wide,
 )
 
-U32, I32 = np.uint32, np.int32
+U32, I32, U64 = np.uint32, np.int32, np.uint64
 
 
 class Right(NamedTuple):
@@ -128,13 +128,14 @@ def _place(item: int, items: Items, grid: Grid, right: Right) -> Tile:
 def _begin(tile: Tile, grid: Grid, initial: Any, scratch: Any) -> None:
     """Clear a tile's registers and marks, and its totals where nothing is given that they start from."""
     registers, totals = scratch.registers, scratch.totals
-    for n in range(tile.rows * grid.lanes):
+    for n in range(U64(tile.rows * grid.lanes)):
         registers[n] = 0
         totals[n] = 0
     if initial.size:
         for i in range(tile.rows):
-            for j in range(tile.columns):
-                totals[i * grid.lanes + j] = initial[tile.out + i * grid.columns + j]
+            at, start = U64(i * grid.lanes), U64(tile.out + i * grid.columns)
+            for j in range(U64(tile.columns)):
+                totals[at + j] = initial[start + j]
     scratch.marks[:] = 0
 
 
@@ -143,9 +144,10 @@ def _end(tile: Tile, grid: Grid, scratch: Any, out: Any, marks: Any) -> None:
     """Write a tile's totals to the flat outputs, with the units' own NaN, and its marks to its columns."""
     totals = scratch.totals
     for i in range(tile.rows):
-        for j in range(tile.columns):
-            total = totals[i * grid.lanes + j]
-            out[tile.out + i * grid.columns + j] = total if total == total else float32_of(U32(CANONICAL_NAN))
+        at, to = U64(i * grid.lanes), U64(tile.out + i * grid.columns)
+        for j in range(U64(tile.columns)):  # indices that cannot be negative: the loop becomes a vector loop
+            total = totals[at + j]
+            out[to + j] = total if total == total else float32_of(U32(CANONICAL_NAN))
     for j in range(tile.columns):
         if scratch.marks[j]:  # threads may mark the same column, and none clears a mark
             marks[tile.marks + j] = 1
