@@ -29,7 +29,7 @@ LARGE_GRID = {
     "accumulator": [pr.HOPPER_FP8, pr.HOPPER_FP8.promoted(256), pr.HOPPER_FP8.promoted(512)],
     "m": 128,
     "n": 128,
-    "k": 16384,
+    "k": 65536,
 }
 
 
