@@ -100,12 +100,13 @@ ROWS = (
     Row("decode E4M3", COPY, make=decodes, bar=0.75),
     Row("encode E4M3 against ml_dtypes", ASTYPE, make=encodes(), bar=2.0),
     Row("top bytes against torch.compile", ONE_WAY, make=moves_top_bytes, needs=("torch",)),
-    # On AVX-512 torch.compile casts with vectors: measured 0.83 to 1.01 one way, and 1.24 to 1.55 both ways.
+    # On AVX-512 torch.compile casts with vectors, and moving the bytes alone reaches 1.9 of it: the first bar,
+    # which was set on AVX2, is missed there (1.3 to 1.4), and the second just met (1.9 to 2.1).
     Row(
         "encode E4M3 against torch.compile",
         ONE_WAY,
         make=encodes(),
-        bar={"AVX-512": 0.8, "other": 2.0},
+        bar=2.0,
         needs=("torch",),
         headline=True,
     ),
@@ -113,7 +114,7 @@ ROWS = (
         "round_to E4M3 against torch.compile",
         BOTH_WAYS,
         make=rounds(pr.E4M3),
-        bar={"AVX-512": 1.1, "other": 2.0},
+        bar=2.0,
         needs=("torch",),
         headline=True,
     ),
