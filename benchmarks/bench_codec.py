@@ -100,8 +100,8 @@ ROWS = (
     Row("decode E4M3", COPY, make=decodes, bar=0.75),
     Row("encode E4M3 against ml_dtypes", ASTYPE, make=encodes(), bar=2.0),
     Row("top bytes against torch.compile", ONE_WAY, make=moves_top_bytes, needs=("torch",)),
-    # On AVX-512 torch.compile casts with vectors, and moving the bytes alone reaches 1.9 of it: the first bar,
-    # which was set on AVX2, is missed there (1.3 to 1.4), and the second just met (1.9 to 2.1).
+    # On AVX-512 torch.compile casts with vectors, and moving the bytes alone reaches 1.9 of it: the first
+    # bar, which was set on AVX2, is missed there (1.3 to 1.4), and the second just met (1.9 to 2.1).
     Row(
         "encode E4M3 against torch.compile",
         ONE_WAY,
